@@ -7,7 +7,8 @@ __all__ = ['SPECIALS', 'PREPROCESS', 'training_images', 'word_tokenizer', 'docum
            'train', 'vision_config', 'train_vision', 'language_config', 'next_word_loss', 'train_language']
 
 # %% ../nbs/library/12_dynamics.ipynb #imports
-import os, time
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -119,16 +120,20 @@ def train(
     log_every: int = 10,
 ) -> list[dict[str, float]]:  # the learning curve: step, seconds, loss, …
     "Minimise `step_loss` and return the learning curve."
-    optimizer, curve, start = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05), [], time.perf_counter()
+    optimizer = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05)
+    curve, start = [], time.perf_counter()
     for step in tqdm(range(steps), desc="training", leave=False):
         for group in optimizer.param_groups: group["lr"] = peak_rate * rate(step, steps)
         loss, extra = step_loss(step)
-        if not torch.isfinite(loss): raise InputError(f"the loss is {loss.item()} at step {step}: lower `peak_rate` (now {peak_rate})")
-        optimizer.zero_grad(); loss.backward()
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss is {loss.item()} at step {step}: lower `peak_rate` (now {peak_rate})")
+        optimizer.zero_grad()
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % log_every == 0 or step == steps - 1:
-            curve.append({"step": step + 1, "seconds": round(time.perf_counter() - start, 1), "loss": loss.item(), **extra})
+            seconds = round(time.perf_counter() - start, 1)
+            curve.append({"step": step + 1, "seconds": seconds, "loss": loss.item(), **extra})
     return curve
 
 # %% ../nbs/library/12_dynamics.ipynb #vision-net
@@ -193,7 +198,9 @@ def next_word_loss(
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
 
 # %% ../nbs/library/12_dynamics.ipynb #language-train
-def _batches(seeds: Sequence[int], n_captions: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def _batches(
+    seeds: Sequence[int], n_captions: int, batch_size: int, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
     "Endless batches of documents: every scene once an epoch, told in other words each epoch."
     epoch = 0
     while True:
