@@ -164,10 +164,12 @@ def depth_estimates(
 ) -> list[Estimate]:                   # one a layer; NaN where the layer is constant
     "Predictivity of each layer with its best partner in the other network."
     missing = Estimate(math.nan, np.full(len(weights), math.nan))
-    rows = [scores.isel({along: [k]}) for k in range(scores.sizes[along])]
-    return [best_estimate(source[[k]] if along == "source_layer" else source, target[[k]] if along == "target_layer" else target,
-                          row, folds=folds, weights=weights, alphas=alphas) if row.notnull().any() else missing
-            for k, row in enumerate(rows)]
+    def of_layer(k: int) -> Estimate:
+        row = scores.isel({along: [k]})
+        if not row.notnull().any(): return missing
+        sides = (source[[k]], target) if along == "source_layer" else (source, target[[k]])
+        return best_estimate(*sides, row, folds=folds, weights=weights, alphas=alphas)
+    return [of_layer(k) for k in range(scores.sizes[along])]
 
 # %% ../nbs/library/07_inference.ipynb #selected-score
 def selected_score(
@@ -198,8 +200,9 @@ def p_value(
     "Share of pairings that score at least as high as the observed one."
     null = np.asarray(null)
     if np.isnan(null).any():
-        raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; leave constant layers out")
-    return float((1 + (null >= observed).sum()) / (1 + null.size)) if observed == observed else math.nan
+        raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
+                         "leave out layers that are constant")
+    return math.nan if math.isnan(observed) else float((1 + (null >= observed).sum()) / (1 + null.size))
 
 # %% ../nbs/library/07_inference.ipynb #null-of-best
 def null_of_best(

@@ -14,12 +14,12 @@ import torch
 import xarray as xr
 
 from .arrays import InputError, check_features, check_pair
-from .predictivity import one_layer, pair_coords, rounding, unit_moments
+from .predictivity import in_double, one_layer, pair_coords, rounding, unit_moments
 
 # %% ../nbs/library/06_similarity.ipynb #centred
 def _centred(X: np.ndarray) -> torch.Tensor:  # (stimulus, unit) float64
     "Take off each unit's mean; a constant unit becomes exactly 0, not rounding noise."
-    x = torch.as_tensor(X, dtype=torch.float64)
+    x = in_double(X)
     mean, norm = unit_moments(x, rounding(X))
     return (x - mean).where(norm.isfinite(), 0.0)
 
@@ -44,7 +44,7 @@ def _knn_matrix(X: np.ndarray, k: int = 10) -> torch.Tensor:  # (stimulus, stimu
     n = len(X)
     if not 1 <= k < n - 1:
         raise InputError(f"mutual_knn: {n} stimuli have no {k} nearest neighbours to tell apart; k is 1…{n - 2}")
-    x = torch.nn.functional.normalize(torch.as_tensor(X).double(), dim=1)
+    x = torch.nn.functional.normalize(in_double(X), dim=1)
     neighbours = (x @ x.T).fill_diagonal_(-torch.inf).topk(k).indices
     K = torch.zeros(n, n, dtype=x.dtype).scatter_(1, neighbours, 1.0)
     return _unit_norm(K * _centred(X).any())
@@ -119,7 +119,8 @@ def similarity_grid(
     check_pair(source, target)
     cells = _flattened(source, measure) @ _flattened(target, measure).T
     attrs = {"label": _measure(measure).label, "kind": _measure(measure).kind}
-    return xr.DataArray(cells.double().numpy(), pair_coords(source, target), ("source_layer", "target_layer"), measure, attrs)
+    coords, dims = pair_coords(source, target), ("source_layer", "target_layer")
+    return xr.DataArray(cells.double().numpy(), coords, dims, measure, attrs)
 
 # %% ../nbs/library/06_similarity.ipynb #similarity-null
 def similarity_null(

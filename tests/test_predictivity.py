@@ -1,0 +1,313 @@
+"Predictivity against scikit-learn, in hostile numerics, and against its own invariances."
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest
+from sklearn.linear_model import Ridge, RidgeCV
+
+from seeing_words.arrays import InputError, feature_array
+from seeing_words.predictivity import (
+    ALPHAS,
+    DIRECTIONS,
+    Folds,
+    align,
+    fold_permutations,
+    make_folds,
+    null_grid,
+    out_of_fold,
+    predictivity,
+    predictivity_grid,
+    predictivity_grids,
+    unit_pearson,
+)
+
+
+def related(n, p, q, *, noise=1.0, seed=0):
+    "Two layers that share four dimensions."
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(n, 4))
+    return [shared @ rng.normal(size=(4, units)) + noise * rng.normal(size=(n, units)) for units in (p, q)]
+
+
+def zscored(X, train):
+    "By numpy alone; constant units become 0."
+    constant = np.ptp(X[train], axis=0) == 0
+    return np.where(constant, 0, (X - X[train].mean(0)) / np.where(constant, 1, X[train].std(0)))
+
+
+def naive(X, Y, folds, alphas=ALPHAS):
+    "One RidgeCV to choose λ, one Ridge to predict, one corrcoef a unit: (fold, (r, λ))."
+    rows = []
+    for i, test in enumerate(folds.test):
+        train = folds.train(i)
+        x, y = zscored(X, train), zscored(Y, train)
+        alpha = RidgeCV(alphas=alphas).fit(x[train], y[train]).alpha_
+        prediction = Ridge(alpha).fit(x[train], y[train]).predict(x[test]).reshape(len(test), -1)
+        r = [np.corrcoef(a, b)[0, 1] for a, b in zip(y[test].T, prediction.T) if np.ptp(a) > 0]
+        rows.append((np.mean(r), alpha))
+    return np.array(rows)
+
+
+SHAPES = [  # stimuli, source units, target units
+    (103, 20, 7),     # p < n, n not divisible by 5
+    (60, 300, 7),     # p > n
+    (60, 47, 10),     # p one below the training stimuli: full rank
+    (61, 20, 200),    # a target wider than the stimuli are many
+    (53, 150, 150),   # both wide
+    (40, 1, 1),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_a_naive_loop_in_float64(shape):
+    X, Y = related(*shape)
+    folds = make_folds(shape[0])
+    grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
+    expected = naive(X, Y, folds)
+    np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
+    np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e4, 1), (-3, 1e5), (2, 1e-4)])
+def test_equals_a_naive_loop_in_float32(shape, offset, scale):
+    X, Y = ((scale * x + offset).astype(np.float32) for x in related(*shape))
+    folds = make_folds(shape[0])
+    grid = predictivity_grid(X, Y, folds=folds)
+    expected = naive(X.astype(float), Y.astype(float), folds)
+    np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
+    np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-4, rtol=0)
+
+
+def test_constant_copied_and_lonely_units():
+    "A copy adds no rank; a unit that only one stimulus moves has leverage 1."
+    X, Y = related(100, 30, 12)
+    X[:, 0], X[:, 1], X[:, 2] = 0.1, X[:, 3], np.arange(100) == 7
+    Y[:, 0], Y[:, 1] = 5.0, np.arange(100) == 7
+    folds = make_folds(100)
+    grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
+    expected = naive(X, Y, folds)
+    np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
+    np.testing.assert_allclose(predictivity_grid(X, Y, folds=folds).predictivity, grid.predictivity, atol=1e-4)
+    tests_the_lonely = [7 in test for test in folds.test]
+    np.testing.assert_array_equal(grid.n_constant_units[0, 0], 2)  # a lonely unit is constant in training or in test
+    assert sum(tests_the_lonely) == 1
+    without = naive(X, np.delete(Y, [0, 1], 1), folds)[np.logical_not(tests_the_lonely)]
+    np.testing.assert_allclose(grid.predictivity[0, 0, np.logical_not(tests_the_lonely)], without[:, 0], atol=1e-3)
+
+
+def test_a_unit_that_only_rounds_is_constant():
+    X, Y = (x.astype(np.float32) for x in related(100, 10, 5))
+    step = np.spacing(np.float32(1e4))
+    jitter = np.float32(1e4) + step * np.random.default_rng(0).integers(0, 2, size=100).astype(np.float32)
+    folds = make_folds(100)
+    with_jitter = predictivity_grid(np.column_stack([X, jitter]), np.column_stack([Y, jitter]), folds=folds)
+    without = predictivity_grid(X, Y, folds=folds).predictivity
+    np.testing.assert_allclose(with_jitter.predictivity, without, atol=1e-6)
+    assert (with_jitter.n_constant_units == 1).all()
+
+
+def test_constant_layers_are_missing_and_counted():
+    X, Y = related(60, 10, 6)
+    source, target = (np.stack([np.full_like(layer, 0.1), layer, layer]) for layer in (X, Y))
+    grid = predictivity_grid(source, target)
+    missing = np.zeros((3, 3), bool)
+    missing[0] = missing[:, 0] = True
+    for name in ("predictivity", "alpha"):
+        np.testing.assert_array_equal(grid[name].isnull().all("fold"), missing)
+        np.testing.assert_array_equal(grid[name].isnull().any("fold"), missing)
+    np.testing.assert_array_equal(grid.n_constant_units.max("fold"), 6 * missing)
+    null = null_grid(source, target, n_permutations=3)
+    np.testing.assert_array_equal(null.null.isnull().all("permutation"), missing)
+    np.testing.assert_array_equal(null.observed.isnull(), missing)
+    assert np.isnan(predictivity(source[0], Y))
+
+
+@pytest.mark.parametrize(("layers", "p", "q"), [(4, 128, 128), (1, 1500, 200)])
+def test_noise_is_not_predicted(layers, p, q):
+    rng = np.random.default_rng(1)
+    scores = predictivity_grid(rng.normal(size=(layers, 1000, p)), rng.normal(size=(4, 1000, q))).predictivity
+    assert abs(scores.mean()) < 0.01
+
+
+def test_an_exact_linear_map_is_found():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 10))
+    assert predictivity(X, X @ rng.normal(size=(10, 4))) > 0.999
+
+
+layers = st.builds(related, n=st.integers(20, 60), p=st.integers(1, 80), q=st.integers(1, 80), seed=st.integers(0, 99))
+
+
+@settings(deadline=None, max_examples=20)
+@given(layers, st.floats(-100, 100), st.floats(0.01, 100))
+def test_units_have_no_scale_and_no_order(pair, offset, scale):
+    X, Y = pair
+    expected = predictivity(X, Y)
+    assert predictivity(scale * X + offset, Y[:, ::-1]) == pytest.approx(expected, abs=1e-4)
+    assert predictivity(X[:, ::-1], offset - scale * Y) == pytest.approx(expected, abs=1e-4)
+    assert predictivity(np.column_stack([X, np.ones(len(X))]), Y) == pytest.approx(expected, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(layers, st.randoms(use_true_random=False))
+def test_stimuli_have_no_order(pair, random):
+    X, Y = pair
+    order = np.array(random.sample(range(len(X)), len(X)))
+    folds = make_folds(len(X))
+    moved = Folds(tuple(np.argsort(order)[test] for test in folds.test))
+    before, after = predictivity_grid(X, Y, folds=folds), predictivity_grid(X[order], Y[order], folds=moved)
+    np.testing.assert_allclose(before.predictivity, after.predictivity, atol=1e-4)
+
+
+@settings(deadline=None)
+@given(st.integers(10, 200), st.integers(2, 5), st.integers(0, 9))
+def test_folds_are_a_partition(n, n_folds, seed):
+    folds = make_folds(n, n_folds=n_folds, seed=seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds.test)), np.arange(n))
+    assert max(map(len, folds.test)) - min(map(len, folds.test)) <= 1
+    for i in range(n_folds):
+        np.testing.assert_array_equal(np.union1d(folds.train(i), folds.test[i]), np.arange(n))
+        assert not np.intersect1d(folds.train(i), folds.test[i]).size
+
+
+def test_many_targets_share_one_source():
+    X, Y = related(50, 10, 6)
+    Z = related(50, 3, 70)[1]
+    together = predictivity_grids(X, {"y": Y, "z": Z})
+    xr.testing.assert_identical(together["y"].drop_attrs(), predictivity_grid(X, Y).drop_attrs())
+    xr.testing.assert_identical(together["z"].drop_attrs(), predictivity_grid(X, Z).drop_attrs())
+
+
+def test_grid_carries_names_depths_and_sizes():
+    X, Y = related(50, 10, 6)
+    source, target = feature_array(np.stack([X, X, X]), model="a"), feature_array(np.stack([Y, Y]), model="b")
+    grid = predictivity_grid(source, target)
+    assert grid.sizes == {"source_layer": 3, "target_layer": 2, "fold": 5}
+    assert list(grid.source_depth) == [0, 0.5, 1] and list(grid.target_depth) == [0, 1]
+    sides = {"source_model": "a", "n_source_units": 10, "target_model": "b", "n_target_units": 6}
+    assert grid.attrs == {"n_stimuli": 50} | sides
+    bare = predictivity_grid(source.drop_vars(["layer", "depth"]), target)
+    np.testing.assert_array_equal(bare.source_depth, grid.source_depth)
+
+
+def test_align_goes_both_ways():
+    vision = {f"v{i}": np.stack(related(50, 8, 8, seed=i)) for i in range(2)}
+    language = {f"l{i}": np.stack([related(50, 8, 9, seed=i)[1]] * 3) for i in range(2)}
+    pairs = align(vision, language)
+    assert list(pairs) == [(v, w) for v in vision for w in language]
+    pair = pairs["v1", "l0"]
+    assert pair.predictivity.dims == ("direction", "vision_layer", "language_layer", "fold")
+    assert tuple(pair.direction.values) == DIRECTIONS
+    forward = predictivity_grid(vision["v1"], language["l0"]).predictivity.values
+    back = predictivity_grid(language["l0"], vision["v1"]).predictivity.values
+    np.testing.assert_array_equal(pair.predictivity.sel(direction="V→L"), forward)
+    np.testing.assert_array_equal(pair.predictivity.sel(direction="L→V"), back.swapaxes(0, 1))
+    assert {"vision_depth", "language_depth"} <= set(pair.coords)
+
+
+def test_two_runs_agree_to_the_bit():
+    X, Y = related(60, 70, 80)
+    xr.testing.assert_identical(predictivity_grid(X, Y), predictivity_grid(X, Y))
+    xr.testing.assert_identical(null_grid(X, Y, n_permutations=5), null_grid(X, Y, n_permutations=5))
+
+
+@pytest.mark.parametrize("q", [6, 80])
+def test_out_of_fold_scores_as_the_grid(q):
+    X, Y = related(60, 20, q)
+    folds = make_folds(60)
+    target, prediction = out_of_fold(X, Y, folds=folds)
+    by_fold = [np.nanmean(unit_pearson(target[test], prediction[test])) for test in folds.test]
+    np.testing.assert_allclose(by_fold, predictivity_grid(X, Y, folds=folds).predictivity[0, 0], atol=1e-6)
+    for i, test in enumerate(folds.test):
+        np.testing.assert_allclose(target[test], zscored(Y, folds.train(i))[test], atol=1e-5)
+
+
+def test_permutations_stay_within_folds():
+    folds = make_folds(53)
+    shuffled = fold_permutations(folds, 20)
+    for test in folds.test:
+        np.testing.assert_array_equal(np.sort(shuffled[:, test], axis=1), np.tile(test, (20, 1)))
+    assert len(np.unique(shuffled, axis=0)) == 20
+    np.testing.assert_array_equal(shuffled, fold_permutations(folds, 20))
+    assert (shuffled != fold_permutations(folds, 20, seed=1)).any()
+
+
+def by_gcv(X, Y, folds):
+    "Predictivity with λ by generalised cross-validation, from explicit hat matrices."
+    scores = []
+    for i, test in enumerate(folds.test):
+        train = folds.train(i)
+        x, y = zscored(X, train), zscored(Y, train)
+        def error(alpha, x=x[train], y=y[train]):
+            hat = x @ np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T) + 1 / len(x)
+            return np.square(y - hat @ y).sum() / (1 - np.trace(hat) / len(x))**2
+        best = min(ALPHAS, key=error)
+        r = unit_pearson(y[test], Ridge(best).fit(x[train], y[train]).predict(x[test]))
+        scores.append(np.nanmean(r))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("shape", [(60, 12, 6), (50, 100, 6)])
+def test_null_is_what_shuffling_gives(shape):
+    X, Y = related(*shape)
+    folds = make_folds(shape[0])
+    null = null_grid(X, Y, folds=folds, n_permutations=4, n_units=100)
+    assert null.n_units == 6
+    assert null.observed.item() == pytest.approx(by_gcv(X, Y, folds), abs=1e-5)
+    for i, shuffled in enumerate(fold_permutations(folds, 4)):
+        assert null.null[i].item() == pytest.approx(by_gcv(X, Y[shuffled], folds), abs=1e-5)
+
+
+def test_null_blocks_do_not_show(monkeypatch):
+    "Wide grids are shuffled in several blocks of permutations."
+    X, Y = related(40, 5, 400)
+    target = np.stack([Y] * 3)
+    in_blocks = null_grid(X, target, n_permutations=30, n_units=400)
+    np.testing.assert_allclose(in_blocks.null[:7], null_grid(X, target, n_permutations=30, n_units=400).null[:7])
+    alone = null_grid(X, Y, n_permutations=30, n_units=400)
+    np.testing.assert_allclose(in_blocks.null[:, :, [1]], alone.null, atol=1e-5)
+
+
+def test_p_values_of_independent_layers_are_uniform():
+    p = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        null = null_grid(rng.normal(size=(30, 4)), rng.normal(size=(30, 3)), n_permutations=39, seed=seed)
+        p.append((1 + (null.null >= null.observed).sum().item()) / 40)
+    assert kstest(np.array(p) - 0.0125, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda X, Y: predictivity(X, Y[:-1]), "source has 50 stimuli, target has 49"),
+    (lambda X, Y: predictivity(X[:9], Y[:9]), "X has 9 stimuli"),
+    (lambda X, Y: predictivity(np.stack([X, X]), Y), "X has 2 layers"),
+    (lambda X, Y: predictivity(np.where(np.arange(10) == 3, np.nan, X), Y), "layer 0, stimulus 0, unit 3"),
+    (lambda X, Y: predictivity(X, Y, n_folds=26), r"n_folds is 2…25"),
+    (lambda X, Y: predictivity(X, Y, alphas=[1, -1]), "positive ridge penalties"),
+    (lambda X, Y: predictivity(X, Y, alphas=[]), "positive ridge penalties"),
+    (lambda X, Y: predictivity_grid(X, Y, folds=make_folds(60)), r"make_folds\(50\)"),
+    (lambda X, Y: predictivity_grids(X, {"b": np.full_like(Y, np.inf)}), "target b holds inf"),
+    (lambda X, Y: unit_pearson(X, Y), "same stimuli"),
+    (lambda X, Y: Folds(()), "no partition"),
+    (lambda X, Y: Folds((np.array([0, 1]), np.array([3, 4]))), "no partition"),
+    (lambda X, Y: make_folds(3), "too few"),
+])
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call(*related(50, 10, 6))
+
+
+def test_one_alpha_integers_tensors_and_single_layers_are_fine():
+    X, Y = related(50, 10, 6)
+    assert (predictivity_grid(X, Y, alphas=10.0).alpha == 10).all()
+    assert predictivity(torch.as_tensor(X), torch.as_tensor(Y)) == predictivity(X, Y)
+    counts = np.round(4 * X).astype(int)
+    assert predictivity(counts, Y) == pytest.approx(predictivity(counts.astype(float), Y), abs=1e-6)
+    features = feature_array(np.stack([X, Y[:, [0] * 10]]).astype(np.float32))
+    assert predictivity(features.sel(layer=0), features[[0]]) > 0.9
+    halves = xr.DataArray(X[None].astype(np.float16), dims=("layer", "stimulus", "unit"))
+    assert predictivity(halves, Y) == pytest.approx(predictivity(X, Y), abs=1e-3)

@@ -1,0 +1,205 @@
+"""The project's files agree with each other and keep the house rules."""
+import ast
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+import zipfile
+from configparser import ConfigParser
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+
+import seeing_words
+
+NBS, README = ROOT / "nbs", ROOT / "README.md"
+NOTEBOOKS = sorted(path.relative_to(NBS).as_posix() for path in NBS.rglob("[!.]*.ipynb")
+                   if path.parent.name != ".ipynb_checkpoints")
+LIBRARY = [name for name in NOTEBOOKS if name.startswith("library/")]
+RUN_WITH_PARAMETERS = [name for name in NOTEBOOKS if name.startswith(("paper/", "train/"))]
+MODULES = {path.stem: path for path in (ROOT / "seeing_words").glob("[!_]*.py")}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETTINGS = ConfigParser()
+SETTINGS.read(ROOT / "settings.ini")
+SETTINGS = SETTINGS["DEFAULT"]
+SITE = yaml.safe_load((ROOT / "_quarto.yml").read_text())
+
+
+def cells(name: str) -> list[nbformat.NotebookNode]:
+    return nbformat.read(NBS / name, as_version=4).cells
+
+
+# Notebooks
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_cell_ids_are_names(name):
+    ids = [cell.id for cell in cells(name)]
+    assert len(set(ids)) == len(ids)
+    unnamed = [id for id in ids if not re.fullmatch(r"(?![0-9a-f]{8}(-|$))[a-z0-9][a-z0-9_-]*", id)]
+    assert not unnamed, f"give these cells stable names, exports carry them: {unnamed}"
+
+
+@pytest.mark.parametrize("name", RUN_WITH_PARAMETERS)
+def test_one_parameters_cell_of_annotated_literals(name):
+    tagged = [cell for cell in cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    statements = ast.parse(tagged[0].source).body
+    assert 1 <= len(statements) <= 12
+    for statement, line in zip(statements, tagged[0].source.splitlines(), strict=True):
+        assert isinstance(statement, ast.AnnAssign), f"not name: type = literal  # purpose: {line}"
+        ast.literal_eval(statement.value)
+        assert "  # " in line, f"say what it is for: {line}"
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_no_long_cell(name):
+    long = {cell.id: n for cell in cells(name) if (n := len(cell.source.splitlines())) > 40}
+    assert not long, f"cells of more than 40 lines: {long}"
+
+
+# Site and README
+
+def test_nbdev_sees_the_site_configuration():
+    link = NBS / "_quarto.yml"
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../_quarto.yml"
+    assert yaml.safe_load(link.read_text()) == SITE
+
+
+def pages(contents: list) -> list[str]:
+    return [page for entry in contents
+            for page in ([entry] if isinstance(entry, str) else pages(entry["contents"]))]
+
+
+def test_sidebar_lists_every_notebook_once():
+    assert sorted(pages(SITE["website"]["sidebar"]["contents"])) == NOTEBOOKS
+
+
+def test_readme_is_the_index_notebook():
+    readme = runpy.run_path(str(ROOT / "tools" / "readme.py"))["readme"]()
+    assert README.read_text(encoding="utf-8") == readme, "README.md is behind nbs/index.ipynb: make export"
+
+
+def test_readme_links_hold():
+    links = re.findall(r"""(?:\]\(|\b(?:src|srcset|href)=")([^)\s"#]+)""", README.read_text(encoding="utf-8"))
+    missing = [link for link in links if not re.match(r"[a-z]+:", link) and not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_readme_rewrites_links_but_not_code():
+    from_root = runpy.run_path(str(ROOT / "tools" / "readme.py"))["from_root"]
+    assert from_root("![a](../figures/a.png) [b](paper/1.ipynb#x)") == "![a](figures/a.png) [b](nbs/paper/1.ipynb#x)"
+    assert from_root('<img src="../figures/a.png">') == '<img src="figures/a.png">'
+    kept = "[c](https://example.org) [d](#claims) `x[0](y)`\n```python\nfunctions[0](y)\n```"
+    assert from_root(kept) == kept
+
+
+# Package
+
+def test_modules_import_only_earlier_ones():
+    number = {name.split("_", 1)[1].removesuffix(".ipynb"): int(name[8:10]) for name in LIBRARY}
+    assert set(MODULES) == set(number)
+    for module, path in MODULES.items():
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        later = [node.module for node in imports if node.level and number[node.module] >= number[module]]
+        assert not later, f"{module} imports {later}"
+
+
+def test_imports_are_declared():
+    imported = {name.split(".")[0] for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text()))
+                for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else
+                             [node.module] if isinstance(node, ast.ImportFrom) and not node.level else [])}
+    distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    declared = {Requirement(text).name for text in PYPROJECT["project"]["dependencies"]}
+    assert {distributions.get(name, name) for name in imported - sys.stdlib_module_names} <= declared
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_long_function(module):
+    functions = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.FunctionDef)]
+    long = {f.name: n for f in functions if (n := f.end_lineno - f.lineno + 1) > 40}
+    assert not long, f"functions of more than 40 lines: {long}"
+
+
+def test_checkpoints_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / "seeing_words" / "checkpoints").rglob("*")) <= 40 * 2**20
+
+
+@pytest.mark.slow
+def test_wheel_carries_every_file_of_the_package(tree, files, tmp_path):
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+                    "--wheel-dir", tmp_path, tree], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    expected = {file.as_posix() for file in files if file.parts[0] == "seeing_words"}
+    assert any(name.endswith(".safetensors") for name in expected)
+    assert expected <= set(zipfile.ZipFile(wheel).namelist())
+
+
+# Versions, addresses, paths
+
+def test_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    version = SETTINGS["version"]
+    assert seeing_words.__version__ == version
+    assert citation["version"] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_one_description_and_address():
+    project, site = PYPROJECT["project"], SITE["website"]
+    assert project["description"] == SETTINGS["description"] == site["description"]
+    assert project["requires-python"] == f">={SETTINGS['min_python']}"
+    assert project["urls"]["Repository"] == SETTINGS["git_url"] == site["repo-url"]
+    assert project["urls"]["Documentation"] == SETTINGS["doc_host"] + SETTINGS["doc_baseurl"] == site["site-url"]
+
+
+def locked() -> dict[str, str]:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "every line pins one version"
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_lock_satisfies_pyproject():
+    versions = locked()
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    for text in [*PYPROJECT["project"]["dependencies"], *extras["docs"], *extras["dev"][1:]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(versions[requirement.name]), text
+    assert versions["torch"] == "2.13.0"
+
+
+def test_no_machine_in_the_files(files):
+    folder = rb"(?<![\w.~])/(?:work|root|home|opt|tmp)/|file:/[/]"
+    registry = rb"index-ur[l]|find-link[s]|py[p]i\.org|pythonhoste[d]"
+    place = re.compile(folder + b"|" + registry)
+    texts = {file: (ROOT / file).read_bytes() for file in files if not (ROOT / file).is_dir()}
+    found = {str(file): match[0] for file, text in texts.items()
+             if b"\0" not in text and (match := place.search(text))}
+    assert not found
+
+
+# Commands
+
+def test_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split()
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^  make (\w+) +\S", shown, re.MULTILINE) == targets
+
+
+def test_old_python_is_refused_in_words(tree):
+    run = subprocess.run(["make", "figures", "PYTHON=false"], cwd=tree, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "needs Python 3.11 or newer" in run.stderr
+
+
+def test_ci_runs_the_tests():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "exec make test" in script.read_text()
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    assert {"run": "make test"} in workflow["jobs"]["test"]["steps"]
