@@ -250,8 +250,7 @@ def claims_table(
 ) -> pd.DataFrame:                             # claim, text, effect, low, high, threshold, verdict
     "Claims with effects, intervals and verdicts."
     sign = {"above": ">", "below": "<"}
-    return pd.DataFrame([
-        {"claim": claim.name, "text": claim.text, "effect": effect.value, "low": effect.low, "high": effect.high,
-         "threshold": f"{sign[claim.direction]} {claim.threshold:g}",
-         "verdict": verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction)}
-        for claim, effect in judged])
+    rows = [(claim.name, claim.text, effect.value, effect.low, effect.high, f"{sign[claim.direction]} {claim.threshold:g}",
+             verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction))
+            for claim, effect in judged]
+    return pd.DataFrame(rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])

@@ -1,10 +1,10 @@
 "Bootstrap, p-values and verdicts: against brute force, and against simulations whose truth is known."
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from layers import related
 
 from seeing_words.arrays import InputError, feature_array
 from seeing_words.inference import (
@@ -27,14 +27,6 @@ from seeing_words.inference import (
     verdict,
 )
 from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, predictivity_grid, unit_pearson
-
-
-def related(n, p, q, *, noise=1.0, seed=0):
-    "Two layers that share four dimensions."
-    rng = np.random.default_rng(seed)
-    shared = rng.normal(size=(n, 4))
-    return [shared @ rng.normal(size=(4, units)) + noise * rng.normal(size=(n, units)) for units in (p, q)]
-
 
 FOLDS = make_folds(103)
 WEIGHTS = resample_weights(FOLDS, n_draws=50)
@@ -164,17 +156,19 @@ def test_estimates_along_depth_follow_the_grid():
     for along, other in (("source_layer", "target_layer"), ("target_layer", "source_layer")):
         curve = depth_estimates(source, target, scores, along, folds=FOLDS, weights=WEIGHTS)
         np.testing.assert_allclose([e.value for e in curve], scores.mean("fold").max(other), atol=1e-6)
-    peak = peak_depth(depth_estimates(source, target, scores, "source_layer", folds=FOLDS, weights=WEIGHTS), source.depth)
+    curve = depth_estimates(source, target, scores, "source_layer", folds=FOLDS, weights=WEIGHTS)
+    peak = peak_depth(curve, source.depth)
     assert (peak.value, peak.low, peak.high) == (1, 1, 1)
 
 
 def test_peak_moves_with_the_draws():
-    curve = [Estimate(0.0, np.array([0.0, 3.0])), Estimate(1.0, np.array([1.0, 1.0])), Estimate(np.nan, np.full(2, np.nan))]
+    missing = Estimate(np.nan, np.full(2, np.nan))
+    curve = [Estimate(0.0, np.array([0.0, 3.0])), Estimate(1.0, np.array([1.0, 1.0])), missing]
     peak = peak_depth(curve, [0, 0.5, 1])
     assert peak.value == 0.5
     np.testing.assert_array_equal(peak.draws, [0.5, 0])
     with pytest.raises(InputError, match="no peak"):
-        peak_depth(curve[2:], [1])
+        peak_depth([missing], [1])
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1))
@@ -191,7 +185,7 @@ def test_claims_table_is_computed():
     table = claims_table([(up, Estimate(0.2, np.array([0.1, 0.3]))), (down, Estimate(0.5, np.array([0.4, 0.6])))])
     assert list(table.columns) == ["claim", "text", "effect", "low", "high", "threshold", "verdict"]
     assert list(table.verdict) == ["supported", "not supported"] and list(table.threshold) == ["> 0", "< 0.5"]
-    pd.testing.assert_frame_equal(table.iloc[:0], claims_table([]), check_dtype=False, check_index_type=False)
+    assert list(claims_table([]).columns) == list(table.columns)
 
 
 @pytest.mark.parametrize(("call", "message"), [

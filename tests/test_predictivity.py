@@ -5,6 +5,7 @@ import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layers import related
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge, RidgeCV
 
@@ -23,13 +24,6 @@ from seeing_words.predictivity import (
     predictivity_grids,
     unit_pearson,
 )
-
-
-def related(n, p, q, *, noise=1.0, seed=0):
-    "Two layers that share four dimensions."
-    rng = np.random.default_rng(seed)
-    shared = rng.normal(size=(n, 4))
-    return [shared @ rng.normal(size=(4, units)) + noise * rng.normal(size=(n, units)) for units in (p, q)]
 
 
 def zscored(X, train):

@@ -1,0 +1,73 @@
+# `make` lists the targets. Python 3.11 or newer is all that must be there: the first target that needs more
+# installs requirements.lock into .venv, and again only when requirements.lock or pyproject.toml has changed.
+
+PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
+PRESET = microworld
+NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/train
+BIN = .venv/bin
+READY = .venv/.ready
+
+# set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
+unexport IN_TEST PYTHONPATH
+
+.PHONY: help figures test lint bench lab train export site clean
+.DELETE_ON_ERROR:
+
+help: ## list these targets (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+figures: $(READY) ## run the paper's sections and write their figures into figures/; PRESET=microworld
+	$(BIN)/seeing-words figures --preset $(PRESET)
+
+test: lint ## lint, then every test and every notebook (some minutes)
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval-lax $(NOTEBOOKS)
+
+lint: $(READY) ## check the style of the package, notebooks, tests and tools
+	$(BIN)/ruff check
+
+bench: $(READY) ## run the benchmarks
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab nbs
+
+train: $(READY) ## train the microworld's seven networks again and replace the checkpoints (hours)
+	@mkdir -p _runs/train
+	for seed in 0 1 2; do \
+		$(BIN)/papermill --cwd nbs/train -p retrain True -p seed $$seed \
+			nbs/train/vision.ipynb _runs/train/vision-$$seed.ipynb || exit 1; \
+	done
+	for network in llama-0 llama-1 bloom-0 bloom-1; do \
+		$(BIN)/papermill --cwd nbs/train -p retrain True -p architecture $${network%-*} -p seed $${network#*-} \
+			nbs/train/language.ipynb _runs/train/$$network.ipynb || exit 1; \
+	done
+
+export: $(READY) ## write the package from the notebooks, clean the notebooks, write README.md
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	$(BIN)/python tools/readme.py
+
+site: $(READY) ## prepare _proc/ for `quarto render _proc`
+	$(BIN)/python tools/site.py
+
+clean: ## remove what runs and builds leave behind; .venv, figures and the feature store stay
+	rm -rf _runs _proc _docs build dist .pytest_cache .ruff_cache .hypothesis
+	find seeing_words tests tools benchmarks nbs -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+$(READY): requirements.lock pyproject.toml
+	@new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	if ! { new_enough $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1; }; then \
+		for python in $(PYTHON) none; do new_enough "$$python" && break; done; \
+		if [ "$$python" = none ]; then \
+			echo "seeing_words needs Python 3.11 or newer; none of these is: $(PYTHON)." \
+			     "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+		fi; \
+		echo "Making .venv with $$("$$python" -V)"; \
+		"$$python" -m venv --clear .venv || { \
+			echo "$$python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	fi
+	@echo "Installing requirements.lock and seeing_words into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
