@@ -34,10 +34,15 @@ def feature_array(
     **attrs,                            # revision, pooling, …: kept with the array
 ) -> xr.DataArray:                      # (layer, stimulus, unit)
     "Name the axes of activations of one model."
-    values = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # which numpy does not know
+    values = np.asarray(values)
     if values.ndim not in (2, 3):
         raise InputError(f"features of {model or 'a model'} have shape {values.shape}: "
                          "give (layer, stimulus, unit), or (stimulus, unit) for one layer")
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"features of {model or 'a model'} are of type {values.dtype}: they must be real numbers")
     values = values if values.ndim == 3 else values[None]
     values = values.astype(values.dtype if values.dtype == np.float64 else np.float32, copy=False)
     n_layers, n_stimuli, _ = values.shape
@@ -84,8 +89,8 @@ def check_pair(source: xr.DataArray, target: xr.DataArray, names: tuple[str, str
     differ = np.flatnonzero(source.stimulus.values != target.stimulus.values)
     if len(differ):
         i = int(differ[0])
-        raise InputError(f"{names[0]} and {names[1]} disagree at stimulus {i}: {source.stimulus.values[i]!r} and "
-                         f"{target.stimulus.values[i]!r}; bring both into the same order")
+        raise InputError(f"{names[0]} and {names[1]} disagree at stimulus {i}: '{source.stimulus.values[i]}' and "
+                         f"'{target.stimulus.values[i]}'; bring both into the same order")
 
 # %% ../nbs/library/00_arrays.ipynb #digest
 def canonical_json(obj) -> str:
@@ -131,11 +136,12 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    "The git commit of the sources, with '+changes' where they were edited since; the release if there is no git."
+    "The git commit of the sources, with '+changes' where they were edited since; the release if git does not hold them."
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
-    try: head = git("rev-parse", "HEAD")
-    except FileNotFoundError: head = ""
+    try: ours = git("ls-files", "--", Path(__file__).name)  # not a project that merely has us installed within
+    except FileNotFoundError: ours = ""
+    head = git("rev-parse", "HEAD") if ours else ""
     if not head: return f"release {versions()['seeing-words']}"
     return head + "+changes" * bool(git("status", "--porcelain", "--", "."))

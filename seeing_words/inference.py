@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'resample_weights', 'bootstrap_scores', 'interval', 'Estimate', 'average', 'predictivity_estimate',
-           'best_pair', 'best_estimate', 'depth_estimates', 'selected_score', 'peak_depth', 'p_value', 'null_of_best',
-           'Claim', 'verdict', 'claims_table']
+           'best_pair', 'selected_score', 'peak_depth', 'p_value', 'Claim', 'verdict', 'claims_table']
 
 # %% ../nbs/library/07_inference.ipynb #imports
 import math
@@ -137,40 +136,6 @@ def best_pair(
 def _over_folds(scores: xr.DataArray) -> np.ndarray:  # (source_layer, target_layer)
     return (scores.mean("fold") if "fold" in scores.dims else scores).values
 
-# %% ../nbs/library/07_inference.ipynb #best-estimate
-def best_estimate(
-    source: xr.DataArray,              # (layer, stimulus, unit)
-    target: xr.DataArray,              # (layer, stimulus, unit)
-    scores: xr.DataArray,              # their predictivity, (source_layer, target_layer, fold)
-    *,
-    folds: Folds,
-    weights: np.ndarray,               # from `resample_weights`, (draw, stimulus)
-    alphas: Sequence[float] = ALPHAS,  # ridge penalties
-) -> Estimate:                         # of the pair as chosen on all stimuli; see `selected_score`
-    "Predictivity of the best pair of layers, with its bootstrap draws."
-    i, j = best_pair(scores)
-    return predictivity_estimate(source.values[i], target.values[j], folds=folds, weights=weights, alphas=alphas)
-
-# %% ../nbs/library/07_inference.ipynb #depth-estimates
-def depth_estimates(
-    source: xr.DataArray,              # (layer, stimulus, unit)
-    target: xr.DataArray,              # (layer, stimulus, unit)
-    scores: xr.DataArray,              # their predictivity, (source_layer, target_layer, fold)
-    along: str,                        # the dimension to keep, "source_layer" or "target_layer"
-    *,
-    folds: Folds,
-    weights: np.ndarray,               # from `resample_weights`, (draw, stimulus)
-    alphas: Sequence[float] = ALPHAS,  # ridge penalties
-) -> list[Estimate]:                   # one a layer; NaN where the layer is constant
-    "Predictivity of each layer with its best partner in the other network."
-    missing = Estimate(math.nan, np.full(len(weights), math.nan))
-    def of_layer(k: int) -> Estimate:
-        row = scores.isel({along: [k]})
-        if not row.notnull().any(): return missing
-        sides = (source[[k]], target) if along == "source_layer" else (source, target[[k]])
-        return best_estimate(*sides, row, folds=folds, weights=weights, alphas=alphas)
-    return [of_layer(k) for k in range(scores.sizes[along])]
-
 # %% ../nbs/library/07_inference.ipynb #selected-score
 def selected_score(
     scores: xr.DataArray,  # (source_layer, target_layer, fold)
@@ -203,16 +168,6 @@ def p_value(
         raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
                          "leave out layers that are constant")
     return math.nan if math.isnan(observed) else float((1 + (null >= observed).sum()) / (1 + null.size))
-
-# %% ../nbs/library/07_inference.ipynb #null-of-best
-def null_of_best(
-    nulls: Iterable[xr.Dataset],  # from `null_grid`, one a pair of networks, all of one seed
-) -> tuple[float, np.ndarray]:    # observed, null (permutation,)
-    "Mean over pairs of networks of their best pair of layers: observed, and with the same shuffle for all."
-    best = [grid.max(("source_layer", "target_layer")) for grid in nulls]
-    if not best:
-        raise InputError("null_of_best: no nulls given")
-    return float(np.mean([b.observed for b in best])), np.mean([b.null for b in best], axis=0)
 
 # %% ../nbs/library/07_inference.ipynb #claim
 @dataclass(frozen=True)
@@ -250,7 +205,8 @@ def claims_table(
 ) -> pd.DataFrame:                             # claim, text, effect, low, high, threshold, verdict
     "Claims with effects, intervals and verdicts."
     sign = {"above": ">", "below": "<"}
-    rows = [(claim.name, claim.text, effect.value, effect.low, effect.high, f"{sign[claim.direction]} {claim.threshold:g}",
+    rows = [(claim.name, claim.text, effect.value, effect.low, effect.high,
+             f"{sign[claim.direction]} {claim.threshold:g}",
              verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction))
             for claim, effect in judged]
     return pd.DataFrame(rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])

@@ -7,9 +7,9 @@ __all__ = ['CHECKPOINTS', 'Model', 'build_network', 'image_encoder', 'caption_en
            'checkpoint_card', 'load_model', 'blocks', 'capture']
 
 # %% ../nbs/library/03_models.ipynb #imports
+import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from .arrays import InputError, commit, file_digest
+from .arrays import InputError, commit, digest, file_digest
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
@@ -37,7 +37,7 @@ class Model:
     modality: str                              # vision or language
     network: nn.Module
     encode: Callable[[Sequence], dict[str, torch.Tensor]]  # a batch of stimuli → input of the network
-    special_ids: tuple[int, ...] = ()          # tokens that `mean` pooling leaves out
+    special_ids: tuple[int, ...] = ()          # what the tokenizer adds to every caption; `mean` pooling leaves it out
 
     @property
     def n_layers(self) -> int:  # L: blocks; layers are numbered 0 (embedding output) … L
@@ -50,7 +50,8 @@ class Model:
 def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
     name = (config.architectures or ["none"])[0]
     cls = getattr(transformers, name, None)
-    if cls is None or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
+    is_network = isinstance(cls, type) and issubclass(cls, PreTrainedModel)
+    if not is_network or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
         raise InputError(f"architecture {name!r} is not a vision encoder or causal language model of transformers "
                          f"{transformers.__version__}: check `architectures` in config.json")
     return cls
@@ -87,14 +88,29 @@ def caption_encoder(
     pad_id: int,
 ) -> Callable[[Sequence[str]], dict[str, torch.Tensor]]:
     "Make the function from captions to `input_ids` and `attention_mask`."
+    special = set(tokenizer.encode("").ids)
+
     def encode(captions: Sequence[str]) -> dict[str, torch.Tensor]:
-        empty = [i for i, text in enumerate(captions) if not text.strip()]
-        if empty: raise InputError(f"caption {empty[0]} of the batch is empty: it has no tokens to average")
-        rows = [torch.tensor(e.ids) for e in tokenizer.encode_batch(list(captions))]
+        encoded = [e.ids for e in tokenizer.encode_batch(list(captions))]
+        empty = [i for i, ids in enumerate(encoded) if special.issuperset(ids)]
+        if empty: raise InputError(f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words")
+        rows = [torch.tensor(ids) for ids in encoded]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in rows], batch_first=True)
         return {"input_ids": ids, "attention_mask": mask}
     return encode
+
+# %% ../nbs/library/03_models.ipynb #companions
+def _companions(folder: Path, card: dict) -> str:
+    "Digest of what the weights have their meaning from."
+    present = [folder / name for name in ("config.json", "tokenizer.json") if (folder / name).is_file()]
+    return digest({"preprocess": card.get("preprocess"), **{path.name: file_digest(path) for path in present}})
+
+
+def _on_disk(name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    weight = weight.detach().to("cpu", dtype if weight.is_floating_point() else weight.dtype, copy=True).contiguous()
+    if not weight.isfinite().all(): raise InputError(f"{name} holds NaN or numbers that {dtype} has no room for")
+    return weight
 
 # %% ../nbs/library/03_models.ipynb #save
 CHECKPOINTS = files("seeing_words").joinpath("checkpoints")  # those that are shipped
@@ -106,27 +122,29 @@ def save_checkpoint(
     *,
     tokenizer: Tokenizer | None = None,   # of a language network
     dtype: torch.dtype = torch.float16,   # of the weights on disk
-    **card,                               # what to say of it: data, seeds, steps, objective, curve, …
+    **card,                               # what to say of it: data, seeds, steps, objective, curve, …; vision: preprocess
 ) -> Path:
-    "Write a checkpoint with its card; what stood there before is replaced once the new one is whole."
+    "Write a checkpoint with its card; what stood there before gives way once the new one is whole."
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = Path(temporary) / folder.name
+        new = Path(temporary) / "new"
         new.mkdir()
         network.config.architectures = [type(network).__name__]
         network.config.save_pretrained(new)
-        shared = set(getattr(network, "_tied_weights_keys", None) or {})  # stored once, tied again when loaded
-        weights = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items() if k not in shared}
-        save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
         if tokenizer: tokenizer.save(str(new / "tokenizer.json"))
+        weights = {name: _on_disk(name, weight, dtype) for name, weight in network.state_dict().items()}
+        save_file(weights, new / "model.safetensors", {"format": "pt", "companions": _companions(new, card)})
         card = {"commit": commit(), "licence": "Apache-2.0", **card, "sha256": file_digest(new / "model.safetensors")}
         (new / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        if folder.exists(): shutil.rmtree(folder)
+        if folder.exists(): os.replace(folder, Path(temporary) / "old")
         os.replace(new, folder)
     return folder
 
 # %% ../nbs/library/03_models.ipynb #list
+_REMEDY = "reinstall the package, or make it again with `make train`"
+
+
 def checkpoints(
     root: str | Path | None = None,  # default: the shipped ones
 ) -> list[str]:
@@ -139,8 +157,7 @@ def _folder(name: str, root: str | Path | None) -> Path:
     folder = Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/") if name.startswith("microworld/") else Path(name)
     if not (folder / "card.json").is_file():
         there = ", ".join(f"microworld/{c}" for c in checkpoints(root)) or "none"
-        raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}. "
-                         "Reinstall the package, or make them again with `make train`")
+        raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}. If it should be there, {_REMEDY}")
     return folder
 
 
@@ -151,32 +168,46 @@ def checkpoint_card(
 ) -> dict:
     "Read what is said of a checkpoint."
     folder = _folder(name, root)
-    try: card = json.loads((folder / "card.json").read_text())
-    except ValueError as error: raise InputError(f"{folder / 'card.json'} is damaged ({error}): reinstall the package") from None
+    try:
+        card = json.loads((folder / "card.json").read_text())
+        if not isinstance(card, dict): raise ValueError("not a JSON object")
+    except ValueError as error: raise InputError(f"{folder / 'card.json'} is damaged ({error}): {_REMEDY}") from None
     return card
 
-# %% ../nbs/library/03_models.ipynb #load
-def _read_weights(folder: Path, card: dict) -> dict[str, torch.Tensor]:
+# %% ../nbs/library/03_models.ipynb #verify
+def _verify_companions(folder: Path, card: dict) -> None:
     path = folder / "model.safetensors"
-    if not path.is_file(): raise InputError(f"{path} is missing: reinstall the package, or make it again with `make train`")
-    found = file_digest(path)
-    if found != card.get("sha256"):
-        raise InputError(f"{path} has the checksum {found[:12]}…, its card says {str(card.get('sha256'))[:12]}…: the file is "
-                         "damaged or was replaced. Reinstall the package, or make it again with `make train`")
-    try: return load_file(path)
-    except SafetensorError as error: raise InputError(f"{path} is not a safetensors file ({error})") from None
+    if not path.is_file(): raise InputError(f"{path} is missing: {_REMEDY}")
+    try:
+        with safe_open(path, "pt") as file: expected = (file.metadata() or {}).get("companions")
+    except SafetensorError as error: raise InputError(f"{path} is not a safetensors file ({error}): {_REMEDY}") from None
+    if expected != _companions(folder, card):
+        raise InputError(f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that the "
+                         f"weights were saved with (checksum mismatch): {_REMEDY}")
 
 
-def _trained_network(folder: Path, card: dict, dtype: torch.dtype) -> nn.Module:
-    network = build_network(AutoConfig.from_pretrained(folder), seed=0).to(dtype)
-    weights = {k: v.to(dtype) for k, v in _read_weights(folder, card).items()}
-    missing, unexpected = network.load_state_dict(weights, strict=False)
-    tied = set(getattr(network, "_tied_weights_keys", None) or {})
-    if set(missing) - tied or unexpected:
-        raise InputError(f"{folder}: the weights do not fit config.json: missing {sorted(set(missing) - tied)[:3]}, "
-                         f"unexpected {list(unexpected)[:3]}")
-    if tied: network.tie_weights()
-    return network
+def _verify_weights(folder: Path, card: dict) -> None:
+    path, expected = folder / "model.safetensors", str(card.get("sha256"))
+    found = file_digest(path) if path.is_file() else "none: the file is missing"
+    if found != expected:
+        raise InputError(f"{path} has the checksum {found[:12]}…, its card says {expected[:12]}…: the file is "
+                         f"damaged or was replaced; {_REMEDY}")
+
+# %% ../nbs/library/03_models.ipynb #load
+def _trained(folder: Path, card: dict) -> tuple[nn.Module, str]:  # network and revision
+    _verify_weights(folder, card)
+    _verify_companions(folder, card)
+    network = build_network(AutoConfig.from_pretrained(folder), seed=0)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    return network, card["sha256"]
+
+
+def _untrained(folder: Path, card: dict, seed: int) -> tuple[nn.Module, str]:  # network and revision
+    _verify_companions(folder, card)
+    network = build_network(AutoConfig.from_pretrained(folder), seed=seed)
+    drawn = hashlib.sha256(_companions(folder, card).encode())
+    for weight in network.state_dict().values(): drawn.update(weight.contiguous().numpy())
+    return network, f"untrained-seed-{seed}-{drawn.hexdigest()[:16]}"
 
 
 def load_model(
@@ -187,19 +218,18 @@ def load_model(
     root: str | Path | None = None,      # where `microworld/` checkpoints are; default: the shipped ones
 ) -> Model:
     "Load a model by name. Raises `InputError` for a missing or damaged checkpoint."
-    trained_name, _, seed = name.removeprefix("untrained:").partition("@") if name.startswith("untrained:") else (name, "", "")
-    folder = _folder(trained_name, root)
-    card = checkpoint_card(trained_name, root=root)
-    if name.startswith("untrained:"):
-        if not seed.isdigit(): raise InputError(f"{name!r} names no seed: write untrained:{trained_name}@0")
-        network = build_network(AutoConfig.from_pretrained(folder), seed=int(seed)).to(dtype)
-        revision = f"untrained-seed-{seed}-{file_digest(folder / 'config.json')[:12]}"
-    else: network, revision = _trained_network(folder, card, dtype), card["sha256"]
+    trained, _, seed = name.removeprefix("untrained:").rpartition("@") if name.startswith("untrained:") else (name, "", "0")
+    if not (trained and seed.isdecimal()):
+        raise InputError(f"{name!r} names no seed: end it as in untrained:microworld/vision-0@3")
+    folder, card = _folder(trained, root), checkpoint_card(trained, root=root)
+    network, revision = _untrained(folder, card, int(seed)) if trained != name else _trained(folder, card)
+    for weight in network.parameters(): weight.data = weight.data.to(dtype)  # buffers, as of rotary positions, stay exact
     network = network.to(device).eval().requires_grad_(False)
     if "preprocess" in card: return Model(name, revision, "vision", network, image_encoder(card["preprocess"]))
-    config = network.config
-    encode = caption_encoder(Tokenizer.from_file(str(folder / "tokenizer.json")), config.pad_token_id)
-    return Model(name, revision, "language", network, encode, (config.pad_token_id, config.bos_token_id, config.eos_token_id))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()  # `caption_encoder` pads, on the right
+    encode = caption_encoder(tokenizer, network.config.pad_token_id or 0)
+    return Model(name, revision, "language", network, encode, tuple(tokenizer.encode("").ids))
 
 # %% ../nbs/library/03_models.ipynb #capture
 def blocks(network: nn.Module) -> nn.ModuleList:

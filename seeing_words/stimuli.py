@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from functools import cached_property
 
 import numpy as np
 
@@ -29,21 +28,27 @@ class StimulusSet:
     facts: tuple[dict, ...] | None = None                    # stimulus → what is true of it
 
     def __post_init__(self):
-        _check_images(self.images)
+        images = np.asarray(self.images).view()
+        images.flags.writeable = False  # the keys below speak of these very pixels
+        object.__setattr__(self, "images", images)
+        _check_images(self.name, images)
         for field in ("ids", "captions", "tags", "thing_masks", "facts"):
             value = getattr(self, field)
             if value is not None and len(value) != len(self.images):
                 raise InputError(f"{self.name}: {len(value)} {field} for {len(self.images)} images: give one for each")
         _check_texts(self.name, self.ids, self.captions)
+        if self.tags is not None: _check_tags(self.name, self.ids, self.captions, self.tags)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def subset(self, index: Sequence[int]) -> "StimulusSet":
-        "The stimuli at the positions `index`, with everything that is known of them."
+    def subset(self, index: Sequence[int] | slice) -> "StimulusSet":
+        "The stimuli at the positions `index` (numbers, a mask, a slice), with everything that is known of them."
+        where = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+
         def pick(values):
-            return None if values is None else tuple(values[i] for i in index)
-        return StimulusSet(self.name, pick(self.ids), self.images[list(index)], pick(self.captions),
+            return None if values is None else tuple(values[i] for i in where)
+        return StimulusSet(self.name, pick(self.ids), self.images[where], pick(self.captions),
                            pick(self.tags), pick(self.thing_masks), pick(self.facts))
 
     def chosen(self, caption: int = 0) -> list[str]:
@@ -70,10 +75,11 @@ class StimulusSet:
         return f"{self.name}: {len(self)} images of {size} pixels, {sum(map(len, self.captions))} captions"
 
 # %% ../nbs/library/01_stimuli.ipynb #set-checks
-def _check_images(images: np.ndarray) -> None:
+def _check_images(name: str, images: np.ndarray) -> None:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise InputError(f"images have shape {images.shape} and type {images.dtype}: "
+        raise InputError(f"{name}: images have shape {images.shape} and type {images.dtype}: "
                          "they must be (stimulus, height, width, 3), RGB in uint8")
+    if not images.size: raise InputError(f"{name}: images have shape {images.shape}: there must be one or more")
 
 
 def _check_texts(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]]) -> None:
@@ -86,3 +92,11 @@ def _check_texts(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]
         for i, text in enumerate(told):
             if not text.strip():
                 raise InputError(f"{name}: caption {i} of stimulus {id_!r} is empty: write one, or leave the stimulus out")
+
+
+def _check_tags(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]], tags: Sequence[Sequence]) -> None:
+    for id_, told, tagged in zip(ids, captions, tags):
+        n_words, n_tags = [len(text.split()) for text in told], [len(words) for words in tagged]
+        if n_words != n_tags:
+            raise InputError(f"{name}: captions of stimulus {id_!r} have {n_words} words and {n_tags} tags: "
+                             "every word needs one")

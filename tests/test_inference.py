@@ -6,19 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layers import related
 
-from seeing_words.arrays import InputError, feature_array
+from seeing_words.arrays import InputError
 from seeing_words.inference import (
     VERDICTS,
     Claim,
     Estimate,
     average,
-    best_estimate,
     best_pair,
     bootstrap_scores,
     claims_table,
-    depth_estimates,
     interval,
-    null_of_best,
     p_value,
     peak_depth,
     predictivity_estimate,
@@ -26,7 +23,7 @@ from seeing_words.inference import (
     selected_score,
     verdict,
 )
-from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, predictivity_grid, unit_pearson
+from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, unit_pearson
 
 FOLDS = make_folds(103)
 WEIGHTS = resample_weights(FOLDS, n_draws=50)
@@ -124,41 +121,15 @@ def test_selection_on_other_folds_is_not_flattered():
     assert selected_score(grid(clear)) == 1
 
 
-def test_null_of_best_pairs_shuffles_over_networks():
-    X, Y = related(103, 20, 8)
-    nulls = [null_grid(np.stack([X, X + i]), np.stack([Y, Y, np.ones_like(Y)]), folds=FOLDS, n_permutations=20)
-             for i in (1, 2)]
-    observed, null = null_of_best(nulls)
-    np.testing.assert_allclose(null, nulls[0].null.max(("source_layer", "target_layer")), atol=1e-6)
-    assert p_value(observed, null) == 1 / 21
-    with pytest.raises(InputError, match="no nulls"):
-        null_of_best([])
-
-
-def test_null_of_best_is_exact_where_the_naive_best_is_not():
+def test_the_null_of_the_best_pair_is_exact():
     "Without any relation, 5 % of data sets get p ≤ 0.05 although the best of nine pairs is taken."
     p = []
     for seed in range(150):
         source, target = np.random.default_rng(seed).normal(size=(2, 3, 30, 3))
-        observed, null = null_of_best([null_grid(source, target, folds=make_folds(30), n_permutations=19, seed=seed)])
-        p.append(p_value(observed, null))
+        null = null_grid(source, target, folds=make_folds(30), n_permutations=19, seed=seed)
+        best = null.max(("source_layer", "target_layer"))
+        p.append(p_value(best.observed.item(), best.null))
     assert 0.01 < np.mean(np.array(p) <= 0.05) < 0.1
-
-
-def test_estimates_along_depth_follow_the_grid():
-    X, Y = related(103, 20, 8)
-    rng = np.random.default_rng(1)
-    source = feature_array(np.stack([np.ones_like(X), X + rng.normal(size=X.shape), X]))
-    target = feature_array(np.stack([Y, Y + rng.normal(size=Y.shape)]))
-    scores = predictivity_grid(source, target, folds=FOLDS).predictivity
-    best = best_estimate(source, target, scores, folds=FOLDS, weights=WEIGHTS)
-    assert best.value == pytest.approx(scores.mean("fold").max().item(), abs=1e-6)
-    for along, other in (("source_layer", "target_layer"), ("target_layer", "source_layer")):
-        curve = depth_estimates(source, target, scores, along, folds=FOLDS, weights=WEIGHTS)
-        np.testing.assert_allclose([e.value for e in curve], scores.mean("fold").max(other), atol=1e-6)
-    curve = depth_estimates(source, target, scores, "source_layer", folds=FOLDS, weights=WEIGHTS)
-    peak = peak_depth(curve, source.depth)
-    assert (peak.value, peak.low, peak.high) == (1, 1, 1)
 
 
 def test_peak_moves_with_the_draws():

@@ -43,6 +43,12 @@ def test_cell_ids_are_names(name):
     assert not unnamed, f"give these cells stable names, exports carry them: {unnamed}"
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_first_cell_is_title_and_purpose_alone(name):
+    lines = [line for line in cells(name)[0].source.splitlines() if line]
+    assert [line.split()[0] for line in lines] == ["#", ">"], "nbdev makes the first cell the page's head and drops the rest"
+
+
 @pytest.mark.parametrize("name", RUN_WITH_PARAMETERS)
 def test_one_parameters_cell_of_annotated_literals(name):
     tagged = [cell for cell in cells(name) if "parameters" in cell.metadata.get("tags", [])]
@@ -79,6 +85,28 @@ def test_sidebar_lists_every_notebook_once():
     assert sorted(pages(SITE["website"]["sidebar"]["contents"])) == NOTEBOOKS
 
 
+@pytest.mark.slow
+def test_site_has_every_page_and_its_figures(tree):
+    if any(part.startswith(".") for part in tree.parts): pytest.skip(f"nbdev sees no page under a dotted folder: {tree}")
+    (tree / "figures").mkdir(exist_ok=True)
+    run = subprocess.run([sys.executable, "tools/site.py"], cwd=tree, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    made = tree / "_proc"
+    assert sorted(path.relative_to(made).as_posix() for path in made.rglob("*.ipynb")) == NOTEBOOKS
+    assert yaml.safe_load((made / "_quarto.yml").read_text()) == SITE
+    for page in NOTEBOOKS:
+        links = re.findall(r"\]\(([^)\s]*figures/[^)\s]+)\)", (made / page).read_text(encoding="utf-8"))
+        missing = [link for link in links if not ((made / page).parent / link).exists()]
+        assert not missing, page
+
+
+def test_site_refuses_a_dotted_folder(tree):
+    hidden = tree.rename(tree.with_name(".seeing_words"))
+    run = subprocess.run([sys.executable, "tools/site.py"], cwd=hidden, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "starts with a dot: .seeing_words" in run.stderr
+
+
 def test_readme_is_the_index_notebook():
     readme = runpy.run_path(str(ROOT / "tools" / "readme.py"))["readme"]()
     assert README.read_text(encoding="utf-8") == readme, "README.md is behind nbs/index.ipynb: make export"
@@ -101,19 +129,18 @@ def test_readme_rewrites_links_but_not_code():
 # Package
 
 def test_modules_import_only_earlier_ones():
-    number = {name.split("_", 1)[1].removesuffix(".ipynb"): int(name[8:10]) for name in LIBRARY}
-    assert set(MODULES) == set(number)
+    order = [name.split("_", 1)[1].removesuffix(".ipynb") for name in LIBRARY]
+    assert set(MODULES) == set(order)
     for module, path in MODULES.items():
-        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        later = [node.module for node in imports if node.level and number[node.module] >= number[module]]
-        assert not later, f"{module} imports {later}"
+        used = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level}
+        assert used - {None} <= set(order[:order.index(module)]), module  # None: the version, from . import
 
 
 def test_imports_are_declared():
     imported = {name.split(".")[0] for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text()))
                 for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else
                              [node.module] if isinstance(node, ast.ImportFrom) and not node.level else [])}
-    distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    distributions = {"IPython": "ipython", "PIL": "pillow", "jupyter_client": "jupyter-client", "sklearn": "scikit-learn"}
     declared = {Requirement(text).name for text in PYPROJECT["project"]["dependencies"]}
     assert {distributions.get(name, name) for name in imported - sys.stdlib_module_names} <= declared
 
@@ -129,7 +156,6 @@ def test_checkpoints_are_small():
     assert sum(path.stat().st_size for path in (ROOT / "seeing_words" / "checkpoints").rglob("*")) <= 40 * 2**20
 
 
-@pytest.mark.slow
 def test_wheel_carries_every_file_of_the_package(tree, files, tmp_path):
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
                     "--wheel-dir", tmp_path, tree], check=True)

@@ -10,7 +10,7 @@ SITE = ROOT / "_proc"
 
 def main() -> None:
     if hidden := [part for part in SITE.parts if part.startswith(".")]:
-        raise SystemExit(f"nbdev skips every file under a folder whose name starts with a dot: {hidden[0]} in {SITE}")
+        raise SystemExit(f"nbdev skips every page under a folder whose name starts with a dot: {hidden[0]} in {SITE}")
     proc_nbs(force=True)
     shutil.copytree(ROOT / "figures", SITE / "figures")
     for page in SITE.rglob("*.ipynb"):  # nbs/ became the root of the site: figures/ is one folder nearer

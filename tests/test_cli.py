@@ -1,0 +1,174 @@
+"""The command line: what it prints for people and for scripts, and its exit codes."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from runs import new_checkout, notebook, tiny_vision
+from typer.testing import CliRunner
+
+from seeing_words import __version__, cli
+from seeing_words.features import Store, extract
+from seeing_words.models import load_model
+from seeing_words.presets import get_preset
+from seeing_words.run import start, store_root
+
+PARAMETERS = 'preset: str = "microworld"\nn_stimuli: int = 1000'
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    return new_checkout(tmp_path / "checkout", monkeypatch)
+
+
+def command(*words: str):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, words)
+
+
+def main(monkeypatch, *words: str) -> int:
+    "The exit code of the command as it is installed."
+    monkeypatch.setattr(sys, "argv", ["seeing-words", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code
+
+
+def test_help_and_version():
+    assert command("--version").output == f"seeing_words {__version__}\n"
+    for words in [], ["figures"], ["doctor"], ["store", "verify"]:
+        assert "Exit codes: 0 done, 1 a notebook failed" in command(*words, "--help").output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (["figures", "toys"], "did you mean toy?"),
+    (["figures", "toy", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
+    (["figures", "toy", "-p", "n_stimuli"], "write it as -p name=value"),
+    (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
+    (["presets", "show", "microwrld"], "did you mean microworld?"),
+    (["store", "rm"], "name the keys to remove"),
+    (["store", "rm", "abc"], "0 entries"),
+    (["figures", "--no-such-option"], "No such option"),
+])
+def test_bad_usage_is_told_and_ends_with_2(root, monkeypatch, capsys, words, named):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
+    assert main(monkeypatch, *words) == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
+    assert main(monkeypatch, "figures") == 2
+    assert "Clone the repository" in capsys.readouterr().err
+
+
+def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
+    write = """from pathlib import Path
+folder = Path("../../figures/microworld")
+folder.mkdir(parents=True)
+(folder / "toy_map.svg").touch()
+(folder / "toy_claims.csv").write_text("claim,verdict\\nL1,supported\\nL2,not supported\\n")"""
+    notebook(root / "nbs/paper/1_bad.ipynb", parameters=PARAMETERS, work="1 / 0")
+    notebook(root / "nbs/paper/2_toy.ipynb", parameters=PARAMETERS, work=write)
+    result = command("figures", "--preset", "microworld")
+    assert result.exit_code == 1
+    assert "✗ bad failed in cell `work` of nbs/paper/1_bad.ipynb, line 1:" in result.output
+    assert "ZeroDivisionError: division by zero" in result.output
+    row = next(line for line in result.output.splitlines() if line.startswith("│ toy"))
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["1", "✓ L1 supported", "figures/microworld"]
+    assert "○ L2 not supported" in result.output
+
+
+def test_stopped_by_hand_it_says_how_to_go_on_and_goes_on_from_the_store(root, tmp_path):
+    work = """import os, time
+from pathlib import Path
+from seeing_words.run import start
+run = start("toy", n_stimuli=n_stimuli, network=network, out=out)
+run.features(network)
+Path(out, "kernel").write_text(str(os.getpid()))
+time.sleep(0 if Path(out, "again").exists() else 100)"""
+    out = tmp_path / "out"
+    out.mkdir()
+    sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{tiny_vision(tmp_path / "tiny")}"'
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=sizes, work=work)
+    begun = subprocess.Popen([sys.executable, "-c", "from seeing_words.cli import main; main()", "figures"],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (out / "kernel").exists() and begun.poll() is None:
+        time.sleep(0.1)
+    begun.send_signal(signal.SIGINT)
+    said = begun.communicate(timeout=60)[0]
+    assert begun.returncode == 130, said
+    assert "Stopped in toy. What was computed is kept: the same command goes on from there." in " ".join(said.split())
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((out / "kernel").read_text()), 0)
+    kept = {path: path.stat().st_mtime_ns for path in store_root().rglob("*") if path.is_file()}
+    assert any(path.name == "manifest.json" for path in kept)
+    (out / "again").touch()
+    assert command("figures").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept if path.suffix != ".lock"} == {
+        path: made for path, made in kept.items() if path.suffix != ".lock"}
+
+
+def test_presets_for_people_and_for_scripts():
+    assert "microworld" in command("presets", "list").output
+    assert json.loads(command("presets", "list", "--json").output) == ["microworld"]
+    shown = json.loads(command("presets", "show", "microworld", "--json").output)
+    assert shown["vision"] == list(get_preset("microworld").vision)
+    assert all(name in command("presets", "show", "microworld").output for name in shown["vision"])
+
+
+def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
+    assert "Nothing is kept in _store" in command("store", "ls").output
+    model = load_model(tiny_vision(tmp_path / "tiny"))
+    stimuli = start("toy", n_stimuli=12).stimuli
+    for pooling in "cls", "mean":
+        extract(model, stimuli, pooling=pooling, store=Store(store_root()))
+    rows = json.loads(command("store", "ls", "--json").output)
+    assert {row["pooling"] for row in rows} == {"cls", "mean"}
+    assert all(row["key"][:12] in command("store", "ls").output for row in rows)
+    assert command("store", "verify").exit_code == 0
+    chunk = next(path for path in (store_root() / rows[0]["key"]).rglob("c/*/*/*"))
+    data = bytearray(chunk.read_bytes())
+    data[-1] ^= 1
+    chunk.write_bytes(data)
+    found = command("store", "verify", "--json")
+    assert found.exit_code == command("store", "verify").exit_code == 1
+    assert {key: bool(damage) for key, damage in json.loads(found.output).items()} == {
+        rows[0]["key"]: True, rows[1]["key"]: False}
+    assert "2 entries, 1 damaged" in command("store", "verify").output
+    assert command("store", "rm", "--damaged").exit_code == 0
+    assert command("store", "verify").exit_code == 0
+    assert command("store", "rm", rows[1]["key"][:8]).exit_code == 0
+    assert json.loads(command("store", "ls", "--json").output) == []
+
+
+def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
+    monkeypatch.setattr(cli, "PRESETS", {"microworld": replace(get_preset("microworld"), **changes)})
+    result = command("doctor", "--json")
+    return result.exit_code, {finding["what"]: finding for finding in json.loads(result.output)}
+
+
+def test_doctor_finds_nothing_wrong(root, monkeypatch, tmp_path):
+    code, found = doctor(monkeypatch, vision=(tiny_vision(tmp_path / "tiny"),), language=())
+    assert code == 0
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert set(found) == {"python", "checkpoints", "device", "machine", "store", "downloads"}
+    assert "✓" in command("doctor").output
+
+
+def test_doctor_finds_a_damaged_checkpoint_and_another_version(root, monkeypatch, tmp_path):
+    weights = tmp_path / "tiny/model.safetensors"
+    name = tiny_vision(weights.parent)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    lock = f"numpy==0.1 \\\n    --hash=sha256:0\nno-such-package==2.0\npytest=={pytest.__version__}"
+    (root / "requirements.lock").write_text(lock)
+    code, found = doctor(monkeypatch, vision=(name,), language=("microworld/huge",))
+    assert code == 1
+    assert found["checkpoint"]["state"] == found["checkpoints"]["state"] == "bad"
+    assert found["packages"]["state"] == "warning"
+    assert "instead of 0.1; no-such-package missing instead of 2.0" in found["packages"]["found"]
