@@ -34,7 +34,7 @@ def test_any_batch_gives_what_one_stimulus_alone_without_padding_gives(tmp_path,
     for batch_size in (1, 7, 64, 1000):
         found = extract(made, shown, pooling=pooling, batch_size=batch_size, progress=False)
         assert found.shape == (4, 70, 16) and found.dtype == np.float32
-        assert np.abs(found.values - expected).max() < 1e-5
+        np.testing.assert_allclose(found.values, expected, rtol=1e-5, atol=1e-5)
     assert np.abs(expected[-1]).max() > 0.5  # so that 1e-5 says something
 
 

@@ -218,9 +218,9 @@ def test_two_processes_at_once_write_one_sound_entry(made, store, tmp_path):
 
 
 def test_poolings_in_opposite_order_do_not_lock_each_other_out(made, store):
-    order = []
+    order, real = [], Store.lock
     for poolings in (("mean", "last"), ("last", "mean")):
-        real, taken = Store.lock, []
+        taken = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Store, "lock", lambda self, spec, taken=taken: taken.append(spec["pooling"]) or real(self, spec))
             extract_many(made, stimuli(SIZE), poolings, store=store, progress=False)
