@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['Pair', 'Pairs', 'align_pairs', 'layer_estimate', 'best_of_pairs', 'mean_grid', 'similarity_grids', 'depth_of_pairs',
            'depth_estimates_of_pairs', 'DepthProfile', 'depth_profile', 'null_of_pairs', 'null_best', 'null_depth',
-           'depth_table', 'layer_effects']
+           'depth_table', 'depth_panel', 'layer_effects']
 
 # %% ../nbs/library/07b_pairs.ipynb #imports
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ class Pairs:
     grids: Mapping[Pair, xr.Dataset]      # (direction, vision_layer, language_layer, fold)
     folds: Folds
     weights: np.ndarray                   # bootstrap draws, (draw, stimulus)
+    estimates: dict = field(default_factory=dict)  # those made so far, by what they are of: none is made twice
 
     def scores(self, pair: Pair, direction: str) -> xr.Dataset:
         "Predictivity and λ of one pair: (source_layer, target_layer, fold)."
@@ -73,11 +74,13 @@ def layer_estimate(
     layers: tuple[int, int],  # positions of source and target layer
 ) -> Estimate:
     "Predictivity of one pair of layers, with its bootstrap draws."
-    i, j = layers
-    source, target = pairs.features(pair, direction)
-    alphas = np.unique(pairs.scores(pair, direction).alpha.values[i, j])
-    return predictivity_estimate(source.values[i], target.values[j], folds=pairs.folds, weights=pairs.weights,
-                                 alphas=alphas)
+    key, (i, j) = (pair, direction, layers), layers
+    if key not in pairs.estimates:
+        source, target = pairs.features(pair, direction)
+        alphas = np.unique(pairs.scores(pair, direction).alpha.values[i, j])
+        pairs.estimates[key] = predictivity_estimate(source.values[i], target.values[j], folds=pairs.folds,
+                                                     weights=pairs.weights, alphas=alphas)
+    return pairs.estimates[key]
 
 
 def best_of_pairs(
@@ -168,7 +171,7 @@ def null_of_pairs(
     direction: str,
     *,
     n_permutations: int = 100,
-    n_units: int = 32,           # target units the statistic is computed on
+    n_units: int = 16,           # target units the statistic is computed on
     seed: int = 0,
 ) -> dict[Pair, xr.Dataset]:     # null (permutation, vision_layer, language_layer), observed (the last two)
     "Predictivity of every pair of layers under shuffled pairing."
@@ -211,6 +214,28 @@ def depth_table(
     intervals = [(e.low, e.high) for e in estimates] or [(np.nan, np.nan)] * len(depth)
     return pd.DataFrame({"depth": depth, "score": scores.mean(0), "low": [low for low, _ in intervals],
                          "high": [high for _, high in intervals], "pair_low": scores.min(0), "pair_high": scores.max(0)})
+
+# %% ../nbs/library/07b_pairs.ipynb #panel
+def depth_panel(
+    direction: str,
+    along: str,                                    # vision or language: whose layers
+    *,
+    trained: Mapping[str, Pairs],                  # pooling of captions → pairs
+    estimates: Mapping[str, Mapping[tuple[str, str], Sequence[Estimate]]],  # pooling → (direction, along) → layers
+    untrained: Pairs,
+    trivial: Pairs,                                # one trivial source, trained targets
+    nulls: Mapping[Pair, xr.Dataset],              # from `null_of_pairs`
+) -> pd.DataFrame:                                 # panel, along, condition, kind, depth, score, low, high, …
+    "Depth curves of every condition in one direction along the layers of one modality."
+    curves = [(f"trained, {how}", "trained", depth_table(pairs, direction, along, estimates[how][direction, along]))
+              for how, pairs in trained.items()]
+    level = depth_table(trivial, direction, along, [])
+    if len(level) == 1: level = pd.concat([level, level.assign(depth=1.0)])
+    curves += [("untrained", "untrained", depth_table(untrained, direction, along, [])),
+               (next(iter(getattr(trivial, _sides(direction)[0]))), "trivial", level),
+               ("shuffled", "shuffled", null_depth(nulls, along))]
+    told = [table.assign(condition=condition, kind=kind) for condition, kind, table in curves]
+    return pd.concat(told, ignore_index=True).assign(panel=f"{direction} (mean r)", along=along)
 
 # %% ../nbs/library/07b_pairs.ipynb #effects
 def layer_effects(

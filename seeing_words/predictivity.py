@@ -374,19 +374,21 @@ def fold_permutations(
 def _null_scores(
     source: _Source,
     Y: torch.Tensor,        # z-scored training targets, (train, pairing, unit)
+    power: torch.Tensor,    # their sums of squares, (pairing,)
     units: torch.Tensor,    # unit vectors of the test targets, (test, pairing, unit)
     alphas: np.ndarray,
 ) -> torch.Tensor:          # (pairing,)
     "Score many small targets by generalised cross-validation."
     c = (source.basis.T @ Y.flatten(1)).unflatten(1, Y.shape[1:])                  # (rank, pairing, unit)
-    power = c.square().sum(2)                                                      # (rank, pairing)
-    outside = 0 if source.full else (Y.square().sum((0, 2)) - power.sum(0)).clamp_min(0)
-    errors = (source.kappa.square().to(Y.dtype) @ power + outside) / source.free.mean(1, keepdim=True).square()
+    inside = torch.linalg.vector_norm(c, dim=2).square()                           # (rank, pairing)
+    outside = 0 if source.full else (power - inside.sum(0)).clamp_min(0)
+    errors = (source.kappa.square().to(Y.dtype) @ inside + outside) / source.free.mean(1, keepdim=True).square()
     alpha = torch.as_tensor(alphas, dtype=torch.float64)[errors.argmin(0)]                              # (pairing,)
     shrunk = c * (1 / (source.s2[:, None] + alpha)).to(Y.dtype)[:, :, None]
     prediction = source.F.to(Y.dtype) @ shrunk.flatten(1)
-    r = (units.flatten(1) * _unit_vectors(prediction)).sum(0).unflatten(0, Y.shape[1:])
-    return r.nanmean(1)
+    norm = unit_moments(prediction, torch.finfo(prediction.dtype).eps)[1]
+    r = (units.flatten(1) * prediction).sum(0) / norm  # a unit vector has mean 0, so the prediction's mean is no matter
+    return r.unflatten(0, Y.shape[1:]).nanmean(1)
 
 # %% ../nbs/library/05_predictivity.ipynb #null-grid
 def null_grid(
@@ -416,11 +418,12 @@ def null_grid(
 def _null_fold(source, target, train, test, pairings, alphas):  # → (pairing, source layer, target layer)
     sources = [_source(layer, train, test, alphas, torch.float32) for layer in source]
     z = torch.stack([_zscore(layer, train).float() for layer in target], 1)        # (stimulus, target layer, unit)
+    power = z[train].square().sum((0, 2))                                          # the same however they are shuffled
     units = torch.zeros_like(z)
     units[test] = _unit_vectors(z[test].flatten(1)).unflatten(1, z.shape[1:])
     scores, block = [], max(1, 2**13 // z[0].numel())                              # some 8192 columns at a time
     for pairing in torch.as_tensor(pairings).split(block):
         Y, Y_test = (x[pairing[:, part]].transpose(0, 1).flatten(1, 2) for x, part in ((z, train), (units, test)))
-        rows = torch.stack([_null_scores(s, Y, Y_test, alphas) for s in sources])  # (source layer, pairing · layer)
-        scores.append(rows.unflatten(1, (-1, z.shape[1])).transpose(0, 1))
+        rows = torch.stack([_null_scores(s, Y, power.repeat(len(pairing)), Y_test, alphas) for s in sources])
+        scores.append(rows.unflatten(1, (-1, z.shape[1])).transpose(0, 1))         # (pairing, source layer, target layer)
     return torch.cat(scores).double().numpy()
