@@ -116,7 +116,7 @@ def _with_progress(job: Job) -> Outcome:
         progress.update(task, completed=progress.tasks[0].total, cell="done")
     return outcome
 
-
+# %% ../nbs/library/17_cli.ipynb #figures-helpers-summary
 def _summary(outcomes: list[Outcome]) -> None:
     "A table of what was run: minutes, figures and verdicts."
     table = Table("section", "minutes", "figures", "verdicts", Column("in", overflow="fold"))
@@ -159,7 +159,7 @@ def store_ls(as_json: Json = False) -> None:
                       f"{row['bytes'] / 2**20:.1f}")
     _console.print(table if rows else f"Nothing is kept in {short_path(store_root())}.")
 
-
+# %% ../nbs/library/17_cli.ipynb #store-commands-store-verify
 @store_app.command("verify", epilog=_EXIT_CODES)
 def store_verify(as_json: Json = False) -> None:
     "Read all of it, and compare it with its checksums."
@@ -174,7 +174,7 @@ def store_verify(as_json: Json = False) -> None:
     if any(damages.values()):
         raise typer.Exit(1)
 
-
+# %% ../nbs/library/17_cli.ipynb #store-commands-store-rm
 @store_app.command("rm")
 def store_rm(
     keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="As `ls` shows it, or its beginning.")] = None,
@@ -208,7 +208,7 @@ def _packages() -> Iterator[_Finding]:
     differ = [f"{name} {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
     yield "packages", "warning" if differ else "ok", "; ".join(differ) or f"{len(wanted)} as in {lock.name}"
 
-
+# %% ../nbs/library/17_cli.ipynb #doctor-checks-networks
 def _networks() -> Iterator[_Finding]:
     "The networks of the presets, each loaded and its checksum verified."
     sound = []
@@ -234,7 +234,7 @@ def _machine() -> Iterator[_Finding]:
     yield "store", "ok", f"{short_path(store)}: {size / 2**20:.0f} MiB, {free / 2**30:.0f} GiB free"
     yield "downloads", "ok", f"none for {', '.join(PRESETS)}: networks come with the package, scenes are drawn here"
 
-
+# %% ../nbs/library/17_cli.ipynb #doctor-checks-existing
 def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 

@@ -110,7 +110,7 @@ def rate(step: int, steps: int, *, warmup: int = 50) -> float:
     "Share of the peak learning rate at `step`: a linear rise, then half a cosine down to 1 %."
     return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
 
-
+# %% ../nbs/library/12_dynamics.ipynb #loop-train
 def train(
     parameters: Sequence[nn.Parameter],
     step_loss: Callable[[int], tuple[torch.Tensor, dict[str, float]]],  # step → loss and what else to log
@@ -149,7 +149,7 @@ PREPROCESS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 64}  # pixels → (p
 def _normalise(views: torch.Tensor) -> torch.Tensor:
     return (views - PREPROCESS["mean"][0]) / PREPROCESS["std"][0]
 
-
+# %% ../nbs/library/12_dynamics.ipynb #vision-net-train-vision
 def train_vision(
     images: np.ndarray,                    # (scene, height, width, RGB) uint8
     *,
@@ -209,7 +209,7 @@ def _batches(
             yield documents([seeds[i] for i in order[start:start + batch_size]], epoch=epoch, n_captions=n_captions)
         epoch += 1
 
-
+# %% ../nbs/library/12_dynamics.ipynb #language-train-train-language
 def train_language(
     seeds: Sequence[int],         # training scenes
     *,

@@ -92,7 +92,7 @@ class _Kernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python")
 
-
+# %% ../nbs/library/16_execute.ipynb #kernel-engine
 class _Engine(NBClientEngine):
     "papermill's engine, which tells `on_cell` what it starts."
 
@@ -113,6 +113,8 @@ class _Engine(NBClientEngine):
 
 
 papermill_engines.register("seeing_words", _Engine)
+
+
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors are reported below, once
 
 # %% ../nbs/library/16_execute.ipynb #error
@@ -137,7 +139,7 @@ class Outcome:
     figures: int
     verdicts: dict[str, str]  # claim → verdict
 
-
+# %% ../nbs/library/16_execute.ipynb #run-section-run-section
 def run_section(
     job: Job,
     *,
@@ -161,7 +163,7 @@ def run_section(
                            "for lack of memory; try a smaller n_stimuli") from None
     return Outcome(job, (time.time() - begun) / 60, *_written(job.run.folder, job.section, begun))
 
-
+# %% ../nbs/library/16_execute.ipynb #run-section-written
 def _written(folder: Path, section: str, since: float) -> tuple[int, dict[str, str]]:
     "How many figures a section saved `since`, and the verdicts on its claims."
     figures = [path for path in folder.glob(f"{section}_*.svg") if path.stat().st_mtime >= since]

@@ -143,7 +143,7 @@ class Store:
             for folder in (whole, whole.with_suffix(".partial")): shutil.rmtree(folder, ignore_errors=True)
             whole.with_suffix(".notes").unlink(missing_ok=True)
 
-
+# %% ../nbs/library/04_features.ipynb #store-class-told-spec
 def _told_spec(folder: Path) -> dict:
     "The spec as the manifest tells it, for listings only."
     try: return dict(json.loads((folder / "manifest.json").read_text())["spec"])
@@ -156,7 +156,7 @@ def _size(folder: Path) -> int:
 # %% ../nbs/library/04_features.ipynb #writer
 BLOCK = 250  # stimuli in a chunk, and in what a killed run loses at most
 
-
+# %% ../nbs/library/04_features.ipynb #writer-writer
 @dataclass(frozen=True)
 class Writer:
     "An entry in the making, `<key>.partial`, and the notes on its finished parts."
@@ -282,7 +282,7 @@ def _usable(store: Store, spec: dict) -> bool:
         shutil.rmtree(store.folder(spec))
     return not found
 
-
+# %% ../nbs/library/04_features.ipynb #extract-store-from-store
 def _from_store(model: Model, shown: Sequence, specs: dict, store: Store, batch_size: int, progress: bool) -> dict:
     with _full_disk_explained(store.root), ExitStack() as locks:
         store.root.mkdir(parents=True, exist_ok=True)
@@ -314,7 +314,7 @@ def extract_many(
     else: values = _from_store(model, shown, specs, store, batch_size, progress)
     return {name: feature_array(values[name], ids=stimuli.ids, **specs[name]) for name in specs}
 
-
+# %% ../nbs/library/04_features.ipynb #extract-extract
 def extract(
     model: Model,
     stimuli: StimulusSet,
@@ -349,7 +349,7 @@ def _colours(
     sums = [np.bincount(cell, channel, minlength=grid ** 2) for channel in image.reshape(-1, 3).T]
     return np.concatenate([(sums / area).T.ravel() / 255, np.bincount(code, minlength=bins ** 3) / (h * w)])
 
-
+# %% ../nbs/library/04_features.ipynb #trivial-pixels
 def pixels(
     images: np.ndarray,                 # (stimulus, height, width, RGB) uint8
     *,

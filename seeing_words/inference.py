@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'resample_weights', 'bootstrap_scores', 'interval', 'Estimate', 'average', 'predictivity_estimate',
-           'best_pair', 'selected_score', 'peak_depth', 'p_value', 'Claim', 'verdict', 'claims_table']
+           'best_pair', 'selected_score', 'peak_depth', 'p_value', 'Claim', 'verdict', 'claims_table',
+           'claims_markdown']
 
 # %% ../nbs/library/07_inference.ipynb #imports
 import math
@@ -210,3 +211,12 @@ def claims_table(
              verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction))
             for claim, effect in judged]
     return pd.DataFrame(rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
+
+# %% ../nbs/library/07_inference.ipynb #claims-markdown
+def claims_markdown(
+    table: pd.DataFrame,  # from `claims_table`, or read from its csv
+) -> str:
+    "A table of claims as markdown, verdict last."
+    rows = [f"| {c.claim} | {c.text} | {c.effect:.3f} [{c.low:.3f}, {c.high:.3f}] | {c.threshold} | {c.verdict} |"
+            for c in table.itertuples()]
+    return "\n".join(["| claim | in words | effect [95 %] | claimed | verdict |", "|---|---|---|---|---|", *rows])

@@ -43,7 +43,7 @@ class Thing:
     def on(self) -> str:  # ground, sky or wall
         return THINGS[self.name].get("on", "ground")
 
-
+# %% ../nbs/library/02_microworld.ipynb #facts-scene
 @dataclass(frozen=True)
 class Scene:
     "The facts: all that an image and its captions have in common."
@@ -84,7 +84,7 @@ def _thing_names(rng: Random, place: str, n: int) -> list[str]:
         if name not in names: names.append(name)
     return names
 
-
+# %% ../nbs/library/02_microworld.ipynb #sample-helpers-sample-thing
 def _sample_thing(rng: Random, name: str, x: float) -> Thing:
     spec = THINGS[name]
     return Thing(name, colour=rng.choice(spec.get("colours", list(WORLD["colour"]))),
@@ -123,6 +123,8 @@ class View:
 _SKIES = {"day": [(108, 164, 222), (160, 196, 226), (186, 194, 204), (140, 180, 190), (204, 206, 196)],
           "dusk": [(226, 150, 110), (196, 130, 160), (150, 130, 180), (214, 176, 120), (130, 120, 140)],
           "night": [(28, 34, 70), (44, 44, 60), (24, 52, 66), (52, 40, 74), (60, 66, 84)]}
+
+
 _WALLS = [(214, 200, 176), (176, 196, 200), (196, 176, 186), (188, 204, 170), (220, 214, 206),
           (166, 160, 176), (206, 178, 140), (150, 172, 160)]
 
@@ -130,7 +132,7 @@ _WALLS = [(214, 200, 176), (176, 196, 200), (196, 176, 186), (188, 204, 170), (2
 def _jitter(rng: Random, rgb: Sequence[float], amount: float = 14) -> tuple[float, ...]:
     return tuple(min(255, max(0, c + rng.uniform(-amount, amount))) for c in rgb)
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-view-sample-view
 def sample_view(
     rng: Random,
     scene: Scene,
@@ -185,7 +187,7 @@ def _pose(rng: Random) -> np.ndarray:  # (xy, xy): mirrored half of the time, a 
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return turn @ np.diag([flip * stretch, 1 / stretch])
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-paint-box
 def _box(thing: Thing, horizon: float, shift: float) -> tuple[float, float, float, float]:
     "Centre x, foot y, width and height of one copy, in shares of the picture."
     spec = THINGS[thing.name]
@@ -241,7 +243,7 @@ def _floor(rng: Random, pen: ImageDraw.ImageDraw, dark: tuple, top: int, size: i
     for x in (np.arange(-4, 13) + rng.random()) * size / 8:
         if slant: pen.line([x, top, size / 2 + (x - size / 2) * (1 + slant), size], fill=dark)
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-ground-strokes
 def _strokes(rng: Random, pen: ImageDraw.ImageDraw, kind: str, inks: tuple, top: int, size: int) -> None:
     for _ in range(34):
         x, y = rng.random() * size, top + rng.random() * (size - top)
@@ -281,7 +283,7 @@ def _far_sea(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
     line = top - size * rng.uniform(0.06, 0.15)
     pen.rectangle([0, line, size, top], fill=_shade(rng.choice(PLACES["sea"]["palettes"]), 1.1))
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-far-trees
 def _trees(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
     for x in np.arange(rng.random(), 14) * size / 13:
         tip = top - size * rng.uniform(0.14, 0.34)
@@ -345,7 +347,7 @@ def _sky(rng: Random, pen: Pen, scene: Scene, view: View, top: int, size: int) -
     _disc(rng, pen, scene, view, top, size)
     for _ in range(0 if scene.weather == "clear" else rng.randint(3, 5)): _cloud(rng, pen, scene, size)
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-sky-draw-stuff
 def _draw_stuff(rng: Random, scene: Scene, view: View, size: int) -> Image.Image:
     top, place = round(view.horizon * size), PLACES[scene.place]
     night = 0.62 if scene.time == "night" and not scene.indoors else 1.0
@@ -388,7 +390,7 @@ class Rendering:
     def stuff_mask(self) -> np.ndarray:  # (height, width) bool: pixels that no thing touches
         return ~self.thing_masks.any(0)
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-compose
 def _compose(scene: Scene, view: View, seed: int, size: int) -> tuple[Image.Image, np.ndarray]:
     "The canvas at twice `size`, before light and noise, and the masks (thing, height, width)."
     canvas = _draw_stuff(Random(f"stuff-{seed}"), scene, view, 2 * size)
@@ -405,7 +407,7 @@ def _compose(scene: Scene, view: View, seed: int, size: int) -> tuple[Image.Imag
     _precipitation(Random(f"weather-{seed}"), canvas, scene.weather, 2 * size)
     return canvas, masks
 
-
+# %% ../nbs/library/02_microworld.ipynb #render-render
 def render(
     scene: Scene,
     *,
@@ -437,7 +439,7 @@ def _lexicon() -> dict[str, str]:  # word → part of speech where nothing but t
     lexicon |= {verb: "VERB" for thing in THINGS.values() for verb in thing["verbs"]}
     return lexicon
 
-
+# %% ../nbs/library/02_microworld.ipynb #grammar-word-say
 def _say(text: str, role: str, pos: str | None = None) -> list[Word]:
     "Split `text` into words of one `role`; small words of it become function words unless they tell a relation."
     words = []
@@ -473,7 +475,7 @@ def _verb(rng: Random, thing: Thing) -> list[Word]:
     verb = rng.choice(THINGS[thing.name]["verbs"])
     return [Word(_base_form(verb) if thing.count > 1 else verb, "VERB", "relation")]
 
-
+# %% ../nbs/library/02_microworld.ipynb #grammar-phrases-setting
 def _setting(rng: Random, scene: Scene, chance: float = 1.0) -> list[Word]:
     "Place, time and weather, each told or not: the place by name, or only roughly, or not at all."
     parts, place = [], PLACES[scene.place]
@@ -514,7 +516,7 @@ _RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {
     "near": lambda a, b: _grounded(a, b) and abs(a.x - b.x) < 0.35 and abs(a.depth - b.depth) < 0.35,
 }
 
-
+# %% ../nbs/library/02_microworld.ipynb #grammar-relations-mood
 def _mood(rng: Random, scene: Scene) -> list[Word]:
     total = sum(thing.count for thing in scene.things)
     if 3 < total < 6: return []
@@ -545,7 +547,7 @@ def _relating(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     link = _say(rng.choice(WORLD["relation"][relation]), "relation")
     return _noun_phrase(rng, scene.things[i]) + link + _noun_phrase(rng, scene.things[j]) + _setting(rng, scene)
 
-
+# %% ../nbs/library/02_microworld.ipynb #grammar-templates-referring
 def _referring(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     first = told[0]
     subject, be = ("they", "are") if first.count > 1 else ("it", "is")

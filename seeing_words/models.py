@@ -82,7 +82,7 @@ def image_encoder(
         return {"pixel_values": (batch / 255 - mean) / std}
     return encode
 
-
+# %% ../nbs/library/03_models.ipynb #encode-caption-encoder
 def caption_encoder(
     tokenizer: Tokenizer,
     pad_id: int,
@@ -115,7 +115,7 @@ def _on_disk(name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
 # %% ../nbs/library/03_models.ipynb #save
 CHECKPOINTS = files("seeing_words").joinpath("checkpoints")  # those that are shipped
 
-
+# %% ../nbs/library/03_models.ipynb #save-save-checkpoint
 def save_checkpoint(
     network: nn.Module,
     folder: str | Path,
@@ -160,7 +160,7 @@ def _folder(name: str, root: str | Path | None) -> Path:
         raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}. If it should be there, {_REMEDY}")
     return folder
 
-
+# %% ../nbs/library/03_models.ipynb #list-checkpoint-card
 def checkpoint_card(
     name: str,                       # microworld/vision-0, or a folder
     *,
@@ -209,7 +209,7 @@ def _untrained(folder: Path, card: dict, seed: int) -> tuple[nn.Module, str]:  #
     for weight in network.state_dict().values(): drawn.update(weight.contiguous().numpy())
     return network, f"untrained-seed-{seed}-{drawn.hexdigest()[:16]}"
 
-
+# %% ../nbs/library/03_models.ipynb #load-load-model
 def load_model(
     name: str,                           # microworld/vision-0, untrained:microworld/vision-0@3, or a folder
     *,
@@ -240,7 +240,7 @@ def blocks(network: nn.Module) -> nn.ModuleList:
         raise InputError(f"{type(network).__name__} has {len(found)} lists of {n} modules: its blocks cannot be told")
     return found[0]
 
-
+# %% ../nbs/library/03_models.ipynb #capture-capture
 @contextmanager
 def capture(network: nn.Module) -> Iterator[list[torch.Tensor]]:  # layers 0…L of the last forward pass, (batch, token, unit)
     "Collect the input of the first block (layer 0) and the output of every block (layers 1…L)."

@@ -23,7 +23,7 @@ from .similarity import similarity_grid
 # %% ../nbs/library/07b_pairs.ipynb #pairs
 Pair = tuple[str, str]  # names of a vision and a language network
 
-
+# %% ../nbs/library/07b_pairs.ipynb #pairs-pairs
 @dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
     "Networks of two modalities, each aligned with each of the other modality. Made by `align_pairs`."
@@ -49,7 +49,7 @@ class Pairs:
     def __repr__(self) -> str:
         return f"{len(self.vision)} vision × {len(self.language)} language networks, n = {self.folds.n}"
 
-
+# %% ../nbs/library/07b_pairs.ipynb #pairs-sides
 def _sides(direction: str) -> tuple[str, str]:  # modality of source and of target
     if direction not in DIRECTIONS: raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
     return ("vision", "language") if direction == DIRECTIONS[0] else ("language", "vision")
@@ -113,7 +113,7 @@ def similarity_grids(
     return {(v, w): similarity_grid(pairs.vision[v], pairs.language[w], measure=measure).rename(names)
             for v, w in pairs.grids}
 
-
+# %% ../nbs/library/07b_pairs.ipynb #grid-depth-of-pairs
 def depth_of_pairs(
     pairs: Pairs,
     direction: str,
@@ -189,7 +189,7 @@ def null_best(
     best = [grid.max(("vision_layer", "language_layer")) for grid in nulls.values()]
     return float(np.mean([b.observed for b in best])), np.mean([b.null.values for b in best], axis=0)
 
-
+# %% ../nbs/library/07b_pairs.ipynb #null-null-depth
 def null_depth(
     nulls: Mapping[Pair, xr.Dataset],  # from `null_of_pairs`
     along: str,                        # vision or language

@@ -214,7 +214,7 @@ def heatmaps(
                 fig.colorbar(colours, bar, label=label, orientation="horizontal").outline.set_visible(False)
     return fig
 
-
+# %% ../nbs/library/13_plots.ipynb #heats-limits
 def _limits(grids: Sequence[xr.DataArray]) -> dict[str, float]:
     "Colours that run from 0, or from the lowest score below it, to the highest."
     shown = np.concatenate([_layer_pairs(grid).ravel() for grid in grids])

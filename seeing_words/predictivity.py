@@ -133,7 +133,7 @@ class _Source:
         scaled = (((self.U * k) / f[:, None]).to(self.dtype) for k, f in zip(self.kappa, self.free, strict=True))
         return torch.stack([A.T @ A for A in scaled])
 
-
+# %% ../nbs/library/05_predictivity.ipynb #source-source
 def _source(
     values: np.ndarray,   # one layer, (stimulus, unit)
     train: np.ndarray, test: np.ndarray, alphas: np.ndarray, dtype: torch.dtype,
@@ -209,7 +209,7 @@ def one_layer(
         raise InputError(f"{name} has {len(features)} layers: give one, (stimulus, unit), or compare all with the grid")
     return features
 
-
+# %% ../nbs/library/05_predictivity.ipynb #check-inputs-check
 def _check(
     source: xr.DataArray, targets: Mapping[str, xr.DataArray], folds: Folds | None, alphas: Sequence[float],
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray], Folds, np.ndarray]:
@@ -246,7 +246,7 @@ def pair_coords(
         coords |= {f"{side}_layer": features.layer.values, f"{side}_depth": (f"{side}_layer", depth)}
     return coords
 
-
+# %% ../nbs/library/05_predictivity.ipynb #cell-dataset
 def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> xr.Dataset:
     "Name the axes of `cells` (source layer, target layer, fold, (predictivity, λ, missing units))."
     dims = ("source_layer", "target_layer", "fold")
@@ -292,7 +292,7 @@ def predictivity_grid(
     "Predict every layer of `target` from every layer of `source`."
     return predictivity_grids(source, {"": target}, folds=folds, alphas=alphas, dtype=dtype, progress=progress)[""]
 
-
+# %% ../nbs/library/05_predictivity.ipynb #predictivity-grid-predictivity
 def predictivity(
     X: np.ndarray,                     # source, (stimulus, unit)
     Y: np.ndarray,                     # target, (stimulus, unit)
@@ -324,7 +324,7 @@ def _sweep(sources, targets, folds, alphas, progress):  # → source name → ta
     return {name: predictivity_grids(source, targets, folds=folds, alphas=alphas)
             for name, source in tqdm(sources.items(), "networks", disable=not progress)}
 
-
+# %% ../nbs/library/05_predictivity.ipynb #align-align
 def align(
     vision: Mapping[str, xr.DataArray],    # name → features (layer, stimulus, unit)
     language: Mapping[str, xr.DataArray],  # name → features (layer, stimulus, unit)
@@ -414,7 +414,7 @@ def null_grid(
     mean = xr.DataArray(scores, pair_coords(source, targets[""]), dims).mean("fold")
     return xr.Dataset({"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed})
 
-
+# %% ../nbs/library/05_predictivity.ipynb #null-grid-null-fold
 def _null_fold(source, target, train, test, pairings, alphas):  # → (pairing, source layer, target layer)
     sources = [_source(layer, train, test, alphas, torch.float32) for layer in source]
     z = torch.stack([_zscore(layer, train).float() for layer in target], 1)        # (stimulus, target layer, unit)

@@ -93,7 +93,7 @@ def _code_cells(notebook: Path) -> list[tuple[str, list[str]]]:  # source and ta
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells if cell["cell_type"] == "code"]
 
-
+# %% ../nbs/library/15_run.ipynb #parameters-parameter
 def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
     try:
         found = Parameter(line.target.id, ast.unparse(line.annotation), ast.literal_eval(line.value))
@@ -131,7 +131,7 @@ def _sized(preset: str, seed: int, **sizes: int | None) -> Preset:
 def _sizes(preset: Preset) -> dict[str, int]:
     return {name: getattr(preset, name) for name in _LEAST if name != "seed"}
 
-
+# %% ../nbs/library/15_run.ipynb #sizes-place
 def _place(preset: Preset, seed: int, changed: Mapping[str, object]) -> str:
     "The folder of a run: its preset, and beneath it what differs."
     own = _sizes(get_preset(preset.name)) | {"seed": 0}

@@ -71,7 +71,7 @@ def cka_debiased(
     "Linear CKA with unbiased HSIC in numerator and denominator."
     return _compare(_debiased_matrix, X, Y)
 
-
+# %% ../nbs/library/06_similarity.ipynb #functions-mutual-knn
 def mutual_knn(
     X: np.ndarray,  # (stimulus, unit)
     Y: np.ndarray,  # (stimulus, unit)

@@ -93,7 +93,7 @@ def _check_texts(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]
             if not text.strip():
                 raise InputError(f"{name}: caption {i} of stimulus {id_!r} is empty: write one, or leave the stimulus out")
 
-
+# %% ../nbs/library/01_stimuli.ipynb #set-checks-check-tags
 def _check_tags(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]], tags: Sequence[Sequence]) -> None:
     for id_, told, tagged in zip(ids, captions, tags):
         n_words, n_tags = [len(text.split()) for text in told], [len(words) for words in tagged]
