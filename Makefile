@@ -10,7 +10,7 @@ READY = .venv/.ready
 # set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
 unexport IN_TEST PYTHONPATH
 
-.PHONY: help figures test lint bench lab train export site clean
+.PHONY: help figures test lint bench lab train export outputs site clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets (the default)
@@ -45,6 +45,12 @@ train: $(READY) ## train the microworld's seven networks again and replace the c
 
 export: $(READY) ## write the package from the notebooks, clean the notebooks, write README.md
 	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	$(BIN)/python tools/readme.py
+
+outputs: $(READY) ## run the notebooks and keep what they show: the site, the README and nbval's reference
+	$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/train/*.ipynb)
+	$(BIN)/jupyter execute --inplace nbs/index.ipynb
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/readme.py
 

@@ -227,14 +227,15 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
 }
+_COLOURS = {"trained": ("#0072B2", "#D55E00", "#56B4E9"), "untrained": ("#009E73",), "trivial": ("#CC79A7", "#E69F00"),
+            "shuffled": ("#8c8c8c",)}  # the same kind has the same colours in every figure
 
 
 def _looks(conditions: pd.DataFrame) -> dict[str, dict]:  # condition → line, marker, colour; told apart in grey too
-    pairs = zip(cycle(OKABE_ITO), cycle("osD^vP"))
-    fixed = conditions.drop_duplicates("condition")[["condition", "kind"]].itertuples(index=False)
     _known(conditions["kind"], KINDS, "kind")
-    return {name: (KINDS[kind] if kind == "shuffled" else
-                   dict(zip(("color", "marker"), next(pairs))) | KINDS[kind]) for name, kind in fixed}
+    colours, markers = {kind: cycle(own) for kind, own in _COLOURS.items()}, cycle("osD^vP")
+    fixed = conditions.drop_duplicates("condition")[["condition", "kind"]].itertuples(index=False)
+    return {name: {"color": next(colours[kind]), "marker": next(markers)} | KINDS[kind] for name, kind in fixed}
 
 # %% ../nbs/library/13_plots.ipynb #curve
 def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
@@ -309,13 +310,14 @@ def forest(
 ) -> Figure:
     "Draw each condition's effect and interval as a row, under the heading of its `group`."
     _need(table, ["condition", "effect", "low", "high"], "table")
-    looks = _looks(table.assign(kind=table.get("kind", "trained")))
+    table = table.assign(kind=table.get("kind", "trained"))
+    looks = _looks(table.assign(condition=table["kind"]))  # rows are named, so a colour need only tell the kind
     rows = _rows(table)
     with style():
         fig, ((ax,),) = _figure(figsize=(width, 0.24 * len(rows) + 0.65))
-        for y, (name, row) in enumerate(rows):
+        for y, (_, row) in enumerate(rows):
             if row is not None:
-                _interval(ax, y, row, **looks[name])
+                _interval(ax, y, row, **looks[row["kind"]])
                 ax.text(1.02, y, _numbers(row), va="center", fontsize=8, transform=ax.get_yaxis_transform())
         if reference is not None:
             ax.axvline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
@@ -362,15 +364,15 @@ def claims_figure(
     "Show each claim, its effect against its threshold, and the verdict."
     _need(table, ["claim", "text", "effect", "low", "high", "threshold", "verdict"], "claims")
     _known(table["verdict"], SIGNS, "verdict")
-    texts = [_wrap(text, width * 0.40, 8) for text in table["text"]]
+    texts = [_wrap(text, width * 0.36, 8) for text in table["text"]]
     heights = [max(3, text.count("\n") + 1) * 0.145 + 0.14 for text in texts]
     with style():
-        fig, axes = _figure(len(table), 4, figsize=(width, sum(heights) + 0.28), height_ratios=heights,
-                            width_ratios=[0.07, 0.43, 0.31, 0.19])
+        fig, axes = _figure(len(table), 4, figsize=(width, sum(heights) + 0.36), height_ratios=heights,
+                            width_ratios=[0.13, 0.39, 0.30, 0.18])
         fig.get_layout_engine().set(w_pad=0, h_pad=0, hspace=0, wspace=0)
         for row, text, (_, claim) in zip(axes, texts, table.iterrows()):
             _claim(row, text, claim)
-        for ax, title in zip(axes[0], ("claim", "", "effect [95 % interval]; grey: as claimed", "verdict")):
+        for ax, title in zip(axes[0], ("claim", "", "effect [95 %]; grey: claimed", "verdict")):
             ax.set_title(title, fontsize=7.5, color=SOFT, weight="normal")
     return fig
 
