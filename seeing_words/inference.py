@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'resample_weights', 'bootstrap_scores', 'interval', 'Estimate', 'average', 'predictivity_estimate',
-           'best_pair', 'selected_score', 'peak_depth', 'p_value', 'Claim', 'verdict', 'claims_table',
+           'differences', 'best_pair', 'selected_score', 'Selection', 'split_selected', 'peak_depth', 'p_value',
+           'max_p_value', 'calibrated', 'Calibration', 'calibrate', 'noise_ceiling', 'Claim', 'verdict', 'claims_table',
            'claims_markdown']
 
 # %% ../nbs/library/07_inference.ipynb #imports
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .arrays import InputError
-from .predictivity import ALPHAS, Folds, out_of_fold
+from .arrays import InputError, check_pair
+from .predictivity import ALPHAS, Folds, one_layer, out_of_fold, unit_pearson
 
 # %% ../nbs/library/07_inference.ipynb #resample-weights
 def resample_weights(
@@ -120,7 +121,22 @@ def predictivity_estimate(
     target, prediction = out_of_fold(X, Y, folds=folds, alphas=alphas)
     once = np.ones((1, folds.n), dtype=int)
     scores = bootstrap_scores(target, prediction, folds=folds, weights=np.vstack([once, weights]))
-    return Estimate(float(scores[0]), scores[1:])
+    value, draws = float(scores[0]), scores[1:]
+    return Estimate(value, draws + (value - _mean_over(draws[None])[0]))  # resampling's own bias taken off
+
+# %% ../nbs/library/07_inference.ipynb #differences
+def differences(
+    named: Mapping[str, Estimate],  # condition → estimate, all of the same draws
+    baseline: str,                  # the condition the others are compared with
+) -> pd.DataFrame:                  # condition, effect, low, high: as `forest` draws them
+    "Paired difference of each condition from `baseline`."
+    if baseline not in named:
+        raise InputError(f"differences: no condition {baseline!r}; there are {', '.join(named)}")
+    if len(sizes := {len(e.draws) for e in named.values()}) > 1:
+        raise InputError(f"differences: {min(sizes)} to {max(sizes)} draws; paired conditions share their `weights`")
+    paired = {name: e - named[baseline] for name, e in named.items() if name != baseline}
+    return pd.DataFrame([(name, d.value, d.low, d.high) for name, d in paired.items()],
+                        columns=["condition", "effect", "low", "high"])
 
 # %% ../nbs/library/07_inference.ipynb #best-pair
 def best_pair(
@@ -144,6 +160,44 @@ def selected_score(
     "Score of the best pair of layers, chosen on the other folds and scored on each fold in turn."
     chosen = [best_pair(scores.drop_isel(fold=k)) for k in range(scores.sizes["fold"])]
     return float(np.mean([scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]))
+
+# %% ../nbs/library/07_inference.ipynb #selection
+@dataclass(frozen=True, eq=False)
+class Selection:
+    "The best pair of layers of some stimuli, and what it scores on others. Each split of the stimuli gives two choices."
+    chosen: np.ndarray        # positions of source and target layer, (choice, 2)
+    naive_scores: np.ndarray  # on the half on which the pair was chosen, (choice,)
+    scores: np.ndarray        # on the other half, (choice,)
+
+    @property
+    def naive(self) -> float: return float(self.naive_scores.mean())
+    @property
+    def score(self) -> float: return float(_mean_over(self.scores[None])[0])
+    @property
+    def optimism(self) -> float: return self.naive - self.score
+    def __repr__(self) -> str:
+        n_pairs = len(np.unique(self.chosen, axis=0))
+        return (f"{self.score:.3f} on other stimuli, {self.naive:.3f} where chosen "
+                f"({n_pairs} different pairs in {len(self.chosen)} choices)")
+
+# %% ../nbs/library/07_inference.ipynb #split-selected
+def split_selected(
+    grid_of: Callable[[np.ndarray], xr.DataArray],  # indices of stimuli → (source_layer, target_layer), perhaps with fold
+    n: int,                                         # stimuli
+    *,
+    n_splits: int = 50,
+    seed: int = 0,                                  # of the splits
+) -> Selection:
+    "Choose the best pair of layers on one half of the stimuli and score it on the other, both ways, for random halves."
+    if n < 4 or n_splits < 1:
+        raise InputError(f"split_selected: {n_splits} splits of {n} stimuli; 1 or more splits of 4 or more are needed")
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(n_splits):
+        grids = [grid_of(np.sort(half)) for half in np.array_split(rng.permutation(n), 2)]
+        for here, there in grids, grids[::-1]:
+            pair = best_pair(here)
+            rows.append((pair, _over_folds(here)[pair], _over_folds(there)[pair]))
+    return Selection(*map(np.array, zip(*rows)))
 
 # %% ../nbs/library/07_inference.ipynb #peak-depth
 def peak_depth(
@@ -169,6 +223,123 @@ def p_value(
         raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
                          "leave out layers that are constant")
     return math.nan if math.isnan(observed) else float((1 + (null >= observed).sum()) / (1 + null.size))
+
+# %% ../nbs/library/07_inference.ipynb #same-pairs
+def _same_pairs(scores: xr.DataArray, null: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    "Check that `null` has a permutation axis, and otherwise the layers of `scores`."
+    pairs = [set(x.dims) - {"permutation"} for x in (scores, null)]
+    if "permutation" not in null.dims or pairs[0] != pairs[1]:
+        raise InputError(f"scores have dims {scores.dims}, null {null.dims}: null must have those of scores and permutation; "
+                         "if scores have folds, take their mean first")
+    try: return xr.align(scores, null, join="exact", exclude={"permutation"})
+    except ValueError as error:
+        raise InputError("scores and null are of different layers: both must come from the same features") from error
+
+# %% ../nbs/library/07_inference.ipynb #max-p-value
+def max_p_value(
+    scores: xr.DataArray,  # (source_layer, target_layer); pairs that are missing here or in the null are left out
+    null: xr.DataArray,    # (permutation, source_layer, target_layer)
+    *,
+    best: float = 1.0,     # score of perfect agreement; 0 for a distance
+) -> float:
+    "p-value of the best pair of layers, compared with the best pair of each shuffled pairing."
+    scores, null = _same_pairs(scores, null)
+    present = scores.notnull() & null.notnull().all("permutation")
+    if not present.any():
+        raise InputError(f"max_p_value: none of {scores.size} pairs has both a score and a null (constant layers?)")
+    side = 1 if best > null.mean() else -1
+    highest = (side * null.where(present)).max([dim for dim in null.dims if dim != "permutation"])
+    return p_value(float((side * scores.where(present)).max()), highest.values)
+
+# %% ../nbs/library/07_inference.ipynb #calibrated
+def calibrated(
+    scores: xr.DataArray,  # (source_layer, target_layer), or the null itself
+    null: xr.DataArray,    # the same under shuffled pairings, with an axis permutation
+    *,
+    best: float = 1.0,     # score of perfect agreement; 0 for a distance; infinite where there is none
+) -> xr.DataArray:         # as scores: 0 as under shuffling, 1 at best; missing where either is
+    "Place scores between the mean of their null and the best there is."
+    scores, null = _same_pairs(scores, null)
+    mean = null.mean("permutation", skipna=False)
+    room = (best - mean).where(np.isfinite(best) & (mean != best))
+    label = f"calibrated {scores.attrs.get('label', scores.name or 'score')}"
+    return ((scores - mean) / room).assign_attrs(scores.attrs, label=label, kind="similarity").rename(scores.name)
+
+# %% ../nbs/library/07_inference.ipynb #calibration
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    "A score among the scores of shuffled pairings."
+    score: float
+    null: np.ndarray   # under shuffled pairings, (permutation,)
+    best: float = 1.0  # score of perfect agreement; scores on its side of the null are the more alike
+
+    @property
+    def null_mean(self) -> float: return float(self.null.mean())
+    @property
+    def null_range(self) -> tuple[float, float]: return interval(self.null)  # 95 % of shuffled pairings lie in it
+    @property
+    def p(self) -> float:
+        side = 1 if self.best > self.null_mean else -1
+        return math.nan if math.isnan(self.score) else p_value(side * self.score, side * self.null)
+    @property
+    def calibrated(self) -> float:
+        return float(calibrated(xr.DataArray(self.score), xr.DataArray(self.null, dims="permutation"), best=self.best))
+    def __repr__(self) -> str:
+        low, high = self.null_range
+        return (f"{self.score:.3f}, shuffled {self.null_mean:.3f} [{low:.3f}, {high:.3f}], "
+                f"p = {self.p:.3f}, calibrated {self.calibrated:.3f}")
+
+# %% ../nbs/library/07_inference.ipynb #calibrate
+def calibrate(
+    measure: Callable[[np.ndarray, np.ndarray], float],  # of two layers
+    X: np.ndarray,                                       # (stimulus, unit)
+    Y: np.ndarray,                                       # (stimulus, unit)
+    *,
+    n_permutations: int = 1000,
+    seed: int = 0,                                       # of the permutations
+    best: float = 1.0,                                   # `measure` of perfect agreement; 0 for a distance
+) -> Calibration:
+    "Compare `measure` of two layers with its values when their stimuli are paired at random."
+    source, target = one_layer(X, "X"), one_layer(Y, "Y")
+    check_pair(source, target, ("X", "Y"))
+    if n_permutations < 1:
+        raise InputError(f"calibrate: {n_permutations} permutations make no null; 19 or more can show p = 0.05")
+    X, Y, rng = source.values[0], target.values[0], np.random.default_rng(seed)
+    null = [measure(X, Y[rng.permutation(len(Y))]) for _ in range(n_permutations)]
+    return Calibration(float(measure(X, Y)), np.array(null, dtype=float), best)
+
+# %% ../nbs/library/07_inference.ipynb #noise-ceiling
+def noise_ceiling(
+    responses: np.ndarray,            # (repeat, stimulus, unit)
+    *,
+    n_averaged: int | None = None,    # repeats in the mean that is the scored target; default: all
+    n_splits: int = 100,              # random halves of the repeats
+    seed: int = 0,                    # of the halves
+) -> tuple[np.ndarray, np.ndarray]:   # low, high: (unit,) each; 0 where halves disagree, NaN where a unit is constant
+    "Range of the highest correlation that a source can reach with the mean of repeated responses."
+    responses = _repeats(responses)
+    n_repeats, half = len(responses), len(responses) // 2
+    n_averaged = n_repeats if n_averaged is None else n_averaged
+    if n_averaged < 1:
+        raise InputError(f"noise_ceiling: a target is the mean of 1 or more repeats, not of {n_averaged}")
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(n_repeats) for _ in range(n_splits if n_repeats > 2 else 1)]
+    r = [unit_pearson(responses[o[:half]].mean(0), responses[o[half:2 * half]].mean(0)) for o in orders]
+    r, m = _mean_over(np.transpose(r)).clip(0), n_averaged / half
+    reliability = m * r / (1 + (m - 1) * r)
+    return reliability, np.sqrt(reliability)
+
+# %% ../nbs/library/07_inference.ipynb #noise-ceiling-repeats
+def _repeats(responses: np.ndarray) -> np.ndarray:  # (repeat, stimulus, unit) float64
+    "Check repeated responses."
+    responses = np.asarray(responses, dtype=float)
+    if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
+        raise InputError(f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
+                         "2 or more repeats of 3 or more stimuli")
+    if len(bad := np.argwhere(~np.isfinite(responses))):
+        raise InputError("responses hold {} at repeat {}, stimulus {}, unit {} ({} such values)".format(
+            responses[tuple(bad[0])], *bad[0], len(bad)))
+    return responses
 
 # %% ../nbs/library/07_inference.ipynb #claim
 @dataclass(frozen=True)
