@@ -22,11 +22,13 @@ from seeing_words.inference import (
     differences,
     interval,
     max_p_value,
+    nested_score,
     noise_ceiling,
     p_value,
     peak_depth,
     predictivity_estimate,
     resample_weights,
+    score_estimate,
     selected_score,
     split_selected,
     verdict,
@@ -99,15 +101,14 @@ SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling count
 
 
 @pytest.mark.parametrize("n_units", [5, 30])
-def test_intervals_cover(n_units, monkeypatch):
-    "The interval of a predictivity holds the score to be expected in 95 ± 3 % of simulations, however many units it has."
+def test_intervals_cover(n_units):
+    "The interval of a score holds what is to be expected of it in 95 ± 3 % of simulations, however many units it has."
     rng, r, weights = np.random.default_rng(0), 0.6, resample_weights(SMALL, n_draws=200)
     estimates = []
     for _ in range(400):
         prediction = rng.normal(size=(100, n_units))
         target = r * prediction + (1 - r**2)**0.5 * rng.normal(size=(100, n_units))
-        monkeypatch.setattr("seeing_words.inference.out_of_fold", lambda *_, pair=(target, prediction), **__: pair)
-        estimates.append(predictivity_estimate(None, None, folds=SMALL, weights=weights))
+        estimates.append(score_estimate(target, prediction, folds=SMALL, weights=weights))
     expected = np.mean([e.value for e in estimates])
     assert expected == pytest.approx(r - r * (1 - r**2) / (2 * 20), abs=0.005)  # Pearson's r of 20 stimuli is biased
     assert 0.92 <= np.mean([e.low < expected < e.high for e in estimates]) <= 0.98
@@ -145,6 +146,19 @@ def test_selection_on_other_folds_is_not_flattered():
     clear = np.zeros((9, 9, 5))
     clear[4, 5] = 1
     assert selected_score(grid(clear)) == 1
+
+
+def test_nested_selection_has_no_leak_and_selection_on_other_folds_has_some():
+    "Layers that share nothing: chance resemblance in two folds makes each predict the other, so their scores agree."
+    rng, folds, reported = np.random.default_rng(0), make_folds(40, n_folds=2), []
+    for _ in range(60):
+        X, Y = rng.normal(size=(2, 4, 40, 6))
+        scores = predictivity_grid(X, Y, folds=folds).predictivity
+        inner = [predictivity_grid(X[:, s], Y[:, s], folds=make_folds(20, n_folds=2)).predictivity for s in folds.test[::-1]]
+        reported.append((scores.mean("fold").max().item(), selected_score(scores), nested_score(scores, inner)))
+    (naive, folded, nested), error = np.mean(reported, 0), np.std(reported, 0) / 60**0.5
+    assert naive > folded + 3 * error[1] and folded > 3 * error[1]
+    assert abs(nested) < 3 * error[2] < 0.08
 
 
 # Null calibration
@@ -393,6 +407,7 @@ def test_claims_table_is_computed():
     (lambda Y: calibrated(*[layers_and_null()[0]] * 2), "null must have those of scores and permutation"),
     (lambda Y: calibrated(layers_and_null()[0][1:], layers_and_null()[1]), "different layers"),
     (lambda Y: max_p_value(*(x[..., 2:] for x in layers_and_null())), "none of 2 pairs has both"),
+    (lambda Y: nested_score(grid(np.zeros((2, 3, 5))), []), "0 inner grids for 5 folds"),
     (lambda Y: split_selected(lambda s: None, 3), "50 splits of 3 stimuli"),
     (lambda Y: split_selected(lambda s: None, 9, n_splits=0), "0 splits of 9 stimuli"),
     (lambda Y: noise_ceiling(Y), r"shape \(103, 8\): they must be \(repeat, stimulus, unit\)"),
