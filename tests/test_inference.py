@@ -1,29 +1,40 @@
-"Bootstrap, p-values and verdicts: against brute force, and against simulations whose truth is known."
+"Bootstrap, nulls, selection, ceilings and verdicts: against brute force, and against simulations whose truth is known."
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from layers import related
+from scipy.stats import kstest
 
 from seeing_words.arrays import InputError
 from seeing_words.inference import (
     VERDICTS,
+    Calibration,
     Claim,
     Estimate,
     average,
     best_pair,
     bootstrap_scores,
+    calibrate,
+    calibrated,
     claims_table,
+    differences,
     interval,
+    max_p_value,
+    nested_score,
+    noise_ceiling,
     p_value,
     peak_depth,
     predictivity_estimate,
     resample_weights,
+    score_estimate,
     selected_score,
+    split_selected,
     verdict,
 )
-from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, unit_pearson
+from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, predictivity_grid, unit_pearson
+from seeing_words.similarity import SIMILARITIES, similarity_grid, similarity_null
 
 FOLDS = make_folds(103)
 WEIGHTS = resample_weights(FOLDS, n_draws=50)
@@ -75,16 +86,32 @@ def test_arithmetic_is_paired():
         average([])
 
 
-def test_intervals_cover():
-    "The interval of out-of-fold correlations holds their true value in about 95 % of simulations."
-    rng, folds, truth = np.random.default_rng(0), make_folds(200), 0.6
-    weights, hits = resample_weights(folds, n_draws=400), []
+def test_differences_are_the_arithmetic_of_estimates():
+    rng = np.random.default_rng(0)
+    named = {name: Estimate(value, value + rng.normal(size=50)) for name, value in (("a", 1.0), ("b", 3.0), ("c", 0.5))}
+    table = differences(named, "a").set_index("condition")
+    assert list(table.index) == ["b", "c"] and list(table.columns) == ["effect", "low", "high"]
+    for name, row in table.iterrows():
+        difference = named[name] - named["a"]
+        assert tuple(row) == (difference.value, difference.low, difference.high)
+    assert list(differences({"a": named["a"]}, "a").columns) == ["condition", "effect", "low", "high"]
+
+
+SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling counts
+
+
+@pytest.mark.parametrize("n_units", [5, 30])
+def test_intervals_cover(n_units):
+    "The interval of a score holds what is to be expected of it in 95 ± 3 % of simulations, however many units it has."
+    rng, r, weights = np.random.default_rng(0), 0.6, resample_weights(SMALL, n_draws=200)
+    estimates = []
     for _ in range(400):
-        prediction = rng.normal(size=(200, 5))
-        target = truth * prediction + (1 - truth**2)**0.5 * rng.normal(size=(200, 5))
-        low, high = interval(bootstrap_scores(target, prediction, folds=folds, weights=weights))
-        hits.append(low < truth < high)
-    assert 0.91 < np.mean(hits) < 0.98
+        prediction = rng.normal(size=(100, n_units))
+        target = r * prediction + (1 - r**2)**0.5 * rng.normal(size=(100, n_units))
+        estimates.append(score_estimate(target, prediction, folds=SMALL, weights=weights))
+    expected = np.mean([e.value for e in estimates])
+    assert expected == pytest.approx(r - r * (1 - r**2) / (2 * 20), abs=0.005)  # Pearson's r of 20 stimuli is biased
+    assert 0.92 <= np.mean([e.low < expected < e.high for e in estimates]) <= 0.98
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=50), st.floats(-1, 1))
@@ -121,15 +148,182 @@ def test_selection_on_other_folds_is_not_flattered():
     assert selected_score(grid(clear)) == 1
 
 
-def test_the_null_of_the_best_pair_is_exact():
-    "Without any relation, 5 % of data sets get p ≤ 0.05 although the best of nine pairs is taken."
+def test_nested_selection_has_no_leak_and_selection_on_other_folds_has_some():
+    "Layers that share nothing: chance resemblance in two folds makes each predict the other, so their scores agree."
+    rng, folds, reported = np.random.default_rng(0), make_folds(40, n_folds=2), []
+    for _ in range(60):
+        X, Y = rng.normal(size=(2, 4, 40, 6))
+        scores = predictivity_grid(X, Y, folds=folds).predictivity
+        inner = [predictivity_grid(X[:, s], Y[:, s], folds=make_folds(20, n_folds=2)).predictivity for s in folds.test[::-1]]
+        reported.append((scores.mean("fold").max().item(), selected_score(scores), nested_score(scores, inner)))
+    (naive, folded, nested), error = np.mean(reported, 0), np.std(reported, 0) / 60**0.5
+    assert naive > folded + 3 * error[1] and folded > 3 * error[1]
+    assert abs(nested) < 3 * error[2] < 0.08
+
+
+# Null calibration
+
+def two_layers(seed: int, n: int = 20) -> np.ndarray:  # independent, (2, layer, stimulus, unit)
+    return np.random.default_rng(seed).normal(size=(2, 1, n, 6))
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_p_values_of_every_measure_are_uniform(name):
+    best = 0.0 if SIMILARITIES[name].kind == "distance" else 1.0
     p = []
-    for seed in range(150):
-        source, target = np.random.default_rng(seed).normal(size=(2, 3, 30, 3))
-        null = null_grid(source, target, folds=make_folds(30), n_permutations=19, seed=seed)
-        best = null.max(("source_layer", "target_layer"))
-        p.append(p_value(best.observed.item(), best.null))
-    assert 0.01 < np.mean(np.array(p) <= 0.05) < 0.1
+    for seed in range(200):
+        X, Y = two_layers(seed)
+        score = similarity_grid(X, Y, measure=name).item()
+        null = similarity_null(X, Y, measure=name, n_permutations=39, seed=seed).values.ravel()
+        p.append(Calibration(score, null, best).p)
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def test_p_values_of_predictivity_are_uniform():
+    p = []
+    for seed in range(200):
+        null = null_grid(*two_layers(seed), folds=make_folds(20, n_folds=2, seed=seed), n_permutations=39, seed=seed)
+        p.append(max_p_value(null.observed, null.null))
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def mean_r(X, Y):  # of each unit of one layer with the same unit of the other
+    return unit_pearson(X, Y).mean()
+
+
+@pytest.mark.parametrize(("measure", "best"), [(mean_r, 1.0), (lambda X, Y: 1 - mean_r(X, Y), 0.0)])
+def test_calibrate_has_uniform_p_values_and_is_about_zero_without_relation(measure, best):
+    found = [calibrate(measure, *two_layers(seed)[:, 0], n_permutations=19, seed=seed, best=best) for seed in range(200)]
+    assert kstest([c.p for c in found], "uniform").pvalue > 0.01
+    assert abs(np.mean([c.calibrated for c in found])) < 0.03
+
+
+def test_calibrate_agrees_with_a_loop():
+    X, Y = related(40, 6, 6)
+    found, rng = calibrate(mean_r, X, Y, n_permutations=30, seed=3), np.random.default_rng(3)
+    null = np.array([mean_r(X, Y[rng.permutation(40)]) for _ in range(30)])
+    np.testing.assert_array_equal(found.null, null)
+    assert found.score == mean_r(X, Y) and found.p == p_value(found.score, null)
+    assert found.calibrated == pytest.approx((found.score - null.mean()) / (1 - null.mean()))
+    assert found.null_range == interval(null) and found.null_mean == null.mean()
+    assert repr(found).startswith(f"{found.score:.3f}, shuffled {null.mean():.3f} [")
+    assert calibrate(mean_r, X, X, n_permutations=30).calibrated == pytest.approx(1)
+
+
+NULLS = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=30).filter(lambda null: np.ptp(null) > 1e-3)
+
+
+@given(NULLS, st.floats(-0.5, 1), st.floats(0.1, 10), st.floats(-10, 10))
+def test_calibration_is_blind_to_the_units_of_a_measure(null, score, scale, shift):
+    null = np.array(null)
+    one = Calibration(score, null)
+    for sign in (1, -1):  # -1: as a distance
+        other = Calibration(sign * scale * score + shift, sign * scale * null + shift, sign * scale + shift)
+        assert other.calibrated == pytest.approx(one.calibrated, abs=1e-6)
+    assert Calibration(-score, -null, -1.0).p == one.p
+
+
+def test_calibration_without_a_best_value_or_a_score():
+    null = np.array([0.1, 0.2, 0.3])
+    assert Calibration(0.4, null, np.inf).p == Calibration(0.0, null, -np.inf).p == 0.25
+    assert np.isnan([Calibration(0.4, null, np.inf).calibrated, Calibration(1.0, np.ones(3)).calibrated]).all()
+    assert Calibration(1.0, np.ones(3)).p == 1
+    missing = calibrate(mean_r, np.ones((20, 2)), np.ones((20, 2)), n_permutations=3)
+    assert np.isnan([missing.score, missing.p, missing.calibrated, *missing.null_range]).all()
+
+
+def layers_and_null(n_permutations: int = 19):
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(2, 20, 6)), rng.normal(size=(3, 20, 6))
+    target[0], target[2] = source[0] + target[0], 0.1
+    return (similarity_grid(source, target, measure="cka"),
+            similarity_null(source, target, measure="cka", n_permutations=n_permutations))
+
+
+def test_a_grid_is_calibrated_pair_by_pair():
+    scores, null = layers_and_null()
+    grid = calibrated(scores, null)
+    assert grid.dims == scores.dims and grid.name == "cka"
+    assert grid.attrs == {"label": "calibrated CKA", "kind": "similarity"}
+    for i in range(2):
+        for j in range(2):
+            assert grid[i, j].item() == pytest.approx(Calibration(scores[i, j].item(), null[:, i, j].values).calibrated)
+    assert np.isnan(grid[:, 2]).all() and np.isnan(calibrated(scores, null.where(null.permutation > 0)))[0, 0]
+    np.testing.assert_allclose(calibrated(null, null).mean("permutation")[:, :2], 0, atol=1e-12)
+    np.testing.assert_allclose(calibrated(1 - scores, 1 - null, best=0), grid)
+
+
+def test_biased_cka_rises_with_units_and_neither_debiased_nor_calibrated_does():
+    rng, found = np.random.default_rng(0), {}
+    for units in (5, 80):
+        source, target = rng.normal(size=(2, 8, 20, units))
+        raw, null = (f(source, target, measure="cka") for f in (similarity_grid, similarity_null))
+        debiased = similarity_grid(source, target, measure="cka_debiased")
+        found[units] = [grid.mean().item() for grid in (raw, debiased, calibrated(raw, null))]
+    assert found[5][0] < 0.4 and found[80][0] > 0.7
+    assert np.abs([found[5][1:], found[80][1:]]).max() < 0.05
+
+
+# The best pair, without selection bias
+
+def test_the_maximum_is_compared_with_maxima():
+    scores, null = layers_and_null()
+    present = null[:, :, :2].values.reshape(19, -1).max(1)
+    assert max_p_value(scores, null) == p_value(np.nanmax(scores), present)
+    assert max_p_value(1 - scores, 1 - null, best=0) == max_p_value(scores, null)
+    second = null.where(null.target_layer == 1)  # the only one with a null
+    assert max_p_value(scores, second) == p_value(scores[:, 1].max().item(), null[:, :, 1].max("source_layer"))
+
+
+def test_p_values_of_the_best_pair_are_uniform():
+    "Although the best of four pairs is taken."
+    p = []
+    for seed in range(200):
+        source, target = np.random.default_rng(seed).normal(size=(2, 2, 20, 3))
+        null = null_grid(source, target, folds=make_folds(20, n_folds=2, seed=seed), n_permutations=19, seed=seed)
+        p.append(max_p_value(null.observed, null.null))
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def test_split_selection_is_a_loop_over_halves():
+    X, Y = np.random.default_rng(0).normal(size=(2, 4, 41, 5))
+    found = split_selected(lambda stimuli: similarity_grid(X[:, stimuli], Y[:, stimuli]), 41, n_splits=3, seed=2)
+    rng, k = np.random.default_rng(2), 0
+    for _ in range(3):
+        order = rng.permutation(41)
+        for here, there in ((order[:21], order[21:]), (order[21:], order[:21])):
+            chosen = similarity_grid(X[:, here], Y[:, here]).values
+            i, j = found.chosen[k]
+            assert found.naive_scores[k] == pytest.approx(chosen.max(), abs=1e-6)
+            assert chosen[i, j] == chosen.max()
+            assert found.scores[k] == pytest.approx(similarity_grid(X[:, there], Y[:, there]).values[i, j], abs=1e-6)
+            k += 1
+    assert k == len(found.scores) and found.optimism == found.naive - found.score
+    assert repr(found) == (f"{found.score:.3f} on other stimuli, {found.naive:.3f} where chosen "
+                           f"({len(np.unique(found.chosen, axis=0))} different pairs in 6 choices)")
+
+
+def test_naive_selection_is_biased_and_split_selection_is_not():
+    "All pairs of layers share equally much, so that the score of any pair is the truth for the best."
+    naive, split, truth = [], [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        source, target = rng.normal(size=(40, 6)) + rng.normal(size=(2, 4, 40, 6))
+        found = split_selected(lambda s: similarity_grid(source[:, s], target[:, s]), 40, n_splits=2, seed=seed)  # noqa: B023
+        naive.append(found.naive)
+        split.append(found.score)
+        truth.append(np.mean([similarity_grid(source[:, s], target[:, s]) for s in (np.arange(20), np.arange(20, 40))]))
+    error = np.std(np.subtract(split, truth)) / 40**0.5
+    assert np.mean(naive) - np.mean(truth) > 0.1
+    assert abs(np.mean(split) - np.mean(truth)) < 3 * error < 0.05
+
+
+def test_split_selection_takes_folds_and_skips_what_is_missing():
+    X, Y = np.random.default_rng(0).normal(size=(2, 2, 40, 5))
+    Y[0, 1:] = Y[0, 0]  # constant in one half at least
+    folds = make_folds(20, n_folds=2)
+    found = split_selected(lambda s: predictivity_grid(X[:, s], Y[:, s], folds=folds).predictivity, 40, n_splits=2)
+    assert found.scores.shape == (4,) and (found.chosen[:, 1] == 1).all() and np.isfinite(found.score)
 
 
 def test_peak_moves_with_the_draws():
@@ -140,6 +334,47 @@ def test_peak_moves_with_the_draws():
     np.testing.assert_array_equal(peak.draws, [0.5, 0])
     with pytest.raises(InputError, match="no peak"):
         peak_depth([missing], [1])
+
+
+# Noise ceiling
+
+def repeats(n_repeats: int, noise: float, *, n: int = 300, q: int = 60, seed: int = 0):  # signal, responses
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(n, q))
+    return signal, signal + noise * rng.normal(size=(n_repeats, n, q))
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("n_repeats", [2, 5, 8])
+def test_ceiling_is_the_share_of_signal(n_repeats, noise):
+    signal, responses = repeats(n_repeats, noise)
+    for k in (1, n_repeats):
+        low, high = noise_ceiling(responses, n_averaged=k)
+        reliability = 1 / (1 + noise**2 / k)
+        assert low.mean() == pytest.approx(reliability, abs=0.04)
+        assert high.mean() == pytest.approx(reliability**0.5, abs=0.04)
+    assert high.mean() == pytest.approx(unit_pearson(responses.mean(0), signal).mean(), abs=0.04)
+
+
+def test_ceiling_agrees_with_signal_power():
+    "Signal power by the analysis of variance, and CCmax of it, as Schoppe et al. (2016) define them."
+    _, y = repeats(6, 1.5)
+    total, mean_power = y.var(1, ddof=1).mean(0), y.mean(0).var(0, ddof=1)
+    signal_power = (6 * mean_power - total) / 5
+    cc_max = np.sqrt(signal_power / mean_power)
+    high = noise_ceiling(y)[1]
+    assert np.abs(high - cc_max).max() < 0.03
+
+
+@given(st.integers(2, 6), st.integers(0, 100), st.floats(0.1, 10))
+def test_ceiling_properties(n_repeats, seed, scale):
+    responses = repeats(n_repeats, 1.0, n=20, q=4, seed=seed)[1]
+    low, high = noise_ceiling(responses, n_splits=5)
+    assert ((low >= 0) & (low <= high) & (high <= 1)).all()
+    order = np.random.default_rng(seed).permutation(20)
+    np.testing.assert_allclose(noise_ceiling(scale * responses[:, order] + 7, n_splits=5), (low, high), atol=1e-6)
+    assert (noise_ceiling(responses, n_splits=5, n_averaged=2 * n_repeats)[0] >= low).all()
+    np.testing.assert_allclose(noise_ceiling(np.repeat(responses[:1], 3, 0)), 1)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1))
@@ -163,6 +398,22 @@ def test_claims_table_is_computed():
     (lambda Y: bootstrap_scores(Y, Y[:-1], folds=FOLDS, weights=WEIGHTS), "prediction 102"),
     (lambda Y: bootstrap_scores(Y, Y, folds=FOLDS, weights=WEIGHTS[:, :9]), "weights 9"),
     (lambda Y: Claim("L1", "", "", direction="up"), "claim L1: direction is 'above' or 'below', not 'up'"),
+    (lambda Y: differences({"a": Estimate(0, np.zeros(3))}, "b"), "no condition 'b'; there are a"),
+    (lambda Y: differences({"a": Estimate(0, np.zeros(3)), "b": Estimate(0, np.zeros(4))}, "a"), "3 to 4 draws"),
+    (lambda Y: calibrate(mean_r, Y, Y[:-1]), "X has 103 stimuli, Y has 102"),
+    (lambda Y: calibrate(mean_r, np.stack([Y, Y]), Y), "X has 2 layers"),
+    (lambda Y: calibrate(mean_r, Y, Y, n_permutations=0), "0 permutations make no null"),
+    (lambda Y: calibrated(grid(np.zeros((2, 3, 5))), layers_and_null()[1]), "if scores have folds, take their mean"),
+    (lambda Y: calibrated(*[layers_and_null()[0]] * 2), "null must have those of scores and permutation"),
+    (lambda Y: calibrated(layers_and_null()[0][1:], layers_and_null()[1]), "different layers"),
+    (lambda Y: max_p_value(*(x[..., 2:] for x in layers_and_null())), "none of 2 pairs has both"),
+    (lambda Y: nested_score(grid(np.zeros((2, 3, 5))), []), "0 inner grids for 5 folds"),
+    (lambda Y: split_selected(lambda s: None, 3), "50 splits of 3 stimuli"),
+    (lambda Y: split_selected(lambda s: None, 9, n_splits=0), "0 splits of 9 stimuli"),
+    (lambda Y: noise_ceiling(Y), r"shape \(103, 8\): they must be \(repeat, stimulus, unit\)"),
+    (lambda Y: noise_ceiling(Y[None]), r"shape \(1, 103, 8\)"),
+    (lambda Y: noise_ceiling([Y, np.where(Y == Y[4, 2], np.nan, Y)]), "nan at repeat 1, stimulus 4, unit 2"),
+    (lambda Y: noise_ceiling([Y, Y], n_averaged=0), "not of 0"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
