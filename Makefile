@@ -3,7 +3,7 @@
 
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
-NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/train
+NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/train
 BIN = .venv/bin
 READY = .venv/.ready
 
@@ -49,7 +49,7 @@ export: $(READY) ## write the package from the notebooks, clean the notebooks, w
 	$(BIN)/python tools/readme.py
 
 outputs: $(READY) ## run the notebooks and keep what they show: the site, the README and nbval's reference
-	$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/train/*.ipynb)
+	$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/beyond/*.ipynb nbs/train/*.ipynb)
 	$(BIN)/jupyter execute --inplace nbs/index.ipynb
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/readme.py

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['InputError', 'StimulusSet', 'microworld_stimuli', 'load_model', 'extract', 'feature_array', 'bag_of_words', 'pixels',
-           'align', 'predictivity', 'make_folds', 'null_grid', 'cka', 'cka_debiased', 'mutual_knn', 'similarity_grid',
-           'heatmaps', 'p_value', 'Claim', 'get_preset', 'start']
+           'align', 'predictivity', 'make_folds', 'null_grid', 'cka', 'cka_debiased', 'mutual_knn', 'rsa', 'procrustes',
+           'svcca', 'similarity_grid', 'calibrate', 'p_value', 'Claim', 'heatmaps', 'start']
 
 # %% ../nbs/library/18_public.ipynb #version
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ from .features import bag_of_words as bag_of_words
 from .features import extract as extract
 from .features import pixels as pixels
 from .inference import Claim as Claim
+from .inference import calibrate as calibrate
 from .inference import p_value as p_value
 from .microworld import microworld_stimuli as microworld_stimuli
 from .models import load_model as load_model
@@ -25,15 +26,17 @@ from .predictivity import align as align
 from .predictivity import make_folds as make_folds
 from .predictivity import null_grid as null_grid
 from .predictivity import predictivity as predictivity
-from .presets import get_preset as get_preset
 from .run import start as start
 from .similarity import cka as cka
 from .similarity import cka_debiased as cka_debiased
 from .similarity import mutual_knn as mutual_knn
+from .similarity import procrustes as procrustes
+from .similarity import rsa as rsa
 from .similarity import similarity_grid as similarity_grid
+from .similarity import svcca as svcca
 from .stimuli import StimulusSet as StimulusSet
 
 # %% ../nbs/library/18_public.ipynb #names
 _all_ = ["InputError", "StimulusSet", "microworld_stimuli", "load_model", "extract", "feature_array", "bag_of_words", "pixels",
-         "align", "predictivity", "make_folds", "null_grid", "cka", "cka_debiased", "mutual_knn", "similarity_grid", "heatmaps",
-         "p_value", "Claim", "get_preset", "start"]
+         "align", "predictivity", "make_folds", "null_grid", "cka", "cka_debiased", "mutual_knn", "rsa", "procrustes", "svcca",
+         "similarity_grid", "calibrate", "p_value", "Claim", "heatmaps", "start"]
