@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pair', 'Pairs', 'align_pairs', 'same_seed', 'layer_estimate', 'best_of_pairs', 'mean_grid', 'similarity_grids',
            'depth_of_pairs', 'depth_estimates_of_pairs', 'DepthProfile', 'depth_profile', 'null_of_pairs', 'null_best',
-           'null_depth', 'depth_table', 'depth_panel', 'layer_effects']
+           'null_depth', 'depth_table', 'depth_panel', 'null_effects', 'layer_effects']
 
 # %% ../nbs/library/07b_pairs.ipynb #imports
 from collections.abc import Callable, Mapping, Sequence
@@ -250,18 +250,25 @@ def depth_panel(
     return pd.concat(told, ignore_index=True).assign(panel=f"{direction} (mean r)", along=along)
 
 # %% ../nbs/library/07b_pairs.ipynb #effects
+def null_effects(
+    trained: Pairs,
+    nulls: Mapping[str, Mapping[Pair, xr.Dataset]],  # direction → from `null_of_pairs`
+) -> dict[str, Estimate]:                            # claim → effect
+    "Effects of claim L1a: the best pair of layers above the 97.5 % point of the best under shuffling."
+    best = {way: average(best_of_pairs(trained, way).values()) for way in DIRECTIONS}
+    return {f"L1a {way}": best[way] - float(np.quantile(null_best(nulls[way])[1], 0.975)) for way in DIRECTIONS}
+
+# %% ../nbs/library/07b_pairs.ipynb #effects-layer-effects
 def layer_effects(
     trained: Pairs,
     untrained: Pairs,
     trivial: Mapping[str, Pairs],                    # direction → trivial source, trained target
-    nulls: Mapping[str, Mapping[Pair, xr.Dataset]],  # direction → from `null_of_pairs`
     layers: Mapping[tuple[str, str], Sequence[Estimate]],  # (direction, along) → from `depth_estimates_of_pairs`
 ) -> dict[str, Estimate]:                            # claim → effect
-    "Effects of claims L1 to L3."
+    "Effects of claims L1b to L3."
     effects = {}
     for direction in DIRECTIONS:
         best = average(best_of_pairs(trained, direction).values())
-        effects[f"L1a {direction}"] = best - float(np.quantile(null_best(nulls[direction])[1], 0.975))
         for name, control in (("L1b", untrained), ("L1c", trivial[direction])):
             effects[f"{name} {direction}"] = best - average(best_of_pairs(control, direction).values())
     for modality in ("vision", "language"):
