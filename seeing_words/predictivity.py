@@ -426,9 +426,9 @@ def _sweep_blocks(max_memory: float, folds: Folds, p: int, units: Sequence[int],
     return _blocks(max_memory, (n_sources, len(units)), (held, target), max(making, making_target, choosing, predicting))
 
 # %% ../nbs/library/05_predictivity.ipynb #cell
-def _scores(units: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:  # (…, unit), NaN where either is constant
-    "Pearson r, of unit vectors and predictions of mean 0."
-    return (units * prediction).sum(0) / torch.linalg.vector_norm(prediction, dim=0)
+def _scores(units: torch.Tensor, prediction: torch.Tensor, dim: int = 0) -> torch.Tensor:  # NaN where either is constant
+    "Pearson r over `dim`, of unit vectors and predictions of mean 0."
+    return (units * prediction).sum(dim) / torch.linalg.vector_norm(prediction, dim=dim)
 
 
 def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float, int]]:
@@ -609,7 +609,11 @@ class _Shuffled:
     test: torch.Tensor   # the same in the test part, (pairing, test)
 
     @cached_property
-    def K(self) -> torch.Tensor: return torch.einsum("ilu,jlu->ijl", self.Y, self.Y).flatten(0, 1)  # (train · train, layer)
+    def K(self) -> torch.Tensor:  # (train · train, layer), a pair of stimuli at one place in memory
+        return torch.einsum("ilu,jlu->ijl", self.Y, self.Y).flatten(0, 1).contiguous()
+    @cached_property
+    def by_layer(self) -> tuple[torch.Tensor, torch.Tensor]:  # Y and units, (layer, stimulus, unit)
+        return self.Y.transpose(0, 1).contiguous(), self.units.transpose(0, 1).contiguous()
     @cached_property
     def power(self) -> torch.Tensor:  # ‖Y‖², however they are shuffled, (layer,) float64
         return torch.linalg.vector_norm(self.Y.cpu().double(), dim=(0, 2)).square()
@@ -689,20 +693,21 @@ def _gcv_errors(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
 # %% ../nbs/library/05_predictivity.ipynb #null-by-stimulus
 def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled) -> torch.Tensor:  # (pairing, layer)
     "Score each pairing and layer at its penalty, the `best`-th (pairing, layer), by shuffling the map."
-    fold, scores = source.fold, shuffled.Y.new_empty(best.shape)
-    back = shuffled.test.argsort(), shuffled.train.argsort()
-    for k in best.unique().tolist():
-        H = fold.product(source.F / (source.s2 + fold.alphas[k])) @ source.basis.T            # (test, train)
-        for i in (best == k).any(1).nonzero().flatten().tolist():
-            here = (best[i] == k).to(scores.device)
-            Y, units = (x if here.all() else x[:, here] for x in (shuffled.Y, shuffled.units))
-            prediction = H.index_select(0, back[0][i]).index_select(1, back[1][i]) @ Y.flatten(1)
-            scores[i, here] = _scores(units, prediction.unflatten(1, Y.shape[1:])).nanmean(1)
+    fold, (Y, units) = source.fold, shuffled.by_layer
+    scores, prediction = Y.new_empty(best.shape), torch.empty_like(units)
+    used = best.unique().tolist()
+    maps = {k: fold.product(source.F / (source.s2 + fold.alphas[k])) @ source.basis.T for k in used}  # (test, train)
+    for i, (test, train) in enumerate(zip(shuffled.test.argsort(), shuffled.train.argsort(), strict=True)):
+        for k in best[i].unique().tolist():
+            H = maps[k].index_select(0, test).index_select(1, train)
+            for layer in (best[i] == k).nonzero().flatten().tolist():
+                torch.mm(H, Y[layer], out=prediction[layer])
+        scores[i] = _scores(units, prediction, 1).nanmean(1)
     return scores
 
 
 def _null_by_stimulus(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
-    best = _gcv_errors(sources, shuffled).argmin(1)                                           # (source, pairing, layer)
+    best = _gcv_errors(sources, shuffled).argmin(1)                                  # (source, pairing, layer)
     return torch.stack([_map_scores(source, b, shuffled) for source, b in zip(sources, best, strict=True)], 1)
 
 # %% ../nbs/library/05_predictivity.ipynb #null-ways
@@ -731,9 +736,9 @@ def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int]
     n_sources, n_targets = shape
     held, making = _source_bytes((m, t), p, n_alphas, 4)
     held += 8 * n_pairings * n_targets * (n_alphas + 2)                           # errors, best and scores
-    target = 4 * (2 * folds.n * n_units + m*m) + 16 * t * n_units
+    target = 4 * (3 * folds.n * n_units + 2 * m*m) + 12 * t * n_units
     indices = 16 * n_pairings * folds.n
-    return _blocks(max_memory, shape, (held, target), making + indices + 4 * _BUFFER)
+    return _blocks(max_memory, shape, (held, target), making + indices + 4*m*t * n_alphas + 4 * _BUFFER)
 
 
 def _null_fold(
