@@ -1,4 +1,6 @@
 "Predictivity against scikit-learn, in hostile numerics, and against its own invariances."
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from seeing_words.arrays import InputError, feature_array
 from seeing_words.predictivity import (
     ALPHAS,
     DIRECTIONS,
+    PENALTIES,
     Folds,
     align,
     fold_permutations,
@@ -24,6 +27,8 @@ from seeing_words.predictivity import (
     predictivity_grids,
     unit_pearson,
 )
+
+engine = import_module("seeing_words.predictivity")  # `seeing_words.predictivity` itself is the function
 
 
 def zscored(X, train):
@@ -55,8 +60,16 @@ SHAPES = [  # stimuli, source units, target units
 ]
 
 
+@pytest.fixture(params=["rank", "stimulus"])
+def way(request, monkeypatch):
+    "Each way of multiplying out, whatever the shapes would choose; of the sweep and of the null."
+    for ways in (engine._WAYS, engine._NULL_WAYS):
+        monkeypatch.setitem(ways, request.param, (lambda *sizes: 0, ways[request.param][1]))
+    return request.param
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_equals_a_naive_loop_in_float64(shape):
+def test_equals_a_naive_loop_in_float64(shape, way):
     X, Y = related(*shape)
     folds = make_folds(shape[0])
     grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
@@ -67,7 +80,7 @@ def test_equals_a_naive_loop_in_float64(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e4, 1), (-3, 1e5), (2, 1e-4)])
-def test_equals_a_naive_loop_in_float32(shape, offset, scale):
+def test_equals_a_naive_loop_in_float32(shape, offset, scale, way):
     X, Y = ((scale * x + offset).astype(np.float32) for x in related(*shape))
     folds = make_folds(shape[0])
     grid = predictivity_grid(X, Y, folds=folds)
@@ -76,7 +89,7 @@ def test_equals_a_naive_loop_in_float32(shape, offset, scale):
     np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-4, rtol=0)
 
 
-def test_constant_copied_and_lonely_units():
+def test_constant_copied_and_lonely_units(way):
     "A copy adds no rank; a unit that only one stimulus moves has leverage 1."
     X, Y = related(100, 30, 12)
     X[:, 0], X[:, 1], X[:, 2] = 0.1, X[:, 3], np.arange(100) == 7
@@ -104,7 +117,7 @@ def test_a_unit_that_only_rounds_is_constant():
     assert (with_jitter.n_constant_units == 1).all()
 
 
-def test_constant_layers_are_missing_and_counted():
+def test_constant_layers_are_missing_and_counted(way):
     X, Y = related(60, 10, 6)
     source, target = (np.stack([np.full_like(layer, 0.1), layer, layer]) for layer in (X, Y))
     grid = predictivity_grid(source, target)
@@ -127,10 +140,124 @@ def test_noise_is_not_predicted(layers, p, q):
     assert abs(scores.mean()) < 0.01
 
 
-def test_an_exact_linear_map_is_found():
+@pytest.mark.parametrize("p", [10, 150])
+def test_an_exact_linear_map_is_found(p, way):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 10))
-    assert predictivity(X, X @ rng.normal(size=(10, 4))) > 0.999
+    X = rng.normal(size=(200, p))
+    assert predictivity(X, X @ rng.normal(size=(p, 4)), alphas=[1e-3, 1, 1e3]) > 0.999
+
+
+def test_the_way_follows_from_the_shapes():
+    "Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does not pay for Q."
+    few, many = (64, 800, 200), (799, 800, 200)
+    def cheaper(ways, *sizes): return min(ways, key=lambda way: ways[way][0](*sizes))
+    assert cheaper(engine._WAYS, 15, *few, [2560] * 31) == "rank"
+    assert cheaper(engine._WAYS, 15, *many, [2560] * 31) == "stimulus"
+    assert cheaper(engine._WAYS, 15, *many, [2560]) == "rank"
+    assert cheaper(engine._NULL_WAYS, 15, *few, 3131, 128) == "rank"
+    assert cheaper(engine._NULL_WAYS, 15, *many, 3131, 128) == "stimulus"
+
+
+def by_unit(X, Y, folds):
+    "Like `naive`, each unit with its own λ: (fold, (mean r, middle λ))."
+    rows = []
+    for i, test in enumerate(folds.test):
+        train = folds.train(i)
+        x, y = zscored(X, train), zscored(Y, train)
+        model = RidgeCV(alphas=ALPHAS, alpha_per_target=True).fit(x[train], y[train])
+        prediction = model.predict(x[test]).reshape(len(test), -1)
+        rows.append((unit_pearson(y[test], prediction).mean(), np.sort(np.ravel(model.alpha_))[(Y.shape[1] - 1) // 2]))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_a_penalty_for_each_unit(shape, dtype, atol):
+    X, Y = related(*shape)
+    Y = np.linspace(0.1, 3, shape[2]) * Y + np.random.default_rng(1).normal(size=Y.shape)  # units of unequal noise
+    folds = make_folds(shape[0])
+    grid = predictivity_grid(X, Y, folds=folds, penalty="per_target", dtype=dtype)
+    expected = by_unit(X, Y, folds)
+    np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=atol, rtol=0)
+    np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_every_penalty_is_found_everywhere(penalty):
+    X, Y = related(60, 20, 9)
+    folds = make_folds(60)
+    expected = predictivity_grid(X, Y, folds=folds, penalty=penalty).predictivity
+    assert predictivity(X, Y, penalty=penalty) == pytest.approx(expected.mean().item())
+    target, prediction = out_of_fold(X, Y, folds=folds, penalty=penalty)
+    by_fold = [unit_pearson(target[test], prediction[test]).mean() for test in folds.test]
+    np.testing.assert_allclose(by_fold, expected[0, 0], atol=1e-6)
+    both = align({"v": X}, {"l": Y}, folds=folds, penalty=penalty)["v", "l"].predictivity
+    np.testing.assert_array_equal(both.sel(direction="V→L"), expected)
+
+
+def test_one_unit_has_one_penalty():
+    X, Y = related(60, 80, 1)
+    each, shared = (predictivity_grid(X, Y, penalty=name, dtype=torch.float64) for name in ("per_target", "shared"))
+    xr.testing.assert_allclose(each, shared)
+
+
+def least(call) -> float:
+    "The GiB that an error asks for."
+    with pytest.raises(InputError, match="too small for one pair of layers: give at least") as error:
+        call(1e-6)
+    return float(str(error.value).split("at least ")[1].split(",")[0])
+
+
+def test_blocks_of_layers_do_not_show(monkeypatch):
+    monkeypatch.setattr(engine, "_BUFFER", 2**14)  # several blocks of rows and of pairings, too
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(5, 50, 60)), rng.normal(size=(4, 50, 70))
+    def sweep(max_memory): return predictivity_grids(source, {"a": target, "b": target[:3, :, :9]}, max_memory=max_memory)
+    def null(max_memory): return null_grid(source, target, n_permutations=7, max_memory=max_memory)
+    tight, ample = sweep(least(sweep)), sweep(1.0)
+    for name in "ab": xr.testing.assert_allclose(tight[name], ample[name], atol=1e-5)
+    xr.testing.assert_allclose(null(least(null)), null(1.0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("sources", "targets"), [(1, 1), (2, 3), (25, 31)])
+def test_blocks_fill_the_memory_and_no_more(sources, targets):
+    each, work = (7 * 2**20, 13 * 2**20), 40 * 2**20
+    max_memory = (work + sources * each[0] + targets * each[1]) / 2**30
+    found = engine._blocks(max_memory, (25, 31), each, work)
+    used = work + found[0] * each[0] + found[1] * each[1]
+    assert max_memory * 2**30 - min(each) - max(each) <= used <= max_memory * 2**30
+    assert engine._blocks(1e9, (25, 31), each, work) == (25, 31)
+
+
+def test_a_device_by_any_name():
+    X, Y = related(60, 20, 9)
+    for device in ("cpu", torch.device("cpu")):
+        xr.testing.assert_identical(predictivity_grid(X, Y, device=device), predictivity_grid(X, Y))
+        xr.testing.assert_identical(null_grid(X, Y, n_permutations=3, device=device), null_grid(X, Y, n_permutations=3))
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_every_device_agrees_with_float64(device, penalty, way):
+    X, Y = related(103, 150, 120)
+    exact = predictivity_grid(X, Y, penalty=penalty, dtype=torch.float64)
+    xr.testing.assert_allclose(predictivity_grid(X, Y, penalty=penalty, device=device), exact, atol=1e-4)
+    here, there = (null_grid(X, Y, n_permutations=5, device=where) for where in ("cpu", device))
+    xr.testing.assert_allclose(here, there, atol=1e-4)
+
+
+def test_products_are_float32_whatever_is_allowed():
+    "A caller may allow TF32 or bfloat16 for training; the setting comes back, also after an error."
+    X, Y = related(60, 70, 80)
+    expected = predictivity_grid(X, Y), null_grid(X, Y, n_permutations=3)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = predictivity_grid(X, Y), null_grid(X, Y, n_permutations=3)
+        with pytest.raises(InputError): predictivity(X, Y[:-1])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for a, b in zip(found, expected): xr.testing.assert_identical(a, b)
 
 
 layers = st.builds(related, n=st.integers(20, 60), p=st.integers(1, 80), q=st.integers(1, 80), seed=st.integers(0, 99))
@@ -245,18 +372,18 @@ def by_gcv(X, Y, folds):
     return np.mean(scores)
 
 
-@pytest.mark.parametrize("shape", [(60, 12, 6), (50, 100, 6)])
-def test_null_is_what_shuffling_gives(shape):
+@pytest.mark.parametrize("shape", [(60, 12, 6), (50, 100, 6), (60, 47, 6), (61, 40, 70), (53, 400, 60)])
+def test_null_is_what_shuffling_gives(shape, way):
     X, Y = related(*shape)
     folds = make_folds(shape[0])
     null = null_grid(X, Y, folds=folds, n_permutations=4, n_units=100)
-    assert null.n_units == 6
+    assert null.n_units == shape[2]
     assert null.observed.item() == pytest.approx(by_gcv(X, Y, folds), abs=1e-5)
     for i, shuffled in enumerate(fold_permutations(folds, 4)):
         assert null.null[i].item() == pytest.approx(by_gcv(X, Y[shuffled], folds), abs=1e-5)
 
 
-def test_null_blocks_do_not_show(monkeypatch):
+def test_null_blocks_do_not_show():
     "Wide grids are shuffled in several blocks of permutations."
     X, Y = related(40, 5, 400)
     target = np.stack([Y] * 3)
@@ -275,7 +402,27 @@ def test_p_values_of_independent_layers_are_uniform():
     assert kstest(np.array(p) - 0.0125, "uniform").pvalue > 0.01
 
 
+def test_null_ways_agree_layer_by_layer(monkeypatch):
+    "Layers of unlike strength choose unlike penalties, so that a pairing's layers go through several maps."
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(60, 6))
+    def layers(n, units):
+        return np.stack([i * shared @ rng.normal(size=(6, units)) + rng.normal(size=(60, units)) for i in range(n)])
+    source, target, found = layers(4, 90), layers(5, 20), []
+    for way in ("rank", "stimulus"):
+        with monkeypatch.context() as patch:
+            patch.setitem(engine._NULL_WAYS, way, (lambda *sizes: 0, engine._NULL_WAYS[way][1]))
+            found.append(null_grid(source, target, n_permutations=10, n_units=20))
+    xr.testing.assert_allclose(*found, atol=1e-5)
+    assert found[0].observed.max() > 0.5
+
+
 @pytest.mark.parametrize(("call", "message"), [
+    (lambda X, Y: predictivity(X, Y, penalty="mine"), "penalty 'mine' is unknown: give one of shared, per_target"),
+    (lambda X, Y: predictivity_grid(X, Y, device="abacus"), "device 'abacus' cannot be used here"),
+    (lambda X, Y: null_grid(X, Y, device="cuda:99"), "device 'cuda:99' cannot be used here"),
+    (lambda X, Y: align({"v": X}, {"l": Y}, max_memory=0), "max_memory=0 GiB is too small"),
+    (lambda X, Y: null_grid(X, Y, max_memory=float("nan")), "max_memory=nan GiB is too small"),
     (lambda X, Y: predictivity(X, Y[:-1]), "source has 50 stimuli, target has 49"),
     (lambda X, Y: predictivity(X[:9], Y[:9]), "X has 9 stimuli"),
     (lambda X, Y: predictivity(np.stack([X, X]), Y), "X has 2 layers"),
