@@ -391,10 +391,12 @@ def _folds_on(folds: Folds, alphas: np.ndarray, dtype: torch.dtype, device, prog
 # %% ../nbs/library/05_predictivity.ipynb #memory
 GIB = 2**30
 _BUFFER = 2**27  # bytes of each temporary of the null, whose size is free
+_LIBRARIES = 2**25  # bytes that their own workspaces take
 
 
 def _blocks(max_memory: float, n_layers: tuple[int, int], each: tuple[int, int], work: int) -> tuple[int, int]:
     "How many source and target layers to hold at once, given the bytes that `each` and the `work` take."
+    work += _LIBRARIES
     least = work + sum(each)
     if not max_memory * GIB >= least:
         raise InputError(f"max_memory={max_memory} GiB is too small for one pair of layers: "
@@ -465,17 +467,16 @@ def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> x
     return xr.Dataset(data, pair_coords(source, target), attrs)
 
 # %% ../nbs/library/05_predictivity.ipynb #sweep
+def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.ndarray:  # (source layer, target layer, 3)
+    return np.array([_row(source, targets, choose) for source in shared])
+
+
 def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose) -> np.ndarray:
-    "Cells of one fold, (source layer, target layer, 3)."
-    rows = []
-    for some in _split(sources, blocks[0]):
-        shared = [_source(layer, fold) for layer in some]
-        cells = [[] for _ in shared]
-        for part in _split(targets, blocks[1]):
-            prepared = _Targets([_target(layer, fold) for layer in part])
-            for row, source in zip(cells, shared, strict=True): row += _row(source, prepared, choose)
-        rows += cells
-    return np.array(rows)
+    "Cells of one fold, (source layer, target layer, 3). Made where they are passed on, no two blocks are alive at once."
+    def against_all(shared):
+        return np.concatenate([_sweep_block(shared, _Targets([_target(layer, fold) for layer in part]), choose)
+                               for part in _split(targets, blocks[1])], 1)
+    return np.concatenate([against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])])
 
 # %% ../nbs/library/05_predictivity.ipynb #predictivity-grids
 @_full_precision()
@@ -745,12 +746,10 @@ def _null_fold(
     fold: _Fold, sources: np.ndarray, targets: np.ndarray, pairings: np.ndarray, blocks: tuple[int, int],
 ) -> np.ndarray:
     "Scores of one fold, (pairing, source layer, target layer)."
-    rows = []
-    for some in _split(sources, blocks[0]):
-        shared = [_source(layer, fold) for layer in some]
-        parts = (_shuffle(fold, part, pairings) for part in _split(targets, blocks[1]))
-        rows.append(torch.cat([_null_block(shared, part).cpu() for part in parts], 2))
-    return torch.cat(rows, 1).double().numpy()
+    def against_all(shared):
+        return torch.cat([_null_block(shared, _shuffle(fold, part, pairings)).cpu() for part in _split(targets, blocks[1])], 2)
+    scores = [against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])]
+    return torch.cat(scores, 1).double().numpy()
 
 # %% ../nbs/library/05_predictivity.ipynb #null-grid
 @_full_precision()
