@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from .arrays import InputError, check_pair
-from .predictivity import ALPHAS, Folds, one_layer, out_of_fold, unit_pearson
+from .predictivity import ALPHAS, Folds, in_double, one_layer, out_of_fold, unit_pearson
 
 # %% ../nbs/library/07_inference.ipynb #resample-weights
 def resample_weights(
@@ -41,11 +42,13 @@ def _weighted_pearson(
     z: np.ndarray,     # (stimulus, unit)
     w: np.ndarray,     # (draw, stimulus); rows sum to the number of stimuli
 ) -> np.ndarray:       # (draw, unit); NaN where a draw leaves a unit constant
-    y, z, w = y - y.mean(0), z - z.mean(0), w / len(y)
-    my, mz, vy, vz, cov = w @ y, w @ z, w @ y**2, w @ z**2, w @ (y * z)
-    varies = (vy - my**2 > 1e-9 * vy) & (vz - mz**2 > 1e-9 * vz)
-    scale = np.where(varies, (vy - my**2) * (vz - mz**2), np.nan)
-    return (cov - my * mz) / np.sqrt(scale)
+    y, z, w = in_double(y - y.mean(0)), in_double(z - z.mean(0)), torch.from_numpy(w / len(y)).float()
+    y, z = (x / x.norm(dim=0).clamp_min(1e-300) * len(x)**0.5 for x in (y, z))  # of one size, so that float32 will do
+    moments = w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()     # one GEMM for all draws
+    my, mz, vy, vz, cov = moments.unflatten(1, (5, -1)).unbind(1)
+    vy, vz = (v - m.square() for v, m in ((vy, my), (vz, mz)))
+    scale = (vy * vz).sqrt().where((vy > 1e-5) & (vz > 1e-5), torch.nan)
+    return ((cov - my * mz) / scale).double().numpy()
 
 # %% ../nbs/library/07_inference.ipynb #bootstrap-scores
 def _mean_over(values: np.ndarray) -> np.ndarray:  # (draw,): mean of (draw, item) over the items present, or NaN
