@@ -159,7 +159,8 @@ def heatmap(
     mesh = ax.pcolormesh(np.ma.masked_invalid(values), vmin=vmin, vmax=vmax, edgecolors="white", linewidth=0.4)
     best_v, best_l = np.unravel_index(np.nanargmax(values), values.shape)
     for colour, linewidth in ("black", 2.6), ("white", 1.2):  # seen on dark and on light
-        ax.add_patch(mpl.patches.Rectangle((best_l, best_v), 1, 1, fill=False, edgecolor=colour, linewidth=linewidth))
+        ax.add_patch(mpl.patches.Rectangle((best_l, best_v), 1, 1, fill=False, edgecolor=colour, linewidth=linewidth,
+                                             clip_on=False))
     ax.set_title(title, pad=17)
     ax.text(0, 1.02, f"best {values[best_v, best_l]:.3f}: vision {best_v}, language {best_l}",
             transform=ax.transAxes, fontsize=7.5, color=SOFT)
@@ -369,7 +370,7 @@ def claims_figure(
     with style():
         fig, axes = _figure(len(table), 4, figsize=(width, sum(heights) + 0.36), height_ratios=heights,
                             width_ratios=[0.13, 0.39, 0.30, 0.18])
-        fig.get_layout_engine().set(w_pad=0, h_pad=0, hspace=0, wspace=0)
+        fig.get_layout_engine().set(w_pad=0, h_pad=0.02, hspace=0, wspace=0)
         for row, text, (_, claim) in zip(axes, texts, table.iterrows()):
             _claim(row, text, claim)
         for ax, title in zip(axes[0], ("claim", "", "effect [95 %]; grey: claimed", "verdict")):
