@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,3 +25,11 @@ def tree(tmp_path: Path, files: list[Path]) -> Path:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, root / file, follow_symlinks=False)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_they_were():
+    "A test may set torch to one thread; the next begins with as many as before."
+    n_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n_threads)

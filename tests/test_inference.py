@@ -56,7 +56,7 @@ def test_bootstrap_is_repeating_stimuli():
     for weights, score in zip(WEIGHTS, scores):
         repeated = [np.repeat(test, weights[test]) for test in FOLDS.test]
         by_fold = [np.nanmean(unit_pearson(target[t], prediction[t])) for t in repeated]
-        assert score == pytest.approx(np.mean(by_fold), abs=1e-9)
+        assert score == pytest.approx(np.mean(by_fold), abs=1e-6)  # draws are multiplied out in float32
 
 
 def test_estimate_is_predictivity_with_draws():

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import BloomConfig, Dinov2Config, LlamaConfig, PreTrainedConfig
@@ -59,5 +60,10 @@ def stimuli(n: int = 20, *, seed: int = 0) -> StimulusSet:
 
 
 def fill_store(root: str, models: str, kind: str, n: int) -> None:
-    "Extract into a store: what the tests kill, starve and run twice at once."
+    """Extract into a store: what the tests kill, starve and run twice at once.
+
+    With one thread: sums then come in one order whatever else the machine does, so bytes can be compared, and a forked
+    child does not wait for threads that stayed with its parent.
+    """
+    torch.set_num_threads(1)
     extract_many(model(kind, Path(models)), stimuli(n), ("mean", "last"), store=Store(root), progress=False)
