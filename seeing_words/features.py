@@ -230,7 +230,6 @@ def feature_spec(
     *,
     pooling: str,
     caption: int = 0,             # which caption of each stimulus (language)
-    perturbation: str = "intact",
     dtype: str = "float32",       # of what is kept: float32 or float16
 ) -> dict:                        # all that features depend on
     "Describe features before they exist: the store's key is the digest of this."
@@ -238,7 +237,7 @@ def feature_spec(
     if dtype not in ("float32", "float16"): raise InputError(f"dtype {dtype!r}: features are kept as float32 or float16")
     shown = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
     precision = str(next(model.network.parameters()).dtype).removeprefix("torch.")
-    return dict(zip(SPEC, (shown, perturbation, model.name, model.revision, pooling, dtype, precision)))
+    return dict(zip(SPEC, (shown, stimuli.condition, model.name, model.revision, pooling, dtype, precision)))
 
 # %% ../nbs/library/04_features.ipynb #extract-blocks
 def _rounded(values: np.ndarray, spec: dict) -> np.ndarray:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
-           'heatmaps', 'depth_curves', 'forest', 'claims_figure', 'learning_curves', 'csv_text', 'SavedFigure',
-           'save_figure']
+           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'claims_figure', 'learning_curves', 'csv_text',
+           'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/13_plots.ipynb #imports
 import io
@@ -300,6 +300,36 @@ def _ends(curves: pd.DataFrame, along: str, looks: Mapping[str, dict]) -> dict[s
     shown = curves[curves["along"] == along].dropna(subset="score").sort_values("depth", kind="stable")
     last = shown.groupby("condition", sort=False).last()
     return {name: (row["depth"], row["score"], looks[name]["color"]) for name, row in last.iterrows()}
+
+# %% ../nbs/library/13_plots.ipynb #panels
+def score_panels(
+    curves: pd.DataFrame,     # panel, condition, kind, x, score; low, high if known
+    *,
+    xlabel: str,
+    ylabel: str,
+    ticks: Mapping[float, str] | None = None,  # at `x` → label; default: matplotlib's choice
+    reference: float | None = None,            # a value to compare with: a line
+    width: float = WIDTH,     # inches
+    height: float = 2.6,      # inches
+) -> Figure:
+    "Draw scores along `x`, a panel beside the other, on one scale."
+    _need(curves, ["panel", "condition", "kind", "x", "score"], "curves")
+    panels, looks = list(dict.fromkeys(curves["panel"])), _looks(curves)
+    with style():
+        fig, (axes,) = _figure(1, len(panels), sharey="row", figsize=(width, height))
+        for ax, panel in zip(axes, panels):
+            shown = curves[curves["panel"] == panel].rename(columns={"x": "depth"})
+            for condition, rows in reversed(list(shown.groupby("condition", sort=False))):  # the first on top
+                _curve(ax, rows, looks[condition])
+            if reference is not None: ax.axhline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+            if ticks: ax.set_xticks(list(ticks), list(ticks.values()))
+            ax.set(title=panel, xlabel=xlabel)
+            ax.grid(axis="y")
+        axes[0].set_ylabel(ylabel)
+        for ax, panel in zip(axes, panels):
+            shown = curves[curves["panel"] == panel].rename(columns={"x": "depth"}).assign(along="")
+            _name_curves(ax, _ends(shown, "", looks), width * 0.32 / len(panels))
+    return fig
 
 # %% ../nbs/library/13_plots.ipynb #forest
 def forest(

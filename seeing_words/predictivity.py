@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,12 +91,14 @@ def unit_pearson(
 
 # %% ../nbs/library/05_predictivity.ipynb #zscore
 def _zscore(
-    values: np.ndarray,  # one layer, (stimulus, unit)
-    train: np.ndarray,   # indices of the training stimuli
-) -> torch.Tensor:       # (stimulus, unit) float64; 0 where a unit is constant in training
-    "Z-score units by their mean and deviation over training stimuli."
+    values: np.ndarray,              # one layer, (stimulus, unit)
+    train: np.ndarray,               # indices of the training stimuli
+    of: np.ndarray | None = None,    # what to z-score; default: `values` themselves
+) -> torch.Tensor:                   # (stimulus, unit) float64; 0 where a unit is constant in training
+    "Z-score units by the mean and deviation that `values` have over training stimuli."
     x = in_double(values)
     mean, norm = unit_moments(x[train], rounding(values))
+    x = x if of is None else in_double(of)
     return ((x - mean) * (len(train)**0.5 / norm)).nan_to_num_(0.0)
 
 # %% ../nbs/library/05_predictivity.ipynb #device
@@ -564,12 +566,43 @@ def align(
     back = _sweep(language, vision, settings, progress)
     return {(v, w): _both_ways(forward[v][w], back[w][v]) for v in vision for w in language}
 
+# %% ../nbs/library/05_predictivity.ipynb #fold-zscore
+def _same_shape(features: xr.DataArray, like: xr.DataArray, name: str) -> xr.DataArray:
+    if features.shape != like.shape:
+        raise InputError(f"{features.shape[1:]} (stimulus, unit) beside {like.shape[1:]} of {name}: "
+                         "both must be the same units' responses to as many stimuli")
+    return features
+
+
+def fold_zscore(
+    values: np.ndarray,             # one layer, (stimulus, unit)
+    *,
+    folds: Folds,
+    of: np.ndarray | None = None,   # what to z-score, such as responses to changed stimuli; default: `values`
+) -> np.ndarray:                    # (stimulus, unit)
+    "Z-score every stimulus as its fold's test part is: by mean and deviation of `values` over the training part."
+    values = one_layer(values, "values")
+    shown = values if of is None else _same_shape(one_layer(of, "of"), values, "values")
+    if folds.n != values.sizes["stimulus"]:
+        raise InputError(f"folds partition {folds.n} stimuli, values have {values.sizes['stimulus']}")
+    z = np.empty(values.shape[1:])
+    for i, test in enumerate(folds.test):
+        z[test] = _zscore(values.values[0], folds.train(i), shown.values[0])[test]
+    return z
+
 # %% ../nbs/library/05_predictivity.ipynb #out-of-fold
+def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of other stimuli, (test, rank)
+    fold = source.fold
+    Z, Z_test = (_zscore(X, fold.train, of).to(fold.home)[part] for of, part in ((X, fold.train), (tested, fold.test)))
+    return torch.linalg.multi_dot((Z_test, Z.T, source.U))
+
+
 @_full_precision()
 def out_of_fold(
     X: np.ndarray,                      # source, (stimulus, unit)
     Y: np.ndarray,                      # target, (stimulus, unit)
     *,
+    tested: np.ndarray | None = None,   # source of the held-out stimuli, where it differs from `X`: no refit
     folds: Folds | None = None,         # default: make_folds(n)
     alphas: Sequence[float] = ALPHAS,   # ridge penalties
     penalty: str = "shared",            # one for all units of `Y`, or "per_target": one each
@@ -578,13 +611,14 @@ def out_of_fold(
     "Target and held-out prediction of every stimulus, each in its own fold's units."
     source, targets, folds, alphas = _check(one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas)
     X, Y, choose = source.values[0], targets[""].values[0], _penalty(penalty)
-    observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
+    other = None if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
+    predicted = np.empty(Y.shape)
     for fold in _folds_on(folds, alphas, torch.float32, device, False):
         shared, target = _source(X, fold), _target(Y, fold)
         ((alpha, c),) = choose(shared, _Targets([target]))
-        observed[fold.test] = _zscore(Y, fold.train)[fold.test]
-        predicted[fold.test] = _predict(shared, target, alpha, c, shared.F + shared.F_mean).cpu()
-    return observed, predicted
+        F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
+        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return fold_zscore(Y, folds=folds), predicted
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(

@@ -187,6 +187,7 @@ class Run:
         pooling: str | None = None,  # the preset's first for its modality
         *,
         caption: int = 0,            # which of each stimulus' captions (language)
+        stimuli: StimulusSet | None = None,  # other than the run's own: perturbed ones
     ) -> xr.DataArray:               # (layer, stimulus, unit)
         "Features of one network, from the store if they were ever computed."
         model = load_model(name)
@@ -194,7 +195,8 @@ class Run:
         poolings = dict(self.preset.poolings)[model.modality]
         pooling = pooling or poolings[0]
         together = poolings if pooling in poolings else (pooling,)  # one pass over the stimuli serves them all
-        return extract_many(model, self.stimuli, together, caption=caption, store=self.store)[pooling]
+        shown = self.stimuli if stimuli is None else stimuli
+        return extract_many(model, shown, together, caption=caption, store=self.store)[pooling]
 
     @property
     def provenance(self) -> dict[str, object]:

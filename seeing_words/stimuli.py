@@ -26,6 +26,7 @@ class StimulusSet:
     tags: tuple | None = None                                # stimulus → caption → word → (part of speech, role)
     thing_masks: tuple[np.ndarray, ...] | None = None        # stimulus → (thing, height, width) bool
     facts: tuple[dict, ...] | None = None                    # stimulus → what is true of it
+    condition: str = "intact"                                # what was done to images or captions: `greyscale`, …
 
     def __post_init__(self):
         images = np.asarray(self.images).view()
@@ -49,7 +50,7 @@ class StimulusSet:
         def pick(values):
             return None if values is None else tuple(values[i] for i in where)
         return StimulusSet(self.name, pick(self.ids), self.images[where], pick(self.captions),
-                           pick(self.tags), pick(self.thing_masks), pick(self.facts))
+                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition)
 
     def chosen(self, caption: int = 0) -> list[str]:
         "One caption of each stimulus, by its number."
@@ -72,7 +73,8 @@ class StimulusSet:
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.images.shape[1:3]))
-        return f"{self.name}: {len(self)} images of {size} pixels, {sum(map(len, self.captions))} captions"
+        name = self.name if self.condition == "intact" else f"{self.name}, {self.condition}"
+        return f"{name}: {len(self)} images of {size} pixels, {sum(map(len, self.captions))} captions"
 
 # %% ../nbs/library/01_stimuli.ipynb #set-checks
 def _check_images(name: str, images: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 "Features: all layers in one pass, pooled as a loop would, whatever the batch, the padding and the order of poolings."
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_a_spec_tells_apart_all_that_changes_features(tmp_path):
     specs = [feature_spec(vision, stimuli(), pooling="cls"), feature_spec(vision, other, pooling="cls"),
              feature_spec(language, stimuli(), pooling="last"), feature_spec(language, stimuli(), pooling="mean"),
              feature_spec(language, stimuli(), pooling="mean", dtype="float16"),
-             feature_spec(language, stimuli(), pooling="mean", perturbation="sorted"),
+             feature_spec(language, replace(stimuli(), condition="sorted"), pooling="mean"),
              feature_spec(twin, stimuli(), pooling="mean"), feature_spec(language, other, pooling="mean")]
     assert len({Store(tmp_path).folder(spec) for spec in specs}) == len(specs)
     assert all(tuple(spec) == ft.SPEC for spec in specs)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from layers import related
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.preprocessing import StandardScaler
 
 from seeing_words.arrays import InputError, feature_array
 from seeing_words.predictivity import (
@@ -453,3 +454,16 @@ def test_one_alpha_integers_tensors_and_single_layers_are_fine():
     assert predictivity(features.sel(layer=0), features[[0]]) > 0.9
     halves = xr.DataArray(X[None].astype(np.float16), dims=("layer", "stimulus", "unit"))
     assert predictivity(halves, Y) == pytest.approx(predictivity(X, Y), abs=1e-3)
+
+
+@pytest.mark.parametrize("copies", [1, 5])  # fewer units than training stimuli, and more
+def test_changed_stimuli_are_predicted_by_the_map_of_intact_ones(copies):
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(100, 30)), copies, 1) + 0.1 * rng.normal(size=(100, 30 * copies))
+    Y, changed = X[:, :7] + rng.normal(size=(100, 7)), X + rng.normal(size=X.shape)
+    folds, expected = make_folds(100), np.empty(Y.shape)
+    for i, test in enumerate(folds.test):
+        x, y = (StandardScaler().fit(fitted[folds.train(i)]) for fitted in (X, Y))
+        ridge = Ridge(3.0).fit(x.transform(X[folds.train(i)]), y.transform(Y[folds.train(i)]))
+        expected[test] = ridge.predict(x.transform(changed[test]))
+    np.testing.assert_allclose(out_of_fold(X, Y, tested=changed, folds=folds, alphas=[3.0])[1], expected, atol=1e-5)
