@@ -21,6 +21,7 @@ import xarray as xr
 from .arrays import InputError
 from .inference import Estimate, average, best_pair, peak_depth, predictivity_estimate
 from .predictivity import DIRECTIONS, Folds, align, null_grid
+from .results import at_once
 from .similarity import similarity_grid
 
 # %% ../nbs/library/07b_pairs.ipynb #cores
@@ -47,6 +48,7 @@ class Pairs:
     grids: Mapping[Pair, xr.Dataset]      # (direction, vision_layer, language_layer, fold)
     folds: Folds
     weights: np.ndarray                   # bootstrap draws, (draw, stimulus)
+    results: Callable = at_once           # how things are computed: anew, or from what a `Results` kept
     estimates: dict = field(default_factory=dict)  # those made so far, by what they are of: none is made twice
 
     def scores(self, pair: Pair, direction: str) -> xr.Dataset:
@@ -65,7 +67,7 @@ class Pairs:
         "Only these networks; nothing is computed again."
         v, w = ({name: side[name] for name in names} for side, names in ((self.vision, vision), (self.language, language)))
         grids = {pair: grid for pair, grid in self.grids.items() if pair[0] in v and pair[1] in w}
-        return Pairs(v, w, grids, self.folds, self.weights, self.estimates)
+        return Pairs(v, w, grids, self.folds, self.weights, self.results, self.estimates)
 
     def __repr__(self) -> str:
         return f"{len(self.vision)} vision × {len(self.language)} language networks, n = {self.folds.n}"
@@ -83,6 +85,7 @@ def align_pairs(
     folds: Folds,
     weights: np.ndarray,                   # from `resample_weights`, (draw, stimulus)
     only: Callable[[str, str], bool] = lambda vision, language: True,  # is this pair wanted?
+    results: Callable = at_once,           # or a `Results`: what it kept is not computed again
     progress: bool = False,
 ) -> Pairs:
     "Align every vision network with every language network, or only with some."
@@ -91,8 +94,8 @@ def align_pairs(
     grids = {}
     for names in dict.fromkeys(partners.values()):  # those with the same partners share their decompositions
         group = {v: vision[v] for v in vision if partners[v] == names}
-        grids |= align(group, {w: language[w] for w in names}, folds=folds, progress=progress)
-    return Pairs(vision, language, grids, folds, weights)
+        grids |= results(align, group, {w: language[w] for w in names}, folds=folds, progress=progress)
+    return Pairs(vision, language, grids, folds, weights, results)
 
 
 def same_seed(vision: str, language: str) -> bool:
@@ -116,8 +119,8 @@ def layer_estimate(
     if key not in pairs.estimates:
         source, target = pairs.features(pair, direction)
         alphas = np.unique(pairs.scores(pair, direction).alpha.values[i, j])
-        pairs.estimates[key] = predictivity_estimate(source.values[i], target.values[j], folds=pairs.folds,
-                                                     weights=pairs.weights, alphas=alphas)
+        pairs.estimates[key] = pairs.results(predictivity_estimate, source.values[i], target.values[j],
+                                             folds=pairs.folds, weights=pairs.weights, alphas=alphas)
     return pairs.estimates[key]
 
 
@@ -148,8 +151,8 @@ def similarity_grids(
     "A similarity measure for every pair of layers of every pair of networks."
     names = {"source_layer": "vision_layer", "target_layer": "language_layer",
              "source_depth": "vision_depth", "target_depth": "language_depth"}
-    grids = on_every_core(lambda pair: similarity_grid(pairs.vision[pair[0]], pairs.language[pair[1]], measure=measure),
-                          pairs.grids)
+    grids = on_every_core(lambda pair: pairs.results(similarity_grid, pairs.vision[pair[0]], pairs.language[pair[1]],
+                                                     measure=measure), pairs.grids)
     return {pair: grid.rename(names) for pair, grid in zip(pairs.grids, grids)}
 
 # %% ../nbs/library/07b_pairs.ipynb #grid-depth-of-pairs
@@ -219,8 +222,8 @@ def null_of_pairs(
     source, target = _sides(direction)
     names = {f"{side}_{axis}": f"{modality}_{axis}" for side, modality in (("source", source), ("target", target))
              for axis in ("layer", "depth")}
-    grids = on_every_core(lambda pair: null_grid(*pairs.features(pair, direction), folds=pairs.folds, seed=seed,
-                                                 n_permutations=n_permutations, n_units=n_units), pairs.grids)
+    grids = on_every_core(lambda pair: pairs.results(null_grid, *pairs.features(pair, direction), folds=pairs.folds, seed=seed,
+                                                     n_permutations=n_permutations, n_units=n_units), pairs.grids)
     return {pair: grid.rename(names) for pair, grid in zip(pairs.grids, grids)}
 
 

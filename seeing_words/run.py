@@ -28,6 +28,7 @@ from .models import load_model
 from .plots import SavedFigure, Table, csv_text, save_figure
 from .predictivity import Folds, make_folds
 from .presets import Preset, did_you_mean, get_preset
+from .results import Results
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/15_run.ipynb #places
@@ -181,6 +182,11 @@ class Run:
         "The one partition of the stimuli that every comparison of this run shares."
         return make_folds(self.preset.n_stimuli, n_folds=self.preset.n_folds, seed=self.seed)
 
+    @cached_property
+    def results(self) -> Results:
+        "What is computed from features, kept beside them."
+        return Results(self.store.root / "results", sources())
+
     def features(
         self,
         name: str,                   # of a network, as `load_model` takes it
@@ -190,13 +196,11 @@ class Run:
         stimuli: StimulusSet | None = None,  # other than the run's own: perturbed ones
     ) -> xr.DataArray:               # (layer, stimulus, unit)
         "Features of one network, from the store if they were ever computed."
-        model = load_model(name)
-        self.models[name] = model.revision
+        self.models[name] = (model := load_model(name)).revision
         poolings = dict(self.preset.poolings)[model.modality]
         pooling = pooling or poolings[0]
         together = poolings if pooling in poolings else (pooling,)  # one pass over the stimuli serves them all
-        shown = self.stimuli if stimuli is None else stimuli
-        return extract_many(model, shown, together, caption=caption, store=self.store)[pooling]
+        return extract_many(model, stimuli or self.stimuli, together, caption=caption, store=self.store)[pooling]
 
     @property
     def provenance(self) -> dict[str, object]:
@@ -208,10 +212,9 @@ class Run:
     @property
     def small_print(self) -> str:
         "The line beneath every figure."
-        sizes = f"n = {self.preset.n_stimuli}, {self.preset.n_folds} folds"
-        parts = [f"preset {self.preset.name}", _together(self.models), sizes, f"seed {self.seed}",
-                 f"seeing_words {__version__}"]
-        return " · ".join(part for part in parts if part)
+        parts = (f"preset {self.preset.name}", _together(self.models),
+                 f"n = {self.preset.n_stimuli}, {self.preset.n_folds} folds", f"seed {self.seed}", f"seeing_words {__version__}")
+        return " · ".join(filter(None, parts))
 
     def save(
         self,
@@ -234,8 +237,7 @@ class Run:
         name: str,  # the file is called <section>_<name>.csv
     ) -> Table:
         "Save a table, and hand it back."
-        path = self.folder / f"{self.section}_{name}.csv"
-        write_atomic(path, csv_text(table))
+        write_atomic(path := self.folder / f"{self.section}_{name}.csv", csv_text(table))
         self._record(path)
         return table
 
@@ -246,17 +248,16 @@ class Run:
     def _record(self, *files: Path) -> None:
         "Keep the section's provenance.json up to date: what was written, from which commit, with which packages."
         self.written.update((file.name, file_digest(file)) for file in files)
-        record = {**self.provenance, "commit": commit(), "versions": versions(),
-                  "written": dict(sorted(self.written.items()))}
-        path = self.folder / f"{self.section}_provenance.json"
-        write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        about = {"commit": commit(), "versions": versions(), "written": dict(sorted(self.written.items()))}
+        text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
+        write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")
 
     def __repr__(self) -> str:
         return f"{self.section}: {self.small_print} → {short_path(self.folder)}"
 
     def _repr_html_(self) -> str:
-        where = f"<p><b>{escape(self.section)}</b>, figures in <code>{escape(short_path(self.folder))}</code></p>"
-        return where + self.preset._repr_html_()
+        where = f"<b>{escape(self.section)}</b>, figures in <code>{escape(short_path(self.folder))}</code>"
+        return f"<p>{where}</p>{self.preset._repr_html_()}"
 
 # %% ../nbs/library/15_run.ipynb #start
 def start(

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 from .arrays import InputError, check_features, check_pair
-from .predictivity import in_double, one_layer, pair_coords, rounding, unit_moments
+from .predictivity import GIB, in_double, one_layer, pair_coords, rounding, unit_moments
 
 # %% ../nbs/library/06_similarity.ipynb #centred
 def _centred(X: np.ndarray) -> torch.Tensor:  # (stimulus, unit) float64
@@ -225,15 +225,15 @@ def _all_pairs(
     source: np.ndarray,      # (layer, stimulus, unit)
     target: np.ndarray,      # (layer, stimulus, unit)
     pairings: torch.Tensor,  # target stimulus that meets each source stimulus, (pairing, stimulus)
-    max_memory: float,       # bytes
+    max_memory: float,       # GiB
 ) -> torch.Tensor:           # (pairing, source, target)
     if len(target) > len(source):
         return _all_pairs(measure, target, source, pairings.argsort(1), max_memory).mT
     n = source.shape[1]
-    layers = int(max_memory - 80 * n**2) // (20 * n**2)  # a matrix and a copy on each side; those that making one takes
+    layers = int(max_memory * GIB - 80 * n**2) // (20 * n**2)  # a matrix and a copy on each side; those that making one takes
     if layers < 1:
-        raise InputError(f"max_memory is {max_memory:.3g} bytes: one pair of layers of {n} stimuli takes {100 * n**2:.3g}; "
-                         "give at least that, or fewer stimuli")
+        raise InputError(f"max_memory={max_memory:g} GiB is too small for one pair of layers: give at least "
+                         f"{np.ceil(1e5 * n**2 / GIB) / 1e3:g}, or fewer stimuli")
     def blocks(side: np.ndarray):
         for start in range(0, len(side), layers):
             yield [measure.represent(layer).float() for layer in side[start:start + layers]]
@@ -255,7 +255,7 @@ def similarity_grid(
     target: xr.DataArray,            # (layer, stimulus, unit)
     *,
     measure: str = "cka_debiased",   # a name in `SIMILARITIES`
-    max_memory: float = 2**32,       # bytes to work in, features not counted
+    max_memory: float = 4.0,         # GiB to work in, features not counted
 ) -> xr.DataArray:                   # (source_layer, target_layer)
     "Compare every layer of `source` with every layer of `target`."
     return _cells(source, target, lambda n: np.arange(n)[None], measure, max_memory)[0]
@@ -268,7 +268,7 @@ def similarity_null(
     measure: str = "cka_debiased",   # a name in `SIMILARITIES`
     n_permutations: int = 1000,
     seed: int = 0,
-    max_memory: float = 2**32,       # bytes to work in, features not counted
+    max_memory: float = 4.0,         # GiB to work in, features not counted
 ) -> xr.DataArray:                   # (permutation, source_layer, target_layer)
     "Compare all layers under shuffled pairings of stimuli."
     if n_permutations < 1:
