@@ -6,6 +6,9 @@ PRESET = microworld
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/train
 BIN = .venv/bin
 READY = .venv/.ready
+# a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other
+WORKERS = -n auto --maxprocesses 8
+ALONE = OMP_NUM_THREADS=1
 
 # set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
 unexport IN_TEST PYTHONPATH
@@ -20,8 +23,8 @@ figures: $(READY) ## run the paper's sections and write their figures into figur
 	$(BIN)/seeing-words figures --preset $(PRESET)
 
 test: lint ## lint, then every test and every notebook (some minutes)
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval-lax $(NOTEBOOKS)
+	$(ALONE) $(BIN)/python -m pytest $(WORKERS)
+	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --dist loadfile --nbval-lax $(NOTEBOOKS)
 
 lint: $(READY) ## check the style of the package, notebooks, tests and tools
 	$(BIN)/ruff check
