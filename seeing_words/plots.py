@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
-           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'claims_figure', 'learning_curves', 'csv_text',
-           'SavedFigure', 'save_figure']
+           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'claims_figure', 'claims_overview', 'learning_curves',
+           'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/13_plots.ipynb #imports
 import io
@@ -430,6 +430,47 @@ def _claim(axes: Sequence[Axes], text: str, claim: pd.Series) -> None:
     plot.text(threshold, 0.23, _minus(claim["threshold"]), ha="center", va="top", fontsize=7.5, color=SOFT)
     plot.text((low + high) / 2, 0.94, _numbers(claim), ha="center", va="top", fontsize=8)
     _interval(plot, 0.47, claim, color=colour)
+
+# %% ../nbs/library/13_plots.ipynb #glance
+def claims_overview(
+    table: pd.DataFrame,    # section, and the columns of `claims_figure`
+    *,
+    width: float = WIDTH,   # inches
+) -> Figure:
+    "Show every claim of every section in a line or two, with its verdict."
+    _need(table, ["section", "claim", "text", "effect", "low", "high", "threshold", "verdict"], "claims")
+    _known(table["verdict"], SIGNS, "verdict")
+    texts = [_wrap(text, 0.43 * width, 7.5) for text in table["text"]]
+    new = (table["section"] != table["section"].shift()).to_numpy()  # does a section begin here?
+    heights = np.array([0.13 * (text.count("\n") + 1) + 0.07 for text in texts])
+    tops = np.cumsum(heights + 0.3 * new) - heights
+    with style():
+        fig = Figure(figsize=(width, tops[-1] + heights[-1] + 0.05))
+        ax = fig.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(tops[-1] + heights[-1] + 0.05, 0))
+        ax.axis("off")
+        for top, height, begins, text, (_, claim) in zip(tops, heights, new, texts, table.iterrows()):
+            if begins: ax.text(0.02, top - 0.08, claim["section"], fontsize=9, weight="bold", va="center")
+            ax.axhline(top, color=FAINT, linewidth=0.6)
+            _overview_row(ax, top + height / 2, text, claim, width)
+    return fig
+
+# %% ../nbs/library/13_plots.ipynb #glance-row
+def _overview_row(ax: Axes, y: float, text: str, claim: pd.Series, width: float) -> None:
+    "One claim at height `y` (inches): sign, name, text, interval, numbers."
+    sign, colour = SIGNS[claim["verdict"]]
+    for x, words, look in ((0.005, sign, {"color": _ink(colour), "weight": "bold", "fontsize": 9}), (0.035, claim["claim"], {}),
+                           (0.17, text, {}), (0.755, _numbers(claim), {}), (0.95, _minus(claim["threshold"]), {"color": SOFT})):
+        ax.text(x * width, y, words, va="center", **{"fontsize": 7.5, "linespacing": 1.1} | look)
+    threshold = float(claim["threshold"].strip("<> "))
+    low, high = np.nanmin([claim["low"], threshold]), np.nanmax([claim["high"], threshold])
+    left, room = 0.615 * width, 0.125 * width
+    def at(value): return left + room * (0.15 + 0.7 * (value - low) / (high - low or 1))
+    side = left if claim["threshold"].startswith("<") else left + room
+    ax.fill_between([at(threshold), side], y - 0.055, y + 0.055, color=FAINT, alpha=0.7, linewidth=0)
+    ax.plot([at(threshold)] * 2, [y - 0.055, y + 0.055], color=INK, linewidth=1)
+    shown = claim.copy()
+    shown[["low", "high", "effect"]] = [at(claim[name]) for name in ("low", "high", "effect")]
+    _interval(ax, y, shown, color=colour)
 
 # %% ../nbs/library/13_plots.ipynb #learn
 def learning_curves(

@@ -50,6 +50,8 @@ def test_help_and_version():
     (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
     (["presets", "show", "microwrld"], "did you mean microworld?"),
     (["store", "rm"], "name the keys to remove"),
+    (["claims"], "run `seeing-words figures` first"),
+    (["claims", "--preset", "microwrld"], "did you mean microworld?"),
     (["store", "rm", "abc"], "0 entries"),
     (["figures", "--no-such-option"], "No such option"),
 ])
@@ -69,7 +71,8 @@ def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
 folder = Path("../../figures/microworld")
 folder.mkdir(parents=True)
 (folder / "toy_map.svg").touch()
-(folder / "toy_claims.csv").write_text("claim,verdict\\nL1,supported\\nL2,not supported\\n")"""
+(folder / "toy_claims.csv").write_text("claim,text,effect,low,high,threshold,verdict\\n"
+    "L1,up,0.2,0.1,0.3,> 0,supported\\nL2,down,0.1,-0.1,0.3,> 0,not supported\\n")"""
     notebook(root / "nbs/paper/1_bad.ipynb", parameters=PARAMETERS, work="1 / 0")
     notebook(root / "nbs/paper/2_toy.ipynb", parameters=PARAMETERS, work=write)
     result = command("figures", "--preset", "microworld")
@@ -77,8 +80,12 @@ folder.mkdir(parents=True)
     assert "✗ bad failed in cell `work` of nbs/paper/1_bad.ipynb, line 1:" in result.output
     assert "ZeroDivisionError: division by zero" in result.output
     row = next(line for line in result.output.splitlines() if line.startswith("│ toy"))
-    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["1", "✓ L1 supported", "figures/microworld"]
-    assert "○ L2 not supported" in result.output
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["1", "✓ 1 supported", "figures/microworld"]
+    assert "○ 1 not supported" in result.output
+    assert (root / "figures/microworld/claims.svg").is_file()
+    told = command("claims").output
+    assert "✓ supported" in told and "0.200 [0.100, 0.300] > 0" in told
+    assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [("toy", "L1"), ("toy", "L2")]
 
 
 def test_stopped_by_hand_it_says_how_to_go_on_and_goes_on_from_the_store(root, tmp_path):
