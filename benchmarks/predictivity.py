@@ -179,11 +179,12 @@ def figure(table: pd.DataFrame):
     for ax, units in zip(axes[0], widths, strict=True):
         some = largest[largest.units == units].iloc[::-1]
         seconds = some.seconds.astype(float)
-        ax.barh(some.method, seconds, color=np.where(some.method == OURS, "C0", "0.75"))
+        ax.scatter(seconds, some.method, c=np.where(some.method == OURS, "C0", "0.5"))
         for y, (value, ratio) in enumerate(zip(seconds, some["times as long"], strict=True)):
-            ax.annotate(f" {ratio} ×", (value, y), va="center", fontsize=8)
-        ax.set(xscale="log", xlabel="seconds", title=f"{some.layers.iloc[0]}, {units} units")
-        ax.set_xlim(right=20 * seconds.max())
+            ax.annotate(f"  {ratio} ×", (value, y), va="center", fontsize=8)
+        ax.set(xscale="log", xlabel="seconds (of the others: extrapolated)", title=f"{some.layers.iloc[0]}, {units} units")
+        ax.set_xlim(seconds.min() / 3, 10 * seconds.max())
+        ax.grid(axis="y", color="0.9")
     return fig
 
 
