@@ -1,25 +1,23 @@
 """The sweep and its null at the size of the paper: every layer pair of a vision and a language network, both ways.
 
 Random features with planted alignment: each layer mixes `SHARED` dimensions, the same in both networks, into noise that
-is weaker the nearer the layer is to the middle. Prints seconds of the sweep and of the null, their ratio, the share they
+is weaker the nearer the layer is to the middle. Shows seconds of the sweep and of the null, their ratio, the share they
 reach of a bare `torch.mm`'s speed, peak memory, and whether what was planted is found.
 
     full_size.py            1 and 3 source layers against all target layers, from which the rest follows (some minutes)
-    full_size.py --full     all of it
-    full_size.py --tiny     a few seconds, to see that it runs
+    full_size.py --full     all of it (about ten minutes); writes full_size.csv
+    full_size.py --tiny     a few seconds, to see that it runs; writes full_size.csv, but into _runs/benchmarks
 
 Time grows by the same amount with each source layer, once the targets are prepared: so two sizes give the whole, and the
-default prints that, as the extrapolation it is.
+default prints that, as the extrapolation it is, and writes nothing. `make bench` leaves this one out: it would take all
+of the time there is.
 """
-import argparse
-import platform
-import resource
-import time
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from _common import bare_speed, null_operations, options, peak, pin_threads, publish, sweep_operations, timed, two_networks
 
 from seeing_words.predictivity import ALPHAS, DIRECTIONS, make_folds, null_grid, predictivity_grid
 
@@ -33,47 +31,16 @@ class Size:
     n_units: int = 128                      # target units of the null
 
 
-SHARED = 20  # planted dimensions
 SIZES = {"few": Size(), "full": Size(), "tiny": Size((3, 4), (96, 128), n=100, n_permutations=5, n_units=16)}
 
 
-def planted(n_layers: int, units: int, shared: np.ndarray, seed: int) -> np.ndarray:
-    "Float32 layers (layer, stimulus, unit), the middle ones nearest to what is shared."
-    rng = np.random.default_rng(seed)
-    layers = np.empty((n_layers, len(shared), units), np.float32)
-    for layer, depth in zip(layers, np.linspace(-1, 1, n_layers), strict=True):
-        layer[:] = shared @ rng.normal(size=(shared.shape[1], units)) + 4 * (1 + abs(depth)) * rng.normal(size=layer.shape)
-    return layers
-
-
 def operations(size: Size, sources: tuple[int, int]) -> dict[str, float]:
-    "Floating-point operations, at the rank there is, by the counts in the library notebook; decompositions not counted."
-    t, A, total = size.n // 5, len(ALPHAS), {"sweep": 0.0, "null": 0.0}
-    m = size.n - t
+    "Floating-point operations of both directions."
+    total = {"sweep": 0.0, "null": 0.0}
     for n_sources, n_targets, p, q in zip(sources, size.layers[::-1], size.units, size.units[::-1], strict=True):
-        r, gram = min(p, m - 1), 2 * min(m, p)**2 * max(m, p)
-        pairs, pairings = n_sources * n_targets, (1 + size.n_permutations) * n_sources * n_targets
-        total["sweep"] += 5 * (n_sources * (gram + A * (2*m*m*r + 1.25 * m**3)) + n_targets * m*m*q)
-        total["sweep"] += 5 * pairs * (A*m*m + 2*t*m * (r + q))
-        total["null"] += 5 * (n_sources * (gram + A*m*m*r) + pairings * (A*m*m + 2*t*m * size.n_units))
+        total["sweep"] += sweep_operations(n_sources, n_targets, p, q, size.n, len(ALPHAS))
+        total["null"] += null_operations(n_sources, n_targets, p, size.n, len(ALPHAS), 1 + size.n_permutations, size.n_units)
     return total
-
-
-def timed(call) -> tuple[float, object]:
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
-
-
-def peak() -> float:  # GiB of this process so far
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if platform.system() == "Darwin" else 2**20)
-
-
-def bare_speed(size: Size) -> float:
-    "GFLOP/s of torch.mm at the shape of a prediction."
-    m, t, q = size.n - size.n // 5, size.n // 5, max(size.units)
-    a, b = torch.randn(t, m), torch.randn(m, q)
-    return 2e-9 * t * m * q / min(timed(lambda: torch.mm(a, b))[0] for _ in range(20))
 
 
 def measure(size: Size, networks: list[np.ndarray], sources: tuple[int, int], progress: bool) -> dict[str, list]:
@@ -89,13 +56,19 @@ def measure(size: Size, networks: list[np.ndarray], sources: tuple[int, int], pr
     return found
 
 
+def summary(size: Size, found: dict[str, list], sources: tuple[int, int]) -> list[dict]:
+    "A row for each part: seconds, speed and its share of a bare torch.mm."
+    bare, needed = bare_speed(size.n, max(size.units)), operations(size, sources)
+    seconds = {part: sum(s for s, _ in both) for part, both in found.items()}
+    return [{"times the sweep": s / seconds["sweep"], "share of torch.mm": f"{1e-9 * needed[part] / s / bare:.0%}", "part": part,
+             "seconds": s, "GFLOP/s": 1e-9 * needed[part] / s, "GFLOP/s of torch.mm": bare} for part, s in seconds.items()]
+
+
 def show(size: Size, found: dict[str, list], sources: tuple[int, int]) -> None:
-    seconds, bare = {part: sum(s for s, _ in both) for part, both in found.items()}, bare_speed(size)
     print(f"from {sources[0]} vision layers to {size.layers[1]} and from {sources[1]} language layers to {size.layers[0]}:")
-    for part, needed in operations(size, sources).items():
-        speed = 1e-9 * needed / seconds[part]
-        print(f"  {part:5} {seconds[part]:8.1f} s {speed:7.1f} GFLOP/s, {speed / bare:4.0%} of a bare torch.mm ({bare:.0f})")
-    print(f"  null / sweep = {seconds['null'] / seconds['sweep']:.2f}")
+    for row in summary(size, found, sources):
+        print(f"  {row['part']:5} {row['seconds']:8.1f} s {row['GFLOP/s']:7.1f} GFLOP/s, {row['share of torch.mm']} of a bare "
+              f"torch.mm ({row['GFLOP/s of torch.mm']:.0f}), {row['times the sweep']:.2f} × the sweep")
     for direction, (_, grid), (_, null) in zip(DIRECTIONS, *found.values(), strict=True):
         scores = grid.predictivity.mean("fold")
         print(f"  {direction}: r {scores.min():.3f}…{scores.max():.3f}; of the null's units {null.observed.max():.3f}, "
@@ -110,23 +83,23 @@ def extrapolate(size: Size, few: dict[str, list], more: dict[str, list]) -> None
           f"null {seconds['null']:.0f} s, null / sweep {seconds['null'] / seconds['sweep']:.2f}")
 
 
-def report(name: str) -> None:
+def report(name: str, out, threads: int) -> None:
     size = SIZES[name]
-    print(f"{name}: {size}, 5 folds, {len(ALPHAS)} penalties; {torch.get_num_threads()} threads, {platform.machine()}, "
-          f"torch {torch.__version__}")
-    shared = np.random.default_rng(0).normal(size=(size.n, SHARED))
-    networks = [planted(*side, shared, seed) for seed, side in enumerate(zip(size.layers, size.units, strict=True), 1)]
-    before, runs = peak(), {}
+    print(f"{name}: {size}, 5 folds, {len(ALPHAS)} penalties; {threads} threads, torch {torch.__version__}")
+    networks, runs = two_networks(size.layers, size.units, size.n), {}
+    before = peak()
     for sources in [(1, 1), (3, 3)] if name == "few" else [size.layers]:
         runs[sources] = measure(size, networks, sources, progress=name == "full")
         show(size, runs[sources], sources)
-    if name == "few": extrapolate(size, *runs.values())
     print(f"peak memory {peak():.2f} GiB, of which {before:.2f} before the engine began (features and libraries)")
+    if name == "few":
+        extrapolate(size, *runs.values())
+        return
+    common = {"layers": "{} × {}, both ways".format(*size.layers), "units": "{}, {}".format(*size.units), "n": size.n,
+              "penalties": len(ALPHAS), "permutations": size.n_permutations, "peak memory (GiB)": peak()}
+    publish("full_size", [row | common for row in summary(size, runs[size.layers], size.layers)], out, threads)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    choice = parser.add_mutually_exclusive_group()
-    for name in ("full", "tiny"):
-        choice.add_argument(f"--{name}", dest="size", action="store_const", const=name, default="few")
-    report(parser.parse_args().size)
+    asked = options(__doc__, "full")
+    report("tiny" if asked.tiny else "full" if asked.full else "few", asked.out, pin_threads())

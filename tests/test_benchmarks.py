@@ -1,0 +1,118 @@
+"""Every benchmark runs at a size of no interest, and its README says what its tables say."""
+import os
+import re
+import runpy
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+COMMON = runpy.run_path(str(BENCHMARKS / "_common.py"))
+TABLES = {  # table: the script that writes it, and its columns
+    "predictivity": ("predictivity", ["times as long", "method", "units", "layers", "seconds", "measured", "timings", "max |Δr|",
+                                      "max |Δr| of a unit at one λ", "how"]),
+    "speed": ("predictivity", ["share of torch.mm", "units", "layers", "GFLOP/s", "GFLOP/s of torch.mm", "seconds",
+                               "peak memory (GiB)", "of which before, with features"]),
+    "growth": ("growth", ["slope", "along", "method", "value", "seconds", "timings", "measured"]),
+    "memory": ("memory", ["times as much", "method", "units", "layers", "GiB for the work", "peak (GiB)",
+                          "of which before (GiB)"]),
+    "similarity": ("similarity", ["times as long", "method", "seconds", "measure", "permutations", "layers", "units", "n",
+                                  "measured", "timings", "max |Δ|"]),
+    "full_size": ("full_size", ["times the sweep", "share of torch.mm", "part", "seconds", "GFLOP/s", "GFLOP/s of torch.mm",
+                                "layers", "units", "n", "penalties", "permutations", "peak memory (GiB)"]),
+}
+SCRIPTS = sorted({script for script, _ in TABLES.values()})
+FIGURES = {"predictivity", "growth"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    "Run a script, once, and give the folder that it filled."
+    @cache
+    def run(script: str) -> Path:
+        out, before = tmp_path_factory.mktemp(script), written(BENCHMARKS)
+        done = subprocess.run([sys.executable, BENCHMARKS / f"{script}.py", "--tiny", "--out", out], capture_output=True,
+                              text=True, cwd=out, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr
+        assert written(BENCHMARKS) == before, "a tiny run leaves what is committed alone"
+        return out
+    return run
+
+
+def written(folder: Path) -> dict[Path, int]:  # file → when
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_tiny_run_writes_its_tables_and_figures(script, tiny):
+    out, mine = tiny(script), {name: columns for name, (by, columns) in TABLES.items() if by == script}
+    for name, columns in mine.items():
+        table = pd.read_csv(out / f"{name}.csv")
+        assert list(table) == columns
+        assert (table.filter(regex="^seconds|^peak").to_numpy() > 0).all()
+        assert set(table.get("measured", [])) <= {"measured", "extrapolated"}
+    assert set(pd.read_csv(out / "machine.csv").table) == set(mine)
+    assert {path.stem for path in out.glob("*.svg")} == FIGURES & set(mine)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_tables_are_drawn_in_the_readme(script, tiny):
+    page = (tiny(script) / "README.md").read_text(encoding="utf-8")
+    assert COMMON["with_tables"](page, tiny(script)) == page
+    for name, (by, columns) in TABLES.items():
+        first = "method" if name in FIGURES else columns[0]
+        assert (f"<!-- {name} -->\n| {first} |" in page) or by != script
+
+
+@pytest.mark.slow
+def test_peers_compute_what_is_computed_here(tiny):
+    table = pd.read_csv(tiny("predictivity") / "predictivity.csv").set_index("method")
+    same, at_one = table["max |Δr|"], table["max |Δr| of a unit at one λ"]
+    assert same[["seeing_words", "scikit-learn RidgeCV"]].max() < 1e-5
+    assert at_one.max() < 1e-5
+    assert {*at_one.index[at_one.isna()]} == {"himalaya KernelRidgeCV, 5 targets joined"}
+    assert pd.read_csv(tiny("similarity") / "similarity.csv")["max |Δ|"].max() < 1e-6
+
+
+def test_every_script_is_run_by_make_and_here():
+    scripts = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
+    named = re.search(r"^BENCHMARKS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert scripts == set(SCRIPTS)
+    assert sorted([*named, "full_size"]) == SCRIPTS, "make bench runs all but the full size"
+
+
+def test_readme_says_what_the_tables_say():
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert COMMON["with_tables"](page, BENCHMARKS) == page
+    assert set(re.findall(r"<!-- (\w+) -->", page)) == {*TABLES, "machine"}
+    assert {path.stem for path in BENCHMARKS.glob("*.csv")} <= {*TABLES, "machine"}
+
+
+def test_tables_fill_their_marks_alone(tmp_path):
+    page = "a\n<!-- full -->\nold\n<!-- /full -->\nb\n<!-- none -->\nkept\n<!-- /none -->\n"
+    (tmp_path / "full.csv").write_text("x,|y|\n1,\n")
+    filled = COMMON["with_tables"](page, tmp_path)
+    assert filled == page.replace("old", "| x | \\|y\\| |\n| --- | --- |\n| 1 |  |")
+
+
+def test_long_calls_are_not_repeated():
+    calls = []
+    assert COMMON["repeated"](lambda: calls.append(0), long=0)[1] == len(calls) == 1
+    assert COMMON["repeated"](lambda: calls.append(0))[1] == len(calls) - 1 == 3
+
+
+def test_operations_follow_the_sizes_of_the_products():
+    count = COMMON["sweep_operations"]
+    one, more_targets = count(1, 1, 64, 96, 50, 10), count(1, 2, 64, 96, 50, 10)
+    m, t = 40, 10
+    gram, errors, predictions = m * m * 96, 10 * m * m, 2 * t * m * (m - 1 + 96)
+    assert more_targets - one == 5 * (gram + errors + predictions)
+    source = 2*m*m*64 + 10 * (2*m*m*(m - 1) + 1.25 * m**3)
+    assert count(2, 2, 64, 96, 50, 10) - more_targets == 5 * (source + 2 * (errors + predictions))
