@@ -25,6 +25,27 @@ import xarray as xr
 class InputError(ValueError):
     "Something given to seeing_words is not usable: the message says what, where, and what to do."
 
+# %% ../nbs/library/00_arrays.ipynb #to-float
+def _array(values, name: str) -> np.ndarray:
+    try: return np.asarray(values)
+    except ValueError:
+        shapes = ", ".join(str(np.shape(layer)) for layer in values)
+        raise InputError(f"features of {name} are layers of unlike shapes ({shapes}): all layers of one array must have "
+                         "the same stimuli and as many units; compare others one by one") from None
+
+
+def _floats(values, name: str) -> tuple[np.ndarray, dict]:  # and, as an attribute, what was converted
+    "float64 or float32 as they are, all other real numbers as float32."
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        if values.dtype == torch.bfloat16: return values.float().numpy(), {"converted_from": "bfloat16"}  # numpy has none
+    values = _array(values, name)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"features of {name} are of type {values.dtype}: they must be real numbers")
+    native = values.dtype.newbyteorder("=")
+    if native in (np.float32, np.float64): return values.astype(native, copy=False), {}
+    return values.astype(np.float32), {"converted_from": str(values.dtype)}
+
 # %% ../nbs/library/00_arrays.ipynb #feature
 def feature_array(
     values,                             # (layer, stimulus, unit), or (stimulus, unit) for one layer
@@ -34,24 +55,34 @@ def feature_array(
     **attrs,                            # revision, pooling, …: kept with the array
 ) -> xr.DataArray:                      # (layer, stimulus, unit)
     "Name the axes of activations of one model."
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values  # which numpy does not know
-    values = np.asarray(values)
+    name = model or "a model"
+    values, converted = _floats(values, name)
     if values.ndim not in (2, 3):
-        raise InputError(f"features of {model or 'a model'} have shape {values.shape}: "
+        raise InputError(f"features of {name} have shape {values.shape}: "
                          "give (layer, stimulus, unit), or (stimulus, unit) for one layer")
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"features of {model or 'a model'} are of type {values.dtype}: they must be real numbers")
     values = values if values.ndim == 3 else values[None]
-    values = values.astype(values.dtype if values.dtype == np.float64 else np.float32, copy=False)
     n_layers, n_stimuli, _ = values.shape
     ids = [str(i) for i in range(n_stimuli)] if ids is None else list(ids)
     if len(ids) != n_stimuli:
-        raise InputError(f"{len(ids)} ids for {n_stimuli} stimuli of {model or 'a model'}: give one each")
+        raise InputError(f"{len(ids)} ids for {n_stimuli} stimuli of {name}: give one each")
     layers = np.arange(n_layers)
     coords = {"layer": layers, "stimulus": ids, "depth": ("layer", layers / max(1, n_layers - 1))}
-    return xr.DataArray(values, coords, ("layer", "stimulus", "unit"), name="features", attrs={"model": model, **attrs})
+    attrs = {"model": model, **converted, **attrs}
+    return xr.DataArray(values, coords, ("layer", "stimulus", "unit"), name="features", attrs=attrs)
+
+# %% ../nbs/library/00_arrays.ipynb #not-finite
+def _check_finite(values: np.ndarray, name: str, rows: int = 4096) -> None:
+    "Refuse NaN and infinity, looking at `rows` stimuli at a time: `values` may be on disk."
+    count, first = 0, None
+    for layer, start in ((layer, start) for layer in range(len(values)) for start in range(0, values.shape[1], rows)):
+        part = values[layer, start:start + rows]
+        bad = ~np.isfinite(part)
+        if first is None and bad.any():
+            stimulus, unit = (int(i) for i in np.argwhere(bad)[0])
+            first = f"{part[stimulus, unit]} at layer {layer}, stimulus {start + stimulus}, unit {unit}"
+        count += int(bad.sum())
+    if count:
+        raise InputError(f"{name} holds {first} ({count} such values): remove those stimuli or find out where they came from")
 
 # %% ../nbs/library/00_arrays.ipynb #check
 def check_features(
@@ -65,6 +96,8 @@ def check_features(
         if set(features.dims) != {"layer", "stimulus", "unit"}:
             raise InputError(f"{name} has dims {features.dims}: they must be (layer, stimulus, unit)")
         features = features.transpose("layer", "stimulus", "unit")
+        values, converted = _floats(features.values, name)
+        if converted: features = features.copy(data=values).assign_attrs(converted)
     else:
         features = feature_array(features, model=name)
     n_layers, n_stimuli, n_units = features.shape
@@ -72,11 +105,7 @@ def check_features(
         raise InputError(f"{name} is empty: {n_layers} layers of {n_units} units")
     if n_stimuli < min_stimuli:
         raise InputError(f"{name} has {n_stimuli} stimuli: at least {min_stimuli} are needed")
-    bad = ~np.isfinite(features.values)
-    if bad.any():
-        layer, stimulus, unit = (int(i) for i in np.argwhere(bad)[0])
-        raise InputError(f"{name} holds {features.values[layer, stimulus, unit]} at layer {layer}, stimulus {stimulus}, "
-                         f"unit {unit} ({bad.sum()} such values): remove those stimuli or find out where they came from")
+    _check_finite(features.values, name)
     return features
 
 # %% ../nbs/library/00_arrays.ipynb #pair

@@ -64,14 +64,18 @@ def rounding(values: np.ndarray) -> float:  # 0 for integers
     return float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0.0
 
 
+def _unless_rounding(norm: torch.Tensor, mean: torch.Tensor, n: int, eps: float) -> torch.Tensor:
+    "`norm` of `n` stimuli, NaN where it is no more than their rounding."
+    return norm.where(norm > 4 * eps * n**0.5 * mean.abs(), torch.nan)
+
+
 def unit_moments(
     x: torch.Tensor,  # (stimulus, unit)
     eps: float,       # relative rounding of the numbers that x was made from
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (unit,) each; the norm is NaN where a unit varies by no more than rounding
     "Mean of each unit, and its norm about that mean."
     mean = x.mean(0)
-    norm = (x - mean).norm(dim=0)
-    return mean, norm.where(norm > 4 * eps * len(x)**0.5 * mean.abs(), torch.nan)
+    return mean, _unless_rounding((x - mean).norm(dim=0), mean, len(x), eps)
 
 
 def _unit_vectors(x: torch.Tensor) -> torch.Tensor:  # (stimulus, unit), each unit of mean 0 and norm 1, or NaN
@@ -164,18 +168,22 @@ def _left_svd(Z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # U (train
 
 # %% ../nbs/library/05_predictivity.ipynb #source
 @dataclass(frozen=True, eq=False)
-class _Source:
-    "A source layer in one fold: what all targets, penalties and permutations share. λ is `fold.alphas`."
+class _Basis:
+    "Training stimuli, all or a block of them, along the directions of a source layer. λ is `fold.alphas`."
     fold: _Fold
-    U: torch.Tensor       # (train, rank)
-    s2: torch.Tensor      # (rank,)
-    F: torch.Tensor       # (test, rank), of mean 0
-    F_mean: torch.Tensor  # (rank,)
-    kappa: torch.Tensor   # λ / (s² + λ), (alpha, rank)
-    free: torch.Tensor    # 1 - 1/m - h, (alpha, train)
+    U: torch.Tensor   # (train, rank)
+    s2: torch.Tensor  # (rank,)
 
     @property
-    def full(self) -> bool: return self.U.shape[1] == len(self.U) - 1  # no centred target has a part outside U
+    def full(self) -> bool: return len(self.s2) == len(self.fold.train) - 1  # no centred target has a part outside U
+    @cached_property
+    def kappa(self) -> torch.Tensor:  # λ / (s² + λ), (alpha, rank)
+        lam = self.fold.alphas[:, None]
+        return lam / (self.s2 + lam)
+    @cached_property
+    def free(self) -> torch.Tensor:  # 1 - 1/m - h, (alpha, train)
+        U2 = self.U.square()
+        return (1 - 1 / len(self.fold.train) - U2.sum(1)).clamp_min(0) + self.kappa @ U2.T
     @cached_property
     def basis(self) -> torch.Tensor: return self.fold.product(self.U)
     @property
@@ -183,13 +191,21 @@ class _Source:
     def W(self) -> torch.Tensor:  # (alpha, rank, rank)
         scaled = (self.fold.product((self.U * k) / f[:, None]) for k, f in zip(self.kappa, self.free, strict=True))
         return torch.stack([A.T @ A for A in scaled])
+
+# %% ../nbs/library/05_predictivity.ipynb #source-source
+@dataclass(frozen=True, eq=False)
+class _Source(_Basis):
+    "A source layer in one fold: what all targets, penalties and permutations share."
+    F: torch.Tensor       # (test, rank), of mean 0
+    F_mean: torch.Tensor  # (rank,)
+
     def beyond(self, rows: slice) -> torch.Tensor | float:  # (row, train from the first row on): 1 - 11ᵀ/m - UUᵀ
         if self.full: return 0.0
         m, first = len(self.U), rows.start or 0
         inside = self.U[rows] @ self.U[first:].T + 1 / m
         return self.fold.product(torch.eye(*inside.shape, dtype=inside.dtype, device=inside.device) - inside)
 
-# %% ../nbs/library/05_predictivity.ipynb #source-source
+
 def _source(
     values: np.ndarray,  # one layer, (stimulus, unit)
     fold: _Fold,
@@ -197,13 +213,9 @@ def _source(
     z = fold.zscore(values)
     Z, Z_test = z[fold.train], z[fold.test]
     U, s = _left_svd(Z)
-    s2, U2 = s.square(), U.square()
-    lam = fold.alphas[:, None]
-    kappa = lam / (s2 + lam)
-    outside = (1 - 1 / len(Z) - U2.sum(1)).clamp_min(0)
     mean, moves = Z_test.mean(0), unit_moments(in_double(values[fold.test]), rounding(values))[1].isfinite().to(Z.device)
     F = torch.linalg.multi_dot(((Z_test - mean).where(moves, 0.0), Z.T, U))
-    return _Source(fold, U, s2, F, torch.linalg.multi_dot((mean, Z.T, U)), kappa, outside + kappa @ U2.T)
+    return _Source(fold, U, s.square(), F, torch.linalg.multi_dot((mean, Z.T, U)))
 
 # %% ../nbs/library/05_predictivity.ipynb #target
 @dataclass(frozen=True, eq=False)
@@ -247,7 +259,7 @@ class _Targets:
 
 # %% ../nbs/library/05_predictivity.ipynb #loo
 def _loo_errors(
-    source: _Source,
+    source: _Basis,
     W: torch.Tensor,   # of the source, (alpha, rank, rank)
     L: torch.Tensor,   # (train, column)
     c: torch.Tensor,   # (rank, column)
@@ -315,13 +327,19 @@ def _shared(source: _Source, targets: _Targets) -> list[tuple]:  # of each targe
     return choose(source, targets)
 
 
+def _unit_errors(source: _Basis, Y: torch.Tensor, c: torch.Tensor) -> torch.Tensor:  # (alpha, unit)
+    "Exact leave-one-out error at every penalty, summed over stimuli only."
+    R = 0 if source.full else Y - source.basis @ c
+    scaled = zip(source.D2, source.fold.product(source.kappa), strict=True)
+    return torch.stack([d2 @ (R + (source.basis * k) @ c).square() for d2, k in scaled])
+
+
 def _per_target(source: _Source, targets: _Targets) -> list[tuple]:  # of each target, λ (unit,) and c
     "One λ for each unit, by its own leave-one-out error."
-    chosen, D2, kappa = [], source.D2, source.fold.product(source.kappa)
+    chosen = []
     for target in targets.each:
         c = source.basis.T @ target.Y
-        R = 0 if source.full else target.Y - source.basis @ c
-        errors = torch.stack([d2 @ (R + (source.basis * k) @ c).square() for d2, k in zip(D2, kappa, strict=True)])
+        errors = _unit_errors(source, target.Y, c)
         chosen.append((source.fold.alphas[errors.argmin(0).to(source.fold.home)], c))
     return chosen
 
@@ -363,10 +381,12 @@ def _check(
     source: xr.DataArray, targets: Mapping[str, xr.DataArray], folds: Folds | None, alphas: Sequence[float],
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray], Folds, np.ndarray]:
     "Check and complete the arguments that every public function here takes."
+    if not targets:
+        raise InputError("there is no target: give one or more, name → (layer, stimulus, unit)")
     source = check_features(source, "source")
     targets = {name: check_features(target, f"target {name}".strip()) for name, target in targets.items()}
-    for target in targets.values():
-        check_pair(source, target)
+    for name, target in targets.items():
+        check_pair(source, target, ("source", f"target {name}".strip()))
     n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(alphas, dtype=float))
     folds = folds or make_folds(n)
     if folds.n != n:
@@ -376,19 +396,25 @@ def _check(
     return source, targets, folds, alphas
 
 # %% ../nbs/library/05_predictivity.ipynb #check-settings
-def _penalty(name: str):
-    "How λ is chosen, by its name."
-    if name not in PENALTIES:
-        raise InputError(f"penalty {name!r} is unknown: give one of {', '.join(PENALTIES)}")
-    return PENALTIES[name]
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    "How a comparison is computed, checked."
+    folds: Folds
+    alphas: np.ndarray    # λ, (alpha,)
+    penalty: str = "shared"
+    dtype: torch.dtype = torch.float32
+    device: str | torch.device = "cpu"
+    progress: bool = False
 
+    def __post_init__(self):
+        if self.penalty not in PENALTIES:
+            raise InputError(f"penalty {self.penalty!r} is unknown: give one of {', '.join(PENALTIES)}")
+        if _device(self.device).type == "mps" and self.dtype == torch.float64:
+            raise InputError("device mps has no float64: use dtype=torch.float32, or device='cpu'")
 
-def _folds_on(folds: Folds, alphas: np.ndarray, dtype: torch.dtype, device, progress: bool) -> Iterator[_Fold]:
-    device = _device(device)
-    if device.type == "mps" and dtype == torch.float64:
-        raise InputError("device mps has no float64: use dtype=torch.float32, or device='cpu'")
-    for i in tqdm(range(folds.n_folds), "folds", disable=not progress):
-        yield _fold(folds.train(i), folds.test[i], alphas, dtype, device)
+    @cached_property
+    def each(self) -> list[_Fold]:
+        return [_fold(self.folds.train(i), test, self.alphas, self.dtype, self.device) for i, test in enumerate(self.folds.test)]
 
 # %% ../nbs/library/05_predictivity.ipynb #memory
 GIB = 2**30
@@ -418,16 +444,34 @@ def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: in
     return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
 
 
-def _sweep_blocks(max_memory: float, folds: Folds, p: int, units: Sequence[int], n_alphas: int, n_sources: int,
-                  dtype: torch.dtype) -> tuple[int, int]:
-    t, q, single = max(map(len, folds.test)), max(units), dtype.itemsize
-    m, r = folds.n - min(map(len, folds.test)), min(folds.n, p)
+@dataclass(frozen=True, eq=False)
+class _Sizes:
+    "What the work and the memory of a sweep follow from."
+    folds: Folds
+    p: int                # units of a source layer
+    units: Sequence[int]  # of each target layer
+    n_alphas: int
+    n_sources: int = 1    # layers
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def parts(self) -> tuple[int, int]:  # most training stimuli, most test stimuli
+        return self.folds.n - min(map(len, self.folds.test)), max(map(len, self.folds.test))
+
+
+def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each source and each target layer, at work
+    (m, t), p, q, n_alphas, single = sizes.parts, sizes.p, max(sizes.units), sizes.n_alphas, sizes.dtype.itemsize
+    r = min(m, p)
     held, making = _source_bytes((m, t), p, n_alphas, single)
     choosing = single * max(n_alphas * (r*r + 2*m*r), n_alphas * m * (r + 2*m) if 4 * r > m else 0) + single * 4*m*r
-    making_target = 24 * folds.n * q + (32 * m*m if q > m else 0)
+    making_target = 24 * sizes.folds.n * q + (32 * m*m if q > m else 0)
     predicting = single * (4*t*q + 3 * min(r, t) * max(m, q))
-    target = single * (folds.n * q + m*m)
-    return _blocks(max_memory, (n_sources, len(units)), (held, target), max(making, making_target, choosing, predicting))
+    target = single * (sizes.folds.n * q + m*m)
+    return (held, target), max(making, making_target, choosing, predicting)
+
+
+def _dual_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # source and target layers at once
+    return _blocks(max_memory, (sizes.n_sources, len(sizes.units)), *_dual_bytes(sizes))
 
 # %% ../nbs/library/05_predictivity.ipynb #cell
 def _scores(units: torch.Tensor, prediction: torch.Tensor, dim: int = 0) -> torch.Tensor:  # NaN where either is constant
@@ -435,15 +479,16 @@ def _scores(units: torch.Tensor, prediction: torch.Tensor, dim: int = 0) -> torc
     return (units * prediction).sum(dim) / torch.linalg.vector_norm(prediction, dim=dim)
 
 
-def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float, int]]:
-    "Predictivity, λ (of the middle unit) and the number of units without a score, of each target, in one fold."
-    cells = []
-    for target, (alpha, c) in zip(targets.each, choose(source, targets), strict=True):
-        r = _scores(target.units, _predict(source, target, alpha, c)).cpu()
-        scored = r.isfinite()
-        middle = alpha.cpu().expand(len(r))[scored].median() if scored.any() else torch.tensor(torch.nan)
-        cells.append((r.double().nanmean().item(), middle.item(), len(r) - int(scored.sum())))
-    return cells
+def _cell(r: torch.Tensor, alpha: torch.Tensor) -> tuple[float, float, int]:  # from (unit,), and λ () or (unit,)
+    "Predictivity, λ (of the middle unit) and the number of units without a score, of one pair in one fold."
+    r, scored = r.cpu(), r.isfinite().cpu()
+    middle = alpha.cpu().expand(len(r))[scored].median() if scored.any() else torch.tensor(torch.nan)
+    return r.double().nanmean().item(), middle.item(), len(r) - int(scored.sum())
+
+
+def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float, int]]:  # of each target, in one fold
+    return [_cell(_scores(target.units, _predict(source, target, alpha, c)), alpha)
+            for target, (alpha, c) in zip(targets.each, choose(source, targets), strict=True)]
 
 # %% ../nbs/library/05_predictivity.ipynb #pair-coords
 def pair_coords(
@@ -466,6 +511,7 @@ def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> x
     attrs = {"n_stimuli": source.sizes["stimulus"]}
     for side, features in (("source", source), ("target", target)):
         attrs |= {f"{side}_model": features.attrs.get("model", ""), f"n_{side}_units": features.sizes["unit"]}
+        if "converted_from" in features.attrs: attrs[f"{side}_converted_from"] = features.attrs["converted_from"]
     return xr.Dataset(data, pair_coords(source, target), attrs)
 
 # %% ../nbs/library/05_predictivity.ipynb #sweep
@@ -479,6 +525,186 @@ def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray],
         return np.concatenate([_sweep_block(shared, _Targets([_target(layer, fold) for layer in part]), choose)
                                for part in _split(targets, blocks[1])], 1)
     return np.concatenate([against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])])
+
+
+def _dual_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
+    "Cells, (source layer, target layer, fold, 3)."
+    folds = tqdm(setting.each, "folds", disable=not setting.progress)
+    return np.stack([_sweep_fold(fold, sources, targets, blocks, PENALTIES[setting.penalty]) for fold in folds], 2)
+
+# %% ../nbs/library/05_predictivity.ipynb #other-parts
+def _others(folds: Folds, left_out: int) -> tuple[list[int], list[int]]:  # stimuli in each other part, the parts
+    parts = [part for part in range(folds.n_folds) if part != left_out]
+    return [len(folds.test[part]) for part in parts], parts
+
+# %% ../nbs/library/05_predictivity.ipynb #stream
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    "A layer of which a block of stimuli is read at a time, and its moments in each test part."
+    values: np.ndarray    # (stimulus, unit), perhaps on disk
+    folds: Folds
+    size: int             # stimuli read at a time
+    home: torch.device    # has float64
+
+    @cached_property
+    def first(self) -> torch.Tensor: return in_double(self.values[0]).to(self.home)  # (unit,)
+    def read(self, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:  # default: of `values`
+        values = self.values if of is None else of
+        return in_double(values[stimuli]).to(self.home).sub_(self.first)  # of a constant unit nothing is left
+    @cached_property
+    def mean(self) -> torch.Tensor:  # (part, unit)
+        return torch.stack([sum(self.read(rows).sum(0) for rows in _split(test, self.size)) / len(test)
+                            for test in self.folds.test])
+    def centred(self, part: int) -> Iterator[torch.Tensor]:
+        for rows in _split(self.folds.test[part], self.size): yield self.read(rows).sub_(self.mean[part])
+    @cached_property
+    def square(self) -> torch.Tensor:  # about each part's mean, (part, unit)
+        return torch.stack([sum(x.square().sum(0) for x in self.centred(part)) for part in range(self.folds.n_folds)])
+    def norm(self, part: int) -> torch.Tensor:  # (unit,), NaN where a unit is constant in the part
+        return _unless_rounding(self.square[part].sqrt(), self.first + self.mean[part], len(self.folds.test[part]),
+                                rounding(self.values))
+    def training(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:  # mean, and 1/σ: 0 where a unit is constant
+        n, parts = _others(self.folds, left_out)
+        n = torch.tensor(n, dtype=torch.float64, device=self.home)
+        mean = n @ self.mean[parts] / n.sum()
+        norm = (self.square[parts].sum(0) + n @ (self.mean[parts] - mean).square()).sqrt()
+        norm = _unless_rounding(norm, self.first + mean, int(n.sum()), rounding(self.values))
+        return mean, (n.sum().sqrt() / norm).nan_to_num_(0.0)
+    def zscored(self, left_out: int, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:
+        mean, scale = self.training(left_out)
+        return self.read(stimuli, of).sub_(mean).mul_(scale)
+
+# %% ../nbs/library/05_predictivity.ipynb #covariances
+def _covariances(a: _Stream, b: _Stream) -> torch.Tensor:  # C of each test part, (part, unit of a, unit of b)
+    C = a.first.new_zeros(a.folds.n_folds, len(a.first), len(b.first))
+    for part, of_part in enumerate(C):
+        for x, y in zip(a.centred(part), b.centred(part), strict=True): of_part.addmm_(x.T, y)
+    return C
+
+
+def _z_covariance(C: torch.Tensor, a: _Stream, b: _Stream, left_out: int) -> torch.Tensor:  # ZᵀY, (unit of a, unit of b)
+    "Of the z-scored training part, from the test parts it is made of."
+    (mean_a, scale_a), (mean_b, scale_b) = a.training(left_out), b.training(left_out)
+    total = torch.zeros_like(C[0])
+    for n, part in zip(*_others(a.folds, left_out), strict=True):
+        total.add_(C[part]).addr_(a.mean[part] - mean_a, b.mean[part] - mean_b, alpha=n)
+    return total.mul_(scale_a[:, None]).mul_(scale_b)
+
+# %% ../nbs/library/05_predictivity.ipynb #streamed-errors
+def _shared_block(block: _Basis, pairs: Iterator[tuple]) -> list[torch.Tensor]:  # of each target's Y and c, (alpha,)
+    W = block.W()
+    return [_loo_errors(block, W, Y, c) for Y, c in pairs]
+
+
+def _per_target_block(block: _Basis, pairs: Iterator[tuple]) -> list[torch.Tensor]:  # (alpha, unit)
+    return [_unit_errors(block, Y, c) for Y, c in pairs]
+
+
+_BLOCK_ERRORS = {"shared": _shared_block, "per_target": _per_target_block}  # one for each of PENALTIES
+
+
+def _streamed_errors(fold: _Fold, left_out: int, source: _Stream, to_U: torch.Tensor, s2: torch.Tensor,
+                     targets: Sequence[_Stream], c: Sequence[torch.Tensor], penalty: str) -> list[torch.Tensor]:
+    "Exact leave-one-out errors of each target, added up over blocks of training stimuli."
+    errors = [0.0] * len(targets)
+    for rows in _split(fold.train, source.size):
+        block = _Basis(fold, source.zscored(left_out, rows) @ to_U, s2)
+        pairs = ((fold.product(t.zscored(left_out, rows)), fold.product(c)) for t, c in zip(targets, c, strict=True))
+        for i, found in enumerate(_BLOCK_ERRORS[penalty](block, pairs)): errors[i] += found.to(fold.home).double()
+    return errors
+
+# %% ../nbs/library/05_predictivity.ipynb #streamed-fits
+def _streamed_fits(
+    fold: _Fold, left_out: int, source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], D: Sequence[torch.Tensor],
+    penalty: str,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # of each target, λ () or (unit,) and β (unit of source, unit)
+    "Fit in one fold, from the covariances of the source, `C`, and of source and targets, `D`."
+    s2, V = torch.linalg.eigh(_z_covariance(C, source, source, left_out))
+    kept = s2 > len(fold.train) * torch.finfo(s2.dtype).eps * s2.max()
+    s2, to_U = s2[kept], V[:, kept] / s2[kept].sqrt()
+    c = [to_U.T @ _z_covariance(d, source, target, left_out) for target, d in zip(targets, D, strict=True)]
+    errors = _streamed_errors(fold, left_out, source, to_U, s2, targets, c, penalty)
+    for of_target, error in zip(c, errors, strict=True):
+        alpha = fold.alphas[error.argmin(0)]
+        yield alpha, to_U @ (of_target * (s2[:, None] / (s2[:, None] + alpha)))
+
+
+def _streamed_scores(left_out: int, source: _Stream, C: torch.Tensor, target: _Stream, D: torch.Tensor,
+                     beta: torch.Tensor) -> torch.Tensor:  # held-out r, (unit,)
+    scale = source.training(left_out)[1].where(source.norm(left_out).isfinite(), 0.0)  # what is constant in test says nothing
+    raw = beta * scale[:, None]
+    power = (raw * (C[left_out] @ raw)).sum(0).clamp_min(0)
+    return (raw * D[left_out]).sum(0) / (power.sqrt() * target.norm(left_out))
+
+# %% ../nbs/library/05_predictivity.ipynb #primal-sweep
+def _primal_cells(source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], setting: _Setting) -> np.ndarray:
+    "Cells of one source layer, (target layer, fold, 3)."
+    D, cells = [_covariances(source, target) for target in targets], []
+    for i, fold in enumerate(setting.each):
+        fits = _streamed_fits(fold, i, source, C, targets, D, setting.penalty)
+        cells.append([_cell(_streamed_scores(i, source, C, target, d, beta), alpha)
+                      for target, d, (alpha, beta) in zip(targets, D, fits, strict=True)])
+    return np.array(cells).swapaxes(0, 1)
+
+
+def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
+    "Cells, (source layer, target layer, fold, 3)."
+    n_targets, size = blocks
+    def stream(layer): return _Stream(layer, setting.folds, size, setting.each[0].home)
+    targets, cells = [stream(layer) for layer in targets], []
+    for layer in tqdm(sources, "source layers", disable=not setting.progress):
+        source = stream(layer)
+        C = _covariances(source, source)
+        cells.append(np.concatenate([_primal_cells(source, C, some, setting) for some in _split(targets, n_targets)]))
+    return np.stack(cells)
+
+# %% ../nbs/library/05_predictivity.ipynb #primal-memory
+_ROWS = 2**8, 2**13  # fewest and most stimuli read at a time
+
+
+def _row_bytes(sizes: _Sizes) -> int:
+    "What one stimulus of a block takes, in the pass over leave-one-out errors."
+    p, q, single = sizes.p, max(sizes.units), sizes.dtype.itemsize
+    return 8 * (9*p + 3*q + 4 * sizes.n_alphas) + single * (5*p + 4*q)
+
+
+def _primal_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for a source and each target layer, least at work
+    p, q, parts, single = sizes.p, max(sizes.units), sizes.folds.n_folds, sizes.dtype.itemsize
+    source, target = 8 * (parts + 2) * p*p, 8 * q * ((parts + 1) * p + 2 * parts)
+    choosing = single * (2 * sizes.n_alphas * p*p + 2*p*p + p*q) + min(sizes.folds.n, _ROWS[0]) * _row_bytes(sizes)
+    return (source, target), max(40 * p*p, 40 * p*q, choosing)
+
+
+def _primal_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # target layers, and stimuli, at once
+    each, work = _primal_bytes(sizes)
+    _, targets = _blocks(max_memory, (1, len(sizes.units)), each, work)
+    least, most = np.minimum(_ROWS, sizes.folds.n)
+    spare = int(max_memory * GIB) - _LIBRARIES - each[0] - targets * each[1] - work
+    return targets, int(np.clip(least + spare // _row_bytes(sizes), least, most))
+
+# %% ../nbs/library/05_predictivity.ipynb #forms
+def _dual_cost(sizes: _Sizes) -> int:  # of one source layer and fold
+    (m, t), p = sizes.parts, sizes.p
+    r = min(m - 1, p)
+    decomposing = m*p * min(m, p) + 10 * min(m, p)**3 + (2*m*p*r if p < m else t*m * (p + r))
+    return 2 * decomposing + min(cost(sizes.n_alphas, r, m, t, sizes.units) for cost, _ in _WAYS.values())
+
+
+def _primal_cost(sizes: _Sizes) -> int:
+    (m, t), p, q = sizes.parts, sizes.p, sum(sizes.units)
+    in_double = t*p * (p + q) + 10 * p**3 + m*p*p + 3 * p*p*q
+    return 2 * in_double + sizes.n_alphas * m*p*p + q * (2*m*p + -(-m // _ROWS[1]) * p*p)
+
+
+_FORMS = {"dual": (_dual_cost, _dual_bytes, _dual_blocks, _dual_sweep),
+          "primal": (_primal_cost, _primal_bytes, _primal_blocks, _primal_sweep)}
+
+
+def _form(max_memory: float, sizes: _Sizes) -> str:
+    "The cheaper form of those that fit, or the one that comes closest to."
+    def least(form): return sum(_FORMS[form][1](sizes)[0]) + _FORMS[form][1](sizes)[1]
+    fit = [form for form in _FORMS if _LIBRARIES + least(form) <= max_memory * GIB] or [min(_FORMS, key=least)]
+    return min(fit, key=lambda form: _FORMS[form][0](sizes))
 
 # %% ../nbs/library/05_predictivity.ipynb #predictivity-grids
 @_full_precision()
@@ -496,11 +722,11 @@ def predictivity_grids(
 ) -> dict[str, xr.Dataset]:               # name → (source_layer, target_layer, fold)
     "Predict every layer of every target from every layer of one `source`, which is decomposed only once."
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
-    layers, choose = [layer for target in targets.values() for layer in target.values], _penalty(penalty)
-    blocks = _sweep_blocks(max_memory, folds, source.sizes["unit"], [layer.shape[1] for layer in layers],
-                           len(alphas), len(source), dtype)
-    cells = np.stack([_sweep_fold(fold, source.values, layers, blocks, choose)
-                      for fold in _folds_on(folds, alphas, dtype, device, progress)], 2)
+    setting = _Setting(folds, alphas, penalty, dtype, device, progress)
+    layers = [layer for target in targets.values() for layer in target.values]
+    sizes = _Sizes(folds, source.sizes["unit"], [layer.shape[1] for layer in layers], len(alphas), len(source), dtype)
+    *_, blocks, sweep = _FORMS[_form(max_memory, sizes)]
+    cells = sweep(source.values, layers, setting, blocks(max_memory, sizes))
     of_each = np.split(cells, np.cumsum([len(target) for target in targets.values()])[:-1], axis=1)
     return {name: _dataset(source, target, part) for (name, target), part in zip(targets.items(), of_each, strict=True)}
 
@@ -542,7 +768,9 @@ def _both_ways(forward: xr.Dataset, back: xr.Dataset) -> xr.Dataset:  # (directi
     grids = named(forward, source="vision", target="language"), named(back, source="language", target="vision")
     both = xr.concat(grids, xr.Variable("direction", list(DIRECTIONS)), join="exact", combine_attrs="drop")
     both = both.transpose("direction", "vision_layer", "language_layer", "fold")
-    names = {"vision_model": forward.source_model, "language_model": forward.target_model}
+    sides = {"vision_model": "source_model", "language_model": "target_model",
+             "vision_converted_from": "source_converted_from", "language_converted_from": "target_converted_from"}
+    names = {new: forward.attrs[old] for new, old in sides.items() if old in forward.attrs}
     return both.assign_attrs(names, n_stimuli=forward.n_stimuli)
 
 
@@ -587,16 +815,38 @@ def fold_zscore(
         raise InputError(f"folds partition {folds.n} stimuli, values have {values.sizes['stimulus']}")
     z = np.empty(values.shape[1:])
     for i, test in enumerate(folds.test):
-        z[test] = _zscore(values.values[0], folds.train(i), shown.values[0])[test]
+        z[test] = _zscore(values.values[0], folds.train(i), shown.values[0][test])
     return z
 
 # %% ../nbs/library/05_predictivity.ipynb #out-of-fold
-def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of other stimuli, (test, rank)
-    fold = source.fold
-    Z, Z_test = (_zscore(X, fold.train, of).to(fold.home)[part] for of, part in ((X, fold.train), (tested, fold.test)))
-    return torch.linalg.multi_dot((Z_test, Z.T, source.U))
+def _dual_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    "Target and its prediction, (stimulus, unit)."
+    predicted = np.empty(Y.shape)
+    for fold in setting.each:
+        shared, target = _source(X, fold), _target(Y, fold)
+        ((alpha, c),) = PENALTIES[setting.penalty](shared, _Targets([target]))
+        Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
+        F = shared.F + shared.F_mean if tested is X else torch.linalg.multi_dot((Z_test, Z.T, shared.U))
+        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return fold_zscore(Y, folds=setting.folds), predicted
 
 
+def _primal_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    "Target and its prediction, (stimulus, unit)."
+    observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
+    source, target = (_Stream(layer, setting.folds, blocks[1], setting.each[0].home) for layer in (X, Y))
+    C, D = _covariances(source, source), _covariances(source, target)
+    for i, fold in enumerate(setting.each):
+        ((_, beta),) = _streamed_fits(fold, i, source, C, [target], [D], setting.penalty)
+        for rows in _split(fold.test, source.size):
+            observed[rows] = target.zscored(i, rows).cpu()
+            predicted[rows] = (source.zscored(i, rows, tested) @ beta).cpu()
+    return observed, predicted
+
+
+_HELD_OUT = {"dual": _dual_held_out, "primal": _primal_held_out}
+
+# %% ../nbs/library/05_predictivity.ipynb #out-of-fold-call
 @_full_precision()
 def out_of_fold(
     X: np.ndarray,                      # source, (stimulus, unit)
@@ -607,18 +857,15 @@ def out_of_fold(
     alphas: Sequence[float] = ALPHAS,   # ridge penalties
     penalty: str = "shared",            # one for all units of `Y`, or "per_target": one each
     device: str | torch.device = "cpu",
+    max_memory: float = 4.0,            # GiB, beside the features and what is returned
 ) -> tuple[np.ndarray, np.ndarray]:     # z-scored target and its prediction, both (stimulus, unit)
     "Target and held-out prediction of every stimulus, each in its own fold's units."
     source, targets, folds, alphas = _check(one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas)
-    X, Y, choose = source.values[0], targets[""].values[0], _penalty(penalty)
-    other = None if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
-    predicted = np.empty(Y.shape)
-    for fold in _folds_on(folds, alphas, torch.float32, device, False):
-        shared, target = _source(X, fold), _target(Y, fold)
-        ((alpha, c),) = choose(shared, _Targets([target]))
-        F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
-        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
-    return fold_zscore(Y, folds=folds), predicted
+    X, Y, setting = source.values[0], targets[""].values[0], _Setting(folds, alphas, penalty, device=device)
+    tested = X if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
+    sizes = _Sizes(folds, X.shape[1], [Y.shape[1]], len(alphas))
+    form = _form(max_memory, sizes)
+    return _HELD_OUT[form](X, Y, tested, setting, _FORMS[form][2](max_memory, sizes))
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(
@@ -752,12 +999,14 @@ _NULL_WAYS = {  # multiplications for one source, of A penalties and rank r, wit
 }
 
 
+def _cheaper_null(*sizes: int) -> str: return min(_NULL_WAYS, key=lambda way: _NULL_WAYS[way][0](*sizes))
+
+
 def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
     "Score all pairings, each source in its cheaper way."
     m, n_layers, n_units = shuffled.Y.shape
-    def cheaper(source): return min(_NULL_WAYS, key=lambda way: _NULL_WAYS[way][0](
-        len(source.kappa), source.U.shape[1], m, len(source.F), len(shuffled.train) * n_layers, n_units))
-    ways = [cheaper(source) for source in sources]
+    n = len(shuffled.train) * n_layers
+    ways = [_cheaper_null(len(source.kappa), source.U.shape[1], m, len(source.F), n, n_units) for source in sources]
     scores = shuffled.Y.new_empty(len(shuffled.train), len(sources), n_layers)
     for way, (_, score) in _NULL_WAYS.items():
         mine = [i for i, name in enumerate(ways) if name == way]
@@ -771,9 +1020,10 @@ def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int]
     n_sources, n_targets = shape
     held, making = _source_bytes((m, t), p, n_alphas, 4)
     held += 8 * n_pairings * n_targets * (n_alphas + 2)                           # errors, best and scores
-    target = 4 * (3 * folds.n * n_units + 2 * m*m) + 12 * t * n_units
+    by_stimulus = _cheaper_null(n_alphas, min(m, p), m, t, n_pairings * n_targets, n_units) == "stimulus"
+    target = 4 * (3 * folds.n * n_units + 2 * m*m * by_stimulus) + 12 * t * n_units    # in ranks no Gram, no map
     indices = 16 * n_pairings * folds.n
-    return _blocks(max_memory, shape, (held, target), making + indices + 4*m*t * n_alphas + 4 * _BUFFER)
+    return _blocks(max_memory, shape, (held, target), making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
 
 
 def _null_fold(
@@ -807,8 +1057,8 @@ def null_grid(
     values = targets[""].values[:, :, np.sort(chosen)]                             # (target layer, stimulus, unit)
     blocks = _null_blocks(max_memory, folds, source.sizes["unit"], (len(source), len(values)), len(chosen), len(alphas),
                           len(pairings))
-    scores = np.stack([_null_fold(fold, source.values, values, pairings, blocks)
-                       for fold in _folds_on(folds, alphas, torch.float32, device, progress)])
+    each = tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress)
+    scores = np.stack([_null_fold(fold, source.values, values, pairings, blocks) for fold in each])
     dims = ("fold", "permutation", "source_layer", "target_layer")
     mean = xr.DataArray(scores, pair_coords(source, targets[""]), dims).mean("fold")
     return xr.Dataset({"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed})
