@@ -4,13 +4,17 @@
 
 # %% auto #0
 __all__ = ['InputError', 'StimulusSet', 'microworld_stimuli', 'load_model', 'extract', 'feature_array', 'bag_of_words', 'pixels',
-           'align', 'predictivity', 'make_folds', 'null_grid', 'cka', 'cka_debiased', 'mutual_knn', 'rsa', 'procrustes',
-           'svcca', 'similarity_grid', 'calibrate', 'p_value', 'Claim', 'heatmaps', 'start']
+           'read_features', 'align', 'Alignment', 'predictivity', 'make_folds', 'null_grid', 'cka', 'cka_debiased',
+           'mutual_knn', 'rsa', 'procrustes', 'svcca', 'similarity_grid', 'calibrate', 'p_value', 'Claim', 'heatmaps',
+           'start']
 
 # %% ../nbs/library/18_public.ipynb #version
 __version__ = "0.1.0"
 
 # %% ../nbs/library/18_public.ipynb #surface
+from .alignment import Alignment as Alignment
+from .alignment import align as align
+from .alignment import read_features as read_features
 from .arrays import InputError as InputError
 from .arrays import feature_array as feature_array
 from .features import bag_of_words as bag_of_words
@@ -22,7 +26,6 @@ from .inference import p_value as p_value
 from .microworld import microworld_stimuli as microworld_stimuli
 from .models import load_model as load_model
 from .plots import heatmaps as heatmaps
-from .predictivity import align as align
 from .predictivity import make_folds as make_folds
 from .predictivity import null_grid as null_grid
 from .predictivity import predictivity as predictivity
@@ -38,5 +41,6 @@ from .stimuli import StimulusSet as StimulusSet
 
 # %% ../nbs/library/18_public.ipynb #names
 _all_ = ["InputError", "StimulusSet", "microworld_stimuli", "load_model", "extract", "feature_array", "bag_of_words", "pixels",
-         "align", "predictivity", "make_folds", "null_grid", "cka", "cka_debiased", "mutual_knn", "rsa", "procrustes", "svcca",
+         "read_features", "align", "Alignment", "predictivity", "make_folds", "null_grid",
+         "cka", "cka_debiased", "mutual_knn", "rsa", "procrustes", "svcca",
          "similarity_grid", "calibrate", "p_value", "Claim", "heatmaps", "start"]

@@ -20,7 +20,7 @@ import xarray as xr
 
 from .arrays import InputError
 from .inference import Estimate, average, best_pair, peak_depth, predictivity_estimate
-from .predictivity import DIRECTIONS, Folds, align, null_grid
+from .predictivity import DIRECTIONS, Folds, align_networks, null_grid
 from .results import at_once
 from .similarity import similarity_grid
 
@@ -94,7 +94,7 @@ def align_pairs(
     grids = {}
     for names in dict.fromkeys(partners.values()):  # those with the same partners share their decompositions
         group = {v: vision[v] for v in vision if partners[v] == names}
-        grids |= results(align, group, {w: language[w] for w in names}, folds=folds, progress=progress)
+        grids |= results(align_networks, group, {w: language[w] for w in names}, folds=folds, progress=progress)
     return Pairs(vision, language, grids, folds, weights, results)
 
 

@@ -201,7 +201,8 @@ def heatmaps(
     rows = [titles[i:i + n_columns] for i in range(0, len(titles), n_columns)]
     side = min((width - 0.14) / n_columns - 0.36, 3.0)  # of a panel, in inches
     with style():
-        fig = Figure(figsize=(0.14 + n_columns * (side + 0.36), len(rows) * (side + 1.4)))
+        fig = plt.figure(figsize=(0.14 + n_columns * (side + 0.36), len(rows) * (side + 1.4)))
+        plt.close(fig)  # as in `_figure`
         for i, row in enumerate(reversed(rows)):
             bottom, lefts = i * (side + 1.4), {t: 0.45 + k * (side + 0.36) for k, t in enumerate(row)}
             for t, left in lefts.items():

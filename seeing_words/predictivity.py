@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align_networks', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Iterator, Mapping, Sequence
@@ -779,7 +779,7 @@ def _sweep(sources, targets, settings, progress):  # → source name → target 
             for name, source in tqdm(sources.items(), "networks", disable=not progress)}
 
 # %% ../nbs/library/05_predictivity.ipynb #align-align
-def align(
+def align_networks(
     vision: Mapping[str, xr.DataArray],    # name → features (layer, stimulus, unit)
     language: Mapping[str, xr.DataArray],  # name → features (layer, stimulus, unit)
     *,

@@ -6,12 +6,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import zarr
+from layers import related
 from runs import new_checkout, notebook, tiny_vision
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from seeing_words import __version__, cli
+from seeing_words import Alignment, __version__, align, cli
 from seeing_words.features import Store, extract
 from seeing_words.models import load_model
 from seeing_words.presets import get_preset
@@ -179,3 +185,72 @@ def test_doctor_finds_a_damaged_checkpoint_and_another_version(root, monkeypatch
     assert found["checkpoint"]["state"] == found["checkpoints"]["state"] == "bad"
     assert found["packages"]["state"] == "warning"
     assert "instead of 0.1; no-such-package missing instead of 2.0" in found["packages"]["found"]
+
+
+def features_file(layers: list[np.ndarray], path: Path) -> str:
+    named = {f"h.{i}": layer for i, layer in enumerate(layers)}
+    match path.suffix:
+        case ".npy": np.save(path, np.stack(layers))
+        case ".npz": np.savez(path, **named)
+        case ".safetensors": save_file(named, path)
+        case ".zarr":
+            for name, layer in named.items(): zarr.open_group(path, mode="a").create_array(name, data=layer)
+    return str(path)
+
+
+@pytest.fixture
+def layers() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    vision, language = zip(*(related(40, 6, 7, noise=noise) for noise in (1, 2)))
+    return list(vision), list(language)
+
+
+@pytest.mark.parametrize(("a", "b"), [("A.npy", "B.npz"), ("A.safetensors", "B.zarr")])
+def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
+    files = [features_file(side, tmp_path / name) for side, name in zip(layers, (a, b))]
+    words = ["align", *files, "--out", str(tmp_path / "new/out"), "--folds", "3", "--permutations", "19", "--seed", "7"]
+    result = command(*words)
+    assert result.exit_code == 0, result.output
+    expected = align(*layers, n_folds=3, n_permutations=19, seed=7)
+    out = tmp_path / "new/out"
+    loaded = Alignment.load(out / "alignment.nc")
+    np.testing.assert_allclose(loaded.data.predictivity, expected.data.predictivity, atol=1e-6)
+    assert repr(loaded) in result.output
+    assert {file.name for file in out.iterdir()} == {f"alignment.{kind}" for kind in ("csv", "nc", "svg", "png", "json")}
+    assert all(str(file) in result.output for file in out.iterdir())
+    rows = pd.read_csv(out / "alignment.csv")
+    assert len(rows) == 2 * 2 * 2
+    np.testing.assert_allclose(rows.predictivity.max(), max(expected.scores(d).max() for d in ("V→L", "L→V")), rtol=1e-5)
+    again = command(*words, "--json")
+    said = json.loads(again.stdout)
+    assert [row["direction"] for row in said["table"]] == ["V→L", "L→V"]
+    np.testing.assert_allclose([row["best"] for row in said["table"]], expected.table.best, atol=1e-6)
+    assert {Path(file).suffix for file in said["files"]} == {".csv", ".nc", ".svg", ".png", ".json"}
+    assert said["provenance"]["seed"] == 7
+
+
+def test_align_without_p_is_json_all_the_same(tmp_path, layers):
+    files = [features_file(side, tmp_path / name) for side, name in zip(layers, ("A.npy", "B.npy"))]
+    result = command("align", *files, "--out", str(tmp_path), "--permutations", "0", "--json")
+    assert [row["p"] for row in json.loads(result.stdout)["table"]] == [None, None]
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (["A.npy", "missing.npy"], "no file or folder missing.npy"),
+    (["A.npy", "B.pkl"], "pickles are never opened"),
+    (["A.npy", "short.npy"], "vision has 40 stimuli, language has 39"),
+    (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),
+    (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),
+    (["A.npy", "B.npy", "--max-memory", "0"], "too small for one pair of layers"),
+    (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is no folder that can be written to"),
+    (["A.npy"], "Missing argument 'B'"),
+])
+def test_align_refuses_in_words_ends_with_2_and_leaves_nothing(tmp_path, layers, monkeypatch, capsys, words, named):
+    monkeypatch.chdir(tmp_path)
+    features_file(layers[0], tmp_path / "A.npy")
+    features_file(layers[1], tmp_path / "B.npy")
+    features_file([layer[1:] for layer in layers[1]], tmp_path / "short.npy")
+    (tmp_path / "B.pkl").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert main(monkeypatch, "align", *words) == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+    assert sorted(tmp_path.rglob("*")) == before

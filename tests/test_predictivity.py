@@ -18,7 +18,7 @@ from seeing_words.predictivity import (
     DIRECTIONS,
     PENALTIES,
     Folds,
-    align,
+    align_networks,
     fold_permutations,
     make_folds,
     null_grid,
@@ -207,7 +207,7 @@ def test_every_penalty_is_found_everywhere(penalty, form):
     target, prediction = out_of_fold(X, Y, folds=folds, penalty=penalty)
     by_fold = [unit_pearson(target[test], prediction[test]).mean() for test in folds.test]
     np.testing.assert_allclose(by_fold, expected[0, 0], atol=1e-6)
-    both = align({"v": X}, {"l": Y}, folds=folds, penalty=penalty)["v", "l"].predictivity
+    both = align_networks({"v": X}, {"l": Y}, folds=folds, penalty=penalty)["v", "l"].predictivity
     np.testing.assert_array_equal(both.sel(direction="V→L"), expected)
 
 
@@ -406,7 +406,7 @@ def test_grid_carries_names_depths_and_sizes():
 def test_align_goes_both_ways():
     vision = {f"v{i}": np.stack(related(50, 8, 8, seed=i)) for i in range(2)}
     language = {f"l{i}": np.stack([related(50, 8, 9, seed=i)[1]] * 3) for i in range(2)}
-    pairs = align(vision, language)
+    pairs = align_networks(vision, language)
     assert list(pairs) == [(v, w) for v in vision for w in language]
     pair = pairs["v1", "l0"]
     assert pair.predictivity.dims == ("direction", "vision_layer", "language_layer", "fold")
@@ -509,7 +509,7 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     (lambda X, Y: predictivity(X, Y, penalty="mine"), "penalty 'mine' is unknown: give one of shared, per_target"),
     (lambda X, Y: predictivity_grid(X, Y, device="abacus"), "device 'abacus' cannot be used here"),
     (lambda X, Y: null_grid(X, Y, device="cuda:99"), "device 'cuda:99' cannot be used here"),
-    (lambda X, Y: align({"v": X}, {"l": Y}, max_memory=0), "max_memory=0 GiB is too small"),
+    (lambda X, Y: align_networks({"v": X}, {"l": Y}, max_memory=0), "max_memory=0 GiB is too small"),
     (lambda X, Y: null_grid(X, Y, max_memory=float("nan")), "max_memory=nan GiB is too small"),
     (lambda X, Y: predictivity(X, Y[:-1]), "source has 50 stimuli, target has 49"),
     (lambda X, Y: predictivity(X[:9], Y[:9]), "X has 9 stimuli"),
