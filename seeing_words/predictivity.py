@@ -8,10 +8,10 @@ __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'i
            'align_networks', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ def _zscore(
     x = in_double(values)
     mean, norm = unit_moments(x[train], rounding(values))
     x = x if of is None else in_double(of)
-    return ((x - mean) * (len(train)**0.5 / norm)).nan_to_num_(0.0)
+    return x.sub_(mean).mul_((len(train)**0.5 / norm).nan_to_num_(0.0))  # in place: a layer is passed over many times
 
 # %% ../nbs/library/05_predictivity.ipynb #device
 def _device(device: str | torch.device) -> torch.device:
@@ -154,13 +154,33 @@ def _fold(train, test, alphas, dtype=torch.float32, device="cpu") -> _Fold:
     return _Fold(train, test, torch.as_tensor(alphas, dtype=torch.float64).to(home), dtype, device)
 
 # %% ../nbs/library/05_predictivity.ipynb #svd
+def _upper(m: int, size: int) -> Iterator[slice]:  # blocks of rows
+    for start in range(0, m, size): yield slice(start, min(start + size, m))
+
+
+def _symmetric(m: int, rows_of: Callable[[slice], torch.Tensor]) -> torch.Tensor:  # (…, m, m)
+    "A symmetric matrix from its rows, each from the diagonal on: a product of which five eighths are multiplied out."
+    blocks = {rows.start: rows_of(rows) for rows in _upper(m, -(-m // 4))}
+    first = next(iter(blocks.values()))
+    whole = first.new_empty(*first.shape[:-2], m, m)
+    for start, block in blocks.items():
+        stop = start + block.shape[-2]
+        whole[..., start:stop, start:] = block
+        whole[..., stop:, start:stop] = block[..., stop - start:].mT
+    return whole
+
+
+def _square(Z: torch.Tensor) -> torch.Tensor:  # ZZᵀ
+    return _symmetric(len(Z), lambda rows: Z[rows] @ Z[rows.start:].T)
+
+# %% ../nbs/library/05_predictivity.ipynb #svd-left
 def _left_svd(Z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # U (train, rank), s (rank,)
     "Left singular vectors and singular values of `Z` by its smaller Gram, down to numerical rank."
     if Z.shape[0] <= Z.shape[1]:
-        s2, U = torch.linalg.eigh(Z @ Z.T)
+        s2, U = torch.linalg.eigh(_square(Z))
         s = s2.clamp_min(0).sqrt()
     else:
-        U = Z @ torch.linalg.eigh(Z.T @ Z)[1]
+        U = Z @ torch.linalg.eigh(_square(Z.T))[1]
         s = U.norm(dim=0)
         U = U / s
     kept = s.square() > max(Z.shape) * torch.finfo(s.dtype).eps * s.square().max()
@@ -199,6 +219,8 @@ class _Source(_Basis):
     F: torch.Tensor       # (test, rank), of mean 0
     F_mean: torch.Tensor  # (rank,)
 
+    def map(self, alpha: torch.Tensor) -> torch.Tensor:  # from Y to predictions of mean 0, (test, train)
+        return self.fold.product(self.F / (self.s2 + alpha)) @ self.basis.T
     def beyond(self, rows: slice) -> torch.Tensor | float:  # (row, train from the first row on): 1 - 11ᵀ/m - UUᵀ
         if self.full: return 0.0
         m, first = len(self.U), rows.start or 0
@@ -237,10 +259,6 @@ def _target(values: np.ndarray, fold: _Fold) -> _Target:
     return _Target(fold, fold.product(z[fold.train]), _unit_vectors(fold.product(z[fold.test])))
 
 # %% ../nbs/library/05_predictivity.ipynb #targets
-def _upper(m: int, size: int) -> Iterator[slice]:  # blocks of rows
-    for start in range(0, m, size): yield slice(start, min(start + size, m))
-
-
 def _twice(block: torch.Tensor) -> torch.Tensor:
     "Of a block of rows of a symmetric matrix, from its diagonal on: what is right of it counts for what is left, too."
     return block.triu() + block.triu(1)
@@ -250,6 +268,7 @@ def _twice(block: torch.Tensor) -> torch.Tensor:
 class _Targets:
     "Target layers in one fold."
     each: Sequence[_Target]
+    n_sources: int = 1  # source layers that share what is made of them
 
     @cached_property
     def grams(self) -> list[tuple[slice, torch.Tensor]]:  # K, by blocks of rows: (target, row · train)
@@ -287,7 +306,8 @@ def _choose_by_rank(source: _Source, targets: _Targets) -> list[tuple]:  # of ea
 def _loo_errors_by_stimulus(source: _Source, targets: _Targets) -> torch.Tensor:  # ‖E‖², (alpha, target)
     "The same, of all targets at once, from their Grams."
     fold = source.fold
-    A = (source.basis * fold.product(source.kappa)[:, None]) @ source.basis.T + source.beyond(slice(0, None))
+    scaled = source.basis * fold.product(source.kappa)[:, None]                  # (alpha, train, rank)
+    A = _symmetric(len(source.U), lambda rows: scaled[:, rows] @ source.basis[rows.start:].T + source.beyond(rows))
     A /= fold.product(source.free)[:, :, None]                                   # DA, (alpha, train, train)
     errors = torch.zeros(len(A), len(targets.each), dtype=torch.float64)
     for rows, K in targets.grams:
@@ -305,16 +325,16 @@ def _cost_of_product(r: int, m: int, t: int, q: int) -> int:  # F Uᵀ Y in its 
     return min(t*r*m + t*m*q, r*m*q + t*r*q)
 
 
-def _cost_by_rank(A: int, r: int, m: int, t: int, units: Sequence[int]) -> int:
-    "Multiplications of choosing λ and predicting, for one source and targets of so many `units`."
+def _cost_by_rank(A: int, r: int, m: int, t: int, units: Sequence[int], n_sources: int = 1) -> int:
+    "Multiplications of choosing λ and predicting, for one of `n_sources` and targets of so many `units`."
     outside = 0 if r == m - 1 else 2 * m
     each = ((r * min(q, m) * (m + r + outside) + A*r*r) + (t*r*q if q <= m else _cost_of_product(r, m, t, q)) for q in units)
     return A*m*r*r + sum(each)
 
 
-def _cost_by_stimulus(A: int, r: int, m: int, t: int, units: Sequence[int]) -> int:
+def _cost_by_stimulus(A: int, r: int, m: int, t: int, units: Sequence[int], n_sources: int = 1) -> int:
     once = A*m*m*r + 5 * A*m**3 // 8
-    return once + sum(m*m*q // 2 + A*m*m // 2 + _cost_of_product(r, m, t, q) for q in units)
+    return once + sum(m*m*q // (2 * n_sources) + A*m*m // 2 + _cost_of_product(r, m, t, q) for q in units)
 
 
 _WAYS = {"rank": (_cost_by_rank, _choose_by_rank), "stimulus": (_cost_by_stimulus, _choose_by_stimulus)}
@@ -323,7 +343,7 @@ _WAYS = {"rank": (_cost_by_rank, _choose_by_rank), "stimulus": (_cost_by_stimulu
 def _shared(source: _Source, targets: _Targets) -> list[tuple]:  # of each target, λ () and c where it is at hand
     "One λ for all units of a target, by their summed leave-one-out error."
     sizes = len(source.kappa), source.U.shape[1], len(source.U), len(source.F), [t.Y.shape[1] for t in targets.each]
-    _, choose = min(_WAYS.values(), key=lambda way: way[0](*sizes))
+    _, choose = min(_WAYS.values(), key=lambda way: way[0](*sizes, targets.n_sources))
     return choose(source, targets)
 
 
@@ -487,7 +507,12 @@ def _cell(r: torch.Tensor, alpha: torch.Tensor) -> tuple[float, float, int]:  # 
 
 
 def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float, int]]:  # of each target, in one fold
-    return [_cell(_scores(target.units, _predict(source, target, alpha, c)), alpha)
+    map_at = cache(lambda alpha: source.map(alpha))  # most targets share their λ, and with it the map
+    def predict(target, alpha, c):
+        through_map = c is None and _cost_of_product(*sizes, target.Y.shape[1]) > len(source.F) * target.Y.numel()
+        return map_at(alpha) @ target.Y if through_map else _predict(source, target, alpha, c)
+    sizes = source.U.shape[1], len(source.U), len(source.F)
+    return [_cell(_scores(target.units, predict(target, alpha, c)), alpha)
             for target, (alpha, c) in zip(targets.each, choose(source, targets), strict=True)]
 
 # %% ../nbs/library/05_predictivity.ipynb #pair-coords
@@ -522,7 +547,7 @@ def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.nda
 def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose) -> np.ndarray:
     "Cells of one fold, (source layer, target layer, 3). Made where they are passed on, no two blocks are alive at once."
     def against_all(shared):
-        return np.concatenate([_sweep_block(shared, _Targets([_target(layer, fold) for layer in part]), choose)
+        return np.concatenate([_sweep_block(shared, _Targets([_target(layer, fold) for layer in part], len(shared)), choose)
                                for part in _split(targets, blocks[1])], 1)
     return np.concatenate([against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])])
 
@@ -977,8 +1002,7 @@ def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled) -> tor
     "Score each pairing and layer at its penalty, the `best`-th (pairing, layer), by shuffling the map."
     fold, (Y, units) = source.fold, shuffled.by_layer
     scores, prediction = Y.new_empty(best.shape), torch.empty_like(units)
-    used = best.unique().tolist()
-    maps = {k: fold.product(source.F / (source.s2 + fold.alphas[k])) @ source.basis.T for k in used}  # (test, train)
+    maps = {k: source.map(fold.alphas[k]) for k in best.unique().tolist()}
     for i, (test, train) in enumerate(zip(shuffled.test.argsort(), shuffled.train.argsort(), strict=True)):
         for k in best[i].unique().tolist():
             H = maps[k].index_select(0, test).index_select(1, train)

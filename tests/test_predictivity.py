@@ -526,8 +526,8 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layers of 0 units"),
     (lambda X, Y: predictivity_grid(X[:, 0], Y), r"source have shape \(50,\)"),
     (lambda X, Y: predictivity_grids(X, {}), "there is no target"),
-    (lambda X, Y: align({"v": X}, {}), "there is no target"),
-    (lambda X, Y: align({"v": X}, {"a": Y, "b": Y[1:]}), "source has 50 stimuli, target b has 49"),
+    (lambda X, Y: align_networks({"v": X}, {}), "there is no target"),
+    (lambda X, Y: align_networks({"v": X}, {"a": Y, "b": Y[1:]}), "source has 50 stimuli, target b has 49"),
     (lambda X, Y: predictivity(X.astype(str), Y), "must be real numbers"),
     (lambda X, Y: out_of_fold(X, Y, max_memory=1e-6), "too small for one pair of layers: give at least"),
     (lambda X, Y: unit_pearson(X, Y), "same stimuli"),
@@ -570,7 +570,7 @@ def test_other_numbers_are_converted_and_said(kind):
     np.testing.assert_array_equal(grid.predictivity, expected.predictivity)
     named = xr.DataArray(features[None], dims=("layer", "stimulus", "unit"))
     assert predictivity_grid(Y, named).attrs["target_converted_from"] == kind
-    assert align({"v": named}, {"l": Y})["v", "l"].attrs["vision_converted_from"] == kind
+    assert align_networks({"v": named}, {"l": Y})["v", "l"].attrs["vision_converted_from"] == kind
     assert "target_converted_from" not in grid.attrs
 
 
