@@ -457,13 +457,7 @@ def _blocks(max_memory: float, n_layers: tuple[int, int], each: tuple[int, int],
 def _split(items: Sequence, size: int) -> Iterator[Sequence]:
     for start in range(0, len(items), size): yield items[start:start + size]
 
-# %% ../nbs/library/05_predictivity.ipynb #memory-sweep
-def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int) -> tuple[int, int]:  # held, at work
-    m, t = fold_sizes
-    r = min(m - 1, p)
-    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
-
-
+# %% ../nbs/library/05_predictivity.ipynb #sizes
 @dataclass(frozen=True, eq=False)
 class _Sizes:
     "What the work and the memory of a sweep follow from."
@@ -477,6 +471,12 @@ class _Sizes:
     @property
     def parts(self) -> tuple[int, int]:  # most training stimuli, most test stimuli
         return self.folds.n - min(map(len, self.folds.test)), max(map(len, self.folds.test))
+
+# %% ../nbs/library/05_predictivity.ipynb #memory-sweep
+def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int) -> tuple[int, int]:  # held, at work
+    m, t = fold_sizes
+    r = min(m - 1, p)
+    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
 
 
 def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each source and each target layer, at work
@@ -684,7 +684,7 @@ def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) 
     return np.stack(cells)
 
 # %% ../nbs/library/05_predictivity.ipynb #primal-memory
-_ROWS = 2**8, 2**13  # fewest and most stimuli read at a time
+_ROWS = 2**8, 2**11  # fewest and most stimuli read at a time; more would be no faster
 
 
 def _row_bytes(sizes: _Sizes) -> int:
