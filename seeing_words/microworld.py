@@ -712,21 +712,22 @@ def _with_thing(scene: Scene, i: int, **changes) -> Scene:
     return replace(scene, things=(*scene.things[:i], replace(scene.things[i], **changes), *scene.things[i + 1:]))
 
 
-def _other_things(scene: Scene) -> dict[tuple, list[Scene]]:
-    new = [name for name in THINGS if name not in {thing.name for thing in scene.things}]
-    return {(i, "name"): [_with_thing(scene, i, name=name) for name in new if THINGS[name].get("on", "ground") == thing.on]
+def _any_thing(scene: Scene) -> dict[tuple, list[Scene]]:
+    free = set(THINGS) - {thing.name for thing in scene.things}
+    return {(i, "name"): [_with_thing(scene, i, name=name) for name, spec in THINGS.items()
+                          if name in free | {thing.name} and spec.get("on", "ground") == thing.on]
             for i, thing in enumerate(scene.things)}
 
 
-def _other_values(**values: Sequence) -> Callable[[Scene], dict[tuple, list[Scene]]]:  # of things: what → values
+def _any_value(**values: Sequence) -> Callable[[Scene], dict[tuple, list[Scene]]]:  # of things: what → values
     def changed(scene: Scene) -> dict[tuple, list[Scene]]:
-        return {(i, what): [_with_thing(scene, i, **{what: value}) for value in some if value != getattr(thing, what)]
+        return {(i, what): [_with_thing(scene, i, **{what: value}) for value in some]
                 for i, thing in enumerate(scene.things) for what, some in values.items()}
     return changed
 
 
-def _other_places(scene: Scene) -> dict[tuple, list[Scene]]:
-    places = (replace(scene, place=place) for place in PLACES if place != scene.place)
+def _any_place(scene: Scene) -> dict[tuple, list[Scene]]:
+    places = (replace(scene, place=place) for place in PLACES)
     return {("place",): [other for other in places if other.indoors == scene.indoors]}
 
 # %% ../nbs/library/02_microworld.ipynb #near-miss-relation
@@ -740,12 +741,12 @@ def _flipped(scene: Scene) -> dict[tuple, list[Scene]]:
     return found
 
 
-NEAR_MISSES: dict[str, Callable[[Scene], dict[tuple, list[Scene]]]] = {  # kind → what could be changed, and into what
-    "object": _other_things,
-    "attribute": _other_values(colour=list(WORLD["colour"]), size=list(WORLD["size"])),
-    "count": _other_values(count=[1, 2, 3]),
+NEAR_MISSES: dict[str, Callable[[Scene], dict[tuple, list[Scene]]]] = {  # kind → fact → what it could have been
+    "object": _any_thing,
+    "attribute": _any_value(colour=list(WORLD["colour"]), size=list(WORLD["size"])),
+    "count": _any_value(count=[1, 2, 3]),
     "relation": _flipped,
-    "place": _other_places,
+    "place": _any_place,
 }
 
 # %% ../nbs/library/02_microworld.ipynb #near-miss
@@ -755,15 +756,14 @@ def near_miss(
     *,
     seed: int = 0,
     suits: Callable[[Scene], bool] = lambda other: True, # further wishes
-) -> Scene | None:                                       # None: no change of this kind is possible
-    "Change exactly one fact of `scene`, into what the world could have sampled in its place."
+) -> Scene | None:                                       # None: every fact of this kind came out as it was
+    "Draw one fact of `scene` anew, and keep all others."
     if kind not in NEAR_MISSES:
         raise InputError(f"near miss of kind {kind!r} is not known: choose one of {', '.join(NEAR_MISSES)}")
-    rng, changes = Random(f"near-miss-{kind}-{scene.seed}-{seed}"), NEAR_MISSES[kind](scene)
-    for fact in rng.sample(list(changes), len(changes)):
-        others = [(other, chance) for other in changes[fact] if (chance := _chance(other)) > 0]
-        queue = sorted(others, key=lambda one: rng.expovariate(1.0) / one[1])  # the more likely, the earlier
-        if found := next((other for other, _ in queue if suits(other)), None): return found
+    rng, possible = Random(f"near-miss-{kind}-{scene.seed}-{seed}"), NEAR_MISSES[kind](scene)
+    for fact in rng.sample(list(possible), len(possible)):
+        other = rng.choices(possible[fact], [_chance(one) for one in possible[fact]])[0]
+        if other != scene and suits(other): return other
     return None
 
 # %% ../nbs/library/02_microworld.ipynb #near-scene

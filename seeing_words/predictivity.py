@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align', 'fold_zscore', 'out_of_fold', 'out_of_folds', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Iterator, Mapping, Sequence
@@ -619,6 +619,30 @@ def out_of_fold(
         F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
         predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
     return fold_zscore(Y, folds=folds), predicted
+
+# %% ../nbs/library/05_predictivity.ipynb #many
+@_full_precision()
+def out_of_folds(
+    X: np.ndarray,                      # source, (stimulus, unit)
+    targets: Mapping[object, np.ndarray],  # name → (stimulus, unit)
+    *,
+    tested: Sequence[np.ndarray] = (),  # sources of the held-out stimuli; none: `X` itself
+    folds: Folds | None = None,         # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,   # ridge penalties
+    device: str | torch.device = "cpu",
+) -> dict[object, list[np.ndarray]]:    # of each target: its prediction from each of `tested`, (stimulus, unit)
+    "Held-out predictions of many targets from one source, as `out_of_fold` makes them one by one."
+    source, targets, folds, alphas = _check(one_layer(X, "X"), {name: one_layer(Y, f"target {name}")
+                                                                for name, Y in targets.items()}, folds, alphas)
+    X, Ys = source.values[0], [target.values[0] for target in targets.values()]
+    others = [_same_shape(one_layer(other, "tested"), source, "X").values[0] for other in tested]
+    predicted = [[np.empty(Y.shape) for _ in others or [X]] for Y in Ys]
+    for fold in _folds_on(folds, alphas, torch.float32, device, False):
+        shared, each = _source(X, fold), [_target(Y, fold) for Y in Ys]
+        Fs = [_held_out(shared, X, other) for other in others] or [shared.F + shared.F_mean]
+        for target, (alpha, c), kept in zip(each, _shared(shared, _Targets(each)), predicted, strict=True):
+            for F, made in zip(Fs, kept, strict=True): made[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return dict(zip(targets, predicted, strict=True))
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(
