@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align_networks', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align_networks', 'fold_zscore', 'out_of_fold', 'out_of_folds', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -844,15 +844,20 @@ def fold_zscore(
     return z
 
 # %% ../nbs/library/05_predictivity.ipynb #out-of-fold
+def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of the test part of `tested`, (test, rank)
+    fold = source.fold
+    if tested is X: return source.F + source.F_mean
+    Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
+    return torch.linalg.multi_dot((Z_test, Z.T, source.U))
+
+
 def _dual_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     predicted = np.empty(Y.shape)
     for fold in setting.each:
         shared, target = _source(X, fold), _target(Y, fold)
         ((alpha, c),) = PENALTIES[setting.penalty](shared, _Targets([target]))
-        Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
-        F = shared.F + shared.F_mean if tested is X else torch.linalg.multi_dot((Z_test, Z.T, shared.U))
-        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+        predicted[fold.test] = _predict(shared, target, alpha, c, _held_out(shared, X, tested)).cpu()
     return fold_zscore(Y, folds=setting.folds), predicted
 
 
@@ -891,6 +896,30 @@ def out_of_fold(
     sizes = _Sizes(folds, X.shape[1], [Y.shape[1]], len(alphas))
     form = _form(max_memory, sizes)
     return _HELD_OUT[form](X, Y, tested, setting, _FORMS[form][2](max_memory, sizes))
+
+# %% ../nbs/library/05_predictivity.ipynb #many
+@_full_precision()
+def out_of_folds(
+    X: np.ndarray,                      # source, (stimulus, unit)
+    targets: Mapping[object, np.ndarray],  # name → (stimulus, unit)
+    *,
+    tested: Sequence[np.ndarray] = (),  # sources of the held-out stimuli; none: `X` itself
+    folds: Folds | None = None,         # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,   # ridge penalties
+    device: str | torch.device = "cpu",
+) -> dict[object, list[np.ndarray]]:    # of each target: its prediction from each of `tested`, (stimulus, unit)
+    "Held-out predictions of many targets from one source, as `out_of_fold` makes them one by one."
+    source, targets, folds, alphas = _check(one_layer(X, "X"), {name: one_layer(Y, f"target {name}")
+                                                                for name, Y in targets.items()}, folds, alphas)
+    X, Ys = source.values[0], [target.values[0] for target in targets.values()]
+    others = [_same_shape(one_layer(other, "tested"), source, "X").values[0] for other in tested] or [X]
+    predicted = [[np.empty(Y.shape) for _ in others] for Y in Ys]
+    for fold in _Setting(folds, alphas, device=device).each:
+        shared, each = _source(X, fold), [_target(Y, fold) for Y in Ys]
+        Fs = [_held_out(shared, X, other) for other in others]
+        for target, (alpha, c), kept in zip(each, _shared(shared, _Targets(each)), predicted, strict=True):
+            for F, made in zip(Fs, kept, strict=True): made[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return dict(zip(targets, predicted, strict=True))
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(

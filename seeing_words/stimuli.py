@@ -27,13 +27,14 @@ class StimulusSet:
     thing_masks: tuple[np.ndarray, ...] | None = None        # stimulus → (thing, height, width) bool
     facts: tuple[dict, ...] | None = None                    # stimulus → what is true of it
     condition: str = "intact"                                # what was done to images or captions: `greyscale`, …
+    told: tuple | None = None                                # stimulus → caption → (fact, phrase that tells it) …
 
     def __post_init__(self):
         images = np.asarray(self.images).view()
         images.flags.writeable = False  # the keys below speak of these very pixels
         object.__setattr__(self, "images", images)
         _check_images(self.name, images)
-        for field in ("ids", "captions", "tags", "thing_masks", "facts"):
+        for field in ("ids", "captions", "tags", "thing_masks", "facts", "told"):
             value = getattr(self, field)
             if value is not None and len(value) != len(self.images):
                 raise InputError(f"{self.name}: {len(value)} {field} for {len(self.images)} images: give one for each")
@@ -50,7 +51,7 @@ class StimulusSet:
         def pick(values):
             return None if values is None else tuple(values[i] for i in where)
         return StimulusSet(self.name, pick(self.ids), self.images[where], pick(self.captions),
-                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition)
+                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition, pick(self.told))
 
     def chosen(self, caption: int = 0) -> list[str]:
         "One caption of each stimulus, by its number."
