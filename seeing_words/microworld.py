@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['WORLD', 'PLACES', 'THINGS', 'SURPRISE', 'EVALUATION', 'CHOOSING', 'TRAINING', 'Pen', 'Rgb', 'Thing', 'Scene',
            'sample_scene', 'View', 'sample_view', 'Rendering', 'render', 'Word', 'relations', 'caption', 'text',
-           'vocabulary', 'microworld_stimuli']
+           'vocabulary', 'microworld_stimuli', 'scenes_of', 'rerender', 'retell']
 
 # %% ../nbs/library/02_microworld.ipynb #imports
 import colorsys
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import permutations
@@ -630,3 +630,34 @@ def microworld_stimuli(
         captions=tuple(tuple(text(c) for c in captions) for captions in words),
         tags=tuple(tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words),
         thing_masks=tuple(r.thing_masks for r in renderings), facts=tuple(asdict(scene) for scene in scenes))
+
+# %% ../nbs/library/02_microworld.ipynb #again
+def scenes_of(stimuli: StimulusSet) -> list[Scene]:
+    "The scenes that `stimuli` were made from."
+    if stimuli.facts is None:
+        raise InputError(f"{stimuli.name}: no facts are known of these stimuli, so they cannot be drawn or told again")
+    return [Scene(**{**facts, "things": tuple(Thing(**thing) for thing in facts["things"])}) for facts in stimuli.facts]
+
+
+def rerender(
+    stimuli: StimulusSet,
+    rendering: int,        # 0: as they are; any other number, another appearance
+) -> StimulusSet:
+    "Draw the same scenes in another appearance; captions stay."
+    if rendering < 0: raise InputError(f"rendering = {rendering}: a whole number from 0 on is needed")
+    if rendering == 0: return stimuli
+    size = stimuli.images.shape[1]
+    drawn = [render(scene, seed=scene.seed + rendering * 10**9, size=size) for scene in scenes_of(stimuli)]
+    return replace(stimuli, images=np.stack([r.image for r in drawn]), condition=f"rendering={rendering}",
+                   thing_masks=tuple(r.thing_masks for r in drawn))
+
+# %% ../nbs/library/02_microworld.ipynb #again-retell
+def retell(
+    stimuli: StimulusSet,
+    n_captions: int,       # for each scene
+) -> StimulusSet:
+    "Tell the same scenes more or fewer times; images stay, and so do captions that were there before."
+    if n_captions < 1: raise InputError(f"n_captions = {n_captions}: one or more are needed")
+    words = [[caption(scene, seed=c) for c in range(n_captions)] for scene in scenes_of(stimuli)]
+    return replace(stimuli, captions=tuple(tuple(text(c) for c in told) for told in words),
+                   tags=tuple(tuple(tuple((w.pos, w.role) for w in c) for c in told) for told in words))
