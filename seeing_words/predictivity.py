@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align', 'fold_zscore', 'out_of_fold', 'held_out_predictions', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Iterator, Mapping, Sequence
@@ -619,6 +619,29 @@ def out_of_fold(
         F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
         predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
     return fold_zscore(Y, folds=folds), predicted
+
+# %% ../nbs/library/05_predictivity.ipynb #held-out
+@_full_precision()
+def held_out_predictions(
+    X: np.ndarray,                      # source, (stimulus, unit)
+    targets: Sequence[np.ndarray],      # (stimulus, unit) each
+    *,
+    tested: Sequence[np.ndarray] = (),  # other responses of the source's units, to try the same maps on: no refit
+    folds: Folds | None = None,         # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,   # ridge penalties
+) -> list[np.ndarray]:                  # of each target, (source, stimulus, unit): from `X`, then from each of `tested`
+    "The predictions of `out_of_fold` for many targets of one source."
+    named = {str(i): one_layer(Y, f"target {i}") for i, Y in enumerate(targets)}
+    source, named, folds, alphas = _check(one_layer(X, "X"), named, folds, alphas)
+    others = [_same_shape(one_layer(of, "tested"), source, "X").values[0] for of in tested]
+    X, Ys = source.values[0], [Y.values[0] for Y in named.values()]
+    predicted = [np.empty((1 + len(others), *Y.shape), np.float32) for Y in Ys]
+    for fold in _folds_on(folds, alphas, torch.float32, "cpu", False):
+        shared, each = _source(X, fold), [_target(Y, fold) for Y in Ys]
+        F = [shared.F + shared.F_mean, *(_held_out(shared, X, other) for other in others)]
+        for out, target, (alpha, c) in zip(predicted, each, _shared(shared, _Targets(each)), strict=True):
+            out[:, fold.test] = torch.stack([_predict(shared, target, alpha, c, f) for f in F])
+    return predicted
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(
