@@ -6,7 +6,7 @@
 __all__ = ['WORLD', 'PLACES', 'THINGS', 'SURPRISE', 'EVALUATION', 'CHOOSING', 'TRAINING', 'Pen', 'Rgb', 'NEAR_MISSES', 'Thing',
            'Scene', 'sample_scene', 'View', 'sample_view', 'Rendering', 'render', 'Word', 'relations', 'caption',
            'text', 'vocabulary', 'scene_facts', 'changed_facts', 'tellings', 'true_of', 'near_miss', 'scene_of',
-           'microworld_stimuli']
+           'microworld_stimuli', 'scenes_of', 'rerender', 'retell']
 
 # %% ../nbs/library/02_microworld.ipynb #imports
 import colorsys
@@ -773,6 +773,13 @@ def scene_of(
     "The scene that `asdict` wrote."
     return Scene(**facts | {"things": tuple(Thing(**thing) for thing in facts["things"])})
 
+# %% ../nbs/library/02_microworld.ipynb #telling
+def _told(words: Sequence[Sequence[Sequence[Word]]]) -> dict[str, tuple]:  # scene → caption → words
+    "Captions, and what is known of them, as a stimulus set keeps them."
+    return {"captions": tuple(tuple(text(c) for c in captions) for captions in words),
+            "told": tuple(tuple(tellings(c) for c in captions) for captions in words),
+            "tags": tuple(tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words)}
+
 # %% ../nbs/library/02_microworld.ipynb #stimuli
 def microworld_stimuli(
     n: int = 1000,                     # scenes
@@ -793,7 +800,34 @@ def microworld_stimuli(
     return StimulusSet(
         name="microworld", ids=tuple(f"scene-{s}" for s in block),
         images=np.stack([r.image for r in renderings]),
-        captions=tuple(tuple(text(c) for c in captions) for captions in words),
-        told=tuple(tuple(tellings(c) for c in captions) for captions in words),
-        tags=tuple(tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words),
-        thing_masks=tuple(r.thing_masks for r in renderings), facts=tuple(asdict(scene) for scene in scenes))
+        **_told(words), thing_masks=tuple(r.thing_masks for r in renderings), facts=tuple(asdict(scene) for scene in scenes))
+
+# %% ../nbs/library/02_microworld.ipynb #again
+def scenes_of(stimuli: StimulusSet) -> list[Scene]:
+    "The scenes that `stimuli` were made from."
+    if stimuli.facts is None:
+        raise InputError(f"{stimuli.name}: no facts are known of these stimuli, so they cannot be drawn or told again")
+    return [scene_of(facts) for facts in stimuli.facts]
+
+
+def rerender(
+    stimuli: StimulusSet,
+    rendering: int,        # 0: as they are; any other number, another appearance
+) -> StimulusSet:
+    "Draw the same scenes in another appearance; captions stay."
+    if rendering < 0: raise InputError(f"rendering = {rendering}: a whole number from 0 on is needed")
+    if rendering == 0: return stimuli
+    size = stimuli.images.shape[1]
+    drawn = [render(scene, seed=scene.seed + rendering * 10**9, size=size) for scene in scenes_of(stimuli)]
+    return replace(stimuli, images=np.stack([r.image for r in drawn]), condition=f"rendering={rendering}",
+                   thing_masks=tuple(r.thing_masks for r in drawn))
+
+# %% ../nbs/library/02_microworld.ipynb #again-retell
+def retell(
+    stimuli: StimulusSet,
+    n_captions: int,       # for each scene
+) -> StimulusSet:
+    "Tell the same scenes more or fewer times; images stay, and so do captions that were there before."
+    if n_captions < 1: raise InputError(f"n_captions = {n_captions}: one or more are needed")
+    words = [[caption(scene, seed=c) for c in range(n_captions)] for scene in scenes_of(stimuli)]
+    return replace(stimuli, **_told(words))

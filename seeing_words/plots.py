@@ -227,9 +227,11 @@ KINDS = {  # kind of condition → its line
     "trained": {"linestyle": "-", "linewidth": 1.8, "markersize": 4.5},
     "untrained": {"linestyle": "-", "linewidth": 1.1, "markersize": 3.5, "markerfacecolor": "white"},
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
+    "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
 }
 _COLOURS = {"trained": ("#0072B2", "#D55E00", "#56B4E9"), "untrained": ("#009E73",), "trivial": ("#CC79A7", "#E69F00"),
+            "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # those of what they are predicted for
             "shuffled": ("#8c8c8c",)}  # the same kind has the same colours in every figure
 
 
