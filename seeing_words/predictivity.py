@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'align', 'fold_zscore', 'out_of_folds', 'out_of_fold', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Iterator, Mapping, Sequence
@@ -590,14 +590,40 @@ def fold_zscore(
         z[test] = _zscore(values.values[0], folds.train(i), shown.values[0])[test]
     return z
 
-# %% ../nbs/library/05_predictivity.ipynb #out-of-fold
+# %% ../nbs/library/05_predictivity.ipynb #held-out
 def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of other stimuli, (test, rank)
     fold = source.fold
     Z, Z_test = (_zscore(X, fold.train, of).to(fold.home)[part] for of, part in ((X, fold.train), (tested, fold.test)))
     return torch.linalg.multi_dot((Z_test, Z.T, source.U))
 
-
+# %% ../nbs/library/05_predictivity.ipynb #out-of-folds
 @_full_precision()
+def out_of_folds(
+    X: np.ndarray,                        # source, (stimulus, unit)
+    targets: Mapping[str, np.ndarray],    # name → target, (stimulus, unit)
+    *,
+    tested: Mapping[str, np.ndarray | None] = {"": None},  # name → source of the held-out stimuli: no refit; None: `X`
+    folds: Folds | None = None,           # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,     # ridge penalties
+    penalty: str = "shared",              # one for all units of a target, or "per_target": one each
+    device: str | torch.device = "cpu",
+) -> dict[tuple[str, str], np.ndarray]:   # (tested, target) → prediction of the z-scored target, (stimulus, unit)
+    "Held-out predictions of several targets from one source, which is decomposed once a fold."
+    targets = {name: one_layer(Y, f"Y {name}".strip()) for name, Y in targets.items()}
+    source, targets, folds, alphas = _check(one_layer(X, "X"), targets, folds, alphas)
+    X, choose = source.values[0], _penalty(penalty)
+    others = {name: x if x is None else _same_shape(one_layer(x, "tested"), source, "X").values[0] for name, x in tested.items()}
+    predicted = {(shown, name): np.empty(Y.shape[1:]) for shown in others for name, Y in targets.items()}
+    for fold in _folds_on(folds, alphas, torch.float32, device, False):
+        shared, each = _source(X, fold), _Targets([_target(Y.values[0], fold) for Y in targets.values()])
+        chosen = choose(shared, each)
+        for shown, other in others.items():
+            F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
+            for name, target, (alpha, c) in zip(targets, each.each, chosen):
+                predicted[shown, name][fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return predicted
+
+# %% ../nbs/library/05_predictivity.ipynb #out-of-fold
 def out_of_fold(
     X: np.ndarray,                      # source, (stimulus, unit)
     Y: np.ndarray,                      # target, (stimulus, unit)
@@ -609,16 +635,9 @@ def out_of_fold(
     device: str | torch.device = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:     # z-scored target and its prediction, both (stimulus, unit)
     "Target and held-out prediction of every stimulus, each in its own fold's units."
-    source, targets, folds, alphas = _check(one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas)
-    X, Y, choose = source.values[0], targets[""].values[0], _penalty(penalty)
-    other = None if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
-    predicted = np.empty(Y.shape)
-    for fold in _folds_on(folds, alphas, torch.float32, device, False):
-        shared, target = _source(X, fold), _target(Y, fold)
-        ((alpha, c),) = choose(shared, _Targets([target]))
-        F = shared.F + shared.F_mean if other is None else _held_out(shared, X, other)
-        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
-    return fold_zscore(Y, folds=folds), predicted
+    folds = folds or make_folds(one_layer(Y, "Y").sizes["stimulus"])
+    predicted = out_of_folds(X, {"": Y}, tested={"": tested}, folds=folds, alphas=alphas, penalty=penalty, device=device)
+    return fold_zscore(Y, folds=folds), predicted["", ""]
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(
