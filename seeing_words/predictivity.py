@@ -8,7 +8,7 @@ __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'i
            'align', 'fold_zscore', 'out_of_folds', 'out_of_fold', 'fold_permutations', 'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -600,14 +600,14 @@ def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tenso
 @_full_precision()
 def out_of_folds(
     X: np.ndarray,                        # source, (stimulus, unit)
-    targets: Mapping[str, np.ndarray],    # name → target, (stimulus, unit)
+    targets: Mapping[Hashable, np.ndarray],  # name → target, (stimulus, unit)
     *,
     tested: Mapping[str, np.ndarray | None] = {"": None},  # name → source of the held-out stimuli: no refit; None: `X`
     folds: Folds | None = None,           # default: make_folds(n)
     alphas: Sequence[float] = ALPHAS,     # ridge penalties
     penalty: str = "shared",              # one for all units of a target, or "per_target": one each
     device: str | torch.device = "cpu",
-) -> dict[tuple[str, str], np.ndarray]:   # (tested, target) → prediction of the z-scored target, (stimulus, unit)
+) -> dict[tuple[str, Hashable], np.ndarray]:  # (tested, target) → prediction of the z-scored target, (stimulus, unit)
     "Held-out predictions of several targets from one source, which is decomposed once a fold."
     targets = {name: one_layer(Y, f"Y {name}".strip()) for name, Y in targets.items()}
     source, targets, folds, alphas = _check(one_layer(X, "X"), targets, folds, alphas)
