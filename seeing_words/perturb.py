@@ -308,7 +308,7 @@ def _change_captions(stimuli: StimulusSet, entry: Perturbation, seed: int, param
              for i, (text, tag) in enumerate(zip(captions, tagged))]
             for id_, captions, tagged in zip(stimuli.ids, stimuli.captions, tags)]
     return {"captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in told),
-            "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told)}
+            "told": None, "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told)}
 
 # %% ../nbs/library/08_perturb.ipynb #counts
 def count_changes(
