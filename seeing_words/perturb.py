@@ -26,16 +26,7 @@ from .arrays import InputError, digest
 from .inference import Estimate, average
 from .models import Model
 from .pairs import on_every_core
-from seeing_words.predictivity import (
-    ALPHAS,
-    DIRECTIONS,
-    Folds,
-    fold_zscore,
-    in_double,
-    out_of_folds,
-    predictivity_grids,
-    unit_moments,
-)
+from .predictivity import ALPHAS, DIRECTIONS, Folds, fold_zscore, out_of_folds, predictivity_grids, unit_moments
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/08_perturb.ipynb #stimulus
@@ -395,7 +386,7 @@ def linear_estimate(
 
 
 def _unit_columns(values: np.ndarray) -> torch.Tensor:  # (stimulus, unit), each of mean 0 and norm 1, or NaN
-    mean, norm = unit_moments(x := in_double(values), np.finfo(float).eps)
+    mean, norm = unit_moments(x := torch.tensor(values, dtype=torch.float64), np.finfo(float).eps)
     return (x - mean) / norm
 
 # %% ../nbs/library/08_perturb.ipynb #compare
@@ -419,6 +410,12 @@ def _target_changed(X: np.ndarray, shown: Mapping[tuple[str, str], np.ndarray], 
     for condition, name in shown:
         yield ARMS[0], condition, z[ARMS[0], condition, name], predicted[condition, name]
         yield ARMS[1], condition, z[ARMS[1], condition, name], predicted["intact", name]
+
+# %% ../nbs/library/08_perturb.ipynb #compare-averaged
+def _averaged(estimates: Iterable[tuple[Comparison, Estimate]]) -> dict[Comparison, Estimate]:
+    found: dict[Comparison, list[Estimate]] = {}
+    for key, estimate in estimates: found.setdefault(key, []).append(estimate)
+    return {key: average(each) for key, each in found.items()}
 
 # %% ../nbs/library/08_perturb.ipynb #compare-changed
 def changed_estimates(
@@ -450,12 +447,6 @@ def changed_estimates(
         return [((direction, arm, c), estimate(*both, folds=folds, weights=weights)) for arm, c, *both in made]
 
     return _averaged(key_and_estimate for each in on_every_core(work, tasks) for key_and_estimate in each)
-
-
-def _averaged(estimates: Iterable[tuple[Comparison, Estimate]]) -> dict[Comparison, Estimate]:
-    found: dict[Comparison, list[Estimate]] = {}
-    for key, estimate in estimates: found.setdefault(key, []).append(estimate)
-    return {key: average(each) for key, each in found.items()}
 
 # %% ../nbs/library/08_perturb.ipynb #compare-checks
 def _check_changed(intact: Mapping, changed: Mapping[str, Mapping], modality: str) -> None:

@@ -386,12 +386,12 @@ def _numbers(row: pd.Series) -> str:
     "An effect and its interval in writing."
     return _minus(f"{row['effect']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
 
-# %% ../nbs/library/13_plots.ipynb #changes
+# %% ../nbs/library/13_plots.ipynb #changes-arms
 _ARMS = {"refit": {"color": "#0072B2", "marker": "o"},
          "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
          "control": {"color": "#8c8c8c", "marker": "s"}}
 
-
+# %% ../nbs/library/13_plots.ipynb #changes
 def perturbation_forest(
     table: pd.DataFrame,                        # group, condition, direction, arm, effect, low, high; arm: refit,
                                                 # without refit, or control
