@@ -504,8 +504,9 @@ def on_every_core(
     at_most: int | None = None,  # items at work at once; default: as many as torch has threads
 ) -> list:                       # of results, in the order of `items`
     "Map `function` over `items`, at work on as many of them as torch has threads."
-    n_threads = torch.get_num_threads()
-    n_workers = min(n_threads, at_most or n_threads)
+    items, n_threads = list(items), torch.get_num_threads()
+    n_workers = min(n_threads, at_most or n_threads, len(items))
+    if n_workers < 2: return list(map(function, items))
     torch.set_num_threads(n_threads // n_workers)  # threads within threads would wait for each other
     try:
         with ThreadPoolExecutor(n_workers) as pool: return list(pool.map(function, items))
