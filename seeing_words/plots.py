@@ -629,8 +629,7 @@ class SavedFigure:
     def _preview(self) -> bytes:  # at half the size: a notebook need not carry 300 dots an inch
         from PIL import Image as Picture
         picture, small = Picture.open(self.png), io.BytesIO()
-        half = picture.resize((picture.width // 2, picture.height // 2), Picture.Resampling.LANCZOS)
-        half.save(small, "PNG", optimize=True)
+        picture.convert("RGB").reduce(2).save(small, "PNG")
         return small.getvalue()
 
 # %% ../nbs/library/13_plots.ipynb #save
