@@ -32,6 +32,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+# %% ../nbs/library/17_cli.ipynb #imports-own
 from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError

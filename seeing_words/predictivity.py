@@ -887,7 +887,7 @@ def _dual_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> 
         predicted[fold.test] = _predict(shared, target, alpha, c, _held_out(shared, X, tested)).cpu()
     return fold_zscore(Y, folds=setting.folds), predicted
 
-
+# %% ../nbs/library/05_predictivity.ipynb #out-of-fold-primal
 def _primal_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
