@@ -176,6 +176,11 @@ def claims(
     _console.print(table)
 
 # %% ../nbs/library/17_cli.ipynb #doctor-checks-existing
+def _file_size(path: Path) -> int:
+    try: return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError: return 0  # another run has just moved it
+
+
 def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
@@ -324,7 +329,7 @@ def _machine() -> Iterator[_Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     yield "machine", "ok", f"{n_cores()} cores" + f", {memory / 2**30:.0f} GiB memory" * (memory > 0)
     store = store_root()
-    size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    size = sum(map(_file_size, store.rglob("*")))
     free = shutil.disk_usage(_existing(store)).free
     yield "store", "ok", f"{short_path(store)}: {size / 2**20:.0f} MiB, {free / 2**30:.0f} GiB free"
     yield "downloads", "ok", f"none for {', '.join(PRESETS)}: networks come with the package, scenes are drawn here"
