@@ -498,27 +498,36 @@ def _join(phrases: Sequence[list[Word]]) -> list[Word]:  # “a , b and c”
     return words
 
 # %% ../nbs/library/02_microworld.ipynb #grammar-relations
+def _grounded(a: Thing, b: Thing) -> bool:
+    return a.on == b.on == "ground"
+
+
+def _left(a: Thing, b: Thing) -> bool:
+    return a.x < b.x - 0.12
+
+
+def _above(a: Thing, b: Thing) -> bool:
+    return a.on != "ground" and b.on == "ground"
+
+
+def _front(a: Thing, b: Thing) -> bool:
+    return _grounded(a, b) and a.depth > b.depth + 0.25
+
+
+_RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {  # each with its mirror image, which holds for (b, a)
+    "left": _left, "right": lambda a, b: _left(b, a),
+    "above": _above, "below": lambda a, b: _above(b, a),
+    "front": _front, "behind": lambda a, b: _front(b, a),
+    "near": lambda a, b: _grounded(a, b) and abs(a.x - b.x) < 0.35 and abs(a.depth - b.depth) < 0.35,
+}
+
+# %% ../nbs/library/02_microworld.ipynb #grammar-relations-all
 def relations(
     scene: Scene,
 ) -> list[tuple[int, str, int]]:  # (thing, relation, other thing): indices into `scene.things`
     "List every relation that holds between two things of `scene`."
     return [(i, name, j) for (i, a), (j, b) in permutations(enumerate(scene.things), 2)
             for name, holds in _RELATIONS.items() if holds(a, b)]
-
-
-def _grounded(a: Thing, b: Thing) -> bool:
-    return a.on == b.on == "ground"
-
-
-_RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {
-    "left": lambda a, b: a.x < b.x - 0.12,
-    "right": lambda a, b: a.x > b.x + 0.12,
-    "above": lambda a, b: a.on != "ground" and b.on == "ground",
-    "below": lambda a, b: a.on == "ground" and b.on != "ground",
-    "front": lambda a, b: _grounded(a, b) and a.depth > b.depth + 0.25,
-    "behind": lambda a, b: _grounded(a, b) and a.depth < b.depth - 0.25,
-    "near": lambda a, b: _grounded(a, b) and abs(a.x - b.x) < 0.35 and abs(a.depth - b.depth) < 0.35,
-}
 
 # %% ../nbs/library/02_microworld.ipynb #grammar-relations-mood
 def _mood_words(scene: Scene) -> list[str]:

@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seeing_words import microworld as mw
@@ -236,6 +236,17 @@ def test_near_misses_are_what_the_world_could_sample(seed, kind, draw):
 
 @few
 @given(seeds)
+@example(7452)
+def test_a_relation_holds_exactly_where_its_mirror_image_does(seed):
+    mirror = {"left": "right", "above": "below", "front": "behind"}
+    mirror |= {there: here for here, there in mirror.items()}
+    told = [each for each in mw.relations(mw.sample_scene(seed)) if each[1] in mirror]
+    assert sorted((j, mirror[relation], i) for i, relation, j in told) == sorted(told)
+
+
+@few
+@given(seeds)
+@example(7452)  # two depths that differ by 0.25 exactly, as far as floats can tell
 def test_a_relation_near_miss_flips_the_relation(seed):
     scene, mirror = mw.sample_scene(seed), {"left": "right", "right": "left", "front": "behind", "behind": "front"}
     for (i, relation, j), (other,) in mw.NEAR_MISSES["relation"](scene).items():
