@@ -234,17 +234,21 @@ def _read_cells(cells: Sequence[Cell]) -> dict[Cell, bytes]:
                 stop = start + file.metadata.row_group(group).num_rows
                 if not rows.isdisjoint(range(start, stop)):
                     for batch in file.iter_batches(32, row_groups=[group], columns=columns):
-                        out |= {here[column, start + k]: _image_bytes(batch.column(column)[k].as_py(), here[column, start + k])
+                        out |= {here[column, start + k]: _image_bytes(batch.column(column)[k].as_py())
                                 for column in columns for k in range(len(batch)) if (column, start + k) in here}
                         start += len(batch)
                 start = stop
+    for cell in cells: _check_bytes(out.get(cell), cell)
     return out
 
 
-def _image_bytes(value, cell: Cell) -> bytes:
-    value = value.get("bytes") if isinstance(value, dict) else value
-    if not value: raise InputError(f"{cell} holds no image: leave the row out")
-    return value
+def _image_bytes(value) -> bytes | None:
+    return value.get("bytes") if isinstance(value, dict) else value
+
+
+def _check_bytes(value, cell: Cell) -> None:
+    if not value or not isinstance(value, bytes):
+        raise InputError(f"{cell} holds no image, or is not there: leave the row out, or get the file again")
 
 # %% ../nbs/library/01b_sources.ipynb #found
 @dataclass(frozen=True)
