@@ -9,7 +9,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 # a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other
 WORKERS = -n auto --maxprocesses 8
-ALONE = OMP_NUM_THREADS=1
+ALONE = OMP_NUM_THREADS=1 TQDM_DISABLE=1
 
 # set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
 unexport IN_TEST PYTHONPATH

@@ -8,10 +8,13 @@ __all__ = ['read_value', 'read_parameters', 'Job', 'plan_section', 'SectionError
 
 # %% ../nbs/library/16_execute.ipynb #imports
 import logging
+import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,34 +88,35 @@ _IPYKERNEL = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"
 
 class _Kernel(AsyncKernelManager):
     "A kernel of the running interpreter, whatever kernels this machine has registered under the same name."
-    stopped = False  # by us: on Ctrl-C nbclient shuts it down, and may then take it for dead
+    n_threads = None  # of arithmetic; None: one a core
+    begun = None      # a list that every kernel joins, so that it can be interrupted
 
-    async def shutdown_kernel(self, *args, **more) -> None:
-        _Kernel.stopped = True
-        await super().shutdown_kernel(*args, **more)
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self.begun.append(self)
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python")
+        libraries = ("OMP", "MKL", "OPENBLAS") if self.n_threads else ()
+        env = {f"{library}_NUM_THREADS": str(self.n_threads) for library in libraries}
+        return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python", env=env)
+
+    def stop(self) -> None:
+        "Interrupt what runs, as Ctrl-C does."
+        with suppress(AttributeError, ProcessLookupError): os.kill(self.provisioner.pid, signal.SIGINT)
 
 # %% ../nbs/library/16_execute.ipynb #kernel-engine
 class _Engine(NBClientEngine):
     "papermill's engine, which tells `on_cell` what it starts."
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, **kwargs) -> None:
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, kernel, **kwargs) -> None:
         started = nb_man.cell_start
         def cell_start(cell, cell_index=None, **more) -> None:
             on_cell(cell.id, cell_index, len(nb_man.nb.cells))
             started(cell, cell_index, **more)
         nb_man.cell_start = cell_start
-        _Kernel.stopped = False
-        try:
-            super().execute_managed_notebook(nb_man, kernel_name, kernel_manager_class=_Kernel, **kwargs)
-        except DeadKernelError:
-            if _Kernel.stopped:
-                raise KeyboardInterrupt from None
-            raise
+        super().execute_managed_notebook(nb_man, kernel_name, kernel_manager_class=kernel, **kwargs)
 
 
 papermill_engines.register("seeing_words", _Engine)
@@ -147,16 +151,19 @@ def run_section(
     job: Job,
     *,
     on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: None,  # told of each cell as it starts
+    n_threads: int | None = None,  # of arithmetic; None: one a core
+    begun: list | None = None,     # the kernel joins it: `begun[0].stop()` interrupts
 ) -> Outcome:
     "Execute a section notebook into _runs/, and say what it wrote."
-    begun, cells = time.time(), []
+    since, cells = time.time(), []
+    kernel = type("_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun})
     job.executed.parent.mkdir(parents=True, exist_ok=True)
     def started(cell: str, index: int, n_cells: int) -> None:
         cells.append(cell)
         on_cell(cell, index, n_cells)
     try:
         papermill.execute_notebook(job.notebook, job.executed, dict(job.given), engine_name="seeing_words",
-                                   progress_bar=False, cwd=job.notebook.parent, on_cell=started)
+                                   progress_bar=False, cwd=job.notebook.parent, on_cell=started, kernel=kernel)
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
@@ -164,7 +171,7 @@ def run_section(
     except DeadKernelError:
         raise SectionError(f"cell `{cells[-1]}` of {short_path(job.notebook)}: its process was killed, most often "
                            "for lack of memory; try a smaller n_stimuli") from None
-    return Outcome(job, (time.time() - begun) / 60, *_written(job.run.folder, job.section, begun))
+    return Outcome(job, (time.time() - since) / 60, *_written(job.run.folder, job.section, since))
 
 # %% ../nbs/library/16_execute.ipynb #run-section-written
 def _written(folder: Path, section: str, since: float) -> tuple[int, dict[str, str]]:

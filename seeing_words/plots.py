@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
-           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'claims_figure', 'claims_overview', 'learning_curves',
-           'csv_text', 'SavedFigure', 'save_figure']
+           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
+           'claims_overview', 'learning_curves', 'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/13_plots.ipynb #imports
 import io
@@ -227,9 +227,11 @@ KINDS = {  # kind of condition → its line
     "trained": {"linestyle": "-", "linewidth": 1.8, "markersize": 4.5},
     "untrained": {"linestyle": "-", "linewidth": 1.1, "markersize": 3.5, "markerfacecolor": "white"},
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
+    "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
 }
 _COLOURS = {"trained": ("#0072B2", "#D55E00", "#56B4E9"), "untrained": ("#009E73",), "trivial": ("#CC79A7", "#E69F00"),
+            "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # those of what they are predicted for
             "shuffled": ("#8c8c8c",)}  # the same kind has the same colours in every figure
 
 
@@ -383,6 +385,85 @@ def _minus(number: str) -> str:  # with a true minus sign
 def _numbers(row: pd.Series) -> str:
     "An effect and its interval in writing."
     return _minus(f"{row['effect']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+
+# %% ../nbs/library/13_plots.ipynb #changes-arms
+_ARMS = {"refit": {"color": "#0072B2", "marker": "o"},
+         "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
+         "control": {"color": "#8c8c8c", "marker": "s"}}
+
+# %% ../nbs/library/13_plots.ipynb #changes
+def perturbation_forest(
+    table: pd.DataFrame,                        # group, condition, direction, arm, effect, low, high; arm: refit,
+                                                # without refit, or control
+    examples: Mapping[str, np.ndarray | str],   # condition → what was shown: (height, width, 3) uint8, or words
+    *,
+    label: str,                                 # what is shown, with its unit
+    width: float = WIDTH,                       # inches
+) -> Figure:
+    "Draw each condition's difference from intact in every arm, an example of its stimuli beside its row."
+    _need(table, ["group", "condition", "direction", "arm", "effect", "low", "high"], "table")
+    _known(table["arm"], _ARMS, "arm")
+    directions, left, gap = list(dict.fromkeys(table["direction"])), 0.4 * width, 0.2
+    side = (width - left - 0.1) / len(directions) - gap
+    with style():
+        rows = _example_rows(table, examples, left)
+        height = sum(row[3] for row in rows)
+        fig = Figure(figsize=(width, height + 1.0))
+        names = _inches(fig, 0, 0.45, left, height)
+        for row in rows: _example(names, *row, examples)
+        names.set(xlim=(0, left), ylim=(0, height))
+        names.axis("off")
+        axes = [_inches(fig, left + k * (side + gap), 0.45, side, height) for k in range(len(directions))]
+        low, high = min(0, table["low"].min()), max(0, table["high"].max())
+        for ax, direction in zip(axes, directions):
+            _differences(ax, table[table["direction"] == direction], rows)
+            ax.set(title=direction, xlabel=label, ylim=(0, height), xlim=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
+        axes[0].legend(*axes[0].get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(-0.02, 1 + 0.28 / height),
+                       ncols=3, frameon=False, borderaxespad=0, fontsize=8)
+    return fig
+
+# %% ../nbs/library/13_plots.ipynb #changes-rows
+def _example_rows(table: pd.DataFrame, examples: Mapping, inches: float) -> list[tuple[str, str, float, float]]:
+    "Rows from the top: name, words beneath it, where its middle lies and how high it is, in inches; headings among them."
+    rows, below = [], table.groupby("group", sort=False)["condition"].unique()
+    for heading, conditions in below.items():
+        rows.append((f"*{heading}", "", 0.3))
+        for name in conditions:
+            told = examples.get(name, "")
+            words = _wrap(told, inches - 0.3, 7) if isinstance(told, str) else ""
+            room = 0.5 if not isinstance(told, str) else 0.24 + 0.13 * (words.count("\n") + bool(words))
+            rows.append((name, words, room))
+    middles = sum(room for *_, room in rows) - np.cumsum([room for *_, room in rows]) + [room / 2 for *_, room in rows]
+    return [(name, words, middle, room) for (name, words, room), middle in zip(rows, middles)]
+
+
+def _example(ax: Axes, name: str, words: str, middle: float, room: float, examples: Mapping) -> None:
+    "Write the name of a row, and show its example; `ax` is in inches."
+    image, at = examples.get(name, ""), 0.05
+    if not isinstance(image, str):
+        ax.imshow(image, interpolation="none", extent=(at, at + 0.44, middle - 0.22, middle + 0.22), aspect="auto", zorder=2)
+        at = 0.58
+    top = middle + (room / 2 - 0.06 if words else 0)
+    ax.text(at, top, name.lstrip("*"), fontsize=8.5, va="top" if words else "center",
+            weight="bold" if name[:1] == "*" else "normal")
+    ax.text(at, top - 0.15, words, fontsize=7, color=SOFT, va="top", linespacing=1.2)
+
+# %% ../nbs/library/13_plots.ipynb #changes-panel
+def _differences(ax: Axes, table: pd.DataFrame, rows: Sequence[tuple]) -> None:
+    "Both arms of one direction, an arm above the other in each row."
+    arms = [arm for arm in _ARMS if arm in set(table["arm"])]
+    offsets = {"refit": 0.05, "without refit": -0.05, "control": 0.0}
+    middles = {name: middle for name, _, middle, _ in rows}
+    for arm in arms:
+        look = {"markersize": 4.5, "linestyle": "", "label": arm, **_ARMS[arm]}
+        own = table[table["arm"] == arm]
+        y = own["condition"].map(middles) + offsets[arm]
+        ax.hlines(y, own["low"], own["high"], color=look["color"], linewidth=2.4, alpha=0.4)
+        ax.plot(own["effect"], y, **look)
+    ax.axvline(0, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
 
 # %% ../nbs/library/13_plots.ipynb #claims-figure
 SIGNS = {"supported": ("✓", "#009E73"), "not supported": ("○", "#8c8c8c"), "contradicted": ("✗", "#D55E00")}
@@ -548,8 +629,7 @@ class SavedFigure:
     def _preview(self) -> bytes:  # at half the size: a notebook need not carry 300 dots an inch
         from PIL import Image as Picture
         picture, small = Picture.open(self.png), io.BytesIO()
-        half = picture.resize((picture.width // 2, picture.height // 2), Picture.Resampling.LANCZOS)
-        half.save(small, "PNG", optimize=True)
+        picture.convert("RGB").reduce(2).save(small, "PNG")
         return small.getvalue()
 
 # %% ../nbs/library/13_plots.ipynb #save

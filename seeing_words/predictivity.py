@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
-           'unit_pearson', 'one_layer', 'pair_coords', 'predictivity_grids', 'predictivity_grid', 'predictivity',
-           'align_networks', 'fold_zscore', 'out_of_fold', 'fold_permutations', 'null_grid']
+           'unit_pearson', 'one_layer', 'on_every_core', 'pair_coords', 'predictivity_grids', 'predictivity_grid',
+           'predictivity', 'align_networks', 'fold_zscore', 'out_of_fold', 'out_of_folds', 'fold_permutations',
+           'null_grid']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -457,13 +459,7 @@ def _blocks(max_memory: float, n_layers: tuple[int, int], each: tuple[int, int],
 def _split(items: Sequence, size: int) -> Iterator[Sequence]:
     for start in range(0, len(items), size): yield items[start:start + size]
 
-# %% ../nbs/library/05_predictivity.ipynb #memory-sweep
-def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int) -> tuple[int, int]:  # held, at work
-    m, t = fold_sizes
-    r = min(m - 1, p)
-    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
-
-
+# %% ../nbs/library/05_predictivity.ipynb #sizes
 @dataclass(frozen=True, eq=False)
 class _Sizes:
     "What the work and the memory of a sweep follow from."
@@ -473,10 +469,17 @@ class _Sizes:
     n_alphas: int
     n_sources: int = 1    # layers
     dtype: torch.dtype = torch.float32
+    at_once: int = 1      # layers at work
 
     @property
     def parts(self) -> tuple[int, int]:  # most training stimuli, most test stimuli
         return self.folds.n - min(map(len, self.folds.test)), max(map(len, self.folds.test))
+
+# %% ../nbs/library/05_predictivity.ipynb #memory-sweep
+def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int) -> tuple[int, int]:  # held, at work
+    m, t = fold_sizes
+    r = min(m - 1, p)
+    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
 
 
 def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each source and each target layer, at work
@@ -487,11 +490,31 @@ def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each 
     making_target = 24 * sizes.folds.n * q + (32 * m*m if q > m else 0)
     predicting = single * (4*t*q + 3 * min(r, t) * max(m, q))
     target = single * (sizes.folds.n * q + m*m)
-    return (held, target), max(making, making_target, choosing, predicting)
+    return (held, target), sizes.at_once * max(making, making_target, choosing, predicting)
 
 
 def _dual_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # source and target layers at once
     return _blocks(max_memory, (sizes.n_sources, len(sizes.units)), *_dual_bytes(sizes))
+
+# %% ../nbs/library/05_predictivity.ipynb #cores
+def on_every_core(
+    function: Callable,
+    items: Iterable,
+    *,
+    at_most: int | None = None,  # items at work at once; default: as many as torch has threads
+) -> list:                       # of results, in the order of `items`
+    "Map `function` over `items`, at work on as many of them as torch has threads."
+    items, n_threads = list(items), torch.get_num_threads()
+    n_workers = min(n_threads, at_most or n_threads, len(items))
+    if n_workers < 2: return list(map(function, items))
+    torch.set_num_threads(n_threads // n_workers)  # threads within threads would wait for each other
+    try:
+        with ThreadPoolExecutor(n_workers) as pool: return list(pool.map(function, items))
+    finally: torch.set_num_threads(n_threads)
+
+
+def _at_once(device: torch.device) -> int:  # layers at work, each of which takes memory; a GPU takes one after the other
+    return min(torch.get_num_threads(), 4) if device.type == "cpu" else 1
 
 # %% ../nbs/library/05_predictivity.ipynb #cell
 def _scores(units: torch.Tensor, prediction: torch.Tensor, dim: int = 0) -> torch.Tensor:  # NaN where either is constant
@@ -541,15 +564,18 @@ def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> x
 
 # %% ../nbs/library/05_predictivity.ipynb #sweep
 def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.ndarray:  # (source layer, target layer, 3)
-    return np.array([_row(source, targets, choose) for source in shared])
+    first = _row(shared[0], targets, choose)  # what targets share is made once, by it
+    others = on_every_core(lambda source: _row(source, targets, choose), shared[1:], at_most=_at_once(shared[0].fold.device))
+    return np.array([first, *others])
 
 
 def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose) -> np.ndarray:
     "Cells of one fold, (source layer, target layer, 3). Made where they are passed on, no two blocks are alive at once."
+    def made(make, layers): return on_every_core(lambda layer: make(layer, fold), layers, at_most=_at_once(fold.device))
     def against_all(shared):
-        return np.concatenate([_sweep_block(shared, _Targets([_target(layer, fold) for layer in part], len(shared)), choose)
+        return np.concatenate([_sweep_block(shared, _Targets(made(_target, part), len(shared)), choose)
                                for part in _split(targets, blocks[1])], 1)
-    return np.concatenate([against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])])
+    return np.concatenate([against_all(made(_source, some)) for some in _split(sources, blocks[0])])
 
 
 def _dual_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
@@ -684,7 +710,7 @@ def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) 
     return np.stack(cells)
 
 # %% ../nbs/library/05_predictivity.ipynb #primal-memory
-_ROWS = 2**8, 2**13  # fewest and most stimuli read at a time
+_ROWS = 2**8, 2**11  # fewest and most stimuli read at a time; more would be no faster
 
 
 def _row_bytes(sizes: _Sizes) -> int:
@@ -749,7 +775,8 @@ def predictivity_grids(
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
     setting = _Setting(folds, alphas, penalty, dtype, device, progress)
     layers = [layer for target in targets.values() for layer in target.values]
-    sizes = _Sizes(folds, source.sizes["unit"], [layer.shape[1] for layer in layers], len(alphas), len(source), dtype)
+    sizes = _Sizes(folds, source.sizes["unit"], [layer.shape[1] for layer in layers], len(alphas), len(source), dtype,
+                   _at_once(_device(device)))
     *_, blocks, sweep = _FORMS[_form(max_memory, sizes)]
     cells = sweep(source.values, layers, setting, blocks(max_memory, sizes))
     of_each = np.split(cells, np.cumsum([len(target) for target in targets.values()])[:-1], axis=1)
@@ -844,18 +871,23 @@ def fold_zscore(
     return z
 
 # %% ../nbs/library/05_predictivity.ipynb #out-of-fold
+def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of the test part of `tested`, (test, rank)
+    fold = source.fold
+    if tested is X: return source.F + source.F_mean
+    Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
+    return torch.linalg.multi_dot((Z_test, Z.T, source.U))
+
+
 def _dual_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     predicted = np.empty(Y.shape)
     for fold in setting.each:
         shared, target = _source(X, fold), _target(Y, fold)
         ((alpha, c),) = PENALTIES[setting.penalty](shared, _Targets([target]))
-        Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
-        F = shared.F + shared.F_mean if tested is X else torch.linalg.multi_dot((Z_test, Z.T, shared.U))
-        predicted[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+        predicted[fold.test] = _predict(shared, target, alpha, c, _held_out(shared, X, tested)).cpu()
     return fold_zscore(Y, folds=setting.folds), predicted
 
-
+# %% ../nbs/library/05_predictivity.ipynb #out-of-fold-primal
 def _primal_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
@@ -891,6 +923,30 @@ def out_of_fold(
     sizes = _Sizes(folds, X.shape[1], [Y.shape[1]], len(alphas))
     form = _form(max_memory, sizes)
     return _HELD_OUT[form](X, Y, tested, setting, _FORMS[form][2](max_memory, sizes))
+
+# %% ../nbs/library/05_predictivity.ipynb #many
+@_full_precision()
+def out_of_folds(
+    X: np.ndarray,                      # source, (stimulus, unit)
+    targets: Mapping[object, np.ndarray],  # name → (stimulus, unit)
+    *,
+    tested: Sequence[np.ndarray] = (),  # sources of the held-out stimuli; none: `X` itself
+    folds: Folds | None = None,         # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,   # ridge penalties
+    device: str | torch.device = "cpu",
+) -> dict[object, list[np.ndarray]]:    # of each target: its prediction from each of `tested`, (stimulus, unit)
+    "Held-out predictions of many targets from one source, as `out_of_fold` makes them one by one."
+    source, targets, folds, alphas = _check(one_layer(X, "X"), {name: one_layer(Y, f"target {name}")
+                                                                for name, Y in targets.items()}, folds, alphas)
+    X, Ys = source.values[0], [target.values[0] for target in targets.values()]
+    others = [_same_shape(one_layer(other, "tested"), source, "X").values[0] for other in tested] or [X]
+    predicted = [[np.empty(Y.shape) for _ in others] for Y in Ys]
+    for fold in _Setting(folds, alphas, device=device).each:
+        shared, each = _source(X, fold), [_target(Y, fold) for Y in Ys]
+        Fs = [_held_out(shared, X, other) for other in others]
+        for target, (alpha, c), kept in zip(each, _shared(shared, _Targets(each)), predicted, strict=True):
+            for F, made in zip(Fs, kept, strict=True): made[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+    return dict(zip(targets, predicted, strict=True))
 
 # %% ../nbs/library/05_predictivity.ipynb #permutations
 def fold_permutations(
@@ -998,9 +1054,10 @@ def _gcv_errors(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
     return torch.stack(errors).unflatten(2, (-1, n_layers))
 
 # %% ../nbs/library/05_predictivity.ipynb #null-by-stimulus
-def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled) -> torch.Tensor:  # (pairing, layer)
+def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled, Y: torch.Tensor, units: torch.Tensor,
+                ) -> torch.Tensor:  # (pairing, layer)
     "Score each pairing and layer at its penalty, the `best`-th (pairing, layer), by shuffling the map."
-    fold, (Y, units) = source.fold, shuffled.by_layer
+    fold = source.fold
     scores, prediction = Y.new_empty(best.shape), torch.empty_like(units)
     maps = {k: source.map(fold.alphas[k]) for k in best.unique().tolist()}
     for i, (test, train) in enumerate(zip(shuffled.test.argsort(), shuffled.train.argsort(), strict=True)):
@@ -1014,7 +1071,10 @@ def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled) -> tor
 
 def _null_by_stimulus(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
     best = _gcv_errors(sources, shuffled).argmin(1)                                  # (source, pairing, layer)
-    return torch.stack([_map_scores(source, b, shuffled) for source, b in zip(sources, best, strict=True)], 1)
+    layers = shuffled.by_layer                                                       # made once, before all need them
+    scores = on_every_core(lambda i: _map_scores(sources[i], best[i], shuffled, *layers), range(len(sources)),
+                           at_most=_at_once(sources[0].fold.device))
+    return torch.stack(scores, 1)
 
 # %% ../nbs/library/05_predictivity.ipynb #null-ways
 _NULL_WAYS = {  # multiplications for one source, of A penalties and rank r, with N pairings of layers of u units
@@ -1039,7 +1099,7 @@ def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
 
 # %% ../nbs/library/05_predictivity.ipynb #null-memory
 def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int], n_units: int, n_alphas: int,
-                 n_pairings: int) -> tuple[int, int]:
+                 n_pairings: int, at_once: int) -> tuple[int, int]:
     m, t = folds.n - min(map(len, folds.test)), max(map(len, folds.test))
     n_sources, n_targets = shape
     held, making = _source_bytes((m, t), p, n_alphas, 4)
@@ -1047,7 +1107,7 @@ def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int]
     by_stimulus = _cheaper_null(n_alphas, min(m, p), m, t, n_pairings * n_targets, n_units) == "stimulus"
     target = 4 * (3 * folds.n * n_units + 2 * m*m * by_stimulus) + 12 * t * n_units    # in ranks no Gram, no map
     indices = 16 * n_pairings * folds.n
-    return _blocks(max_memory, shape, (held, target), making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
+    return _blocks(max_memory, shape, (held, target), at_once * making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
 
 
 def _null_fold(
@@ -1056,7 +1116,8 @@ def _null_fold(
     "Scores of one fold, (pairing, source layer, target layer)."
     def against_all(shared):
         return torch.cat([_null_block(shared, _shuffle(fold, part, pairings)).cpu() for part in _split(targets, blocks[1])], 2)
-    scores = [against_all([_source(layer, fold) for layer in some]) for some in _split(sources, blocks[0])]
+    def made(layers): return on_every_core(lambda layer: _source(layer, fold), layers, at_most=_at_once(fold.device))
+    scores = [against_all(made(some)) for some in _split(sources, blocks[0])]
     return torch.cat(scores, 1).double().numpy()
 
 # %% ../nbs/library/05_predictivity.ipynb #null-grid
@@ -1080,7 +1141,7 @@ def null_grid(
     chosen = np.random.default_rng(seed).permutation(targets[""].sizes["unit"])[:n_units]
     values = targets[""].values[:, :, np.sort(chosen)]                             # (target layer, stimulus, unit)
     blocks = _null_blocks(max_memory, folds, source.sizes["unit"], (len(source), len(values)), len(chosen), len(alphas),
-                          len(pairings))
+                          len(pairings), _at_once(_device(device)))
     each = tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress)
     scores = np.stack([_null_fold(fold, source.values, values, pairings, blocks) for fold in each])
     dims = ("fold", "permutation", "source_layer", "target_layer")

@@ -9,23 +9,27 @@ __all__ = ['fingerprint', 'at_once', 'Results']
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import singledispatch
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial, singledispatch
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .arrays import InputError, canonical_json, digest, write_atomic
-from .inference import Estimate
-from .predictivity import Folds
+from .models import Model
 
 # %% ../nbs/library/07a_results.ipynb #fingerprint
 @singledispatch
 def fingerprint(value) -> object:
     "JSON that stands for `value`: arrays by a digest of their content."
+    if is_dataclass(value):
+        return [type(value).__qualname__, {f.name: fingerprint(getattr(value, f.name)) for f in fields(value)}]
     raise InputError(f"a result cannot be kept by a {type(value).__name__}: give arrays, numbers, text, or collections of them")
 
 
@@ -49,17 +53,31 @@ def _(value: xr.DataArray):
 def _(value): return ["mapping", [[fingerprint(k), fingerprint(v)] for k, v in value.items()]]
 
 
-@fingerprint.register(list | tuple)
+@fingerprint.register(list | tuple | range)
 def _(value): return ["sequence", [fingerprint(v) for v in value]]
 
 
 @fingerprint.register
-def _(value: Folds): return fingerprint(value.test)
+def _(value: FunctionType): return [value.__module__, value.__qualname__]  # its code is part of the sources
+
+
+@fingerprint.register
+def _(value: Model): return [value.name, value.revision]
+
+
+@fingerprint.register
+def _(value: partial): return [fingerprint(value.func), fingerprint(value.args), fingerprint(value.keywords)]
 
 # %% ../nbs/library/07a_results.ipynb #pack
 @singledispatch
 def _pack(value, arrays: dict[str, np.ndarray]) -> list:  # [kind, parts]; numbers are put into `arrays`
-    return ["plain", value]
+    if not is_dataclass(value): return ["plain", value]
+    parts = {f.name: _pack(getattr(value, f.name), arrays) for f in fields(value) if f.init}
+    return ["object", [type(value).__module__, type(value).__qualname__, parts]]
+
+
+@_pack.register
+def _(value: np.generic, arrays): return ["plain", value.item()]
 
 
 @_pack.register(np.ndarray)
@@ -81,7 +99,10 @@ def _(value: xr.Dataset, arrays):
 
 # %% ../nbs/library/07a_results.ipynb #pack-collections
 @_pack.register
-def _(value: Estimate, arrays): return ["estimate", [value.value, _pack(value.draws, arrays)]]
+def _(value: pd.DataFrame, arrays):
+    plain = value.reset_index() if value.index.names != [None] else value
+    columns = [[_pack(name, arrays), _pack(plain[name].to_numpy(), arrays)] for name in plain]
+    return ["table", [columns, [] if plain is value else list(value.index.names)]]
 
 
 @_pack.register(Mapping)
@@ -96,13 +117,25 @@ def _named(arrays: Mapping, values: list, dims: list, coords: list, name: str | 
     return xr.DataArray(_unpack(values, arrays), {c: (d, _unpack(v, arrays)) for c, d, v in coords}, dims, name, attrs)
 
 
+def _table(arrays: Mapping, columns: list, index: list) -> pd.DataFrame:
+    table = pd.DataFrame({_unpack(name, arrays): _unpack(values, arrays) for name, values in columns})
+    return table.set_index(index) if index else table
+
+
+def _object(arrays: Mapping, module: str, name: str, parts: dict) -> object:
+    package = __name__.partition(".")[0]
+    if module.partition(".")[0] not in (package, "__main__"): raise ValueError(f"{module}.{name} is no class of {package}")
+    return getattr(import_module(module), name)(**{part: _unpack(v, arrays) for part, v in parts.items()})
+
+# %% ../nbs/library/07a_results.ipynb #unpack-kinds
 _UNPACK: Mapping[str, Callable] = {  # kind → what makes it from its parts
     "plain": lambda arrays, value: value,
     "words": lambda arrays, value: np.array(value),
     "array": lambda arrays, part: arrays[part[0]].reshape(part[1]),
     "named": lambda arrays, parts: _named(arrays, *parts),
     "dataset": lambda arrays, parts: xr.Dataset({name: _unpack(v, arrays) for name, v in parts[0]}, attrs=parts[1]),
-    "estimate": lambda arrays, parts: Estimate(parts[0], _unpack(parts[1], arrays)),
+    "table": lambda arrays, parts: _table(arrays, *parts),
+    "object": lambda arrays, parts: _object(arrays, *parts),
     "mapping": lambda arrays, parts: {_unpack(k, arrays): _unpack(v, arrays) for k, v in parts},
     "list": lambda arrays, parts: [_unpack(v, arrays) for v in parts],
     "tuple": lambda arrays, parts: tuple(_unpack(v, arrays) for v in parts),

@@ -133,9 +133,9 @@ def _sizes(preset: Preset) -> dict[str, int]:
     return {name: getattr(preset, name) for name in _LEAST if name != "seed"}
 
 # %% ../nbs/library/15_run.ipynb #sizes-place
-def _place(preset: Preset, seed: int, changed: Mapping[str, object]) -> str:
+def _place(preset: Preset, seed: int, changed: Mapping[str, object], usual: Mapping[str, object] = {}) -> str:
     "The folder of a run: its preset, and beneath it what differs."
-    own = _sizes(get_preset(preset.name)) | {"seed": 0}
+    own = _sizes(get_preset(preset.name)) | {"seed": 0} | dict(usual)  # the section's own sizes before the preset's
     differs = {name: value for name, value in (_sizes(preset) | {"seed": seed}).items() if value != own[name]}
     told = ",".join(f"{name}={value}" for name, value in {**differs, **changed}.items())
     return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', told)}" if told else preset.name
@@ -148,6 +148,12 @@ def _changed(section: str, choices: Mapping[str, object]) -> dict[str, object]:
         if name not in known:
             raise InputError(f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}")
     return {name: value for name, value in choices.items() if value != known[name].default}
+
+
+def _own_sizes(section: str) -> dict[str, object]:
+    "The sizes and the seed that a section's notebook sets itself."
+    known = parameters(find_section(section)) if section in sections() else {}
+    return {name: p.default for name, p in known.items() if name in _LEAST and p.default is not None}
 
 # %% ../nbs/library/15_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -276,5 +282,5 @@ def start(
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(f"section {section!r}: letters, digits and _ only, since files are named by it")
     sized = _sized(preset, seed, n_stimuli=n_stimuli, n_folds=n_folds, n_permutations=n_permutations, n_draws=n_draws)
-    place = _place(sized, seed, _changed(section, choices))
+    place = _place(sized, seed, _changed(section, choices), _own_sizes(section))
     return Run(section, sized, seed, place, (checkout() or Path.cwd()) / out / place, Store(store_root()), choices)

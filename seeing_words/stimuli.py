@@ -54,10 +54,11 @@ class StimulusSet:
     thing_masks: Sequence[np.ndarray] | None = None          # stimulus → (thing, height, width) bool
     facts: tuple[dict, ...] | None = None                    # stimulus → what is true of it
     condition: str = "intact"                                # what was done to images or captions: `greyscale`, …
+    told: tuple | None = None                                # stimulus → caption → (fact, phrase that tells it) …
 
     def __post_init__(self):
         object.__setattr__(self, "images", _as_images(self.name, self.images))
-        for field in ("ids", "captions", "tags", "thing_masks", "facts"):
+        for field in ("ids", "captions", "tags", "thing_masks", "facts", "told"):
             value = getattr(self, field)
             if value is not None and len(value) != len(self.images):
                 raise InputError(f"{self.name}: {len(value)} {field} for {len(self.images)} images: give one for each")
@@ -75,7 +76,7 @@ class StimulusSet:
             if isinstance(values, OnDemand): return values[where]
             return None if values is None else tuple(values[i] for i in where)
         return StimulusSet(self.name, pick(self.ids), self.images[where], pick(self.captions),
-                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition)
+                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition, pick(self.told))
 
     def chosen(self, caption: int = 0) -> list[str]:
         "One caption of each stimulus, by its number."

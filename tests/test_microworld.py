@@ -187,3 +187,137 @@ def test_all_places_and_things_turn_up():
     scenes = [mw.sample_scene(s) for s in mw.EVALUATION[:1000]]
     assert set(Counter(s.place for s in scenes)) == set(mw.PLACES)
     assert set(Counter(t.name for s in scenes for t in s.things)) == set(mw.THINGS)
+
+
+# Facts and near misses
+
+kinds = st.sampled_from(sorted(mw.NEAR_MISSES))
+
+
+@few
+@given(seeds, st.integers(0, 50))
+def test_every_phrase_of_a_caption_is_true_of_its_scene(seed, wording):
+    scene = mw.sample_scene(seed)
+    words = mw.caption(scene, seed=wording)
+    tellings = mw.tellings(words)
+    assert all(mw.true_of(scene, fact, phrase) for fact, phrase in tellings)
+    named = {fact for fact, _ in tellings if len(fact) < 3} - {("mood",)}
+    assert {fact for fact in named if fact[-1] != "verb"} <= set(mw.scene_facts(scene))
+    assert all(word.fact for word in words if word.role != "function")
+
+
+@few
+@given(seeds, kinds, st.integers(0, 5))
+def test_every_possible_near_miss_differs_in_exactly_one_fact(seed, kind, draw):
+    scene = mw.sample_scene(seed)
+    possible = [other for others in mw.NEAR_MISSES[kind](scene).values() for other in others if other != scene]
+    drawn = mw.near_miss(scene, kind, seed=draw)
+    assert drawn is None or drawn in possible
+    for other in possible:
+        (fact,) = mw.changed_facts(scene, other)
+        assert fact[-1] in {"object": ["name"], "attribute": ["colour", "size"], "count": ["count"], "relation": ["arrangement"],
+                            "place": ["place"]}[kind]
+        assert other.seed == scene.seed
+        assert (mw.relations(other) == mw.relations(scene)) == (kind != "relation")  # supports stay as they were
+
+
+@few
+@given(seeds, kinds, st.integers(0, 5))
+def test_near_misses_are_what_the_world_could_sample(seed, kind, draw):
+    other = mw.near_miss(mw.sample_scene(seed), kind, seed=draw)
+    if other is None: return
+    for thing in other.things:
+        spec = mw.THINGS[thing.name]
+        assert thing.colour in spec.get("colours", mw.WORLD["colour"]) and thing.count <= spec.get("count", 3)
+        assert thing.name in mw._strangers(other.indoors)
+    assert len({thing.name for thing in other.things}) == len(other.things)
+    assert not other.indoors or other.weather == "clear"
+
+
+@few
+@given(seeds)
+def test_a_relation_near_miss_flips_the_relation(seed):
+    scene, mirror = mw.sample_scene(seed), {"left": "right", "right": "left", "front": "behind", "behind": "front"}
+    for (i, relation, j), (other,) in mw.NEAR_MISSES["relation"](scene).items():
+        assert (i, mirror[relation], j) in mw.relations(other)
+        assert sorted((t.x, t.depth)[relation in ("front", "behind")] for t in other.things) == sorted(
+            (t.x, t.depth)[relation in ("front", "behind")] for t in scene.things)
+
+
+@few
+@given(seeds, st.sampled_from(["object", "attribute", "count", "relation"]), st.integers(0, 5))
+def test_a_near_miss_is_drawn_alike_but_for_what_changed(seed, kind, draw):
+    scene = mw.sample_scene(seed)
+    other = mw.near_miss(scene, kind, seed=draw)
+    if other is None: return
+    view = mw.sample_view(Random(f"view-{seed}"), scene)
+    assert mw.sample_view(Random(f"view-{seed}"), other) == view
+    (full, _), (new, _) = (mw._compose(s, view, seed, 64) for s in (scene, other))
+    touched = np.zeros((64, 64), bool)
+    for side, against in ((scene, other), (other, scene)):
+        for a, b in zip(side.things, against.things):
+            if a != b: touched |= mw._compose(replace(side, things=(a,)), view, seed, 64)[1][0]
+    changed = (np.asarray(full) != np.asarray(new)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
+    assert not (changed & ~touched).any()
+
+
+@few
+@given(seeds, st.integers(0, 5))
+def test_another_place_leaves_all_things_where_they_are(seed, draw):
+    scene = mw.sample_scene(seed)
+    other = mw.near_miss(scene, "place", seed=draw)
+    if other is None: return
+    a, b = mw.render(scene), mw.render(other)
+    assert np.array_equal(a.thing_masks, b.thing_masks) and not np.array_equal(a.image, b.image)
+    assert (a.view.horizon, a.view.gain, a.view.tint) == (b.view.horizon, b.view.gain, b.view.tint)
+
+
+def test_match_and_near_miss_could_be_exchanged():
+    scenes = [mw.sample_scene(s) for s in mw.CHOOSING[:1500]]
+    for kind in ("count", "place"):  # values of very unequal chances
+        pairs = [(scene, other) for scene in scenes if (other := mw.near_miss(scene, kind))]
+        likelier = np.array([np.sign(mw._chance(a) - mw._chance(b)) for a, b in pairs])
+        share, n = (likelier > 0).sum() / (likelier != 0).sum(), (likelier != 0).sum()
+        assert n > 100 and abs(share - 0.5) < 3 * 0.5 / np.sqrt(n)
+
+
+def test_the_chance_of_a_thing_is_that_of_sampling_it():
+    rng, scene = Random("things"), mw.sample_scene(0)
+    things = (mw._sample_thing(rng, mw._thing_names(rng, "sea", 1)[0], 0.5) for _ in range(20_000))
+    drawn = Counter((thing.name, thing.count) for thing in things)
+    boat, ship = (replace(scene, place="sea", things=(replace(scene.things[0], name=name, colour="red", size="big", count=1),))
+                  for name in ("boat", "ship"))
+    for other, name in ((boat, "boat"), (ship, "ship")):
+        expected = mw._chance(other) * len(mw.WORLD["colour"]) / mw._SIZES[2]  # any colour and size
+        assert abs(drawn[name, 1] / 20_000 - expected) < 0.01
+
+
+def test_impossible_near_misses_are_none_and_unknown_ones_refused():
+    scene = mw.sample_scene(0)
+    ship = replace(scene, things=(replace(scene.things[0], name="ship", count=1),))
+    assert mw.near_miss(ship, "count") is None and mw.near_miss(ship, "relation") is None
+    assert mw.near_miss(scene, "relation", suits=lambda other: False) is None
+    with pytest.raises(InputError, match="choose one of object"):
+        mw.near_miss(scene, "weather")
+    with pytest.raises(InputError, match="fact by fact"):
+        mw.changed_facts(scene, ship)
+
+
+def test_phrases_are_judged_by_the_scene_they_are_told_of():
+    scene = mw.sample_scene(7)
+    boat = replace(scene.things[0], name="boat", colour="red", size="small", count=2)
+    told = replace(scene, place="sea", things=(boat,))
+    true = [((0, "name"), "dinghies"), ((0, "name"), "vehicle"), ((0, "verb"), "sail"), ((0, "count"), "a pair of"),
+            ((0, "colour"), "crimson"), ((0, "size"), "tiny"), (("place",), "outside"), (("mood",), "quiet")]
+    false = [((0, "name"), "dogs"), ((0, "count"), "an"), ((0, "colour"), "blue"), (("place",), "indoors"), (("mood",), "busy"),
+             ((0, "left", 0), "left of"), ((1, "name"), "boat")]
+    assert all(mw.true_of(told, *telling) for telling in true)
+    assert not any(mw.true_of(told, *telling) for telling in false)
+
+
+def test_stimuli_carry_what_is_told():
+    stimuli = mw.microworld_stimuli(5, n_captions=2)
+    assert [len(told) for told in stimuli.told] == [2] * 5
+    for facts, told in zip(stimuli.facts, stimuli.told):
+        assert all(mw.true_of(mw.scene_of(facts), *telling) for caption in told for telling in caption)
+    assert stimuli.subset([3]).told == (stimuli.told[3],)

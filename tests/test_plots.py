@@ -17,7 +17,6 @@ from PIL import Image
 
 from seeing_words.arrays import InputError
 from seeing_words.plots import (
-    KINDS,
     OKABE_ITO,
     SIGNS,
     _contrast,
@@ -71,8 +70,8 @@ def curves(*ends: float) -> pd.DataFrame:
 
 
 def conditions() -> pd.DataFrame:
-    table = pd.DataFrame({"condition": ["trained", "untrained", "bag of words", "shuffled pairs"], "kind": list(KINDS),
-                          "effect": [0.6, 0.2, -0.3, 0.0]})
+    table = pd.DataFrame({"condition": ["trained", "untrained", "bag of words", "shuffled pairs"],
+                          "kind": ["trained", "untrained", "trivial", "shuffled"], "effect": [0.6, 0.2, -0.3, 0.0]})
     table = table.assign(low=table["effect"] - 0.05, high=table["effect"] + 0.05)
     return pd.concat([table.assign(group=group) for group in ("V→L", "L→V")], ignore_index=True)
 
@@ -203,7 +202,7 @@ def test_depth_curves_show_the_numbers_and_name_each_once_a_row():
 @pytest.mark.parametrize(("draw", "needed"), [
     (lambda: depth_curves(curves().drop(columns=["kind", "depth"])), "kind, depth missing"),
     (lambda: depth_curves(curves()[:0]), "it has no rows"),
-    (lambda: depth_curves(curves().assign(kind="best")), "kind 'best': one of trained, untrained, trivial, shuffled"),
+    (lambda: depth_curves(curves().assign(kind="best")), "kind 'best': one of trained, untrained, trivial, predicted, shuffled"),
     (lambda: forest(pd.DataFrame({"effect": [1.0]}), label="r"), "condition, low, high missing"),
     (lambda: claims_figure(claims().drop(columns="verdict")), "verdict missing"),
     (lambda: claims_figure(claims().assign(verdict="proved")), "verdict 'proved': one of supported, not supported"),

@@ -323,8 +323,8 @@ def test_the_form_follows_from_the_shapes_and_the_memory():
     assert form(20_000, 256, 256) == "primal"
     assert form(1000, 1024, *[2560] * 31) == "dual"
     assert form(1000, 4096, 4096) == "dual"
-    assert form(5000, 1024, 1024, max_memory=100) == "dual"  # not many enough to pay for covariances in float64
-    assert form(5000, 1024, 1024, max_memory=0.4) == "primal"  # but those are smaller
+    assert form(3000, 1024, 4096) == "dual"                      # too few to pay for covariances in float64
+    assert form(3000, 1024, 4096, max_memory=0.5) == "primal"    # but those are smaller
 
 
 def test_blocks_of_stimuli_fill_the_memory_and_no_more():
@@ -386,9 +386,7 @@ def test_many_targets_share_one_source():
     Z = related(50, 3, 70)[1]
     together = predictivity_grids(X, {"y": Y, "z": Z})
     for name, target in (("y", Y), ("z", Z)):
-        alone = predictivity_grid(X, target)
-        xr.testing.assert_allclose(together[name], alone, atol=1e-5)  # alone it may be computed in another form
-        assert together[name].attrs == alone.attrs
+        xr.testing.assert_allclose(together[name], predictivity_grid(X, target), atol=1e-5)  # perhaps in another form
 
 
 def test_grid_carries_names_depths_and_sizes():

@@ -1,23 +1,29 @@
 """Kept results: what comes back is what was put away, and only where nothing that it depends on has changed."""
+from dataclasses import fields, is_dataclass
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from seeing_words.aggregate import ExemplarCurve
 from seeing_words.arrays import InputError, feature_array
 from seeing_words.inference import Estimate, resample_weights
 from seeing_words.pairs import align_pairs, best_of_pairs, null_of_pairs, similarity_grids
 from seeing_words.predictivity import make_folds
-from seeing_words.results import Results, fingerprint
+from seeing_words.results import Results, _read, fingerprint
 
 ARRAYS = hnp.arrays(st.sampled_from([np.float32, np.float64, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0))
 
 
 def same(a, b) -> bool:
     if isinstance(a, xr.DataArray | xr.Dataset): return a.identical(b)
-    if isinstance(a, Estimate): return a.value == b.value and same(a.draws, b.draws)
+    if isinstance(a, pd.DataFrame): return a.equals(b) and list(a.columns) == list(b.columns) and a.index.names == b.index.names
+    if is_dataclass(a): return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
     if isinstance(a, np.ndarray): return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, dict): return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple): return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
@@ -31,6 +37,9 @@ VALUES = [
                  {"model": "m", "n": 3}),
     xr.Dataset({"a": ("x", [1, 2]), "b": (("x", "y"), np.eye(2))}, {"x": [5, 6]}, {"seed": 0}),
     Estimate(0.25, np.linspace(0, 1, 5)),
+    ExemplarCurve({1: Estimate(0.1, np.zeros(2))}, {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))}),
+    pd.DataFrame({"name": ["a", "b"], "score": [0.5, np.nan], "n": [1, 2], ("way", 1): [True, False]}),
+    pd.DataFrame({"score": [1.0, 2.0]}, index=pd.Index(["x", "y"], name="condition")),
 ]
 
 
@@ -73,6 +82,22 @@ CHANGES = [
 def test_a_changed_input_is_another_result(change):
     features = feature_array(np.random.default_rng(0).normal(size=(2, 10, 3)))
     assert fingerprint(change(features)) != fingerprint(features)
+
+
+def test_functions_and_their_settings_are_told_apart():
+    one, other = partial(kept, "a"), partial(kept, "b")
+    assert fingerprint(one) == fingerprint(partial(kept, "a")) != fingerprint(other)
+    assert fingerprint(kept) != fingerprint(same)
+
+
+def test_only_classes_of_the_package_are_made_from_a_file(tmp_path, monkeypatch):
+    def estimate(): return Estimate(0.5, np.zeros(2))
+    monkeypatch.setattr(Estimate, "__module__", "subprocess")
+    Results(tmp_path, "s")(estimate)
+    monkeypatch.undo()
+    (file,) = tmp_path.iterdir()
+    with pytest.raises(ValueError, match="no class of seeing_words"): _read(file)
+    assert isinstance(Results(tmp_path, "s")(estimate), Estimate)  # computed again
 
 
 def test_changed_sources_and_changed_parameters_are_another_result(tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image
 from seeing_words import sources
 from seeing_words.arrays import InputError
 from seeing_words.features import pixels
+from seeing_words.preference import PreferenceSet
 from seeing_words.sources import (
     FLICKR_FORMS,
     MAX_SIDE,
@@ -515,6 +516,14 @@ def test_trials_are_chosen_by_seed_and_listed(picks, tmp_path):
     listed = pick_a_pic(picks, 3, ids_file=tmp_path / "ids.txt")
     again = pick_a_pic(picks, 3, seed=5, ids_file=tmp_path / "ids.txt")
     assert listed.preferred.key == again.preferred.key != again.rejected.key
+
+
+def test_rankings_are_a_set_of_trials(picks):
+    found = pick_a_pic(picks, 8)
+    trials = PreferenceSet(**vars(found))
+    assert repr(trials) == "8 trials, preferred and rejected (2 left out: tie, 2 left out: no label)"
+    assert trials.subset([3, 1]).swapped().preferred.key == found.rejected.subset([3, 1]).key
+    assert trials.among("same generator").sum() == found.kinds.count("same generator")
 
 
 def repicked(picks: Path, folder: Path, **columns) -> Path:
