@@ -341,6 +341,7 @@ def _colours(
     bins: int,
 ) -> np.ndarray:
     h, w, _ = image.shape
+    if min(h, w) < grid: raise InputError(f"an image of {w} × {h} pixels has no {grid} × {grid} grid")
     sides = (np.arange(h) * grid // h)[:, None], np.arange(w) * grid // w
     cell = np.ravel_multi_index(np.broadcast_arrays(*sides), (grid, grid)).ravel()  # of each pixel
     code = np.ravel_multi_index(tuple((image // (256 // bins)).reshape(-1, 3).T), (bins,) * 3)
@@ -350,12 +351,11 @@ def _colours(
 
 # %% ../nbs/library/04_features.ipynb #trivial-pixels
 def pixels(
-    images: np.ndarray,                 # (stimulus, height, width, RGB) uint8
+    images: Sequence[np.ndarray],       # (height, width, RGB) uint8 each
     *,
     ids: Sequence[str] | None = None,
     grid: int = 8,                      # cells of either side
     bins: int = 4,                      # of each colour channel; a power of 2
 ) -> xr.DataArray:                      # (1, stimulus, grid² · 3 + bins³), all between 0 and 1
     "Mean colours of an 8 × 8 grid, and the share of pixels in each cell of the colour cube."
-    if min(images.shape[1:3]) < grid: raise InputError(f"images of {images.shape[1:3]} pixels have no {grid} × {grid} grid")
     return feature_array(np.stack([_colours(image, grid, bins) for image in images]), ids=ids, model="pixels")

@@ -12,7 +12,7 @@ from seeing_words import features as ft
 from seeing_words.arrays import InputError, check_features
 from seeing_words.features import POOLINGS, Store, bag_of_words, extract, extract_many, feature_spec, pixels
 from seeing_words.models import capture
-from seeing_words.stimuli import StimulusSet
+from seeing_words.stimuli import OnDemand, StimulusSet
 
 
 def plainly(made, shown, pooling) -> np.ndarray:
@@ -184,3 +184,12 @@ def test_damage_is_recomputed_with_a_warning_that_names_it(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert again.identical(first) and extract(made, stimuli(), pooling="cls", store=store).identical(first)
+
+
+def test_features_of_images_read_on_demand_are_those_of_an_array(tmp_path):
+    made, whole = model("dinov2", tmp_path), stimuli()
+    lazy = OnDemand(tuple(whole.images), np.asarray, str)
+    same = StimulusSet(whole.name, whole.ids, lazy, whole.captions)
+    found, expected = (extract(made, shown, pooling="cls", batch_size=6) for shown in (same, whole))
+    assert (found.values == expected.values).all() and found.attrs["stimuli"] != expected.attrs["stimuli"]
+    assert pixels(lazy, ids=whole.ids).equals(pixels(whole.images, ids=whole.ids))

@@ -1,4 +1,6 @@
 "Stimulus sets: refused when parts disagree, whole when a subset is taken, keyed by what is shown."
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from seeing_words.arrays import InputError
 from seeing_words.microworld import microworld_stimuli
-from seeing_words.stimuli import StimulusSet
+from seeing_words.stimuli import OnDemand, StimulusSet
 
 
 def made(n=5, **changes):
@@ -86,3 +88,71 @@ def test_pixels_cannot_change_under_their_key():
 
 def test_microworld_stimuli_pass_the_checks():
     assert len(microworld_stimuli(3).subset([2])) == 1
+
+
+# Images of different sizes, and images that are read when they are asked for
+
+def sized(n=5):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (4 + i, 6, 3), np.uint8) for i in range(n)]
+
+
+def drawn(side: int) -> np.ndarray:
+    return np.full((side, side + 1, 3), side, np.uint8)
+
+
+@given(st.lists(st.integers(-5, 4), min_size=1, max_size=5, unique_by=lambda i: i % 5))
+def test_images_of_different_sizes_go_with_their_subset(index):
+    images = sized()
+    part = made(images=images).subset(index)
+    assert all((found == images[i]).all() for found, i in zip(part.images, index, strict=True))
+
+
+def test_images_of_different_sizes_are_checked_and_kept_from_change():
+    images = sized()
+    with pytest.raises(ValueError, match="read-only"): made(images=images).images[0].fill(0)
+    images[0] += 1  # what was given stays the caller's
+    for wrong in (images[0][..., 0], images[0].astype(float)):
+        with pytest.raises(InputError, match="RGB in uint8"): made(images=[wrong, *images[1:]])
+    assert repr(made(images=images)) == "made: 5 images of various sizes, 10 captions"
+
+
+def test_keys_of_images_of_different_sizes_follow_their_pixels():
+    images, changed = sized(), sized()
+    changed[4][0, 0, 0] ^= 1
+    assert made(images=images).images_key == made(images=list(images)).images_key
+    assert made(images=images).images_key != made(images=changed).images_key
+    turned = [image.transpose(1, 0, 2).reshape(image.shape) if i == 3 else image for i, image in enumerate(images)]
+    assert made(images=images).images_key != made(images=turned).images_key
+
+
+def test_equal_images_in_a_list_are_one_array_with_the_same_key():
+    whole = made()
+    assert made(images=list(whole.images)).images_key == whole.images_key
+
+
+@given(st.slices(7) | st.lists(st.integers(-7, 6), min_size=1) | st.lists(st.booleans(), min_size=7, max_size=7))
+def test_a_sequence_on_demand_is_indexed_like_an_array(index):
+    sides = np.arange(1, 8)
+    lazy = OnDemand(tuple(sides), drawn, str)
+    assert [image[0, 0, 0] for image in lazy[index]] == list(sides[index if isinstance(index, slice) else np.array(index)])
+
+
+def test_nothing_is_made_before_it_is_asked_for():
+    made_so_far = []
+    lazy = OnDemand(tuple(range(3, 8)), lambda n: made_so_far.append(n) or drawn(n), str)
+    stimuli = made(images=lazy, thing_masks=lazy).subset([4, 2])
+    assert stimuli.images_key != made().images_key and len(repr(stimuli)) and not made_so_far
+    assert stimuli.thing_masks[1].shape == (5, 6, 3) and made_so_far == [5]
+
+
+def test_an_error_within_an_item_does_not_end_the_sequence():
+    lazy = OnDemand((0, 1), lambda i: [][i], str)
+    with pytest.raises(IndexError): list(lazy)
+
+
+def test_a_sequence_on_demand_travels():
+    lazy = OnDemand((3, 4), drawn, str)
+    sent = pickle.loads(pickle.dumps(made(images=lazy[[0, 1, 0, 1, 0]])))
+    assert sent.images_key == made(images=lazy[[0, 1, 0, 1, 0]]).images_key
+    with pytest.raises(InputError, match="there are no images"): made(images=lazy[2:])
