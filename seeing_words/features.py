@@ -74,6 +74,14 @@ def _masks(model: Model, inputs: dict[str, torch.Tensor], n_tokens: int) -> tupl
     return attended & ~torch.isin(inputs["input_ids"], torch.tensor(model.special_ids, dtype=torch.long)), attended
 
 # %% ../nbs/library/04_features.ipynb #batch-layers
+def _home(model: Model) -> torch.device:
+    "Where a network takes its input."
+    if hasattr(model.network, "hf_device_map"): return torch.device("cpu")  # spread by accelerate, which moves it on
+    device = next(model.network.parameters()).device
+    if device.type == "meta": raise InputError(f"{model.name} was loaded without its weights: load it again with them")
+    return device
+
+
 @torch.no_grad()
 def pooled_layers(
     model: Model,
@@ -81,14 +89,14 @@ def pooled_layers(
     poolings: Sequence[str],       # of `POOLINGS`
 ) -> dict[str, np.ndarray]:        # pooling → (layer, stimulus, unit) float32
     "All layers of one batch in one pass, of which no layer is kept before it is pooled."
+    home, dtype = _home(model), next(model.network.parameters()).dtype
     inputs = model.encode(stimuli)
-    parameter = next(model.network.parameters())
-    moved = {k: v.to(parameter.device, parameter.dtype if v.is_floating_point() else None) for k, v in inputs.items()}
+    moved = {k: v.to(home, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
 
     def pool(hidden: torch.Tensor) -> list[torch.Tensor]:
         masks = [mask.to(hidden.device) for mask in _masks(model, inputs, hidden.shape[1])]
         _check_class_token(model, masks[0], poolings)
-        return [POOLINGS[name](hidden.float(), *masks).to(parameter.device, copy=True) for name in poolings]
+        return [POOLINGS[name](hidden.float(), *masks).to(home, copy=True) for name in poolings]
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with exact, capture(model.network, pool) as layers: model.network(**moved)

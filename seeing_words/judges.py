@@ -61,7 +61,7 @@ def _clip_network(folder: Path, name: str, **options) -> nn.Module:
     verified(folder)
     return load_network(folder, cls=CLIPModel, **options)
 
-
+# %% ../nbs/library/04a_judges.ipynb #clip-scores
 def clip_scores(
     images: Sequence[np.ndarray],          # (height, width, RGB) uint8, of any sizes
     captions: Sequence[Sequence[str]],     # as many of each image

@@ -27,21 +27,10 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .arrays import InputError, commit, digest, file_digest
-from seeing_words.pretrained import (
-    caption_tokenizer,
-    check_device,
-    draw_network,
-    fetch,
-    image_preprocessor,
-    load_network,
-    network_class,
-    number_type,
-    on_hub,
-    padded,
-    read_config,
-    read_tokenizer,
-    verified,
-)
+from .pretrained import caption_tokenizer, check_device, draw_network, fetch, image_preprocessor, load_network
+
+# %% ../nbs/library/03_models.ipynb #imports-pretrained
+from .pretrained import is_commit, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
@@ -230,27 +219,38 @@ def _from_checkpoint(name: str, trained: str, seed: int | None, root: str | Path
     return Model(name, revision, "language", network, encode, tuple(tokenizer.encode("").ids))
 
 # %% ../nbs/library/03_models.ipynb #load-pretrained
-def _pretrained_network(folder: Path, seed: int | None, options: dict) -> tuple[nn.Module, str]:  # network and revision
-    revision = verified(folder, weights=seed is None)
-    if seed is None: return load_network(folder, **options), revision
+def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, options: dict) -> nn.Module:
+    if seed is None: return load_network(folder, cls=cls, **options)
     config = read_config(folder)
-    cls = network_class(config)
     network = draw_network(cls, getattr(config, "vision_config", config), seed=seed)
     network.config.use_cache = False
-    return network, f"untrained-seed-{seed}-{revision[:16]}"
+    return network
 
 
-def _from_pretrained(name: str, folder: Path, seed: int | None, options: dict) -> Model:
+def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
+    "The network without memory for weights, whose blocks are there to be told."
     config = read_config(folder)
-    cls = network_class(config)
-    with torch.device("meta"): blocks(cls(getattr(config, "vision_config", config)))  # without memory for weights
-    sees = cls.main_input_name == "pixel_values"
+    with torch.device("meta"): network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
+    blocks(network)
+    return network
+
+
+def _revision(folder: Path, seed: int | None, weights: bool) -> str:
+    told = seed is not None or (not weights and is_commit(folder))  # a commit speaks for the weights
+    revision = verified(folder, weights=not told)
+    return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
+
+# %% ../nbs/library/03_models.ipynb #load-from-pretrained
+def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
+    verified(folder, weights=False)  # what is damaged is said before it is read
+    cls = network_class(read_config(folder))
+    network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
     tokenizer = None if sees else read_tokenizer(folder)
-    encode = image_preprocessor(folder) if sees else None  # what is missing is said before gigabytes are read
-    network, revision = _pretrained_network(folder, seed, options)
-    if sees: return Model(name, revision, "vision", network, encode)
-    return Model(name, revision, "language", network, caption_tokenizer(tokenizer, network.config),
-                 tuple(tokenizer("")["input_ids"]))
+    encode = image_preprocessor(folder) if sees else caption_tokenizer(tokenizer, network.config)
+    revision = _revision(folder, seed, weights)  # gigabytes are read last
+    if weights: network = _pretrained_network(folder, cls, seed, options)
+    return Model(name, revision, "vision" if sees else "language", network, encode,
+                 () if sees else tuple(tokenizer("")["input_ids"]))
 
 # %% ../nbs/library/03_models.ipynb #load-names
 def _taken_apart(name: str) -> tuple[str, int | None]:  # what was trained, and the seed of its untrained twin
@@ -286,14 +286,15 @@ def load_model(
     device: str | torch.device = "cpu",  # or "offload": what is too large for one is spread by accelerate
     dtype: str | torch.dtype = torch.float32,  # of the computation: float32, bfloat16, float16
     root: str | Path | None = None,      # where `microworld/` checkpoints are; default: the shipped ones
+    weights: bool = True,                # False: without those of a pretrained network, enough to read what the store holds
 ) -> Model:
     "Load a model by name. Raises `InputError` for one that is missing, damaged or of an unknown kind."
     check_device(device)
     dtype, (trained, seed) = number_type(dtype), _taken_apart(name)
-    folder = pretrained_folder(trained, revision, weights=seed is None)
+    folder = pretrained_folder(trained, revision, weights=weights and seed is None)
     if folder is None: model = _from_checkpoint(name, trained, seed, root)
-    else: model = _from_pretrained(name, folder, seed, {"device": device, "dtype": dtype})
-    if folder is not None and seed is None: return model  # placed by `load_network`
+    else: model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
+    if folder is not None and not (weights and seed is not None): return model  # where it should be
     for weight in model.network.parameters(): weight.data = weight.data.to(dtype)  # buffers, as of rotary angles, stay exact
     model.network.to("cpu" if device == "offload" else device).eval().requires_grad_(False)
     return model
