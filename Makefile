@@ -4,7 +4,7 @@
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/train
-BENCHMARKS = similarity memory growth predictivity
+BENCHMARKS = similarity memory growth extraction predictivity
 BIN = .venv/bin
 READY = .venv/.ready
 # a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'Model', 'build_network', 'image_encoder', 'caption_encoder', 'save_checkpoint', 'checkpoints',
-           'checkpoint_card', 'load_model', 'blocks', 'capture']
+           'checkpoint_card', 'pretrained_folder', 'load_model', 'blocks', 'capture']
 
 # %% ../nbs/library/03_models.ipynb #imports
 import hashlib
@@ -27,13 +27,17 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .arrays import InputError, commit, digest, file_digest
+from .pretrained import caption_tokenizer, check_device, draw_network, fetch, image_preprocessor, load_network
+
+# %% ../nbs/library/03_models.ipynb #imports-pretrained
+from .pretrained import is_commit, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
 class Model:
     "A network in evaluation mode, and how stimuli enter it."
     name: str
-    revision: str                              # SHA-256 of its weights, or `untrained-seed-N-…`
+    revision: str                              # SHA-256 of its weights, a commit of the hub, or `untrained-seed-N-…`
     modality: str                              # vision or language
     network: nn.Module
     encode: Callable[[Sequence], dict[str, torch.Tensor]]  # a batch of stimuli → input of the network
@@ -63,9 +67,7 @@ def build_network(
     seed: int,                 # of the weights
 ) -> nn.Module:
     "Make an untrained network; the global random state is left as it was."
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _architecture(config)(config).eval()
+    return draw_network(_architecture(config), config, seed=seed)
 
 # %% ../nbs/library/03_models.ipynb #encode
 def image_encoder(
@@ -94,10 +96,7 @@ def caption_encoder(
         encoded = [e.ids for e in tokenizer.encode_batch(list(captions))]
         empty = [i for i, ids in enumerate(encoded) if special.issuperset(ids)]
         if empty: raise InputError(f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words")
-        rows = [torch.tensor(ids) for ids in encoded]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
-        mask = nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in rows], batch_first=True)
-        return {"input_ids": ids, "attention_mask": mask}
+        return padded(encoded, pad_id)
     return encode
 
 # %% ../nbs/library/03_models.ipynb #companions
@@ -210,52 +209,129 @@ def _untrained(folder: Path, card: dict, seed: int) -> tuple[nn.Module, str]:  #
     return network, f"untrained-seed-{seed}-{drawn.hexdigest()[:16]}"
 
 # %% ../nbs/library/03_models.ipynb #load-load-model
-def load_model(
-    name: str,                           # microworld/vision-0, untrained:microworld/vision-0@3, or a folder
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,  # of the computation
-    root: str | Path | None = None,      # where `microworld/` checkpoints are; default: the shipped ones
-) -> Model:
-    "Load a model by name. Raises `InputError` for a missing or damaged checkpoint."
-    trained, _, seed = name.removeprefix("untrained:").rpartition("@") if name.startswith("untrained:") else (name, "", "0")
-    if not (trained and seed.isdecimal()):
-        raise InputError(f"{name!r} names no seed: end it as in untrained:microworld/vision-0@3")
+def _from_checkpoint(name: str, trained: str, seed: int | None, root: str | Path | None) -> Model:
     folder, card = _folder(trained, root), checkpoint_card(trained, root=root)
-    network, revision = _untrained(folder, card, int(seed)) if trained != name else _trained(folder, card)
-    for weight in network.parameters(): weight.data = weight.data.to(dtype)  # buffers, as of rotary positions, stay exact
-    network = network.to(device).eval().requires_grad_(False)
+    network, revision = _trained(folder, card) if seed is None else _untrained(folder, card, seed)
     if "preprocess" in card: return Model(name, revision, "vision", network, image_encoder(card["preprocess"]))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()  # `caption_encoder` pads, on the right
     encode = caption_encoder(tokenizer, network.config.pad_token_id or 0)
     return Model(name, revision, "language", network, encode, tuple(tokenizer.encode("").ids))
 
+# %% ../nbs/library/03_models.ipynb #load-pretrained
+def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, options: dict) -> nn.Module:
+    if seed is None: return load_network(folder, cls=cls, **options)
+    config = read_config(folder)
+    network = draw_network(cls, getattr(config, "vision_config", config), seed=seed)
+    network.config.use_cache = False
+    return network
+
+
+def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
+    "The network without memory for weights, whose blocks are there to be told."
+    config = read_config(folder)
+    with torch.device("meta"): network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
+    blocks(network)
+    return network
+
+
+def _revision(folder: Path, seed: int | None, weights: bool) -> str:
+    told = seed is not None or (not weights and is_commit(folder))  # a commit speaks for the weights
+    revision = verified(folder, weights=not told)
+    return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
+
+# %% ../nbs/library/03_models.ipynb #load-from-pretrained
+def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
+    verified(folder, weights=False)  # what is damaged is said before it is read
+    cls = network_class(read_config(folder))
+    network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
+    tokenizer = None if sees else read_tokenizer(folder)
+    encode = image_preprocessor(folder) if sees else caption_tokenizer(tokenizer, network.config)
+    revision = _revision(folder, seed, weights)  # gigabytes are read last
+    if weights: network = _pretrained_network(folder, cls, seed, options)
+    return Model(name, revision, "vision" if sees else "language", network, encode,
+                 () if sees else tuple(tokenizer("")["input_ids"]))
+
+# %% ../nbs/library/03_models.ipynb #load-names
+def _taken_apart(name: str) -> tuple[str, int | None]:  # what was trained, and the seed of its untrained twin
+    if not name.startswith("untrained:"): return name, None
+    trained, _, seed = name.removeprefix("untrained:").rpartition("@")
+    if not (trained and seed.isdecimal()):
+        raise InputError(f"{name!r} names no seed: end it as in untrained:microworld/vision-0@3")
+    return trained, int(seed)
+
+
+def pretrained_folder(
+    trained: str,                  # owner/name, owner/name@revision or a folder
+    revision: str | None = None,
+    *,
+    weights: bool = True,
+) -> Path | None:                  # `None`: it can only be a checkpoint of seeing_words
+    "The folder of a pretrained network, fetched if it is one of the hub."
+    folder, named = Path(trained), on_hub(trained)
+    is_checkpoint = trained.startswith("microworld/") or (folder / "card.json").is_file()
+    if is_checkpoint or folder.is_dir() or named is None:
+        if revision: raise InputError(f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave it out")
+        return folder if (folder / "config.json").is_file() and not is_checkpoint else None
+    repository, told = named
+    if revision and told and revision != told:
+        raise InputError(f"{trained!r} names one revision and revision={revision!r} another: give one")
+    return fetch(repository, revision or told, weights=weights)
+
+# %% ../nbs/library/03_models.ipynb #load-model
+def load_model(
+    name: str,                           # as in the table above: microworld/vision-0, facebook/dinov2-large, a folder, …
+    *,
+    revision: str | None = None,         # of a repository of the hub: commit, branch or tag; default: its newest commit
+    device: str | torch.device = "cpu",  # or "offload": what is too large for one is spread by accelerate
+    dtype: str | torch.dtype = torch.float32,  # of the computation: float32, bfloat16, float16
+    root: str | Path | None = None,      # where `microworld/` checkpoints are; default: the shipped ones
+    weights: bool = True,                # False: without those of a pretrained network, enough to read what the store holds
+) -> Model:
+    "Load a model by name. Raises `InputError` for one that is missing, damaged or of an unknown kind."
+    check_device(device)
+    dtype, (trained, seed) = number_type(dtype), _taken_apart(name)
+    folder = pretrained_folder(trained, revision, weights=weights and seed is None)
+    if folder is None: model = _from_checkpoint(name, trained, seed, root)
+    else: model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
+    if folder is not None and not (weights and seed is not None): return model  # where it should be
+    for weight in model.network.parameters(): weight.data = weight.data.to(dtype)  # buffers, as of rotary angles, stay exact
+    model.network.to("cpu" if device == "offload" else device).eval().requires_grad_(False)
+    return model
+
 # %% ../nbs/library/03_models.ipynb #capture
 def blocks(network: nn.Module) -> nn.ModuleList:
     "The network's transformer blocks."
     n = network.config.num_hidden_layers
+    if n < 1: raise InputError(f"{type(network).__name__} has no blocks: its configuration has {n} hidden layers")
     found = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     if len(found) != 1:
         raise InputError(f"{type(network).__name__} has {len(found)} lists of {n} modules: its blocks cannot be told")
     return found[0]
 
 # %% ../nbs/library/03_models.ipynb #capture-capture
-@contextmanager
-def capture(network: nn.Module) -> Iterator[list[torch.Tensor]]:  # layers 0…L of the last forward pass, (batch, token, unit)
-    "Collect the input of the first block (layer 0) and the output of every block (layers 1…L)."
-    hidden: list[torch.Tensor] = []
+def _copy(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden.clone()  # later blocks may work in place
 
-    def keep(value) -> None:  # a copy: later blocks may work in place
-        hidden.append((value[0] if isinstance(value, tuple) else value).detach().clone())
+
+@contextmanager
+def capture(
+    network: nn.Module,
+    keep: Callable[[torch.Tensor], object] = _copy,  # what to keep of a layer, (batch, token, unit), as it passes
+) -> Iterator[list]:                                 # layers 0…L of the last forward pass
+    "Collect from the input of the first block (layer 0) and the output of every block (layers 1…L)."
+    kept: list = []
+
+    def take(value) -> None:
+        kept.append(keep((value[0] if isinstance(value, tuple) else value).detach()))
 
     def before(module, args, kwargs) -> None:
-        hidden.clear()
-        keep(args[0] if args else kwargs["hidden_states"])
+        kept.clear()
+        take(args[0] if args else kwargs["hidden_states"])
 
     chain = blocks(network)
     hooks = [chain[0].register_forward_pre_hook(before, with_kwargs=True)]
-    hooks += [block.register_forward_hook(lambda module, args, output: keep(output)) for block in chain]
-    try: yield hidden
+    hooks += [block.register_forward_hook(lambda module, args, output: take(output)) for block in chain]
+    try: yield kept
     finally:
         for hook in hooks: hook.remove()

@@ -1,4 +1,5 @@
 "Features: all layers in one pass, pooled as a loop would, whatever the batch, the padding and the order of poolings."
+import threading
 import warnings
 from dataclasses import replace
 
@@ -122,6 +123,89 @@ def test_images_of_another_size_are_refused(tmp_path):
     wrong = StimulusSet("x", ("a",), np.zeros((1, 32, 32, 3), np.uint8), (("a",),))
     with pytest.raises(InputError, match="images are 32 × 32 pixels, the network takes 16 × 16"):
         extract(model("dinov2", tmp_path), wrong, pooling="cls", progress=False)
+
+
+def crowd(made, most: int, error=torch.OutOfMemoryError) -> list[int]:
+    "Let a network hold `most` stimuli at once; the sizes of its batches are noted."
+    sizes = []
+    def refuse(module, args, kwargs):
+        n = len(next(iter(kwargs.values())))
+        if n > most: raise error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        sizes.append(n)
+    made.network.register_forward_pre_hook(refuse, with_kwargs=True)
+    return sizes
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+@pytest.mark.parametrize("kind", ["dinov2", "llama"])
+def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tmp_path, monkeypatch, kind, error):
+    monkeypatch.setattr(ft, "BLOCK", 16)
+    made, store = model(kind, tmp_path), Store(tmp_path / "s")
+    expected = extract(made, stimuli(40), pooling="mean", progress=False)
+    sizes = crowd(made, 5, error)
+    with pytest.warns(UserWarning, match="16 stimuli at once do not fit in memory; from here on 4 at once") as said:
+        found = extract(made, stimuli(40), pooling="mean", store=store, progress=False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert len(said) == 1 and sizes == [4] * 10 and list(store.verify().values()) == [[]]
+
+
+def test_a_stimulus_that_does_not_fit_alone_is_said(tmp_path):
+    made = model("llama", tmp_path)
+    crowd(made, 0)
+    with pytest.raises(InputError, match='does not fit in memory with a single stimulus: load it with dtype="bfloat16"'):
+        extract(made, stimuli(), pooling="mean", progress=False)
+
+
+def test_other_errors_of_a_network_are_its_own(tmp_path):
+    made = model("llama", tmp_path)
+    def fail(module, args): raise RuntimeError("shapes differ")
+    made.network.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="shapes differ"): extract(made, stimuli(), pooling="mean", progress=False)
+
+
+def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(ft, "BLOCK", 8)
+    made, put, ended, written_before = model("llama", tmp_path), ft.Writer.put, [], []
+    passed = threading.Semaphore(0)
+    made.network.register_forward_pre_hook(lambda *_: written_before.append(len(ended)))
+    made.network.register_forward_hook(lambda *_: passed.release())
+    def waiting(self, start, block):
+        assert threading.current_thread() is not threading.main_thread()
+        for _ in range({0: 2, 32: 0}.get(start, 1)):  # until the pass for the next block is over
+            assert passed.acquire(timeout=60), "the network waits for the disk"
+        put(self, start, block)
+        ended.append(start)
+    monkeypatch.setattr(ft.Writer, "put", waiting)
+    found = extract(made, stimuli(40), pooling="mean", store=Store(tmp_path / "s"), batch_size=8, progress=False)
+    assert ended == [0, 8, 16, 24, 32]
+    assert all(n - written <= 1 for n, written in enumerate(written_before)), "more than one finished block waits"
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, extract(made, stimuli(40), pooling="mean", progress=False), atol=1e-5)
+
+
+def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monkeypatch):
+    made, before = model("llama", tmp_path), threading.active_count()
+    monkeypatch.setattr(ft, "BLOCK", 8)
+    def broken(self, start, block): raise PermissionError("read-only")
+    monkeypatch.setattr(ft.Writer, "put", broken)
+    passes = []
+    made.network.register_forward_hook(lambda *_: passes.append(1))
+    with pytest.raises(PermissionError, match="read-only"):
+        extract(made, stimuli(80), pooling="mean", store=Store(tmp_path / "s"), progress=False)
+    assert len(passes) <= 2 and threading.active_count() == before
+
+
+def test_of_a_layer_only_what_is_pooled_is_kept(tmp_path, monkeypatch):
+    made, capture, kept = model("llama", tmp_path), ft.capture, []
+    def watched(network, keep):
+        def noted(hidden):
+            parts = keep(hidden)
+            kept.extend(part.untyped_storage().nbytes() for part in parts)
+            return parts
+        return capture(network, noted)
+    monkeypatch.setattr(ft, "capture", watched)
+    extract_many(made, stimuli(), list(POOLINGS), progress=False)
+    assert kept == [20 * 16 * 4] * 4 * len(POOLINGS)
 
 
 def test_a_spec_tells_apart_all_that_changes_features(tmp_path):
