@@ -31,13 +31,13 @@ from rich.table import Column, Table
 
 from . import __version__
 from .alignment import Alignment, align
-from .arrays import InputError
+from .arrays import InputError, checkout
 from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
 from .features import Store
 from .models import load_model
 from .plots import SIGNS, save_figure
 from .presets import PRESETS, get_preset
-from .run import checkout, find_section, sections, short_path, store_root
+from .run import find_section, sections, short_path, store_root
 
 # %% ../nbs/library/17_cli.ipynb #app
 _EXIT_CODES = "Exit codes: 0 done, 1 a notebook failed or a check found something wrong, 2 bad usage, 130 interrupted."
