@@ -157,7 +157,8 @@ def test_imports_are_declared():
     imported = {name.split(".")[0] for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text()))
                 for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else
                              [node.module] if isinstance(node, ast.ImportFrom) and not node.level else [])}
-    distributions = {"IPython": "ipython", "PIL": "pillow", "jupyter_client": "jupyter-client", "sklearn": "scikit-learn"}
+    distributions = {"IPython": "ipython", "PIL": "pillow", "huggingface_hub": "huggingface-hub",
+                     "jupyter_client": "jupyter-client", "sklearn": "scikit-learn"}
     declared = {Requirement(text).name for text in PYPROJECT["project"]["dependencies"]}
     assert {distributions.get(name, name) for name in imported - sys.stdlib_module_names} <= declared
 
