@@ -38,6 +38,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+# %% ../nbs/library/17_cli.ipynb #imports-own
 from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout

@@ -320,7 +320,7 @@ def fetch(
         raise InputError(f"{target} is being fetched by another process: wait for it to end") from None
     return target
 
-
+# %% ../nbs/library/14b_download.ipynb #fetch-name
 def _name(partial: Path, target: Path, download: Download, url: str) -> None:
     if wrong := _wrong(download, partial):
         partial.unlink()

@@ -144,7 +144,7 @@ language = ["last", "mean"]
     ("poolings = {vision = 'cls'}", "it must be a table of lists"),
     ("poolings = {vision = ['cls']}", "poolings = .* is impossible: vision and language each need one"),
     ("poolings = {vision = ['first'], language = ['last']}", "poolings = .*'first' is none: There is: cls, mean, last"),
-    ("revisions = {llama = 'a'}", "revisions = .*'llama' is none of its networks: did you mean microworld/llama-0"),
+    ("revisions = {llama = 'a'}", "revisions = .*'llama' is none of its networks: .*microworld/llama-0"),
     ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
     ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
     ("n_untrained = -1", "n_untrained = -1 is impossible: at least 0"),
