@@ -23,6 +23,8 @@ from typing import Annotated
 
 import torch
 import typer
+
+# %% ../nbs/library/17_cli.ipynb #imports-own
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -38,7 +40,6 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-# %% ../nbs/library/17_cli.ipynb #imports-own
 from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout
