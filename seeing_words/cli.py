@@ -240,11 +240,16 @@ def _costs(preset: Preset, estimated: list[Cost]) -> Table:
     sizes = ("on disk", f"memory, {preset.dtype}", "features kept", "time")
     table = Table("network", *(Column(size, justify="right") for size in sizes), title_justify="left",
                   title="An estimate for this machine: 2 operations a parameter and token, at the speed measured just now")
-    for cost in estimated:
+    for cost in (*estimated, _total(estimated)):
         minutes = (cost.seconds or 0) / 60
         time = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
         table.add_row(cost.network, *map(told_bytes, (cost.download, cost.memory, cost.store)), time if cost.seconds else "?")
     return table
+
+
+def _total(estimated: list[Cost]) -> Cost:
+    sums = {what: sum(getattr(cost, what) or 0 for cost in estimated) for what in ("download", "store", "seconds")}
+    return Cost("all", memory=max(cost.memory or 0 for cost in estimated), **sums)  # one at a time is in memory
 
 # %% ../nbs/library/17_cli.ipynb #download
 @app.command(epilog=_EXIT_CODES)

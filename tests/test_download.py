@@ -40,6 +40,7 @@ from seeing_words.download import (
     mirrored,
     plan,
     repository_of,
+    told_bytes,
     unpack,
 )
 from seeing_words.presets import PRESETS, get_preset
@@ -772,6 +773,11 @@ def test_presets_show_what_they_cost(monkeypatch, tmp_path):
     shown = command("presets", "show", "paper-small").output
     for word in ("facebook/dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", "CC BY 4.0", "1.12 GB", "estimate"):
         assert word in shown, word
+    both = costs(get_preset("paper-small"), 1e12)
+    all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all"))
+    assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
+        told_bytes(sum(cost.download for cost in both)), told_bytes(max(cost.memory for cost in both)),
+        told_bytes(sum(cost.store for cost in both))]
     told = json.loads(command("presets", "show", "paper-small", "--json").output)
     assert told["costs"][0]["network"] == "facebook/dinov2-small" and told["items"][0]["what"] == "coco"
 
