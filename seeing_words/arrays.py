@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['InputError', 'did_you_mean', 'feature_array', 'check_features', 'check_pair', 'canonical_json', 'digest',
-           'file_digest', 'write_atomic', 'versions', 'commit']
+           'file_digest', 'write_atomic', 'versions', 'commit', 'checkout']
 
 # %% ../nbs/library/00_arrays.ipynb #imports
 import difflib
@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,12 @@ def commit() -> str:
     head = git("rev-parse", "HEAD") if ours else ""
     if not head: return f"release {versions()['seeing-words']}"
     return head + "+changes" * bool(git("status", "--porcelain", "--", "."))
+
+# %% ../nbs/library/00_arrays.ipynb #checkout
+_PACKAGE = Path(str(files("seeing_words"))).resolve()
+
+
+def checkout() -> Path | None:
+    "The root of the source checkout; None where the package is installed without its notebooks."
+    around = (Path.cwd(), *Path.cwd().parents, _PACKAGE.parent)
+    return next((root for root in around if (root / "settings.ini").is_file() and (root / "nbs/paper").is_dir()), None)

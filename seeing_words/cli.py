@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'main', 'figures', 'n_cores', 'claims', 'align_files', 'presets_list',
-           'presets_show', 'store_ls', 'store_verify', 'store_rm', 'doctor']
+           'presets_show', 'download', 'store_ls', 'store_verify', 'store_rm', 'doctor']
 
 # %% ../nbs/library/17_cli.ipynb #imports
 import importlib.metadata
@@ -26,22 +26,34 @@ from typing import Annotated
 import torch
 import typer
 from jupyter_core.utils import ensure_event_loop
+
+# %% ../nbs/library/17_cli.ipynb #imports-own
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 
-# %% ../nbs/library/17_cli.ipynb #imports-own
 from . import __version__
 from .alignment import Alignment, align
-from .arrays import InputError
+from .arrays import InputError, checkout
+from .download import Cost, Plan, carry_out, costs, machine_speed, nearest_folder, plan, repository_of, told_bytes
 from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
 from .features import Store
 from .models import load_model
 from .plots import SIGNS, save_figure
-from .presets import PRESETS, get_preset
-from .run import checkout, find_section, sections, short_path, store_root
+from .presets import PRESETS, Preset, get_preset
+from .run import find_section, sections, short_path, store_root
 
 # %% ../nbs/library/17_cli.ipynb #app
 _EXIT_CODES = "Exit codes: 0 done, 1 a notebook failed or a check found something wrong, 2 bad usage, 130 interrupted."
@@ -83,7 +95,7 @@ def _options(
 @app.command(epilog=_EXIT_CODES)
 def figures(
     names: Annotated[list[str] | None, typer.Argument(metavar="SECTION", help="Such as `layers`; none: all.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Stimuli, networks and sizes: see `presets`.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Stimuli, networks and sizes: see `presets`; or mine.toml.")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Of the notebook.")] = None,
     at_once: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: one a core.")] = None,
 ) -> None:
@@ -159,7 +171,7 @@ def _summary(outcomes: list[Outcome]) -> None:
 # %% ../nbs/library/17_cli.ipynb #claims
 @app.command(epilog=_EXIT_CODES)
 def claims(
-    preset: Annotated[str, typer.Option(help="Whose figures: see `presets`.")] = "microworld",
+    preset: Annotated[str, typer.Option(help="Whose figures: see `presets`; or mine.toml.")] = "microworld",
     out: Annotated[str, typer.Option(help="The folder that `figures` wrote to.")] = "figures",
     as_json: Json = False,
 ) -> None:
@@ -180,13 +192,9 @@ def _file_size(path: Path) -> int:
     try: return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError: return 0  # another run has just moved it
 
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())
-
 # %% ../nbs/library/17_cli.ipynb #align-write
 def _can_write(folder: Path) -> None:
-    place = _existing(folder.absolute())
+    place = nearest_folder(folder.absolute())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise InputError(f"--out {folder}: {place} is no folder that can be written to")
 
@@ -238,14 +246,80 @@ def presets_list(as_json: Json = False) -> None:
 
 
 @presets_app.command("show")
-def presets_show(name: str, as_json: Json = False) -> None:
-    "Show what a preset works on."
+def presets_show(
+    name: Annotated[str, typer.Argument(help="Such as `paper`, or a file of your own: mine.toml.")],
+    as_json: Json = False,
+) -> None:
+    "Show what a preset works on, what it needs, and what it will take of this machine."
     preset = get_preset(name)
-    _print_json(asdict(preset)) if as_json else _console.print(preset)
+    needed, estimated = plan(preset), costs(preset, machine_speed())
+    if as_json:
+        return _print_json(asdict(preset) | needed.as_dict() | {"costs": [asdict(cost) for cost in estimated]})
+    _console.print(preset)
+    if needed.fetched: _console.print(needed)
+    if any(cost.memory for cost in estimated): _console.print(_costs(preset, estimated))
 
 
 def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+# %% ../nbs/library/17_cli.ipynb #presets-costs
+def _costs(preset: Preset, estimated: list[Cost]) -> Table:
+    "What networks take; times are of the forward passes alone."
+    sizes = ("on disk", f"memory, {preset.dtype}", "features kept", "time")
+    table = Table("network", *(Column(size, justify="right") for size in sizes), title_justify="left",
+                  title="An estimate for this machine: 2 operations a parameter and token, at the speed measured just now")
+    for cost in (*estimated, _total(estimated)):
+        minutes = (cost.seconds or 0) / 60
+        time = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+        table.add_row(cost.network, *map(told_bytes, (cost.download, cost.memory, cost.store)), time if cost.seconds else "?")
+    return table
+
+
+def _total(estimated: list[Cost]) -> Cost:
+    sums = {what: sum(getattr(cost, what) or 0 for cost in estimated) for what in ("download", "store", "seconds")}
+    return Cost("all", memory=max(cost.memory or 0 for cost in estimated), **sums)  # one at a time is in memory
+
+# %% ../nbs/library/17_cli.ipynb #download
+@app.command(epilog=_EXIT_CODES)
+def download(
+    preset: Annotated[str, typer.Option(help="What for: see `presets`; or mine.toml.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched, and stop.")] = False,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Data folder; default: SEEING_WORDS_DATA.")] = None,
+    mirror: Annotated[str | None, typer.Option(metavar="URL", help="Base address of the same paths (hub: HF_ENDPOINT).")] = None,
+    as_json: Json = False,
+) -> None:
+    "Fetch what a preset needs: files, sizes and licences are shown first."
+    root = data.expanduser().resolve() if data else None
+    needed = plan(preset, root)
+    if dry_run:
+        return _print_json(needed.as_dict()) if as_json else _console.print(needed)
+    if not as_json: _console.print(needed)
+    failed = _with_bars(needed, mirror, hidden=as_json)
+    left = plan(preset, root)
+    if as_json: _print_json(left.as_dict() | {"failed": failed})
+    else: _what_is_left(left, failed)
+    if failed: raise typer.Exit(1)
+
+# %% ../nbs/library/17_cli.ipynb #download-helpers
+def _with_bars(needed: Plan, mirror: str | None, *, hidden: bool) -> dict[str, str]:
+    "Fetch under one bar for each file."
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=_console, disable=hidden) as progress:
+            return carry_out(needed, mirror=mirror, progress=progress)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What has arrived is kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
+
+
+def _what_is_left(left: Plan, failed: dict[str, str]) -> None:
+    for name, why in failed.items():
+        _console.print(f"{_SIGNS['bad']} {escape(name)}: {escape(why)}", highlight=False, soft_wrap=True)
+    by_hand = [item for item in left.items if item.state == "by hand"]
+    for item in by_hand:
+        _console.print(f"By hand: {item.what}, {escape(item.licence)}: {escape(item.note)}", highlight=False, soft_wrap=True)
+    if not failed and not by_hand: _console.print(f"{_SIGNS['ok']} All that {left.preset.name} needs is there.")
 
 # %% ../nbs/library/17_cli.ipynb #store-commands
 @store_app.command("ls")
@@ -314,6 +388,7 @@ def _networks() -> Iterator[_Finding]:
     "The networks of the presets, each loaded and its checksum verified."
     sound = []
     for name in dict.fromkeys(name for preset in PRESETS.values() for name in preset.vision + preset.language):
+        if repository_of(name): continue  # of the hub: `downloads` tells
         try:
             load_model(name)
             sound.append(name)
@@ -330,9 +405,10 @@ def _machine() -> Iterator[_Finding]:
     yield "machine", "ok", f"{n_cores()} cores" + f", {memory / 2**30:.0f} GiB memory" * (memory > 0)
     store = store_root()
     size = sum(map(_file_size, store.rglob("*")))
-    free = shutil.disk_usage(_existing(store)).free
+    free = shutil.disk_usage(nearest_folder(store)).free
     yield "store", "ok", f"{short_path(store)}: {size / 2**20:.0f} MiB, {free / 2**30:.0f} GiB free"
-    yield "downloads", "ok", f"none for {', '.join(PRESETS)}: networks come with the package, scenes are drawn here"
+    needed = {name: sum(item.needs for item in plan(preset).items) for name, preset in PRESETS.items()}
+    yield "downloads", "ok", "; ".join(f"{name}: {told_bytes(n) if n else 'none'}" for name, n in needed.items())
 
 # %% ../nbs/library/17_cli.ipynb #doctor
 @app.command(epilog=_EXIT_CODES)

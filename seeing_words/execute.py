@@ -26,11 +26,11 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from .arrays import InputError
+from .arrays import InputError, checkout
 from .inference import VERDICTS
 from .plots import claims_overview, save_figure
-from .presets import did_you_mean
-from .run import Parameter, Run, checkout, find_section, parameters, sections, short_path, start
+from .presets import did_you_mean, preset_file
+from .run import Parameter, Run, find_section, parameters, sections, short_path, start
 
 # %% ../nbs/library/16_execute.ipynb #read
 _READ = {"int": int, "float": float, "str": str,  # how to read each type
@@ -78,6 +78,8 @@ def plan_section(
     notebook = find_section(name)
     section = next(section for section, path in sections().items() if path == notebook)
     values = read_parameters(notebook, given)
+    if file := preset_file(str(values.get("preset", ""))):
+        values["preset"] = str(file)  # whole: the notebook runs in another folder
     known = {p.name: p.default for p in parameters(notebook).values()} | values
     run = start(section, **known)
     return Job(section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb")

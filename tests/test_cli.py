@@ -55,6 +55,11 @@ def test_help_and_version():
     (["figures", "toy", "-p", "n_stimuli"], "write it as -p name=value"),
     (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
     (["presets", "show", "microwrld"], "did you mean microworld?"),
+    (["download", "--preset", "papier"], "did you mean paper"),
+    (["download", "--preset", "none.toml"], "No such file or directory: is the path right?"),
+    (["figures", "toy", "--preset", "none.toml"], "No such file or directory: is the path right?"),
+    (["figures", "toy", "-p", "preset=none.toml"], "No such file or directory: is the path right?"),
+    (["download"], "Missing option '--preset'"),
     (["store", "rm"], "name the keys to remove"),
     (["claims"], "run `seeing-words figures` first"),
     (["claims", "--preset", "microwrld"], "did you mean microworld?"),
@@ -125,9 +130,21 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
         path: made for path, made in kept.items() if path.suffix != ".lock"}
 
 
+def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
+    work = ("import pandas as pd\nfrom seeing_words.run import start\n"
+            'run = start("toy", preset=preset, out=out)\nrun.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")')
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters='preset: str = "microworld"\nout: str = "figures"', work=work)
+    (root / "own").mkdir()
+    (root / "own/mine.toml").write_text('vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
+                                        'source = "microworld"\nn_stimuli = 40')
+    result = command("figures", "--preset", "own/mine.toml")
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(root / "figures/mine/toy_t.csv").n.tolist() == [40]
+
+
 def test_presets_for_people_and_for_scripts():
     assert "microworld" in command("presets", "list").output
-    assert json.loads(command("presets", "list", "--json").output) == ["microworld"]
+    assert json.loads(command("presets", "list", "--json").output) == ["microworld", "paper", "paper-small"]
     shown = json.loads(command("presets", "show", "microworld", "--json").output)
     assert shown["vision"] == list(get_preset("microworld").vision)
     assert all(name in command("presets", "show", "microworld").output for name in shown["vision"])
