@@ -86,7 +86,7 @@ def test_features_are_those_of_the_network_and_computed_once(root, monkeypatch, 
 def test_poolings_of_the_preset_come_from_one_pass(root, monkeypatch, tmp_path):
     name = tiny_vision(tmp_path / "tiny")
     passes, whole = [], features.pooled_layers
-    monkeypatch.setattr(features, "pooled_layers", lambda m, s, names: passes.append(list(names)) or whole(m, s, names))
+    monkeypatch.setattr(features, "pooled_layers", lambda m, s, poolings: passes.append(list(poolings)) or whole(m, s, poolings))
     preset = replace(get_preset("microworld"), poolings=(("vision", ("mean", "cls")), ("language", ("last",))))
     monkeypatch.setattr(run, "get_preset", lambda name: preset)
     a_run = start("toy", n_stimuli=12)
