@@ -26,10 +26,10 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from .arrays import InputError, checkout
+from .arrays import InputError, checkout, did_you_mean
 from .inference import VERDICTS
 from .plots import claims_overview, save_figure
-from .presets import did_you_mean, preset_file
+from .presets import preset_file
 from .run import Parameter, Run, find_section, parameters, sections, short_path, start
 
 # %% ../nbs/library/16_execute.ipynb #read

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POOLINGS', 'BLOCK', 'SPEC', 'pool_cls', 'pool_mean', 'pool_last', 'pooled_layers', 'in_batches', 'damages', 'Store',
-           'Writer', 'feature_spec', 'extract_many', 'extract', 'bag_of_words', 'pixels']
+           'Writer', 'feature_spec', 'stored', 'extract_many', 'extract', 'bag_of_words', 'pixels']
 
 # %% ../nbs/library/04_features.ipynb #imports
 import errno
@@ -371,6 +371,19 @@ def _from_store(model: Model, shown: Sequence, specs: dict, store: Store, batch_
         missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
         if missing: _fill(model, shown, missing, store, batch_size, progress)
         return {name: store.read(spec) for name, spec in specs.items()}
+
+# %% ../nbs/library/04_features.ipynb #stored
+def stored(
+    model: Model,                  # with its weights or without
+    stimuli: StimulusSet,
+    poolings: Sequence[str],       # of `POOLINGS`
+    store: Store,
+    *,
+    caption: int = 0,
+    dtype: str = "float32",        # of what is kept
+) -> bool:
+    "Are features under all these poolings in the store, so that no weights are needed?"
+    return all(feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) in store for name in poolings)
 
 # %% ../nbs/library/04_features.ipynb #extract
 def extract_many(

@@ -47,6 +47,10 @@ class Model:
     def n_layers(self) -> int:  # L: blocks; layers are numbered 0 (embedding output) … L
         return self.network.config.num_hidden_layers
 
+    @property
+    def has_weights(self) -> bool:  # without them it only tells what the store is asked for
+        return next(self.network.parameters()).device.type != "meta"
+
     def __repr__(self) -> str:
         return f"{self.name} ({self.modality}, {self.n_layers} blocks of {self.network.config.hidden_size} units)"
 

@@ -23,6 +23,7 @@ from safetensors.numpy import save
 
 from .arrays import InputError, canonical_json, digest, write_atomic
 from .models import Model
+from .stimuli import StimulusSet
 
 # %% ../nbs/library/07a_results.ipynb #fingerprint
 @singledispatch
@@ -63,6 +64,11 @@ def _(value: FunctionType): return [value.__module__, value.__qualname__]  # its
 
 @fingerprint.register
 def _(value: Model): return [value.name, value.revision]
+
+
+@fingerprint.register
+def _(value: StimulusSet):
+    return ["stimuli", value.key, value.condition, fingerprint(value.facts), fingerprint(value.told)]
 
 
 @fingerprint.register

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from seeing_words import Alignment, __version__, align, cli
 from seeing_words.features import Store, extract
 from seeing_words.models import load_model
-from seeing_words.presets import get_preset
+from seeing_words.presets import PRESETS, get_preset
 from seeing_words.run import start, store_root
 
 PARAMETERS = 'preset: str = "microworld"\nn_stimuli: int = 1000'
@@ -144,7 +144,7 @@ def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
 
 def test_presets_for_people_and_for_scripts():
     assert "microworld" in command("presets", "list").output
-    assert json.loads(command("presets", "list", "--json").output) == ["microworld", "paper", "paper-small"]
+    assert json.loads(command("presets", "list", "--json").output) == list(PRESETS)
     shown = json.loads(command("presets", "show", "microworld", "--json").output)
     assert shown["vision"] == list(get_preset("microworld").vision)
     assert all(name in command("presets", "show", "microworld").output for name in shown["vision"])

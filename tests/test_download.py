@@ -589,11 +589,11 @@ def test_a_disk_without_room_is_refused_before_anything_starts(server, small, tm
 
 def test_a_plan_says_everything_to_people_and_to_scripts(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_in_cache", lambda repository: None)
-    made = plan("paper", tmp_path)
+    made, by_hand = plan("paper", tmp_path), plan("paper-flickr30k", tmp_path)
     console = Console(width=500)
-    with console.capture() as captured: console.print(made)
+    with console.capture() as captured: console.print(made, by_hand)
     said = captured.get()
-    for item in made.items:
+    for item in made.items + by_hand.items:
         assert item.what in said and item.about in said
     for word in ("816 MB", "about 14.1 GB", "BigScience BLOOM RAIL", "CC BY 4.0", "by hand", "needed on the disk", "newest",
                  "revision 47b73eefe95e", "Flickr", str(tmp_path / "flickr30k"), "since April 2025"):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from seeing_words.arrays import InputError
+from seeing_words.arrays import InputError, did_you_mean
 from seeing_words.models import checkpoints
-from seeing_words.presets import PRESETS, SOURCES, did_you_mean, get_preset, preset_file, read_preset
+from seeing_words.presets import PRESETS, SOURCES, get_preset, preset_file, read_preset
 from seeing_words.run import start
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
@@ -97,7 +97,7 @@ def write(folder: Path, text: str = MINE, name: str = "mine.toml") -> str:
 
 def test_a_file_is_a_preset(tmp_path):
     preset = get_preset(write(tmp_path))
-    assert preset == replace(get_preset("microworld"), name="mine", summary="read from mine.toml", n_stimuli=40,
+    assert preset == replace(get_preset("microworld"), device="auto", name="mine", summary="read from mine.toml", n_stimuli=40,
                              vision=("microworld/vision-0",), language=("microworld/llama-0",))
     assert len(preset.stimuli()) == 40
 
@@ -114,6 +114,15 @@ dtype = "bfloat16"
 folder = "pictures"
 table = "captions.csv"
 data = ["coco"]
+device = "cuda"
+batch_size = 2
+trials = "other images"
+judge = "./clip"
+split = "train2017"
+trials_folder = "../pick"
+ids_file = "mine.tsv"
+encoding = "cp1252"
+separator = ";"
 [columns]
 image = "file"
 [revisions]
@@ -125,7 +134,9 @@ language = ["last", "mean"]
     told = asdict(get_preset(write(tmp_path, text)))
     assert not [name for name, value in told.items() if value == asdict(PRESETS["microworld"])[name]
                 and name not in ("source",)]
-    assert told["folder"] == str(tmp_path / "pictures")
+    beside = {"folder": "pictures", "judge": "clip", "ids_file": "mine.tsv"}
+    assert {name: told[name] for name in beside} == {name: str(tmp_path / file) for name, file in beside.items()}
+    assert told["trials_folder"] == str(tmp_path.parent / "pick")
     assert (told["columns"], told["revisions"]) == ((("image", "file"),), (("microworld/llama-0", "abc"),))
     assert told["poolings"] == (("vision", ("mean",)), ("language", ("last", "mean")))
 
