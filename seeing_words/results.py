@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from .arrays import InputError, canonical_json, digest, write_atomic
 from .models import Model
-from .stimuli import StimulusSet
+from .stimuli import OnDemand, StimulusSet
 
 # %% ../nbs/library/07a_results.ipynb #fingerprint
 @singledispatch
@@ -56,6 +56,10 @@ def _(value): return ["mapping", [[fingerprint(k), fingerprint(v)] for k, v in v
 
 @fingerprint.register(list | tuple | range)
 def _(value): return ["sequence", [fingerprint(v) for v in value]]
+
+
+@fingerprint.register
+def _(value: OnDemand): return ["on demand", value.key]
 
 
 @fingerprint.register

@@ -31,6 +31,7 @@ from .features import Store, extract_many, stored
 from .judges import clip_judge
 from .models import Model
 from .pairs import on_every_core
+from .perturb import load_reader, told_losses
 from .plots import SavedFigure, Table, csv_text, save_figure
 from .predictivity import Folds, make_folds
 from .preference import JUDGES, Judge, PreferenceSet, judged
@@ -257,13 +258,28 @@ class Materials:
     def many_features(
         self,
         wanted: Sequence[tuple[str, str | None, StimulusSet]],  # network, pooling, stimuli
+        *,
+        layers: Sequence[int] = (),  # which to keep: (-2, -1) the last two; none: all
     ) -> list[xr.DataArray]:
         "Features of many networks and stimuli: small networks side by side, large ones one after another, each loaded once."
-        if self.preset.is_embedded:
-            return on_every_core(lambda one: self.features(one[0], one[1], stimuli=one[2]), wanted)
+        def one(i: int) -> xr.DataArray:
+            name, pooling, stimuli = wanted[i]
+            found = self.features(name, pooling, stimuli=stimuli)
+            return found.isel(layer=list(layers)) if layers else found  # a copy: all others are let go
         order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
-        made = {i: self.features(wanted[i][0], wanted[i][1], stimuli=wanted[i][2]) for i in order}
+        made = dict(zip(order, on_every_core(one, order, at_most=None if self.preset.is_embedded else 1)))
         return [made[i] for i in range(len(wanted))]
+
+    def losses(
+        self,
+        name: str,                          # of a language network
+        told: Mapping[str, Sequence[str]],  # condition → captions
+    ) -> dict[str, np.ndarray]:             # condition → (caption,), nats a token
+        "How well a language network guesses every next token, kept beside the features."
+        self.networks.loaded.clear()  # it is loaded with its head, and no two are in memory
+        with self.networks.asked(self.preset, name) as (model, _):
+            self.models[name] = model.revision
+            return self.results(told_losses, model, told, load=partial(load_reader, name, **self.preset.options(name)))
 
 # %% ../nbs/library/15_run.ipynb #run-save
 @dataclass(frozen=True, repr=False)

@@ -52,7 +52,7 @@ class StimulusSet:
     captions: tuple[tuple[str, ...], ...]                    # one or more of each stimulus
     tags: tuple | None = None                                # stimulus → caption → word → (part of speech, role)
     thing_masks: Sequence[np.ndarray] | None = None          # stimulus → (thing, height, width) bool
-    facts: tuple[dict, ...] | None = None                    # stimulus → what is true of it
+    facts: Sequence[dict] | None = None                      # stimulus → what is true of it
     condition: str = "intact"                                # what was done to images or captions: `greyscale`, …
     told: tuple | None = None                                # stimulus → caption → (fact, phrase that tells it) …
 
@@ -89,6 +89,12 @@ class StimulusSet:
     def images_key(self) -> str:  # digest of ids and pixels
         if isinstance(self.images, OnDemand): return digest({"ids": self.ids, "images": self.images.key})
         return digest({"ids": self.ids, **_pixels(self.images)})
+
+    @cached_property
+    def masks_key(self) -> str:  # digest of thing masks; "" where there are none
+        if self.thing_masks is None: return ""
+        if isinstance(self.thing_masks, OnDemand): return self.thing_masks.key
+        return digest([None if masks is None else _pixels(masks) for masks in self.thing_masks])
 
     def captions_key(self, caption: int = 0) -> str:  # digest of ids and of one caption of each
         return digest({"ids": self.ids, "captions": self.chosen(caption)})
