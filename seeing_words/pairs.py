@@ -8,6 +8,7 @@ __all__ = ['Pair', 'Pairs', 'align_pairs', 'same_seed', 'first_of_each', 'layer_
            'null_of_pairs', 'null_best', 'null_depth', 'depth_table', 'depth_panel', 'null_effects', 'layer_effects']
 
 # %% ../nbs/library/07b_pairs.ipynb #imports
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -90,7 +91,7 @@ def same_seed(vision: str, language: str) -> bool:
 # %% ../nbs/library/07b_pairs.ipynb #first
 def first_of_each(names: Iterable[str]) -> list[str]:
     "The first network of each architecture: names that differ by their last number only are of one."
-    return list({name.rpartition("-")[0] or name: name for name in reversed(list(names))}.values())[::-1]
+    return list({re.sub(r"[-_]\d[^-_/]*$", "", name): name for name in reversed(list(names))}.values())[::-1]
 
 # %% ../nbs/library/07b_pairs.ipynb #best
 def layer_estimate(

@@ -1,14 +1,19 @@
 "Perturbations: what is changed, what must not be, and what alignment makes of it."
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
+import families
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny import model, stimuli
+from transformers import BloomForCausalLM, LlamaForCausalLM, LlamaModel
 
 from seeing_words import perturb as module
 from seeing_words.arrays import InputError, feature_array
@@ -26,17 +31,24 @@ from seeing_words.perturb import (
     changed_depth,
     changed_estimates,
     count_changes,
+    count_things,
     fact_indicators,
     fact_scores,
     kept_share,
     linear_estimate,
+    load_reader,
     perturb,
     spacy_tagger,
     tag,
     tagged,
+    told_losses,
 )
 from seeing_words.plots import perturbation_forest
 from seeing_words.predictivity import DIRECTIONS, fold_zscore, make_folds, out_of_fold, predictivity
+from seeing_words.results import Results, fingerprint
+from seeing_words.run import start
+from seeing_words.sources import coco_stimuli
+from seeing_words.stimuli import OnDemand, StimulusSet
 
 IMAGES, CAPTIONS = ([p for p in PERTURBATIONS.values() if p.modality == m] for m in ("image", "caption"))
 FEW = settings(max_examples=25, deadline=None)
@@ -137,7 +149,7 @@ def test_the_condition_tells_parameters_that_are_not_the_usual(world, name, give
     ("flip", {"angle": 3}, "flip has no parameter 'angle': it has none"),
     ("rotation", {"turn": 3}, "no parameter 'turn': it has angle"), ("scrambled", {"share": 1.2}, "share = 1.2: give a share"),
     ("thing removed", {"n": -1}, "n = -1: give how many"), ("thing removed", {"n": 0.5}, "n = 0.5"),
-    ("blur", {"radius": -1}, "radius = -1"), ("patch shuffle", {"side": 7}, "64 × 64 pixels do not divide into 7 × 7"),
+    ("blur", {"radius": -1}, "radius = -1"), ("patch shuffle", {"side": 65}, "64 × 64 pixels has no 65 × 65 patches"),
 ])
 def test_what_cannot_be_done_is_refused_by_name(world, name, given, match):
     with pytest.raises(InputError, match=match): perturb(world, name, **given)
@@ -232,6 +244,136 @@ def test_an_image_without_masks_is_refused_only_where_they_are_needed(world, nam
         perturb(replace(world, thing_masks=(np.ones((2, 3, 3), bool),) * len(world)), name)
 
 
+def test_pictures_that_are_not_square_turn_and_are_cut_to_pieces_whole():
+    rng = np.random.default_rng(0)
+    one = Picture(rng.integers(0, 256, (23, 38, 3), np.uint8), rng.random((2, 23, 38)) > 0.5, {"things": ["a", "b"]})
+    for angle, n in ((90, 1), (180, 2), (-90, 3), (450, 1)):
+        turned = module.rotation(one, rng, angle=angle)
+        assert (turned.image == np.rot90(one.image, n)).all() and (turned.masks == np.rot90(one.masks, n, axes=(1, 2))).all()
+    aslant = module.rotation(one, rng, angle=45)
+    assert aslant.image.shape == one.image.shape and aslant.masks.shape == one.masks.shape
+    cut = module.patch_shuffle(one, rng)  # patches of 5 × 9 pixels; 3 rows and 2 columns are left over
+    assert (cut.image[20:] == one.image[20:]).all() and (cut.image[:, 36:] == one.image[:, 36:]).all()
+    def colours(image): return np.sort(image[:20, :36].reshape(-1, 3), axis=0)
+    assert (colours(cut.image) == colours(one.image)).all() and not (cut.image == one.image).all()
+    assert (cut.masks.sum((1, 2)) == one.masks.sum((1, 2))).all()
+    assert module.flip(one, rng).facts == {"things": ("a", "b")}
+
+
+# Images that are read when they are asked for
+
+def without_things(root, *places: int) -> None:
+    "Let the annotations of the pictures at some places say that nothing there is a thing."
+    path = root / "annotations/panoptic_val2017.json"
+    whole = json.loads(path.read_text())
+    for i in places:
+        told = whole["annotations"][i]
+        told["segments_info"] = [segment for segment in told["segments_info"] if segment["category_id"] > 100]
+    path.write_text(json.dumps(whole))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    "Of different sizes, the last two without things."
+    root = datasets.coco(tmp_path_factory.mktemp("coco"), n=6)
+    without_things(root, 4, 5)
+    found = coco_stimuli(root, 6)
+    return found.subset(np.argsort([int(id_) for id_ in found.ids]))
+
+
+def in_memory(photographs) -> list[StimulusSet]:
+    return [StimulusSet(p.name, p.ids, np.stack([p.images[0]]), p.captions, p.tags, (p.thing_masks[0],), (p.facts[0],))
+            for p in (photographs.subset([i]) for i in range(len(photographs)))]
+
+
+@pytest.mark.parametrize("name", [p.name for p in IMAGES])
+def test_a_photograph_is_changed_as_one_in_memory(photographs, name):
+    after = perturb(photographs, name, seed=2)
+    assert isinstance(after.images, OnDemand) and isinstance(after.thing_masks, OnDemand)
+    for i, one in enumerate(in_memory(photographs)):
+        expected = perturb(one, name, seed=2)
+        assert np.array_equal(after.images[i], expected.images[0])
+        assert np.array_equal(after.thing_masks[i], expected.thing_masks[0])
+        assert after.facts[i] == expected.facts[0]
+    part = after.subset([3, 1])
+    again = perturb(photographs.subset([3, 1]), name, seed=2)  # in another set, in another order
+    assert part.key == again.key and np.array_equal(part.images[0], again.images[0])
+    twice = perturb(after, "greyscale")
+    assert twice.condition == f"{name} + greyscale"
+    assert np.array_equal(twice.images[1], module.greyscale(Picture(after.images[1]), None).image)
+
+
+def test_keys_need_no_pixels_and_tell_all_that_images_depend_on(photographs, monkeypatch):
+    read = []
+    def counted(image): return read.append(1) or np.asarray(image)
+    images = OnDemand(tuple(photographs.images), counted, lambda image: str(image.sum()))
+    masks = OnDemand(tuple(photographs.thing_masks), np.asarray, lambda mask: str(mask.sum()))
+    source = replace(photographs, images=images, thing_masks=masks)
+    given = [("rotation", 0, {}), ("rotation", 0, {"angle": 30}), ("rotation", 1, {}), ("flip", 0, {}), ("thing-only", 0, {}),
+             ("stuff-only", 0, {})]
+    sets = [perturb(source, name, seed=seed, **more) for name, seed, more in given]
+    assert len(read) == len(given)  # the first of each, so that what cannot be done is refused
+    keys = [one.key for one in (source, *sets)]
+    assert len(set(keys)) == len(keys) and len(read) == len(given)
+    assert perturb(source, "rotation", angle=90).key == sets[0].key
+    others = replace(source, thing_masks=OnDemand(masks.sources, np.asarray, lambda mask: f"another {mask.sum()}"))
+    assert perturb(others, "thing-only").key != sets[4].key and perturb(others, "flip").key == sets[3].key
+    brighter = replace(source, images=OnDemand(images.sources, counted, lambda image: f"brighter {image.sum()}"))
+    assert perturb(brighter, "flip").key != sets[3].key
+    assert fingerprint(sets[0]) == fingerprint(perturb(source, "rotation")) != fingerprint(sets[2])
+
+
+def test_another_way_of_changing_is_another_key(photographs):
+    def registry(function): return {"mine": Perturbation("mine", "image", "appearance", "x", function)}
+
+    def darker(by):
+        def change(picture, rng): return replace(picture, image=picture.image // by)
+        return change
+
+    def inverted(picture, rng): return replace(picture, image=255 - picture.image)
+    keys = [perturb(photographs, "mine", registry=registry(f)).key for f in (darker(2), darker(3), inverted, darker(2))]
+    assert len(set(keys)) == 3 and keys[0] == keys[3]
+    assert set(module._code(module.thing_removed)) == {"thing_removed", "_removed", "_covered", "_mean_colour"}
+    exec("def typed(picture, rng): return picture", made := {"__name__": "typed"})
+    assert list(module._code(made["typed"])) == ["typed"]
+
+
+def test_what_cannot_be_done_to_photographs_is_refused_before_they_are_asked_for(photographs):
+    for name, more, match in (("blur", {"radius": -1}, "radius = -1"), ("thing removed", {"n": -1}, "n = -1"),
+                              ("patch shuffle", {"side": 17}, "16 × 24 pixels has no 17 × 17")):
+        with pytest.raises(InputError, match=match): perturb(photographs, name, **more)
+    with pytest.raises(InputError, match=f"stuff-only goes by thing masks, and '{photographs.ids[0]}'"):
+        perturb(replace(photographs, thing_masks=None), "stuff-only")
+    shifted = replace(photographs, thing_masks=photographs.thing_masks[[1, 0, 2, 3, 4, 5]])
+    with pytest.raises(InputError, match=r"masks of '139' have shape \(2, 17, 25\), its image \(16, 24\)"):
+        perturb(shifted, "thing-only")
+    assert perturb(replace(photographs, thing_masks=None, facts=None), "rotation").thing_masks is None
+
+
+def test_images_without_things_are_defined_and_counted(photographs):
+    assert count_things(photographs.thing_masks).tolist() == [2, 2, 2, 2, 0, 0]
+    after = {name: perturb(photographs, name) for name in ("thing-only", "stuff-only", "stuff-only, blurred", "thing removed")}
+    for i in (4, 5):
+        assert (after["thing-only"].images[i] == 128).all()
+        for name in list(after)[1:]: assert np.array_equal(after[name].images[i], photographs.images[i])
+    counts = {name: count_changes(photographs, changed) for name, changed in after.items()}
+    assert counts.pop("thing-only") == {"unchanged": 0, "emptied": 2}
+    assert all(count == {"unchanged": 2, "emptied": 0} for count in counts.values())
+    assert count_changes(photographs, perturb(photographs, "sorted"))["emptied"] == 0
+    grey = replace(photographs, images=[np.full_like(image, 128) for image in photographs.images])
+    assert count_changes(grey, perturb(grey, "flip")) == {"unchanged": 6, "emptied": 0}  # it was grey before
+
+
+def test_facts_of_photographs_lose_what_is_removed(photographs):
+    for i, facts in enumerate(perturb(photographs, "stuff-only").facts):
+        assert (list(facts["things"]), facts["stuff"]) == ([], photographs.facts[i]["stuff"])
+    for i, facts in enumerate(perturb(photographs, "thing removed", seed=1).facts):
+        masks = perturb(photographs, "thing removed", seed=1).thing_masks[i]
+        before = dict(zip(photographs.facts[i]["things"], photographs.thing_masks[i]))
+        assert [m.tobytes() for m in masks] == [before[name].tobytes() for name in facts["things"]]
+    assert perturb(photographs, "thing-only").facts[0] == {"things": tuple(photographs.facts[0]["things"]), "stuff": None}
+
+
 # Captions
 
 @FEW
@@ -313,6 +455,39 @@ def test_a_tagger_that_is_missing_or_wrong_is_told(monkeypatch):
         (("NOUN", "object"), ("VERB", "relation"), ("PUNCT", "function"))]
     with pytest.raises(InputError, match="1 tags for the 2 words of caption 0"): tag(["a dog"], tagger=lambda s: [["NOUN"]])
     with pytest.raises(InputError, match="caption 1 is empty"): tag(["a dog", " "], tagger=lambda s: s)
+
+
+REAL = ["A man's t-shirt reads “STOP!” — and it's red-and-white.", "TWO DOGS DON'T SLEEP; THEY RUN!",
+        "Café in Zürich… (at night)", "A black & white photo of St. John's church, ca. 1900.", "狗 在 草地 上",
+        "The dogs' bowls: 3/4 full.\tNo one eats\u00a0.", "'", 'She said "hello" twice... Then she left.']
+
+
+@FEW
+@given(st.text(min_size=1, max_size=60).filter(str.strip))
+def test_every_word_of_any_caption_gets_one_tag(text):
+    tags = tag([text, *REAL], tagger=lambda sentences: [["NOUN"] * len(words) for words in sentences])
+    assert [len(one) for one in tags] == [len(told.split()) for told in (text, *REAL)]
+
+
+def test_real_captions_are_tagged_word_by_word():
+    found = [dict(zip(told.split(), (pos for pos, _ in tags))) for told, tags in zip(REAL, tag(REAL))]
+    assert all(len(tags) == len(told.split()) for told, tags in zip(REAL, tag(REAL)))
+    assert (found[0]["man's"], found[0]["reads"], found[0]["—"], found[0]["it's"]) == ("NOUN", "VERB", "PUNCT", "PRON")
+    assert (found[1]["TWO"], found[1]["DOGS"], found[1]["DON'T"], found[1]["RUN!"]) == ("NUM", "NOUN", "AUX", "VERB")
+    assert (found[2]["Café"], found[2]["in"], found[2]["night)"]) == ("NOUN", "ADP", "NOUN")
+    assert (found[3]["church,"], found[5]["dogs'"]) == ("NOUN", "NOUN")
+    shown = [np.zeros((2, 2, 3), np.uint8)] * len(REAL)
+    told = tagged(StimulusSet("own", tuple("abcdefgh"), shown, tuple((text,) for text in REAL)))
+    assert perturb(told, "nouns only").captions[1] == ("DOGS",)
+    assert perturb(told, "punctuation dropped").captions[0] == ("A man's t-shirt reads STOP and it's red-and-white",)
+    assert perturb(told, "sorted").captions[7] == ('"hello" left. said She she Then twice...',)
+    emptied = perturb(told, "relations dropped")
+    assert [len(c[0].split()) for c in emptied.captions] == [len(t[0]) for t in emptied.tags]
+
+
+def test_sorting_goes_by_letters_not_by_case_or_punctuation():
+    words = tuple('Zebras "and" Apples, (über) two'.split())
+    assert module.in_order(Wording(words), None).words == ('"and"', "Apples,", "two", "Zebras", "(über)")
 
 
 # What it does to alignment
@@ -411,3 +586,102 @@ def test_losses_are_cross_entropies_of_single_captions(tmp_path):
         ids = net.encode([text])["input_ids"]
         p = net.network(ids).logits[0, :-1].double().softmax(-1).numpy()
         assert loss == pytest.approx(-np.log(p[np.arange(len(p)), ids[0, 1:]]).mean(), rel=1e-4)
+
+
+def test_names_alone_are_facts_too_and_what_never_varies_is_left_out(photographs):
+    told = fact_indicators(photographs.facts)
+    assert {key: values.tolist() for key, values in told.items()} == {
+        "stuff": [[1, 1]] * 6, "thing name": [[1, 1]] * 4 + [[0, 0]] * 2}
+    folds, rng = make_folds(6, n_folds=3), np.random.default_rng(0)
+    weights, net = resample_weights(folds, n_draws=5), {"net": feature_array(rng.normal(size=(2, 6, 3)))}
+    assert fact_scores(net, [{"stuff": ["sea"]}] * 6, folds=folds, weights=weights) == {}
+    facts = [{"things": ["dog"] * (i % 2)} for i in range(60)]
+    folds = make_folds(60)
+    seen = {"net": feature_array(np.repeat(fact_indicators(facts)["thing name"][None], 2, 0))}
+    found = fact_scores(seen, facts, folds=folds, weights=resample_weights(folds, n_draws=5))
+    assert set(found) == {"thing name"} and found["thing name"].value > 0.99
+
+
+def test_what_is_constant_in_all_folds_has_no_score():
+    folds = make_folds(20)
+    nothing = linear_estimate(np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=resample_weights(folds, n_draws=4))
+    assert np.isnan(nothing.value) and np.isnan(nothing.draws).all()
+
+
+# Losses of pretrained networks
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return {kind: families.save(kind, tmp_path_factory.mktemp(kind)) for kind in ("bloom", "llama")}
+
+
+@pytest.mark.parametrize(("kind", "cls"), [("bloom", BloomForCausalLM), ("llama", LlamaForCausalLM)])
+def test_losses_are_those_of_transformers(saved, kind, cls):
+    reader, own = load_reader(str(saved[kind])), cls.from_pretrained(saved[kind]).eval()
+    shares = reader.network.get_output_embeddings().weight is reader.network.get_input_embeddings().weight
+    assert shares == own.config.tie_word_embeddings == (kind == "bloom")  # a head of its own, or none
+    captions = [text for text in families.TEXTS if len(reader.encode([text])["input_ids"][0]) > 1]
+    assert len(captions) > 5
+    for batch_size in (1, 3, 64):
+        for text, loss in zip(captions, caption_losses(reader, captions, batch_size=batch_size)):
+            ids = reader.encode([text])["input_ids"]
+            assert loss == pytest.approx(own(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
+
+
+def test_a_caption_of_one_token_has_no_loss(saved):
+    reader = load_reader(str(saved["bloom"]))
+    assert len(reader.encode(["a"])["input_ids"][0]) == 1
+    assert np.isnan(caption_losses(reader, ["a", "a boat near"])).tolist() == [True, False]
+
+
+def test_what_has_no_head_guesses_nothing(saved, tmp_path):
+    with pytest.raises(InputError, match="has no head that guesses words: load it with `load_reader`"):
+        caption_losses(load_reader(f"untrained:{saved['llama']}@0"), ["a boat"])
+    with pytest.raises(InputError, match="is a vision network: it guesses no words"):
+        load_reader(str(families.save("dinov2", tmp_path / "dinov2")))
+    headless = families.save("llama", tmp_path / "llama")
+    LlamaModel.from_pretrained(headless).save_pretrained(headless)
+    with pytest.raises(InputError, match=r"lacks 1 weights that its config.json asks for, the first is 'lm_head.weight'"):
+        load_reader(str(headless))
+
+
+def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kept(saved, tmp_path):
+    keep, loaded = Results(tmp_path, "code"), []
+    def load():
+        loaded.append(1)
+        return load_reader(str(saved["llama"]), dtype="bfloat16")
+    told = {"intact": families.TEXTS[:3], "sorted": families.TEXTS[2::-1]}
+    known = load_reader(str(saved["llama"]))
+    first, again = (keep(told_losses, known, told, load=load) for _ in range(2))
+    assert loaded == [1] and list(first) == ["intact", "sorted"]
+    for c in told:
+        assert np.array_equal(first[c], again[c])
+        np.testing.assert_allclose(first[c], caption_losses(known, told[c]), rtol=0.02)  # of 8 bits
+    np.testing.assert_allclose(first["intact"], first["sorted"][::-1], rtol=0.02)
+
+
+def test_large_vocabularies_are_read_in_small_batches(saved, monkeypatch):
+    reader = load_reader(str(saved["bloom"]))
+    expected, sizes, encode = caption_losses(reader, families.TEXTS[:3]), [], reader.encode
+    def counted(captions): return sizes.append(len(captions)) or encode(captions)
+    monkeypatch.setattr(module, "_LOGITS", 2 * len(reader.network.get_output_embeddings().weight))
+    np.testing.assert_allclose(caption_losses(replace(reader, encode=counted), families.TEXTS[:3]), expected, rtol=1e-5)
+    assert sizes == [2, 1]
+
+
+def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
+    toml = Path(__file__).parent / "fixtures/tiny-paper.toml"
+    run = start("perturbations", preset=str(toml), out=tmp_path)
+    first, second = run.preset.language
+    wanted = [(name, "mean", stimuli) for stimuli in (run.stimuli, perturb(run.stimuli, "sorted")) for name in (first, second)]
+    last = run.many_features(wanted, layers=(-2, -1))
+    whole = run.features(second, "mean")
+    assert [f.sizes["layer"] for f in last] == [2] * 4 and last[1].equals(whole.isel(layer=[-2, -1]))
+    assert [f.attrs["model"] for f in last] == [first, second] * 2 and list(run.networks.loaded) == [max(first, second)]
+    told = {"intact": run.stimuli.chosen()}
+    expected = caption_losses(load_reader(first), told["intact"])
+    np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
+    assert not run.networks.loaded and run.models[first] == load_reader(first).revision
+    monkeypatch.setattr("seeing_words.perturb.load_network", lambda *args, **more: pytest.fail("loaded again"))
+    np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)

@@ -23,6 +23,7 @@ from seeing_words.plots import (
     _ink,
     _small_print,
     _spread,
+    _thumbnail,
     claims_figure,
     contact_sheet,
     csv_text,
@@ -30,6 +31,7 @@ from seeing_words.plots import (
     forest,
     heatmaps,
     learning_curves,
+    perturbation_forest,
     save_figure,
     style,
 )
@@ -262,3 +264,52 @@ def test_a_notebook_shows_the_picture_with_its_caption(tmp_path, monkeypatch):
     assert picture.alt == "Dots."
     assert Image.open(io.BytesIO(picture.data)).width == 1050
     assert caption.data == "*Conditions, n = 20, 95 % intervals.*"
+
+
+# Photographs in figures
+
+def drawn(fig: Figure) -> list[tuple[np.ndarray, float, float]]:
+    "Images of a figure, and how wide and high each is, in inches."
+    fig.draw_without_rendering()
+    images = [image for ax in fig.axes for image in ax.get_images()]
+    sizes = [image.get_window_extent() for image in images]
+    return [(image.get_array(), size.width / fig.dpi, size.height / fig.dpi) for image, size in zip(images, sizes)]
+
+
+SHAPES = [(480, 640), (640, 427), (3000, 4000), (64, 64), (8, 8), (20, 900)]
+
+
+def changes(photographs: list[np.ndarray]) -> Figure:
+    names = [f"change {i}" for i in range(len(photographs))]
+    rows = [("images: appearance", name, "V→L", "refit", 0.0, -0.1, 0.1) for name in names]
+    table = pd.DataFrame(rows, columns=["group", "condition", "direction", "arm", "effect", "low", "high"])
+    return perturbation_forest(table, dict(zip(names, photographs)), label="r")
+
+
+@pytest.mark.parametrize("draw", [lambda p: contact_sheet(p, ["a"] * len(p), n_columns=3), changes])
+def test_figures_hold_photographs_in_as_many_pixels_as_can_be_seen_and_in_their_shape(draw):
+    photographs = [RNG.integers(0, 256, (*shape, 3), np.uint8) for shape in SHAPES]
+    found = drawn(draw(photographs))
+    for photograph, (shown, width, height) in zip(photographs, found, strict=True):
+        h, w = shown.shape[:2]
+        assert max(h, w) <= 300 * max(width, height) + 1
+        assert width / height == pytest.approx(photograph.shape[1] / photograph.shape[0], rel=0.02)
+        if (h, w) == photograph.shape[:2]: assert np.array_equal(shown, photograph)
+        else: assert max(h, w) >= 0.98 * 300 * max(width, height)  # no fewer either
+    for i in (3, 4): assert np.array_equal(found[i][0], photographs[i])  # never enlarged
+
+
+def test_a_figure_of_photographs_weighs_little(tmp_path):
+    photographs = [RNG.integers(0, 256, (1200, 1600, 3), np.uint8) for _ in range(4)]  # noise: the worst to compress
+    fig = changes(photographs)
+    save_figure(fig, tmp_path / "f", data=pd.DataFrame({"a": [1]}), caption="c", alt="a")
+    assert (tmp_path / "f.svg").stat().st_size < 4 * 132 * 132 * 3 * 4 / 3 + 200_000
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.floats(0.1, 3))
+def test_thumbnails_keep_the_shape_and_what_is_uniform(height, width, inches):
+    image = np.full((height, width, 3), (10, 200, 90), np.uint8)
+    small = _thumbnail(image, inches)
+    shrink = min(1, round(300 * inches) / max(height, width))
+    assert np.abs(np.array(small.shape[:2]) - np.maximum(1, np.array([height, width]) * shrink)).max() <= 1
+    assert (small == image[0, 0]).all()
