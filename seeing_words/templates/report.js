@@ -2,6 +2,7 @@
 (() => {
   const root = document.documentElement, find = id => document.getElementById(id);
   const viewer = find("viewer"), stage = viewer.querySelector(".stage"), picture = stage.querySelector("img");
+  const still = { animate: false };
   let view = null;
   root.classList.add("js");
 
@@ -11,12 +12,12 @@
     picture.alt = shown.alt;
     find("viewer-title").textContent = `${figure.id} · ${figure.querySelector(".stamp").textContent}`;
     viewer.showModal();
-    view = Panzoom(picture, { maxScale: 20, minScale: 1, step: 0.25, animate: false });
+    view = Panzoom(picture, { maxScale: 20, minScale: 1, step: 0.25, ...still });
     stage.focus();
   }
 
   const keys = {
-    "+": () => view.zoomIn(), "=": () => view.zoomIn(), "-": () => view.zoomOut(), "0": () => view.reset(),
+    "+": () => view.zoomIn(still), "=": () => view.zoomIn(still), "-": () => view.zoomOut(still), "0": () => view.reset(still),
     ArrowLeft: () => move(1, 0), ArrowRight: () => move(-1, 0), ArrowUp: () => move(0, 1), ArrowDown: () => move(0, -1),
   };
   const move = (x, y) => view.pan(60 * x / view.getScale(), 60 * y / view.getScale(), { relative: true });
