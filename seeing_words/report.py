@@ -66,7 +66,7 @@ class Shown:
     png: Path
     numbers: tuple[Numbers, ...]   # what it shows
 
-
+# %% ../nbs/library/16b_report.ipynb #section-class
 @dataclass(frozen=True)
 class Section:
     "A section of the paper: what it showed, or that it was not run."

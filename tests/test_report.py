@@ -346,7 +346,7 @@ def test_figures_zoom_by_mouse_and_by_key(page, made):
     eventually(lambda: scale(page) == 1)
     page.mouse.move(640, 450)
     page.mouse.wheel(0, -300)
-    eventually(lambda: scale(page) > 1.1)
+    eventually(lambda: scale(page) > 1.01)
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
     assert button.evaluate("button => button === document.activeElement")
