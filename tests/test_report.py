@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import eventually, serious
+from conftest import ROOT
 from PIL import Image
 from runs import new_checkout, notebook
 
@@ -281,6 +282,14 @@ def test_an_address_stands_in_an_attribute_as_it_is():
     uri = svg_uri("<svg a=\"it's\" b='#x'>&amp; 5 % ü\"</svg>")
     assert not set("\"#&\n") & set(uri)
     assert Picture(uri).reduced == 0
+
+
+def test_the_papers_figures_make_a_report_of_at_most_five_mebibytes():
+    found = collect("microworld", str(ROOT / "figures"))
+    text = render(found)
+    assert len(text.encode()) <= LIMIT
+    assert len(Page(text).all("figure")) == sum(len(section.figures) for section in found.sections) + bool(found.overview)
+    assert found.claims
 
 
 # In a browser
