@@ -9,7 +9,7 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would be in the way of other modules
 def chromium() -> Iterator:
     "Chromium as this machine has it; SEEING_WORDS_CHROMIUM names another."
     found = os.environ.get("SEEING_WORDS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
