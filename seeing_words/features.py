@@ -189,9 +189,9 @@ class Store:
         "What is there: one row an entry, with what made it and its size in bytes."
         return [{"key": key, **_told_spec(self.root / key), "bytes": _size(self.root / key)} for key in self.keys()]
 
-    def verify(self) -> dict[str, list[str]]:
-        "Damages of every entry, by key: an empty list where all is well."
-        return {key: damages(self.root / key) for key in self.keys()}
+    def verify(self, keys: Iterable[str] | None = None) -> dict[str, list[str]]:
+        "Damages of every entry, or of those with `keys`, by key: an empty list where all is well."
+        return {key: damages(self.root / key) for key in (self.keys() if keys is None else keys)}
 
     def rm(self, key: str) -> None:
         "Remove an entry, finished or not, by its key or by an unambiguous beginning of it."

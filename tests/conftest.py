@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import chromium, page  # noqa: F401  (fixtures)
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent

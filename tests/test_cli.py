@@ -1,6 +1,9 @@
 """The command line: what it prints for people and for scripts, and its exit codes."""
+import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import zarr
 from layers import related
+from rich.console import Console
+from rich.progress import TimeRemainingColumn
 from runs import new_checkout, notebook, tiny_vision
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
@@ -72,6 +78,51 @@ def test_bad_usage_is_told_and_ends_with_2(root, monkeypatch, capsys, words, nam
     assert named in " ".join(capsys.readouterr().err.split())
 
 
+def commands() -> dict[str, str]:
+    "Every command that is shown → its help."
+    groups = {"": app_help(), "presets": app_help("presets"), "store": app_help("store")}
+    shown = re.compile(r"^[│ ] (\w+)  +\w", re.MULTILINE)
+    listed = {group: shown.findall(text.partition("Commands")[2]) for group, text in groups.items()}
+    names = ["", *(f"{group} {name}".strip() for group, found in listed.items() for name in found)]
+    return {name: app_help(*name.split()) for name in names}
+
+
+def app_help(*words: str) -> str:
+    return command(*words, "--help").output
+
+
+def test_every_command_is_taught_by_examples():
+    found = commands()
+    assert set(found) == set(cli.EXAMPLES)
+    for name, text in found.items():
+        assert 1 <= len(cli.EXAMPLES[name]) <= 3
+        assert all(f"seeing-words {example}" in text for example in cli.EXAMPLES[name]), name
+        assert all(example.startswith(name) for example in cli.EXAMPLES[name])
+
+
+@pytest.mark.parametrize("example", sorted({example for examples in cli.EXAMPLES.values() for example in examples}))
+def test_examples_parse(example):
+    group, words = typer.main.get_command(cli.app), shlex.split(example)
+    name, inner, rest = group.resolve_command(group.make_context("seeing-words", [*words]), words)
+    while hasattr(inner, "commands"):
+        name, inner, rest = inner.resolve_command(inner.make_context(name, [*rest]), rest)
+    assert inner.make_context(name, list(rest)).params
+
+
+@pytest.mark.parametrize(("typed", "expected"), [
+    ("figures to", ["toy"]), ("figures toy o", ["other"]), ("figures --preset mi", ["microworld", "mine.toml"]),
+    ("claims --preset paper-", ["paper-small"]), ("report --pre", ["--preset"]), ("presets show micro", ["microworld"]),
+    ("store l", ["list"]), ("rep", ["report"]),
+])
+def test_the_shell_completes_sections_presets_and_commands(root, typed, expected):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
+    notebook(root / "nbs/paper/2_other.ipynb", parameters=PARAMETERS)
+    (root / "mine.toml").touch()
+    words = f"seeing-words {typed}"
+    asked = {"_SEEING_WORDS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert CliRunner(env=asked).invoke(cli.app, [], prog_name="seeing-words").output.split() == expected
+
+
 def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
     assert main(monkeypatch, "figures") == 2
     assert "Clone the repository" in capsys.readouterr().err
@@ -119,7 +170,7 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     said = begun.communicate(timeout=60)[0]
     assert begun.returncode == 130, said
     assert "Stopped in toy. What was computed is kept: the same command goes on from there." in " ".join(said.split())
-    assert "Traceback" not in said
+    assert "Traceback" not in said and "\x1b" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int((out / "kernel").read_text()), 0)
     kept = {path: path.stat().st_mtime_ns for path in store_root().rglob("*") if path.is_file()}
@@ -140,6 +191,68 @@ def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
     result = command("figures", "--preset", "own/mine.toml")
     assert result.exit_code == 0, result.output
     assert pd.read_csv(root / "figures/mine/toy_t.csv").n.tolist() == [40]
+
+
+def test_sections_are_listed_with_their_parameters(root):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
+    assert "n_stimuli=1000" in command("sections").output
+    assert json.loads(command("sections", "--json").output)["toy"]["n_stimuli"] == {"type": "int", "default": 1000}
+
+
+def test_figures_for_scripts_and_without_bars_or_colour_when_piped(root):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work="n_stimuli")
+    ran = subprocess.run([sys.executable, "-c", "from seeing_words.cli import main; main()", "figures", "--json"],
+                         capture_output=True, text=True)
+    assert ran.returncode == 0
+    (outcome,) = json.loads(ran.stdout)
+    assert outcome["minutes"] >= 0
+    assert outcome | {"minutes": 0} == {"section": "toy", "minutes": 0, "figures": 0, "verdicts": {},
+                                        "folder": "figures/microworld"}
+    assert ran.stderr == ""
+
+
+def test_bars_are_drawn_on_a_terminal(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(cli, "_bars", Console(file=shown, force_terminal=True, width=100))
+    assert list(cli._each("abc", "looking")) == ["a", "b", "c"]
+    assert "looking" in shown.getvalue()
+    monkeypatch.setattr(cli, "_bars", Console(file=(quiet := io.StringIO())))
+    assert list(cli._each("abc", "looking")) == ["a", "b", "c"]
+    assert quiet.getvalue() == ""
+    columns = {type(column) for column in cli._COLUMNS}
+    assert TimeRemainingColumn in columns
+
+
+def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys):
+    for k, name in enumerate(("toy", "other")):
+        notebook(root / f"nbs/paper/{k}_{name}.ipynb", parameters=PARAMETERS)
+    assert main(monkeypatch, "report") == 2
+    assert "run `seeing-words figures --preset microworld` first" in " ".join(capsys.readouterr().err.split())
+    folder = root / "figures/microworld"
+    start("toy", n_stimuli=12).table(pd.DataFrame({"n": [1]}), "counts")
+    next(folder.glob("n_stimuli*")).rename(root / "kept")
+    for file in (root / "kept").iterdir(): file.rename(folder / file.name)
+    result = command("report", "--out", "new.html")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 sections were run. Not run yet: other." in result.output
+    assert "new.html: microworld" in result.output
+    assert "toy_counts.csv" in (root / "new.html").read_text()
+    said = json.loads(command("report", "--json").output)
+    assert said["file"] == "report.html"
+    assert said["bytes"] == (root / "report.html").stat().st_size
+    assert said["missing"] == ["toy", "other"]  # toy came to no claims
+    assert main(monkeypatch, "report", "--out", str(folder)) == 2
+    assert "that is a folder" in capsys.readouterr().err
+    assert main(monkeypatch, "report", "--out", "new.html/report.html") == 2
+    assert "is no folder that can be written to" in capsys.readouterr().err
+
+
+def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(tmp_path, layers, monkeypatch, capsys):
+    def stopped(*args, **more): raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "align", stopped)
+    assert main(monkeypatch, "align", "A.npy", "B.npy", "--out", str(tmp_path / "out")) == 130
+    assert "Nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_presets_for_people_and_for_scripts():
@@ -169,7 +282,8 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
     assert {key: bool(damage) for key, damage in json.loads(found.output).items()} == {
         rows[0]["key"]: True, rows[1]["key"]: False}
     assert "2 entries, 1 damaged" in command("store", "verify").output
-    assert command("store", "rm", "--damaged").exit_code == 0
+    assert json.loads(command("store", "list", "--json").output) == rows
+    assert json.loads(command("store", "rm", "--damaged", "--json").output) == [rows[0]["key"]]
     assert command("store", "verify").exit_code == 0
     assert command("store", "rm", rows[1]["key"][:8]).exit_code == 0
     assert json.loads(command("store", "ls", "--json").output) == []
