@@ -55,7 +55,7 @@ def render(proc: Path, docs: Path) -> None:
     template = environment().get_template("page.html.j2")
     records = []
     for k, page in enumerate(order):
-        body = content(page, docs, {p.source: p.url for p in order})
+        body = content(page, proc, docs, {p.source: p.url for p in order})
         records += search_records(page, body)
         html = template.render(site=site, page=page, sidebar=sidebar, navbar=navbar(site, pages), body=Markup(str(body)),
                                outline=outline(body), before=order[k - 1] if k else None,
@@ -135,11 +135,12 @@ def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
 
 # Cells
 
-def content(page: Page, docs: Path, urls: dict[str, str]) -> BeautifulSoup:
+def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> BeautifulSoup:
     "The body of a page."
     cells = [cell_html(cell, page, docs) for cell in page.notebook.cells]
     body = BeautifulSoup("\n".join(cells), "html.parser")
     for finish in (headings, tables, figures): finish(body)
+    sizes(body, page, proc)
     links(body, page, urls)
     return body
 
@@ -244,9 +245,21 @@ def tables(body: BeautifulSoup) -> None:
     for table in body.find_all("table"):
         for tag in [table, *table.find_all(True)]:
             for attribute in ("style", "border"): tag.attrs.pop(attribute, None)
+        join_head(table)
         for cell in table.find_all("th"):
             if not cell.get_text(strip=True): cell.name = "td"
         table.wrap(body.new_tag("div", attrs={"class": "table"}))
+
+
+def join_head(table: Tag) -> None:
+    "pandas names the index in a row of its own below the columns: one row holds both."
+    rows = [row.find_all(["th", "td"]) for row in table.select("thead > tr")]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]): return
+    names, columns = [[cell.get_text(strip=True) for cell in row] for row in (rows[1], rows[0])]
+    n = sum(map(bool, names))
+    if any(names[n:]) or any(columns[:n - 1]): return
+    for column, name in zip(rows[0][:n], names): column.string = name
+    rows[1][0].find_parent("tr").decompose()
 
 
 def figures(body: BeautifulSoup) -> None:
@@ -263,6 +276,19 @@ def figures(body: BeautifulSoup) -> None:
             caption.name = "figcaption"
             caption.em.unwrap()
             paragraph.append(caption)
+
+
+def sizes(body: BeautifulSoup, page: Page, proc: Path) -> None:
+    "Say how large a picture is, so that the page does not jump when it comes."
+    for image in body.find_all("img", width=False):
+        file = proc / posixpath.normpath(posixpath.join(posixpath.dirname(page.url), image["src"]))
+        if not file.exists(): continue
+        if file.suffix == ".svg":
+            found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', file.read_text(encoding="utf-8")[:2000])
+            size = [round(float(points) * 4 / 3) for points in found.groups()] if found else []
+        else:
+            size = Image.open(file).size
+        image.attrs |= zip(("width", "height"), size)
 
 
 def is_italic(tag: Tag) -> bool:
