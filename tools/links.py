@@ -1,13 +1,12 @@
 """Check that every link and anchor of a rendered site resolves."""
 import posixpath
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup
-
-ATTRIBUTES = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
+REFERENCES = {("a", "href"), ("link", "href"), ("img", "src"), ("script", "src"), ("source", "src")}
 
 
 class Dead(NamedTuple):
@@ -19,34 +18,38 @@ class Dead(NamedTuple):
     def __str__(self) -> str: return f"{self.page}: {self.link} ({self.why})"
 
 
+class Reader(HTMLParser):
+    "What a page refers to, and what in it can be referred to."
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.links: dict[str, None] = {}  # in their order, once each
+        self.anchors: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if not value: continue
+            if (tag, name) in REFERENCES: self.links[value] = None
+            if name == "id" or (tag, name) == ("a", "name"): self.anchors.add(value)
+
+
 def dead_links(site: Path) -> list[Dead]:
     "Every link of a page to the site itself that leads nowhere; what lies elsewhere is not asked for."
-    @cache
-    def ids(page: Path) -> set[str]:
-        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-        return {tag["id"] for tag in soup.find_all(id=True)} | {tag["name"] for tag in soup.find_all("a", attrs={"name": True})}
-
-    pages = sorted(site.rglob("*.html"))
-    return [dead for page in pages for link in links_of(page) if (dead := checked(site, page, link, ids))]
+    read = cache(Reader)
+    return [Dead(page.relative_to(site).as_posix(), link, why) for page in sorted(site.rglob("*.html"))
+            for link in read(page).links if (why := trouble(site, page, link, read))]
 
 
-def links_of(page: Path) -> list[str]:
-    "What a page refers to, once each."
-    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-    found = [tag.get(attribute) for name, attribute in ATTRIBUTES.items() for tag in soup.find_all(name)]
-    return list(dict.fromkeys(link for link in found if link))
-
-
-def checked(site: Path, page: Path, link: str, ids) -> Dead | None:
+def trouble(site: Path, page: Path, link: str, read) -> str | None:
     "What is wrong with a link of a page, if anything."
-    where = page.relative_to(site).as_posix()
     parts = urlsplit(link)
     if parts.scheme or parts.netloc: return None
-    if parts.path.startswith("/"): return Dead(where, link, "from the server's root, not from the page")
-    target = page.parent / unquote(parts.path) if parts.path else page
-    inside = posixpath.normpath(target.relative_to(site).as_posix())
-    if inside.startswith(".."): return Dead(where, link, "outside the site")
-    if not (site / inside).is_file(): return Dead(where, link, "no such file")
+    if parts.path.startswith("/"): return "from the server's root, not from the page"
+    inside = page.relative_to(site).as_posix()
+    if parts.path: inside = posixpath.normpath(posixpath.join(posixpath.dirname(inside), unquote(parts.path)))
+    if inside.startswith(".."): return "outside the site"
+    if not (site / inside).is_file(): return "no such file"
     anchor = unquote(parts.fragment)
-    if anchor and target.suffix == ".html" and anchor not in ids(site / inside): return Dead(where, link, "no such anchor")
+    if anchor and inside.endswith(".html") and anchor not in read(site / inside).anchors: return "no such anchor"
     return None

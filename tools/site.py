@@ -24,14 +24,14 @@ PICTURES = ("figures", "benchmarks")  # folders of the project whose pictures ar
 SHOW_FILES = ("docs/how_fast.ipynb", "docs/citation.ipynb")
 
 
-def main(only_prepare: bool = False) -> None:
+def main(quarto: str | None) -> None:
+    "Make the site with this command, or without Quarto if there is none."
     if hidden := [part for part in PROC.parts if part.startswith(".")]:
         raise SystemExit(f"nbdev skips every page under a folder whose name starts with a dot: {hidden[0]} in {PROC}")
     prepare()
-    if only_prepare: return
     shutil.rmtree(DOCS, ignore_errors=True)
-    if shutil.which("quarto"):
-        subprocess.run(["quarto", "render", PROC], check=True)
+    if quarto:
+        subprocess.run([quarto, "render", PROC], check=True)
         shutil.move(PROC / "_docs", DOCS)
     else:
         pages.render(PROC, DOCS)
@@ -89,16 +89,20 @@ def figures_by_caption() -> dict[str, Path]:
 
 
 def show_svg(notebook: nbformat.NotebookNode, page: Path, drawn: dict[str, Path]) -> None:
-    "Put the svg of figures/ in place of the picture that a notebook displayed of it; the caption, with its numbers, must agree."
+    """Put the svg of figures/ in place of the picture that a notebook displayed of it, with its caption.
+
+    The caption holds numbers and settings: a picture whose caption has changed since stays as the notebook shows it."""
     up = "../" * len(page.parts)
     for cell in notebook.cells:
         outputs = cell.get("outputs", [])
-        for picture, words in zip(outputs, outputs[1:]):
-            figure = drawn.get(words.get("data", {}).get("text/markdown", "").strip("*"))
+        for picture, words in list(zip(outputs, outputs[1:])):
+            caption = words.get("data", {}).get("text/markdown", "")
+            figure = drawn.get(caption.strip("*"))
             if figure is None or "image/png" not in picture.get("data", {}): continue
             alt = picture.metadata.get("image/png", {}).get("alt", "").translate(str.maketrans("[]", "()"))
-            picture.data = {"text/markdown": f"![{alt}]({up}{figure.as_posix()})", "text/plain": alt}
-            picture.metadata = {}
+            picture.data = nbformat.from_dict({"text/markdown": f"![{alt}]({up}{figure.as_posix()})\n\n{caption}"})
+            picture.metadata = nbformat.from_dict({})
+            outputs.remove(words)
 
 
 def describe_pictures(notebook: nbformat.NotebookNode) -> None:
@@ -153,4 +157,4 @@ def on_site(link: str, page: Path) -> str:
 
 
 if __name__ == "__main__":  # nbdev spawns processes that import this file
-    main(only_prepare="--prepare" in sys.argv[1:])
+    main(None if "--without-quarto" in sys.argv[1:] else shutil.which("quarto"))

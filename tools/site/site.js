@@ -27,7 +27,7 @@
   }
 
   function menu() {
-    const button = document.querySelector(".menu"), sidebar = document.getElementById("sidebar");
+    const button = document.querySelector(".menu"), sidebar = document.getElementById("all-pages");
     const open = (yes) => {
       sidebar.classList.toggle("open", yes);
       button.setAttribute("aria-expanded", String(yes));
