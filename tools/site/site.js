@@ -96,7 +96,10 @@
     dialog.addEventListener("keydown", (event) => {
       const stops = [input, ...results.querySelectorAll("a")], at = stops.indexOf(document.activeElement);
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (event.key === "Enter" && at === 0) {
+      if (event.key === "Escape") {  // which in a search box would only empty it
+        event.preventDefault();
+        dialog.close();
+      } else if (event.key === "Enter" && at === 0) {
         event.preventDefault();
         if (stops[1]) { dialog.close(); stops[1].click(); }
       } else if (step && stops[at + step]) {
