@@ -112,7 +112,9 @@ def test_nothing_is_fetched_from_elsewhere(site):
         html = soup(page)
         fetched = [tag.get("src") or tag.get("href") for tag in html.find_all(["img", "script", "link"])]
         assert not [link for link in fetched if link and re.match(r"[a-z]+:|//|/", link)], page.name
-    assert not re.search(r"url\(|@import", (site / "site.css").read_text())
+    style = (site / "site.css").read_text()
+    assert "@import" not in style
+    assert all((site / name).is_file() for name in re.findall(r"""url\("?([^")]+)""", style))
 
 
 @pytest.mark.slow
@@ -223,6 +225,12 @@ def test_links_are_made_to_hold_on_the_site():
     assert make_site.on_site("../figures/microworld/claims.png", Path("index.ipynb")) == "figures/microworld/claims.svg"
     with pytest.raises(SystemExit, match="1_layers.ipynb: the link ../gone.ipynb leads nowhere"):
         make_site.linked("[a](../gone.ipynb)", page)
+
+
+def test_a_picture_of_its_own_becomes_plain_html():
+    text = 'Before ![in a line](b.svg).\n\n![a "quoted" text](a.svg)\n\n*caption*\n\n```\n![c](c.svg)\n```'
+    html = '<p><img src="a.svg" alt="a &quot;quoted&quot; text"></p>'
+    assert make_site.with_plain_pictures(text) == text.replace('![a "quoted" text](a.svg)', html)
 
 
 def displayed(caption: str) -> nbformat.NotebookNode:

@@ -28,7 +28,8 @@ THEME = Path(__file__).resolve().parent / "site"
 STYLED = (Token.Keyword, Token.Operator.Word, Token.Literal, Token.Comment, Token.Name.Function, Token.Name.Class,
           Token.Name.Decorator, Token.Name.Tag, Token.Name.Attribute)
 PICTURES = ("figures", "benchmarks")
-STATIC = ("site.css", "site.js", "favicon.svg", "minisearch.js", "minisearch.LICENSE.txt")
+STATIC = ("site.css", "site.js", "favicon.svg", "minisearch.js", "minisearch.LICENSE.txt", "stix-two-math.woff2",
+          "stix-two-math.LICENSE.txt")
 
 
 @dataclass

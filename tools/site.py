@@ -2,6 +2,7 @@
 
 Both take their pages from _proc/: the notebooks as nbdev shows them, figures beside them, links that hold there."""
 import ast
+import html
 import json
 import re
 import shutil
@@ -53,7 +54,7 @@ def prepare() -> None:
         for cell in notebook.cells: fold_imports(cell)
         show_svg(notebook, page, drawn)
         describe_pictures(notebook)
-        for holder, name in markdown_in(notebook): holder[name] = linked(without_dash(holder[name]), page)
+        for holder, name in markdown_in(notebook): holder[name] = with_plain_pictures(linked(without_dash(holder[name]), page))
         nbformat.write(notebook, path)
 
 
@@ -134,6 +135,13 @@ def markdown_in(notebook: nbformat.NotebookNode) -> list[tuple[dict, str]]:
 def without_dash(markdown: str) -> str:
     "nbdev's mark of a heading that the outline leaves out is for nbdev alone."
     return re.sub(r"^(#+ .*?) -$", r"\1", markdown, flags=re.MULTILINE)
+
+
+def with_plain_pictures(markdown: str) -> str:
+    "Of a picture alone in its paragraph Quarto would print the alternative text below it; captions here are texts of their own."
+    def plain(picture: re.Match) -> str: return f'<p><img src="{picture[2]}" alt="{html.escape(picture[1])}"></p>'
+    return "".join(part if i % 2 else re.sub(r"^!\[([^]]*)\]\(([^)\s]+)\)$", plain, part, flags=re.MULTILINE)
+                   for i, part in enumerate(CODE.split(markdown)))
 
 
 def linked(markdown: str, page: Path) -> str:

@@ -58,7 +58,8 @@
 
   function extract(text, terms) {  // the words around the first that was found
     const at = Math.max(0, Math.min(...terms.map((t) => text.toLowerCase().indexOf(t)).filter((i) => i >= 0), text.length) - 60);
-    return (at ? "… " : "") + text.slice(at, at + 160) + (at + 160 < text.length ? " …" : "");
+    const whole = (at ? text.slice(at).replace(/^\S*\s/, "") : text);
+    return (at ? "… " : "") + whole.slice(0, 160) + (whole.length > 160 ? " …" : "");
   }
 
   function item(found) {
