@@ -233,6 +233,13 @@ def test_a_picture_of_its_own_becomes_plain_html():
     assert make_site.with_plain_pictures(text) == text.replace('![a "quoted" text](a.svg)', html)
 
 
+def test_long_defaults_are_cut_from_signatures_only():
+    long = "{'a': " + "Perturbation(x), " * 9 + "}"
+    doc = "---\n\n### f\n\n```python\ndef f(\n    registry:Mapping={}, # where it is\n    k:tuple=(1, 2)\n)->None:\n```"
+    assert make_site.short_defaults(doc.replace("={}", f"={long}")) == doc.replace("={}", "={…}")
+    assert make_site.short_defaults(f"x={long}") == f"x={long}"
+
+
 def displayed(caption: str) -> nbformat.NotebookNode:
     new = nbformat.v4
     outputs = [new.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"alt": "Four [of] it."}}),

@@ -43,7 +43,7 @@ def main(quarto: str | None) -> None:
 
 def prepare() -> None:
     "Write _proc/."
-    proc_nbs(force=True)
+    proc_nbs(force=True, n_workers=0)  # each worker would import torch and transformers again
     (PROC / "conftest").unlink(missing_ok=True)  # nbdev takes nbs/conftest.py for a page
     for folder in PICTURES: shutil.copytree(ROOT / folder, PROC / folder, ignore=all_but_pictures)
     drawn = figures_by_caption()
@@ -54,7 +54,8 @@ def prepare() -> None:
         for cell in notebook.cells: fold_imports(cell)
         show_svg(notebook, page, drawn)
         describe_pictures(notebook)
-        for holder, name in markdown_in(notebook): holder[name] = with_plain_pictures(linked(without_dash(holder[name]), page))
+        for holder, name in markdown_in(notebook):
+            holder[name] = with_plain_pictures(linked(short_defaults(without_dash(holder[name])), page))
         nbformat.write(notebook, path)
 
 
@@ -137,6 +138,12 @@ def without_dash(markdown: str) -> str:
     return re.sub(r"^(#+ .*?) -$", r"\1", markdown, flags=re.MULTILINE)
 
 
+def short_defaults(markdown: str) -> str:
+    "In a documented signature, a default that is a whole registry or a long sequence says no more than that it is one."
+    if not markdown.startswith("---\n\n###"): return markdown
+    return re.sub(r"=([{(\[]).{80,}([})\]])(,? *(?:#.*)?)$", r"=\1…\2\3", markdown, flags=re.MULTILINE)
+
+
 def with_plain_pictures(markdown: str) -> str:
     "Of a picture alone in its paragraph Quarto would print the alternative text below it; captions here are texts of their own."
     def plain(picture: re.Match) -> str: return f'<p><img src="{picture[2]}" alt="{html.escape(picture[1])}"></p>'
@@ -164,5 +171,5 @@ def on_site(link: str, page: Path) -> str:
     return "../" * (len(page.parts) - 1) + inside.as_posix() + anchor
 
 
-if __name__ == "__main__":  # nbdev spawns processes that import this file
+if __name__ == "__main__":
     main(None if "--without-quarto" in sys.argv[1:] else shutil.which("quarto"))
