@@ -3,7 +3,7 @@
 
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
-NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/train
+NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction predictivity
 BIN = .venv/bin
 READY = .venv/.ready
@@ -54,12 +54,12 @@ export: $(READY) ## write the package from the notebooks, clean the notebooks, w
 
 outputs: $(READY) ## run the notebooks and keep what they show: the site, the README and nbval's reference
 	TQDM_DISABLE=1 PYTHONWARNINGS="ignore:IProgress not found" \
-		$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/beyond/*.ipynb nbs/train/*.ipynb)
+		$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/beyond/*.ipynb nbs/docs/*.ipynb nbs/train/*.ipynb)
 	$(BIN)/jupyter execute --inplace nbs/index.ipynb
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/readme.py
 
-site: $(READY) ## prepare _proc/ for `quarto render _proc`
+site: $(READY) ## make the site in _docs/, with Quarto where it is installed (a minute or two)
 	$(BIN)/python tools/site.py
 
 clean: ## remove what runs and builds leave behind; .venv, figures and the feature store stay

@@ -1,10 +1,13 @@
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from browser import chromium, page  # noqa: F401  (fixtures)
+from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +29,10 @@ def files() -> list[Path]:
 @pytest.fixture
 def tree(tmp_path: Path, files: list[Path]) -> Path:
     "A copy of the project to build, break or rewrite."
-    root = tmp_path / "seeing_words"
+    return copy_of_project(tmp_path / "seeing_words", files)
+
+
+def copy_of_project(root: Path, files: list[Path]) -> Path:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, root / file, follow_symlinks=False)
@@ -39,3 +45,21 @@ def _threads_as_they_were():
     n_threads = torch.get_num_threads()
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Path:
+    "The site, made without Quarto from a copy of the project; once, however many processes test it."
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent  # which the workers share
+    root = place / "site" / "seeing_words"
+    if any(part.startswith(".") for part in root.parts): pytest.skip(f"nbdev sees no page under a dotted folder: {root}")
+    with FileLock(place / "site.lock"):
+        if not root.exists():
+            copy_of_project(root, files)
+            run = subprocess.run([sys.executable, "tools/site.py", "--without-quarto"], cwd=root, capture_output=True, text=True,
+                                 env=os.environ | {"PYTHONPATH": str(root)})
+            (root / "made").write_text(run.stderr if run.returncode else "")
+    failed = (root / "made").read_text()
+    assert not failed, failed
+    return root / "_docs"

@@ -74,45 +74,7 @@ def test_no_long_cell(name):
     assert not long, f"cells of more than 30 lines: {long}"
 
 
-# Site and README
-
-def test_nbdev_sees_the_site_configuration():
-    link = NBS / "_quarto.yml"
-    assert link.is_symlink()
-    assert str(link.readlink()) == "../_quarto.yml"
-    assert yaml.safe_load(link.read_text()) == SITE
-
-
-def pages(contents: list) -> list[str]:
-    return [page for entry in contents
-            for page in ([entry] if isinstance(entry, str) else pages(entry["contents"]))]
-
-
-def test_sidebar_lists_every_notebook_once():
-    assert sorted(pages(SITE["website"]["sidebar"]["contents"])) == NOTEBOOKS
-
-
-@pytest.mark.slow
-def test_site_has_every_page_and_its_figures(tree):
-    if any(part.startswith(".") for part in tree.parts): pytest.skip(f"nbdev sees no page under a dotted folder: {tree}")
-    (tree / "figures").mkdir(exist_ok=True)
-    run = subprocess.run([sys.executable, "tools/site.py"], cwd=tree, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    made = tree / "_proc"
-    assert sorted(path.relative_to(made).as_posix() for path in made.rglob("*.ipynb")) == NOTEBOOKS
-    assert yaml.safe_load((made / "_quarto.yml").read_text()) == SITE
-    for page in NOTEBOOKS:
-        links = re.findall(r"\]\(([^)\s]*figures/[^)\s]+)\)", (made / page).read_text(encoding="utf-8"))
-        missing = [link for link in links if not ((made / page).parent / link).exists()]
-        assert not missing, page
-
-
-def test_site_refuses_a_dotted_folder(tree):
-    hidden = tree.rename(tree.with_name(".seeing_words"))
-    run = subprocess.run([sys.executable, "tools/site.py"], cwd=hidden, capture_output=True, text=True)
-    assert run.returncode != 0
-    assert "starts with a dot: .seeing_words" in run.stderr
-
+# README
 
 def test_readme_is_the_index_notebook():
     readme = runpy.run_path(str(ROOT / "tools" / "readme.py"))["readme"]()
