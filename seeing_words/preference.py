@@ -244,12 +244,15 @@ def other_prompts(
     folds: Folds,
     *,
     seed: int = 0,
-) -> np.ndarray:  # (trial,): whose prompt each one is given, never its own
+    step: int = 1,  # 2: whose prompt the one whose prompt it would be given is given
+) -> np.ndarray:    # (trial,): whose prompt each one is given, never its own
     "Pass prompts on to another trial of the same test set."
+    if (least := min(map(len, folds.test))) <= step:
+        raise InputError(f"a fold has {least} trials: passing prompts on by {step} needs more; take fewer folds")
     rng, order = np.random.default_rng(seed), np.empty(folds.n, int)
     for test in folds.test:
         ring = rng.permutation(test)
-        order[ring] = np.roll(ring, 1)
+        order[ring] = np.roll(ring, step)
     return order
 
 # %% ../nbs/library/09_preference.ipynb #other-images

@@ -103,6 +103,7 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         assert not {"untold", "another scene", "oracle"} & set(table.condition)
         assert {"trained", "shuffled prompts", "untrained", "another prompt's image", "clip"} <= set(table.condition)
         assert (table.n > 0).all() and table.effect.notna().all()
+        assert not np.array_equal(*(table.effect[table.condition == name] for name in ("trained", "untrained")))
 
 
 def run_again(outcome, section: str) -> None:
