@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from . import __version__
 from .arrays import InputError, checkout, commit, did_you_mean, digest, file_digest, versions, write_atomic
 from .features import Store, extract_many, stored
-from .judges import clip_judge
+from .judges import clip_judge, clip_revision
 from .models import Model
 from .pairs import on_every_core
 from .perturb import load_reader, told_losses
@@ -181,9 +181,13 @@ class Networks:
     def load(self, preset: Preset, name: str) -> Model:
         "A network with its weights; the one before is let go first."
         if name not in self.loaded:
-            self.loaded.clear()
+            self.forget()
             self.loaded[name] = preset.load(name)
         return self.loaded[name]
+
+    def forget(self) -> None:
+        "Let the network in memory go."
+        with self.alone: self.loaded.clear()
 
 # %% ../nbs/library/15_run.ipynb #run
 @dataclass(frozen=True, repr=False)
@@ -199,6 +203,7 @@ class Materials:
     models: dict[str, str] = field(default_factory=dict)   # name → revision of the networks used so far
     written: dict[str, str] = field(default_factory=dict)  # file → its SHA-256, of what was saved so far
     networks: Networks = field(default_factory=Networks)   # those in memory
+    others: dict[str, object] = field(default_factory=dict)  # what else was used so far: trials, a judge
 
     @cached_property
     def stimuli(self) -> StimulusSet:
@@ -214,19 +219,27 @@ class Materials:
     def trials(self) -> PreferenceSet:
         "The trials of forced choice, as many as stimuli and in the same folds."
         make = TRIALS[self.preset.trials]
-        return make(self.stimuli, self.folds, self.seed, self.preset, self._list("trials"))
+        made = make(self.stimuli, self.folds, self.seed, self.preset, self._list("trials"))
+        shown = zip(made.names, (made.preferred, made.rejected))
+        self.others["trials"] = {"kind": self.preset.trials} | {name: images.key for name, images in shown}
+        return made
 
     def judge(
         self,
         stimuli: StimulusSet,
     ) -> np.ndarray:  # (stimulus, caption)
         "Scores of captions by the preset's judge, kept beside the features."
-        return self.results(judged, stimuli, self._judge)
+        judge = self._judge
+        if self.preset.judge not in JUDGES: self.networks.forget()  # of two large networks one is in memory
+        return self.results(judged, stimuli, judge)
 
     @cached_property
     def _judge(self) -> Judge:
-        name = self.preset.judge
-        return JUDGES.get(name) or partial(clip_judge, name=name, **self.preset.options(name), batch_size=self.preset.batch_size)
+        name = self.others["judge"] = self.preset.judge
+        if name in JUDGES: return JUDGES[name]
+        options = self.preset.options(name)
+        self.models[name] = clip_revision(name, options["revision"])
+        return partial(clip_judge, name=name, expected=self.models[name], **options, batch_size=self.preset.batch_size)
 
     def _list(self, what: str) -> Path | None:  # where the ids of what is chosen are kept; the microworld's follow from n
         return None if self.preset.source == "microworld" else self.folder / f"{self.section}_{what}.tsv"
@@ -267,8 +280,12 @@ class Materials:
             found = self.features(name, pooling, stimuli=stimuli)
             return found.isel(layer=list(layers)) if layers else found  # a copy: all others are let go
         order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
-        made = dict(zip(order, on_every_core(one, order, at_most=None if self.preset.is_embedded else 1)))
+        made = dict(zip(order, self.each(one, order)))
         return [made[i] for i in range(len(wanted))]
+
+    def each(self, function: Callable, jobs: Sequence) -> list:  # results in the order of the jobs
+        "Call a function that asks for features with each of many jobs: side by side only where networks are small."
+        return on_every_core(function, jobs) if self.preset.is_embedded else [function(job) for job in jobs]
 
     def losses(
         self,
@@ -289,7 +306,7 @@ class Run(Materials):
     def provenance(self) -> dict[str, object]:
         "What figures rest on so far; without date or place, so that the same run writes the same files."
         return {"section": self.section, "preset": self.preset.name, **_sizes(self.preset), "seed": self.seed,
-                **self.choices, "stimuli": self.stimuli.key, "models": dict(sorted(self.models.items())),
+                **self.choices, "stimuli": self.stimuli.key, **self.others, "models": dict(sorted(self.models.items())),
                 "sources": self._sources, "seeing_words": __version__}
 
     @property
