@@ -137,7 +137,8 @@ def test_a_section_that_is_dropped_in_is_found_and_run(tree, tmp_path, monkeypat
     assert result.exit_code == 0, result.output
     made = tree / "figures/microworld/n_stimuli=40"
     assert {path.name for path in made.iterdir()} >= {"ends_claims.csv", "ends_claims.svg", "ends_provenance.json"}
-    assert list(json.loads((made / "ends_provenance.json").read_text())["models"]) == ["microworld/llama-0", "microworld/vision-0"]
+    models = json.loads((made / "ends_provenance.json").read_text())["models"]
+    assert list(models) == ["microworld/llama-0", "microworld/vision-0"]
     site = yaml.safe_load((tree / "_quarto.yml").read_text())
     (papers,) = (entry["contents"] for entry in site["website"]["sidebar"]["contents"]
                  if isinstance(entry, dict) and "paper/1_layers.ipynb" in entry["contents"])
