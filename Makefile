@@ -3,6 +3,7 @@
 
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
+SECTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction predictivity
 BIN = .venv/bin
@@ -20,8 +21,8 @@ unexport IN_TEST PYTHONPATH
 help: ## list these targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-figures: $(READY) ## run the paper's sections and write their figures into figures/; PRESET=microworld
-	$(BIN)/seeing-words figures --preset $(PRESET)
+figures: $(READY) ## run the paper's sections and write their figures into figures/; SECTIONS=layers, PRESET=microworld
+	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET)
 
 test: lint ## lint, then every test and every notebook (some minutes)
 	$(ALONE) $(BIN)/python -m pytest $(WORKERS)
@@ -33,8 +34,8 @@ lint: $(READY) ## check the style of the package, notebooks, tests and tools
 bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-lab: $(READY) ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab nbs
+lab: $(READY) ## open nbs/index.ipynb in JupyterLab
+	$(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
 train: $(READY) ## train the microworld's seven networks again and replace the checkpoints (hours)
 	@mkdir -p _runs/train

@@ -20,8 +20,8 @@ import xarray as xr
 
 from .arrays import InputError, check_features, check_pair
 from .inference import Estimate, average
-from .pairs import Pair, on_every_core
-from .predictivity import ALPHAS, DIRECTIONS, Folds, in_double, out_of_folds, rounding, unit_moments
+from .pairs import Pair
+from .predictivity import ALPHAS, DIRECTIONS, Folds, in_double, on_every_core, out_of_folds, rounding, unit_moments
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/10_aggregate.ipynb #draws
@@ -80,7 +80,10 @@ def stack_exemplars(
     return xr.concat(features, "exemplar", coords="minimal", compat="override", combine_attrs="drop_conflicts")
 
 # %% ../nbs/library/10_aggregate.ipynb #stack-average
-def mean_exemplars(features: xr.DataArray, draw: Sequence[int]) -> xr.DataArray:
+def mean_exemplars(
+    features: xr.DataArray,  # (exemplar, layer, stimulus, unit)
+    draw: Sequence[int],     # positions of exemplars
+) -> xr.DataArray:           # (layer, stimulus, unit)
     "The mean over the exemplars of one draw."
     return features.isel(exemplar=list(draw)).mean("exemplar", keep_attrs=True)
 
@@ -122,10 +125,10 @@ def penultimate(
 # %% ../nbs/library/10_aggregate.ipynb #others
 def other_stimuli(
     folds: Folds,
-    n_orders: int,
+    n_orders: int,    # all different
     *,
     seed: int = 0,
-) -> np.ndarray:  # (order, stimulus): which stimulus takes each one's place, never itself, nor the same one twice
+) -> np.ndarray:      # (order, stimulus): which stimulus takes each one's place, never itself, nor the same one twice
     "Orders of stimuli within each test set in which none stays where it was."
     shortest = min(map(len, folds.test))
     if n_orders >= shortest:
@@ -351,7 +354,7 @@ def halves(
 
 def asymptotes(
     sources: Mapping[str, xr.DataArray],  # as of `exemplar_curves`
-    targets: Mapping[str, xr.DataArray],
+    targets: Mapping[str, xr.DataArray],  # the same
     **settings,                           # folds, weights, alphas: as of `exemplar_curves`
 ) -> dict[tuple[str, str], Estimate]:     # (source, target) →
     "Scores that the means of infinitely many exemplars would have."
@@ -363,9 +366,9 @@ def asymptotes(
 def curve_rows(
     estimates: Mapping[float, Estimate],  # k → score
     *,
-    panel: str,
+    panel: str,                           # as of `score_panels`, here and below
     condition: str,
-    kind: str,                            # as of `score_panels`
+    kind: str,
 ) -> pd.DataFrame:                        # panel, condition, kind, x, score, low, high
     "A curve as rows of the table that `score_panels` draws."
     rows = [(panel, condition, kind, k, e.value, e.low, e.high) for k, e in estimates.items()]

@@ -136,7 +136,7 @@ def _of_file(path: Path) -> dict:  # layer name → (stimulus, unit)
 
 # %% ../nbs/library/13b_alignment.ipynb #read-features
 def read_features(
-    what,                          # array, tensor, xarray, layers by name, or the path of a file
+    what: object,                  # array, tensor, xarray, layers by name, or the path of a file
     name: str = "features",        # how messages call them
 ) -> dict[str, xr.DataArray]:      # layer name → (stimulus, unit), from the first layer to the last; widths may differ
     "Read and check the features of one network."
@@ -401,8 +401,8 @@ def _made_of(layers: Mapping[str, xr.DataArray]) -> dict:
 
 # %% ../nbs/library/13b_alignment.ipynb #align
 def align(
-    vision_features,                   # whatever `read_features` takes: arrays, layers by name, a path
-    language_features,                 # the same, of the same stimuli in the same order
+    vision_features: object,           # whatever `read_features` takes: arrays, layers by name, a path
+    language_features: object,         # the same, of the same stimuli in the same order
     *,
     n_folds: int = 5,
     seed: int = 0,                     # of folds, permutations and draws

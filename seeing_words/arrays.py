@@ -57,7 +57,7 @@ def _floats(values, name: str) -> tuple[np.ndarray, dict]:  # and, as an attribu
 
 # %% ../nbs/library/00_arrays.ipynb #feature
 def feature_array(
-    values,                             # (layer, stimulus, unit), or (stimulus, unit) for one layer
+    values: object,                     # numbers of any kind, (layer, stimulus, unit), or (stimulus, unit) for one layer
     *,
     model: str = "",                    # what made them
     ids: Sequence[str] | None = None,   # of the stimuli
@@ -95,10 +95,10 @@ def _check_finite(values: np.ndarray, name: str, rows: int = 4096) -> None:
 
 # %% ../nbs/library/00_arrays.ipynb #check
 def check_features(
-    features,                  # DataArray, array or tensor, 3-D or 2-D
+    features: object,          # DataArray, array or tensor, 3-D or 2-D
     name: str = "features",    # how messages call it
     *,
-    min_stimuli: int = 10,
+    min_stimuli: int = 10,     # fewer are refused
 ) -> xr.DataArray:             # (layer, stimulus, unit)
     "Check that `features` can be worked with, or say what is wrong and where."
     if isinstance(features, xr.DataArray):
@@ -118,7 +118,11 @@ def check_features(
     return features
 
 # %% ../nbs/library/00_arrays.ipynb #pair
-def check_pair(source: xr.DataArray, target: xr.DataArray, names: tuple[str, str] = ("source", "target")) -> None:
+def check_pair(
+    source: xr.DataArray,                              # (…, stimulus, …)
+    target: xr.DataArray,                              # (…, stimulus, …)
+    names: tuple[str, str] = ("source", "target"),     # how messages call them
+) -> None:
     "Check that two feature arrays are of the same stimuli."
     n, m = source.sizes["stimulus"], target.sizes["stimulus"]
     if n != m:
@@ -131,12 +135,12 @@ def check_pair(source: xr.DataArray, target: xr.DataArray, names: tuple[str, str
                          f"'{target.stimulus.values[i]}'; bring both into the same order")
 
 # %% ../nbs/library/00_arrays.ipynb #digest
-def canonical_json(obj) -> str:
+def canonical_json(obj: object) -> str:
     "Write `obj` as JSON in one fixed way: sorted keys, no spaces, no NaN."
     return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def digest(obj) -> str:
+def digest(obj: object) -> str:
     "SHA-256 (hex) of the canonical JSON of `obj`."
     return hashlib.sha256(canonical_json(obj).encode()).hexdigest()
 

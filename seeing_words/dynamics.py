@@ -96,7 +96,7 @@ def random_view(
 def contrastive_loss(
     views: torch.Tensor,          # (2 · image, unit): first views, then second views in the same order
     *,
-    temperature: float = 0.2,
+    temperature: float = 0.2,     # of the softmax over similarities
 ) -> tuple[torch.Tensor, float]:  # loss, and the share of views whose nearest other view is their partner
     "NT-Xent (Chen et al. 2020, eq. 1) over all views of a batch."
     n = len(views) // 2
@@ -107,7 +107,7 @@ def contrastive_loss(
 
 # %% ../nbs/library/12_dynamics.ipynb #loop
 def rate(step: int, steps: int, *, warmup: int = 50) -> float:
-    "Share of the peak learning rate at `step`: a linear rise, then half a cosine down to 1 %."
+    "Share of the peak learning rate at `step`: a linear rise over `warmup` steps, then half a cosine down to 1 %."
     return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
 
 # %% ../nbs/library/12_dynamics.ipynb #loop-train
@@ -116,8 +116,8 @@ def train(
     step_loss: Callable[[int], tuple[torch.Tensor, dict[str, float]]],  # step → loss and what else to log
     *,
     steps: int,
-    peak_rate: float,
-    log_every: int = 10,
+    peak_rate: float,         # the highest learning rate
+    log_every: int = 10,      # steps
 ) -> list[dict[str, float]]:  # the learning curve: step, seconds, loss, …
     "Minimise `step_loss` and return the learning curve."
     optimizer = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05)
@@ -156,7 +156,7 @@ def train_vision(
     seed: int,
     steps: int,
     batch_size: int = 192,                 # pictures a step; two views of each
-    peak_rate: float = 1.5e-3,
+    peak_rate: float = 1.5e-3,             # the highest learning rate
     view_size: int = 40,                   # training views are smaller than pictures: cheaper
     config: Dinov2Config | None = None,
 ) -> tuple[Dinov2Model, list[dict[str, float]]]:  # the network and its learning curve
@@ -218,7 +218,7 @@ def train_language(
     steps: int,
     batch_size: int = 80,         # documents a step
     n_captions: int = 3,          # captions per document
-    peak_rate: float = 2e-3,
+    peak_rate: float = 2e-3,      # the highest learning rate
     config: LlamaConfig | BloomConfig | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:  # the network and its learning curve
     "Train a language network on captions alone."

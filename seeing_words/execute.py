@@ -165,6 +165,7 @@ def run_section(
         on_cell(cell, index, n_cells)
     try:
         papermill.execute_notebook(job.notebook, job.executed, dict(job.given), engine_name="seeing_words",
+                                   kernel_name="python3", language="python",  # some editors write neither
                                    progress_bar=False, cwd=job.notebook.parent, on_cell=started, kernel=kernel)
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":

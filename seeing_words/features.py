@@ -32,18 +32,22 @@ from .models import Model, capture
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/04_features.ipynb #pooling
-def pool_cls(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+def pool_cls(
+    hidden: torch.Tensor,    # (stimulus, token, unit)
+    content: torch.Tensor,   # tokens that are no special ones, (stimulus, token) bool
+    attended: torch.Tensor,  # tokens that are no padding, (stimulus, token) bool
+) -> torch.Tensor:           # (stimulus, unit)
     "The first token: of a vision network its class token."
     return hidden[:, 0]
 
 
-def pool_mean(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+def pool_mean(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:  # as of `pool_cls`
     "The mean over content tokens."
     weight = content.to(hidden.dtype)[..., None]  # (batch, token, 1)
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
-def pool_last(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+def pool_last(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:  # as of `pool_cls`
     "The last token that the network reads of a stimulus."
     return hidden[torch.arange(len(hidden)), attended.long().sum(1) - 1]
 
@@ -225,7 +229,7 @@ class Writer:
     dtype: str
 
     def has(self, part: str) -> bool:
-        "Is a part there, as it was noted?"
+        "Is the `part` there, as it was noted?"
         noted = {}
         for line in self._notes.read_text().splitlines() if self._notes.is_file() else []:
             try: noted.update([json.loads(line)])

@@ -208,7 +208,7 @@ def split_selected(
     grid_of: Callable[[np.ndarray], xr.DataArray],  # indices of stimuli → (source_layer, target_layer), perhaps with fold
     n: int,                                         # stimuli
     *,
-    n_splits: int = 50,
+    n_splits: int = 50,                             # random halves
     seed: int = 0,                                  # of the splits
 ) -> Selection:
     "Choose the best pair of layers on one half of the stimuli and score it on the other, both ways, for random halves."
@@ -237,7 +237,7 @@ def peak_depth(
 
 # %% ../nbs/library/07_inference.ipynb #p-value
 def p_value(
-    observed: float,
+    observed: float,   # the statistic
     null: np.ndarray,  # the same statistic under shuffled pairing, (permutation,)
 ) -> float:            # (1 + b) / (1 + m), never 0: the observed pairing is one of those possible; NaN if observed is
     "Share of pairings that score at least as high as the observed one."
@@ -384,7 +384,7 @@ VERDICTS = ("supported", "not supported", "contradicted")
 
 def verdict(
     low: float,                # of the effect's interval
-    high: float,
+    high: float,               # the same
     *,
     threshold: float = 0.0,
     direction: str = "above",  # or "below": the side of the threshold that is claimed

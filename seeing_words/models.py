@@ -91,7 +91,7 @@ def image_encoder(
 # %% ../nbs/library/03_models.ipynb #encode-caption-encoder
 def caption_encoder(
     tokenizer: Tokenizer,
-    pad_id: int,
+    pad_id: int,  # the token that fills short captions
 ) -> Callable[[Sequence[str]], dict[str, torch.Tensor]]:
     "Make the function from captions to `input_ids` and `attention_mask`."
     special = set(tokenizer.encode("").ids)

@@ -128,7 +128,7 @@ def contact_sheet(
     images: Sequence[np.ndarray],  # (height, width, 3) uint8 each
     captions: Sequence[str],       # one for each image
     *,
-    n_columns: int = 5,
+    n_columns: int = 5,            # pictures in a row
     width: float = WIDTH,          # inches
 ) -> Figure:
     "Show `images` with their `captions` beneath."
@@ -159,7 +159,7 @@ def heatmap(
     grid: xr.DataArray,          # (vision_layer, language_layer)
     *,
     title: str = "",
-    vmin: float | None = None,   # colour limits; those of the grid
+    vmin: float | None = None,   # colour limits, here and below; those of the grid
     vmax: float | None = None,
 ) -> mpl.collections.QuadMesh:   # for a colour bar
     "Draw the score of every pair of layers, and frame the best."

@@ -38,7 +38,7 @@ class Folds:
     def n(self) -> int: return sum(map(len, self.test))
     @property
     def n_folds(self) -> int: return len(self.test)
-    def train(self, i: int) -> np.ndarray: return np.setdiff1d(np.arange(self.n), self.test[i])
+    def train(self, i: int) -> np.ndarray: return np.setdiff1d(np.arange(self.n), self.test[i])  # of fold i
     def __repr__(self) -> str: return f"Folds({self.n} stimuli, test sets of {[len(t) for t in self.test]})"
 
 # %% ../nbs/library/05_predictivity.ipynb #make-folds
@@ -387,7 +387,7 @@ ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 15))  # ridge penalties tried
 
 # %% ../nbs/library/05_predictivity.ipynb #check-inputs
 def one_layer(
-    features,             # DataArray, array or tensor: (stimulus, unit), or a single layer of it
+    features: object,     # DataArray, array or tensor: (stimulus, unit), or a single layer of it
     name: str,            # how messages call it
 ) -> xr.DataArray:        # (layer, stimulus, unit) with one layer
     "Check features of a single layer."

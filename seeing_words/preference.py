@@ -20,8 +20,7 @@ import xarray as xr
 from .arrays import InputError
 from .inference import Estimate, average, score_estimate
 from .microworld import NEAR_MISSES, Scene, near_miss, render, scene_facts, scene_of, true_of
-from .pairs import on_every_core
-from .predictivity import DIRECTIONS, Folds, fold_zscore, out_of_folds
+from .predictivity import DIRECTIONS, Folds, fold_zscore, on_every_core, out_of_folds
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/09_preference.ipynb #trials

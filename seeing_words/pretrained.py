@@ -298,7 +298,7 @@ def _check_captions(captions: Sequence[str], rows: list[list[int]], special: set
 
 def padded(
     rows: Sequence[Sequence[int]],     # tokens of each caption
-    pad_id: int,
+    pad_id: int,                       # the token that fills short rows
 ) -> dict[str, torch.Tensor]:          # (caption, token)
     "Make `input_ids` and `attention_mask`, padded on the right."
     ids = [torch.tensor(row) for row in rows]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial, singledispatch
 from importlib import import_module
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from .stimuli import OnDemand, StimulusSet
 
 # %% ../nbs/library/07a_results.ipynb #fingerprint
 @singledispatch
-def fingerprint(value) -> object:
+def fingerprint(value: object) -> object:
     "JSON that stands for `value`: arrays by a digest of their content."
     if is_dataclass(value):
         return [type(value).__qualname__, {f.name: fingerprint(getattr(value, f.name)) for f in fields(value)}]
@@ -63,7 +63,7 @@ def _(value: OnDemand): return ["on demand", value.key]
 
 
 @fingerprint.register
-def _(value: FunctionType): return [value.__module__, value.__qualname__]  # its code is part of the sources
+def _(value: FunctionType): return _code_of(value)
 
 
 @fingerprint.register
@@ -77,6 +77,16 @@ def _(value: StimulusSet):
 
 @fingerprint.register
 def _(value: partial): return [fingerprint(value.func), fingerprint(value.args), fingerprint(value.keywords)]
+
+# %% ../nbs/library/07a_results.ipynb #fingerprint-code
+def _code_of(function: Callable) -> list:
+    "A function by its name, and by what it does unless it is the package's, whose sources are part of every key."
+    name = [function.__module__, function.__qualname__]
+    return name if function.__module__.partition(".")[0] == "seeing_words" else [*name, _steps(function.__code__)]
+
+
+def _steps(code: CodeType) -> list:  # wherever it is written; values of variables around it are not looked at
+    return [code.co_code.hex(), code.co_names, [_steps(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]]
 
 # %% ../nbs/library/07a_results.ipynb #pack
 @singledispatch
@@ -177,7 +187,7 @@ def _read(path: Path) -> object:
     return _unpack(json.loads(about["structure"]), arrays)
 
 # %% ../nbs/library/07a_results.ipynb #at-once
-def at_once(function: Callable, *args, **kwargs) -> object:
+def at_once(function: Callable, *args: object, **kwargs: object) -> object:
     "Call `function`, and keep nothing."
     return function(*args, **kwargs)
 
@@ -194,7 +204,7 @@ class Results:
 
     def __call__(self, function: Callable, *args, **kwargs) -> object:
         given = {name: self._fingerprint(value) for name, value in kwargs.items() if name not in _SILENT}
-        what = [function.__module__, function.__qualname__, self.sources, [self._fingerprint(a) for a in args], given]
+        what = [*_code_of(function), self.sources, [self._fingerprint(a) for a in args], given]
         path = Path(self.root) / f"{hashlib.sha256(canonical_json(what).encode()).hexdigest()}.safetensors"
         try: return _read(path)
         except (FileNotFoundError, ValueError):

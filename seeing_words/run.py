@@ -30,10 +30,9 @@ from .arrays import InputError, checkout, commit, did_you_mean, digest, file_dig
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
 from .models import Model
-from .pairs import on_every_core
 from .perturb import load_reader, told_losses
 from .plots import SavedFigure, Table, csv_text, save_figure
-from .predictivity import Folds, make_folds
+from .predictivity import Folds, make_folds, on_every_core
 from .preference import JUDGES, Judge, PreferenceSet, judged
 from .presets import LEAST, TRIALS, Preset, get_preset
 from .results import Results

@@ -107,6 +107,19 @@ def test_changed_sources_and_changed_parameters_are_another_result(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_function_of_ones_own_that_changed_is_another_function(tmp_path):
+    def made(text: str):
+        names = {"__name__": "__main__"}
+        exec(text, names)
+        return names["score"]
+    keep = Results(tmp_path, "sources")
+    texts = "def score(x): return x + 1", "def score(x): return x + 2", "def score(x): return (lambda y: y + 3)(x)"
+    assert [keep(made(text), 1) for text in texts] == [2, 3, 4]
+    assert keep(made(f"\n\n{texts[0]}"), 1) == 2  # the same, elsewhere
+    assert len(list(tmp_path.iterdir())) == 3
+    assert fingerprint(made(texts[0])) == fingerprint(made(texts[0])) != fingerprint(made(texts[1]))
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:20], lambda b: b""])
 def test_a_damaged_file_is_computed_again(damage, tmp_path):
     def ones(n): return np.ones(n)
