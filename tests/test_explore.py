@@ -1,4 +1,6 @@
 "Figures that follow a choice: the widgets by their values, the functions behind them by loops and by what must not matter."
+import json
+import re
 from dataclasses import replace
 
 import ipywidgets
@@ -255,3 +257,13 @@ def test_committed_notebooks_hold_pictures_and_no_widgets():
         for cell in nb.cells:
             for output in cell.get("outputs", []):
                 assert WIDGET not in output.get("data", {}), f"{path.name}, cell {cell.id}: run it by `make outputs`"
+
+
+@pytest.mark.parametrize("name", ["1_layers", "2_perturbations", "3_pick_a_pic", "4_averaging"])
+def test_every_section_has_one_call_that_follows_a_choice(name):
+    cells = json.loads((ROOT / "nbs/paper" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"}
+    calls = [cell for cell in cells if re.search(r"^explore_\w+\(", sources.get(cell["id"], ""), re.MULTILINE)]
+    assert len(calls) == 1
+    (output,) = [output for output in calls[0]["outputs"] if "image/png" in output.get("data", {})]
+    assert output["metadata"]["image/png"]["alt"]
