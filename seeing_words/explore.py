@@ -29,6 +29,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+# %% ../nbs/library/13c_explore.ipynb #imports-own
 from .aggregate import ExemplarCurve
 from .arrays import InputError
 from .features import pooled_layers
@@ -109,7 +110,18 @@ def nearest(
     for test in folds.test: found[test] = test[similarities(predicted[test], target[test]).argmax(1)]
     return found
 
+# %% ../nbs/library/13c_explore.ipynb #agree
+AGREE: Mapping[str, Callable[[dict, dict], bool]] = {  # in what two scenes may agree
+    "indoors or outdoors": lambda a, b: scene_of(a).indoors == scene_of(b).indoors,
+    "place": lambda a, b: a["place"] == b["place"], "time": lambda a, b: a["time"] == b["time"],
+    "weather": lambda a, b: a["weather"] == b["weather"],
+    "a thing": lambda a, b: bool({t["name"] for t in a["things"]} & {t["name"] for t in b["things"]}),
+    "a thing of one colour": lambda a, b: bool(_coloured(a) & _coloured(b))}
 
+
+def _coloured(facts: dict) -> set: return {(thing["name"], thing["colour"]) for thing in facts["things"]}
+
+# %% ../nbs/library/13c_explore.ipynb #agreement
 def agreement(
     facts: Sequence[dict],  # of every stimulus
     found: np.ndarray,      # from `nearest`
@@ -122,17 +134,6 @@ def agreement(
         by_chance = [np.mean([same(facts[i], facts[j]) for j in test]) for test in folds.test for i in test]
         hits[name] = np.array([float(same(facts[i], facts[j])) for i, j in enumerate(found)]), float(np.mean(by_chance))
     return hits
-
-
-AGREE: Mapping[str, Callable[[dict, dict], bool]] = {  # in what two scenes may agree
-    "indoors or outdoors": lambda a, b: scene_of(a).indoors == scene_of(b).indoors,
-    "place": lambda a, b: a["place"] == b["place"], "time": lambda a, b: a["time"] == b["time"],
-    "weather": lambda a, b: a["weather"] == b["weather"],
-    "a thing": lambda a, b: bool({t["name"] for t in a["things"]} & {t["name"] for t in b["things"]}),
-    "a thing of one colour": lambda a, b: bool(_coloured(a) & _coloured(b))}
-
-
-def _coloured(facts: dict) -> set: return {(thing["name"], thing["colour"]) for thing in facts["things"]}
 
 # %% ../nbs/library/13c_explore.ipynb #ways
 ASKED = {"L→V": "caption → scenes", "V→L": "image → captions"}  # direction of the map → what is asked
@@ -476,11 +477,11 @@ def moved(
     apart = [np.linalg.norm(known[i + 1:] - x, axis=1) for i, x in enumerate(known)]
     return float(np.linalg.norm(a - b) / np.concatenate(apart).mean())
 
-# %% ../nbs/library/13c_explore.ipynb #controls
+# %% ../nbs/library/13c_explore.ipynb #controls-names
 _SETTING, _OF_THINGS = ("place", "time", "weather"), ("name", "colour", "size", "count", "x", "depth")
 _MOST_THINGS = 4
 
-
+# %% ../nbs/library/13c_explore.ipynb #controls
 class _Controls:
     "Widgets of a `SceneExplorer`: a menu of scenes, a control for each fact, a caption, a message, the sheet."
 
@@ -535,7 +536,7 @@ class _Controls:
                                   f"<details><summary>all captions of the scene</summary><ul>{told_as}</ul></details>")
             self.sheet.value = _img(sheet, alt)
 
-
+# %% ../nbs/library/13c_explore.ipynb #controls-menu
 def _menu(what: str) -> ipywidgets.DOMWidget:
     look = {"description": what, "style": {"description_width": "4em"}}
     if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12em"}, **look)
@@ -596,7 +597,7 @@ def explore_layers(pairs: Pairs) -> Interactive:
                        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
                            "responses for that pair.")
 
-
+# %% ../nbs/library/13c_explore.ipynb #layers-parts
 def _layer_pair(axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str, v: int, w: int) -> None:
     left, right = axes
     grid = pairs.grids[pair].predictivity.sel(direction=direction).mean("fold")
@@ -715,7 +716,7 @@ def explore_exemplars(
                        alt="Above, the images and captions of one stimulus that are averaged; below, alignment against the "
                            "number of averaged captions in both directions, the chosen number marked.")
 
-
+# %% ../nbs/library/13c_explore.ipynb #exemplars-parts
 def _curve_point(ax: Axes, direction: str, curve: ExemplarCurve, k: int) -> None:
     ks, chosen = sorted(curve.measured), curve.measured[k]
     scores = [curve.measured[j] for j in ks]
