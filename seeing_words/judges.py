@@ -18,15 +18,7 @@ from transformers import CLIPModel, PreTrainedTokenizerBase
 from .arrays import InputError
 from .features import in_batches
 from .models import pretrained_folder
-from seeing_words.pretrained import (
-    image_preprocessor,
-    is_commit,
-    load_network,
-    longest,
-    read_config,
-    read_tokenizer,
-    verified,
-)
+from .pretrained import image_preprocessor, is_commit, load_network, longest, read_config, read_tokenizer, verified
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/04a_judges.ipynb #towers
