@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
-           'mirrored', 'fetch', 'unpack', 'nearest_folder', 'told_bytes', 'fetch_repository', 'Item', 'Plan', 'plan',
-           'carry_out', 'machine_speed', 'Cost', 'costs']
+           'mirrored', 'fetch', 'unpack', 'nearest_folder', 'told_bytes', 'cached_network', 'fetch_repository', 'Item',
+           'Plan', 'plan', 'carry_out']
 
 # %% ../nbs/library/14b_download.ipynb #imports
 import os
@@ -24,7 +24,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import requests
-import torch
 import urllib3
 from filelock import FileLock, Timeout
 from huggingface_hub import constants, snapshot_download
@@ -127,6 +126,7 @@ class Network:
     n_units: int       # of each
     n_bytes: int       # of a weight as it is published
     licence: str
+    n_words: int = 0   # of its vocabulary, whose embedding is looked up
     n_reading: float = 0  # parameters of a judge's second tower, which reads; the first sees
 
 
@@ -136,14 +136,14 @@ NETWORKS: Mapping[str, Network] = {
     "facebook/dinov2-base": Network(87e6, 12, 768, 4, _APACHE),
     "facebook/dinov2-large": Network(304e6, 24, 1024, 4, _APACHE),
     "facebook/dinov2-giant": Network(1.1e9, 40, 1536, 4, _APACHE),
-    "bigscience/bloom-560m": Network(559e6, 24, 1024, 2, _RAIL),
-    "bigscience/bloom-1b1": Network(1.07e9, 24, 1536, 2, _RAIL),
-    "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL),
-    "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL),
-    "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL),
-    "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE),
-    "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE),
-    "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE),
+    "bigscience/bloom-560m": Network(559e6, 24, 1024, 2, _RAIL, 250_880),
+    "bigscience/bloom-1b1": Network(1.07e9, 24, 1536, 2, _RAIL, 250_880),
+    "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
+    "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
+    "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
+    "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE, 32_000),
     "openai/clip-vit-large-patch14": Network(428e6, 24, 1024, 4, _MIT, n_reading=124e6),
 }
 
@@ -424,7 +424,7 @@ def _network_folder(repository: Repository, **how) -> Path:
     return folder
 
 
-def _in_cache(repository: Repository) -> Path | None:
+def cached_network(repository: Repository) -> Path | None:
     "Where a network lies in the hub's cache; None where it isn't, or not all of it, or damaged."
     try: return _network_folder(repository, local_files_only=True)
     except InputError: return None
@@ -502,7 +502,7 @@ def _network_item(name: str, revision: str | None, *, both: bool = False) -> Ite
     name = name.removeprefix("untrained:").rpartition("@")[0] if name.startswith("untrained:") else name
     repository = repository_of(name, revision, both=both)
     if repository is None: return _own_item(name)
-    cached = _in_cache(repository)
+    cached = cached_network(repository)
     return Item(name, repository, cached or Path(constants.HF_HUB_CACHE), "there" if cached else "missing", repository.bytes,
                 0, repository.licence, repository.about, repository.note)
 
@@ -649,45 +649,3 @@ def carry_out(
         try: fetch_repository(item.source, plan.root, n_parallel=n_parallel, endpoint=endpoint)
         except InputError as error: failed[item.what] = str(error)
     return failed
-
-# %% ../nbs/library/14b_download.ipynb #speed
-def machine_speed(n: int = 1024, repeats: int = 5) -> float:  # floating-point operations a second
-    "How fast this machine multiplies matrices in float32: the best of some repeats, on a GPU where there is one."
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(n, n, device=device)
-    def once() -> float:
-        began = time.perf_counter()
-        torch.mm(a, a)[0, 0].item()  # waits for the device
-        return time.perf_counter() - began
-    return 2 * n**3 / min(once() for _ in range(repeats + 1))
-
-# %% ../nbs/library/14b_download.ipynb #costs
-_N_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_N_TOKENS = {"vision": 257, "language": 15}  # 16 × 16 patches and CLS of 224 pixels; a caption of some 10 words
-
-
-@dataclass(frozen=True)
-class Cost:
-    "What one network asks of the machine; None where its size is not known before."
-    network: str
-    download: int | None   # bytes
-    memory: int | None     # bytes of its weights
-    store: int | None      # bytes of its features
-    seconds: float | None
-
-
-def costs(
-    preset: Preset,
-    speed: float,  # operations a second, as `machine_speed` measures
-) -> list[Cost]:
-    "Estimate what each of a preset's networks takes."
-    return [_cost(preset, name, modality, speed) for modality in ("vision", "language") for name in getattr(preset, modality)]
-
-
-def _cost(preset: Preset, name: str, modality: str, speed: float) -> Cost:
-    if (known := NETWORKS.get(name)) is None: return Cost(name, None, None, None, None)
-    shown = preset.n_stimuli * (preset.n_captions if modality == "language" else 1)
-    n_poolings = len(dict(preset.poolings)[modality])
-    return Cost(name, int(known.n_parameters * known.n_bytes), int(known.n_parameters * _N_BYTES[preset.dtype]),
-                (known.n_layers + 1) * shown * known.n_units * 4 * n_poolings,
-                2 * known.n_parameters * shown * _N_TOKENS[modality] / speed)

@@ -33,15 +33,12 @@ from seeing_words.download import (
     Download,
     Repository,
     carry_out,
-    costs,
     data_root,
     fetch,
     fetch_repository,
-    machine_speed,
     mirrored,
     plan,
     repository_of,
-    told_bytes,
     unpack,
 )
 from seeing_words.presets import PRESETS, get_preset
@@ -589,7 +586,7 @@ def test_a_disk_without_room_is_refused_before_anything_starts(server, small, tm
 
 
 def test_a_plan_says_everything_to_people_and_to_scripts(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_in_cache", lambda repository: None)
+    monkeypatch.setattr(download, "cached_network", lambda repository: None)
     made, by_hand = plan("paper", tmp_path), plan("paper-flickr30k", tmp_path)
     console = Console(width=500)
     with console.capture() as captured: console.print(made, by_hand)
@@ -668,13 +665,13 @@ def publish(server, repo: str, contents: dict[str, bytes], page: str = "") -> No
 
 def test_a_network_is_fetched_from_the_hub_without_its_pickle(hub, tmp_path):
     repository = repository_of("lab/net")
-    assert download._in_cache(repository) is None
+    assert download.cached_network(repository) is None
     folder = fetch_repository(repository, tmp_path, endpoint=hub.address)
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {"config.json", "tokenizer.json", "model.safetensors"}
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    assert download._in_cache(repository) == folder
+    assert download.cached_network(repository) == folder
     (folder / "model.safetensors").unlink()
-    assert download._in_cache(repository) is None
+    assert download.cached_network(repository) is None
 
 
 def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
@@ -716,20 +713,6 @@ def test_which_names_are_of_the_hub(name, is_one):
     assert (repository_of(name) is not None) == is_one
 
 
-# Costs
-
-def test_costs_are_told_from_what_is_known():
-    found = {cost.network: cost for cost in costs(get_preset("paper"), speed=1e12)}
-    assert set(found) == set(get_preset("paper").vision + get_preset("paper").language)
-    large = found["openlm-research/open_llama_13b"]
-    assert (large.download, large.memory, large.store) == (26e9, 52e9, 41 * 5000 * 5120 * 4 * 2)
-    assert large.seconds == pytest.approx(2 * 13e9 * 5000 * 15 / 1e12)
-    assert {cost.memory for cost in costs(get_preset("microworld"), 1e12)} == {None}
-    halved = costs(replace(get_preset("paper-small"), dtype="bfloat16"), 1e12)[0]
-    assert halved.memory == 22e6 * 2
-    assert machine_speed(128) > 1e6
-
-
 # The command
 
 def command(*words: str):
@@ -767,21 +750,6 @@ def test_the_command_takes_a_mirror(server, small, tmp_path, monkeypatch):
     words = ("download", "--preset", "paper", "--data", str(tmp_path / "data"), "--mirror", server.address)
     assert command(*words).exit_code == 0
     assert small.is_there(tmp_path / "data")
-
-
-def test_presets_show_what_they_cost(monkeypatch, tmp_path):
-    monkeypatch.setenv("SEEING_WORDS_DATA", str(tmp_path))
-    monkeypatch.setattr(download, "_in_cache", lambda repository: None)
-    shown = command("presets", "show", "paper-small").output
-    for word in ("facebook/dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", "CC BY 4.0", "1.12 GB", "estimate"):
-        assert word in shown, word
-    both = costs(get_preset("paper-small"), 1e12)
-    all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all"))
-    assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
-        told_bytes(sum(cost.download for cost in both)), told_bytes(max(cost.memory for cost in both)),
-        told_bytes(sum(cost.store for cost in both))]
-    told = json.loads(command("presets", "show", "paper-small", "--json").output)
-    assert told["costs"][0]["network"] == "facebook/dinov2-small" and told["items"][0]["what"] == "coco"
 
 
 def test_the_lock_is_the_only_trace_of_an_error_of_the_disk(server, tmp_path, monkeypatch):
