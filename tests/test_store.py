@@ -84,12 +84,12 @@ def test_other_damage_is_found_too(made, store, fault):
     first, whole = get(made, store), contents(store)
     folder = store.root / store.keys()[0]
     chunks = folder / "features.zarr/features/c"
-    if fault == "missing": (chunks / "1/0/0").unlink()
-    if fault == "more": (chunks / "1/0/1").touch()
+    if fault == "missing": (chunks / "0/0/0").unlink()
+    if fault == "more": (chunks / "0/0/1").touch()
     if fault == "swapped":
-        (chunks / "1/0/0").rename(folder / "x")
-        (chunks / "1/1/0").rename(chunks / "1/0/0")
-        (folder / "x").rename(chunks / "1/1/0")
+        (chunks / "0/0/0").rename(folder / "x")
+        (chunks / "0/1/0").rename(chunks / "0/0/0")
+        (folder / "x").rename(chunks / "0/1/0")
     if fault == "no manifest": (folder / "manifest.json").unlink()
     if fault == "torn manifest": (folder / "manifest.json").write_text('{"spec":')
     if fault == "not an object": (folder / "manifest.json").write_text("[]")
@@ -164,7 +164,7 @@ def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(made, store, tmp_
     monkeypatch.undo()
     monkeypatch.setattr(ft, "BLOCK", 8)
     partial, notes = next(store.root.glob("*.partial")), next(store.root.glob("*.notes"))
-    chunk = partial / "features.zarr/features/c/1/2/0"
+    chunk = partial / "features.zarr/features/c/0/2/0"
     def flip(path, place):
         data = bytearray(path.read_bytes())
         data[place] ^= 4
