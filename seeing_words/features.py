@@ -99,7 +99,11 @@ def pooled_layers(
         return [POOLINGS[name](hidden.float(), *masks).to(home, copy=True) for name in poolings]
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    with exact, capture(model.network, pool) as layers: model.network(**moved)
+    with exact, capture(model.network, pool) as layers:
+        try: model.network(**moved)
+        except ValueError as error:
+            raise InputError(f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
+                             "belong to its config.json; fetch or save them again") from error
     return {name: torch.stack([layer[i] for layer in layers]).cpu().numpy() for i, name in enumerate(poolings)}
 
 # %% ../nbs/library/04_features.ipynb #batch-memory

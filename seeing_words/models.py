@@ -30,7 +30,7 @@ from .arrays import InputError, commit, digest, file_digest
 from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
-from .pretrained import is_commit, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
+from .pretrained import is_commit, naming_config, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
@@ -247,8 +247,9 @@ def _revision(folder: Path, seed: int | None, weights: bool) -> str:
 # %% ../nbs/library/03_models.ipynb #load-from-pretrained
 def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
     verified(folder, weights=False)  # what is damaged is said before it is read
-    cls = network_class(read_config(folder))
-    network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
+    with naming_config(folder):
+        cls = network_class(read_config(folder))
+        network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
     tokenizer = None if sees else read_tokenizer(folder)
     encode = image_preprocessor(folder) if sees else caption_tokenizer(tokenizer, network.config)
     revision = _revision(folder, seed, weights)  # gigabytes are read last

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'COMPANIONS', 'DTYPES', 'on_hub', 'hub_refusal', 'weight_files', 'fetch_network', 'is_commit', 'verified',
-           'read_config', 'network_class', 'number_type', 'check_device', 'load_network', 'draw_network',
-           'image_preprocessor', 'longest', 'padded', 'read_tokenizer', 'caption_tokenizer', 'check_whole']
+           'read_config', 'network_class', 'naming_config', 'number_type', 'check_device', 'load_network',
+           'draw_network', 'image_preprocessor', 'longest', 'padded', 'read_tokenizer', 'caption_tokenizer',
+           'check_whole']
 
 # %% ../nbs/library/02a_pretrained.ipynb #imports
 import hashlib
@@ -197,6 +198,17 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
                          f"transformers {transformers.__version__}: choose another network")
     return cls
 
+# %% ../nbs/library/02a_pretrained.ipynb #config-naming
+@contextmanager
+def naming_config(folder: Path) -> Iterator[None]:
+    "What is wrong with what a configuration says is told with its file."
+    path = folder / "config.json"
+    try: yield
+    except InputError as error: raise InputError(str(error) if str(folder) in str(error) else f"{path}: {error}") from None
+    except Exception as error:  # transformers and torch raise many kinds
+        first = str(error).partition("\n")[0]
+        raise InputError(f"{path} makes no network ({type(error).__name__}, {first}): fetch or save it again") from None
+
 # %% ../nbs/library/02a_pretrained.ipynb #load
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
@@ -379,6 +391,6 @@ def check_whole(
     verified(folder, weights=False)
     config = read_config(folder)
     for path in weight_files(folder): _check_header(path)
-    sees = network_class(config).main_input_name == "pixel_values"
+    with naming_config(folder): sees = network_class(config).main_input_name == "pixel_values"
     if sees or both: _check_there(folder, _PREPROCESSORS)
     if both or not sees: _check_there(folder, _TOKENIZERS)

@@ -505,15 +505,15 @@ def test_whatever_byte_is_damaged_the_network_answers_or_its_folder_is_named(cop
         names = dict.fromkeys(load_file(folder / "model.safetensors"), "part.safetensors")
         (folder / "model.safetensors").rename(folder / "part.safetensors")
         path.write_text(json.dumps({"metadata": {}, "weight_map": names}))
-    whole, sound = path.read_bytes(), load_model(str(folder)).revision
-    refused = []
+    whole, sound = path.read_bytes(), load_model(str(folder))
+    expected, refused = pooled_layers(sound, shown, ["mean"])["mean"], []
     for damaged in damaged_versions(whole, 0, 12):
         path.write_bytes(damaged)
         try: model = load_model(str(folder))
         except InputError as error:
             refused.append(str(error))
             continue
-        assert model.revision != sound
-        try: assert np.isfinite(pooled_layers(model, shown, ["mean"])["mean"]).all()
-        except InputError: pass
+        try: found = pooled_layers(model, shown, ["mean"])["mean"]
+        except InputError: pass  # as of a caption that has too many tokens now
+        else: assert model.revision != sound.revision or np.array_equal(found, expected)
     assert len(refused) > 3 and all(kind in said for said in refused)

@@ -56,7 +56,7 @@ def count(made) -> list:
 def test_an_entry_is_a_plain_zarr_group_read_back_without_the_network(made, store):
     first, spec = get(made, store), feature_spec(made, stimuli(SIZE), pooling="mean")
     array = zarr.open_group(store.folder(spec) / "features.zarr", mode="r")["features"]
-    assert array.chunks == (1, 8, 16) and array.shape == (4, SIZE, 16) and array.metadata.zarr_format == 3
+    assert array.chunks == (4, 8, 16) and array.shape == (4, SIZE, 16) and array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("layer", "stimulus", "unit")
     passes = count(made)
     assert get(made, store).identical(first) and np.array_equal(array[:], first.values) and not passes
@@ -77,6 +77,12 @@ def test_a_flipped_byte_in_any_file_is_found_and_never_used(made, store):
                 store.read(feature_spec(made, stimuli(SIZE), pooling="mean"))
         with pytest.warns(UserWarning, match="is damaged"): assert get(made, store).identical(first)
         assert contents(store) == whole
+
+
+@pytest.mark.parametrize(("n_units", "n_layers"), [(16, 4), (2**18, 2), (2**20, 1)])
+def test_a_chunk_has_as_many_layers_as_make_16_mib(tmp_path, n_units, n_layers):
+    ft.Writer(tmp_path / "x.partial", (4, 250, n_units), "float32").start()
+    assert zarr.open_array(tmp_path / "x.partial/features.zarr/features").chunks == (n_layers, 8, n_units)
 
 
 @pytest.mark.parametrize("fault", ["missing", "more", "swapped", "no manifest", "torn manifest", "not an object"])
