@@ -489,7 +489,7 @@ def _data_items(name: str, root: Path) -> list[Item]:
     return ([_data_item(name, part, root, by_hand) for part in data.parts]
             or [Item(name, None, folder, "by hand", None, 0, data.licence, data.about, by_hand)])
 
-
+# %% ../nbs/library/14b_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
     "A network that needs no network: one of the package, or a folder."
     if name.startswith("microworld/"): return Item(name, None, Path(name), "there", None, note="comes with the package")

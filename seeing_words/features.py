@@ -81,7 +81,7 @@ def _home(model: Model) -> torch.device:
     if device.type == "meta": raise InputError(f"{model.name} was loaded without its weights: load it again with them")
     return device
 
-
+# %% ../nbs/library/04_features.ipynb #batch-layers-pooled
 @torch.no_grad()
 def pooled_layers(
     model: Model,

@@ -108,7 +108,7 @@ def _hub_files(repository: str, weights: bool, how: dict) -> Path:
         snapshot_download(repository, allow_patterns=parts, **how | {"revision": folder.name})
     return folder
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #fetch-network-call
 def fetch_network(
     repository: str,              # owner/name
     revision: str | None = None,  # commit, branch or tag; default: the main branch as it is now
@@ -315,7 +315,7 @@ def _check_there(folder: Path, names: Sequence[str]) -> None:
     if not any((folder / name).is_file() for name in names):
         raise InputError(f"{folder} holds no {names[0]}: save it beside the network, or fetch it again")
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #images-preprocessor
 def image_preprocessor(
     folder: Path,
 ) -> Callable[[Sequence[np.ndarray]], dict[str, torch.Tensor]]:
