@@ -2,9 +2,10 @@
 
 The bare pass is what anybody would write: the processor of transformers, the network, once over the batches, nothing kept.
 Ours is `extract` of the same images in the same batches: every layer pooled two ways, without a store, and with an empty one.
+What a store costs an entry whatever its size is told by ten times as many images of the tiny network.
 Networks are random, of ViT's architecture, saved and loaded like any other; images are noise of 500 × 375 pixels, as large as
-photographs of MS-COCO. A pair of ours and of the bare pass is timed in turn, so that a busy machine slows both; overhead is
-the median of the pairs' ratios, less one.
+photographs of MS-COCO. Ours and the bare pass are timed in turn, so that a busy machine slows both; overhead is the median of
+the ratios, less one. Removing the store that a run leaves is not timed.
 
 Memory: peaks of fresh processes, of the network alone, of one bare pass of one batch, and of the whole extraction into a
 store. Peaks are `ru_maxrss`, as memory.py says. Written: extraction.csv, extraction_memory.csv. `--tiny` shows that it runs.
@@ -21,8 +22,6 @@ from statistics import median
 import numpy as np
 from _common import options, peak, pin_threads, publish, say, timed
 
-N_PAIRS = 7  # of ours and bare passes
-
 
 @dataclass(frozen=True)
 class Case:
@@ -33,11 +32,13 @@ class Case:
     pixels: int
     patch: int
     batch: int
+    rounds: int       # of ours without a store and with one, and of the bare pass, in turn
     images: int = 64
 
 
-CASES = {False: [Case("tiny", 64, 4, 4, 64, 16, 64), Case("ViT-B", 768, 12, 12, 224, 16, 16)],
-         True: [Case("tiny", 32, 2, 2, 32, 16, 4, images=8)]}
+CASES = {False: [Case("tiny", 64, 4, 4, 64, 16, 64, 31), Case("tiny, ten times the images", 64, 4, 4, 64, 16, 64, 5, images=640),
+                 Case("ViT-B", 768, 12, 12, 224, 16, 16, 3)],
+         True: [Case("tiny", 32, 2, 2, 32, 16, 4, 3, images=8)]}
 
 
 def saved(case: Case, folder: Path) -> Path:
@@ -70,33 +71,39 @@ def bare(folder: Path, images: np.ndarray, batch: int) -> Callable[[], None]:
     return run
 
 
-def ours(folder: Path, stimuli, batch: int, *, kept: bool) -> Callable[[], None]:
-    "The same by `extract_many`, into a new store where it is kept."
+def ours(folder: Path, stimuli, batch: int, *, kept: bool) -> Callable[[str], None]:
+    "The same by `extract_many`, into a new store in the given folder, where it is kept."
     from seeing_words.features import Store, extract_many
     from seeing_words.models import load_model
     model = load_model(str(folder))
 
-    def run() -> None:
-        with tempfile.TemporaryDirectory() as root:
-            extract_many(model, stimuli, ("cls", "mean"), batch_size=batch, store=Store(root) if kept else None, progress=False)
+    def run(root: str) -> None:
+        extract_many(model, stimuli, ("cls", "mean"), batch_size=batch, store=Store(root) if kept else None, progress=False)
     return run
 
 
-def in_turn(one: Callable, other: Callable) -> tuple[float, float, float]:  # median seconds of each, and of their ratios
-    one(), other()  # the first of each allocates
-    pairs = [(timed(one)[0], timed(other)[0]) for _ in range(N_PAIRS)]
-    return *(median(side) for side in zip(*pairs)), median(a / b for a, b in pairs)
+def in_turn(ways: dict[str, Callable[[str], None]], bare: Callable[[], None], n: int) -> dict[str, tuple[float, float, float]]:
+    "Of each way, medians over rounds: its seconds, those of the bare pass, and their ratio. In a round each is timed once."
+    def one_round() -> tuple[list[float], float]:
+        def seconds(run: Callable[[str], None]) -> float:
+            with tempfile.TemporaryDirectory() as root: return timed(lambda: run(root))[0]
+        return [seconds(run) for run in ways.values()], timed(bare)[0]
+    one_round()  # the first of each allocates
+    rounds = [one_round() for _ in range(n)]
+    without = median(alone for _, alone in rounds)
+    return {way: (median(each[i] for each, _ in rounds), without, median(each[i] / alone for each, alone in rounds))
+            for i, way in enumerate(ways)}
 
 
 def speed(case: Case, folder: Path) -> list[dict]:
     stimuli, rows = photographs(case.images), []
     plain = bare(folder, stimuli.images, case.batch)
-    for kept in (False, True):
-        seconds, without, ratio = in_turn(ours(folder, stimuli, case.batch, kept=kept), plain)
-        say(f"{case.name}, {'store' if kept else 'no store'}: {seconds:.2f} s, bare {without:.2f} s, ratio {ratio:.3f}")
-        rows.append({"overhead (%)": 100 * (ratio - 1), "network": case.name, "store": "written" if kept else "none",
+    ways = {way: ours(folder, stimuli, case.batch, kept=way == "written") for way in ("none", "written")}
+    for way, (seconds, without, ratio) in in_turn(ways, plain, case.rounds).items():
+        say(f"{case.name}, store {way}: {seconds:.2f} s, bare {without:.2f} s, ratio {ratio:.3f}")
+        rows.append({"overhead (%)": 100 * (ratio - 1), "network": case.name, "store": way,
                      "seconds": seconds, "seconds of the bare pass": without, "blocks": case.blocks, "units": case.hidden,
-                     "images": case.images, "batch": case.batch, "pairs timed": N_PAIRS})
+                     "images": case.images, "batch": case.batch, "rounds timed": case.rounds})
     return rows
 
 
@@ -107,7 +114,8 @@ def child(what: str, folder: str, n: int, batch: int) -> None:
     if what == "bare": bare(Path(folder), stimuli.images[:batch], batch)()
     else:
         run = ours(Path(folder), stimuli, batch, kept=True)
-        if what == "ours": run()
+        if what == "ours":
+            with tempfile.TemporaryDirectory() as root: run(root)
     print(json.dumps(peak()))
 
 
@@ -131,7 +139,7 @@ def run(cases: list[Case]) -> tuple[list[dict], list[dict]]:
     for case in cases:
         with tempfile.TemporaryDirectory() as root:
             folder = saved(case, Path(root))
-            peaks.append(memory(case, folder))
+            if case.images <= 64: peaks.append(memory(case, folder))
             speeds += speed(case, folder)
     return speeds, peaks
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,7 @@ def _home(model: Model) -> torch.device:
     if device.type == "meta": raise InputError(f"{model.name} was loaded without its weights: load it again with them")
     return device
 
-
+# %% ../nbs/library/04_features.ipynb #batch-layers-pooled
 @torch.no_grad()
 def pooled_layers(
     model: Model,
@@ -103,7 +103,11 @@ def pooled_layers(
         return [POOLINGS[name](hidden.float(), *masks).to(home, copy=True) for name in poolings]
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    with exact, capture(model.network, pool) as layers: model.network(**moved)
+    with exact, capture(model.network, pool) as layers:
+        try: model.network(**moved)
+        except ValueError as error:
+            raise InputError(f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
+                             "belong to its config.json; fetch or save them again") from error
     return {name: torch.stack([layer[i] for layer in layers]).cpu().numpy() for i, name in enumerate(poolings)}
 
 # %% ../nbs/library/04_features.ipynb #batch-memory
@@ -218,7 +222,8 @@ def _size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 # %% ../nbs/library/04_features.ipynb #writer
-BLOCK = 250  # stimuli in a chunk, and in what a killed run loses at most
+BLOCK = 250      # stimuli in a chunk, and in what a killed run loses at most
+_CHUNK = 2**24   # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
 
 # %% ../nbs/library/04_features.ipynb #writer-writer
 @dataclass(frozen=True)
@@ -242,15 +247,13 @@ class Writer:
         if self.has(self._layout): return
         shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        chunks = (1, min(BLOCK, self.shape[1]), self.shape[2])
         zarr.create_group(self.folder / "features.zarr").create_array(
-            "features", shape=self.shape, chunks=chunks, dtype=self.dtype, compressors=None,
+            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
             dimension_names=("layer", "stimulus", "unit"))
         self._note(self._layout)
 
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
-        array = zarr.open_array(self.folder / "features.zarr/features", mode="r+")
-        array[:, start:start + BLOCK] = block
+        self._array[:, start:start + BLOCK] = block
         self._note(str(start))
 
     def finish(self, spec: dict) -> None:
@@ -259,13 +262,22 @@ class Writer:
         os.replace(self.folder, self.folder.with_suffix(""))
         self._notes.unlink()
 
+    @cached_property
+    def _array(self) -> zarr.Array: return zarr.open_array(self.folder / "features.zarr/features", mode="r+")
+
     @property
     def _notes(self) -> Path:
         return self.folder.with_suffix(".notes")
 
     @property
+    def _chunks(self) -> tuple[int, int, int]:
+        n_layers, n, n_units = self.shape
+        layer = min(BLOCK, n) * n_units * np.dtype(self.dtype).itemsize
+        return int(np.clip(_CHUNK // layer, 1, n_layers)), min(BLOCK, n), n_units
+
+    @property
     def _layout(self) -> str:
-        return f"layout {self.shape} {self.dtype} {BLOCK}"
+        return f"layout {self.shape} {self.dtype} {self._chunks}"
 
     def _sum(self, part: str) -> str:
         pattern = "**/zarr.json" if part == self._layout else f"features.zarr/features/c/*/{int(part) // BLOCK}/0"

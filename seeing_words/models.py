@@ -27,10 +27,20 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .arrays import InputError, commit, digest, file_digest
-from .pretrained import caption_tokenizer, check_device, draw_network, fetch, image_preprocessor, load_network
+from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
-from .pretrained import is_commit, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
+from seeing_words.pretrained import (
+    is_commit,
+    naming_config,
+    network_class,
+    number_type,
+    on_hub,
+    padded,
+    read_config,
+    read_tokenizer,
+    verified,
+)
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
@@ -247,8 +257,9 @@ def _revision(folder: Path, seed: int | None, weights: bool) -> str:
 # %% ../nbs/library/03_models.ipynb #load-from-pretrained
 def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
     verified(folder, weights=False)  # what is damaged is said before it is read
-    cls = network_class(read_config(folder))
-    network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
+    with naming_config(folder):
+        cls = network_class(read_config(folder))
+        network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
     tokenizer = None if sees else read_tokenizer(folder)
     encode = image_preprocessor(folder) if sees else caption_tokenizer(tokenizer, network.config)
     revision = _revision(folder, seed, weights)  # gigabytes are read last
@@ -280,7 +291,7 @@ def pretrained_folder(
     repository, told = named
     if revision and told and revision != told:
         raise InputError(f"{trained!r} names one revision and revision={revision!r} another: give one")
-    return fetch(repository, revision or told, weights=weights)
+    return fetch_network(repository, revision or told, weights=weights)
 
 # %% ../nbs/library/03_models.ipynb #load-model
 def load_model(

@@ -24,7 +24,7 @@ TABLES = {  # table: the script that writes it, and its columns
     "similarity": ("similarity", ["times as long", "method", "seconds", "measure", "permutations", "layers", "units", "n",
                                   "measured", "timings", "max |Δ|"]),
     "extraction": ("extraction", ["overhead (%)", "network", "store", "seconds", "seconds of the bare pass", "blocks", "units",
-                                  "images", "batch", "pairs timed"]),
+                                  "images", "batch", "rounds timed"]),
     "extraction_memory": ("extraction", ["beyond one bare batch (MiB)", "network", "peak (MiB)", "peak of one bare batch (MiB)",
                                          "peak of the model alone (MiB)", "images", "batch"]),
     "full_size": ("full_size", ["times the sweep", "share of torch.mm", "part", "seconds", "GFLOP/s", "GFLOP/s of torch.mm",

@@ -56,7 +56,7 @@ def count(made) -> list:
 def test_an_entry_is_a_plain_zarr_group_read_back_without_the_network(made, store):
     first, spec = get(made, store), feature_spec(made, stimuli(SIZE), pooling="mean")
     array = zarr.open_group(store.folder(spec) / "features.zarr", mode="r")["features"]
-    assert array.chunks == (1, 8, 16) and array.shape == (4, SIZE, 16) and array.metadata.zarr_format == 3
+    assert array.chunks == (4, 8, 16) and array.shape == (4, SIZE, 16) and array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("layer", "stimulus", "unit")
     passes = count(made)
     assert get(made, store).identical(first) and np.array_equal(array[:], first.values) and not passes
@@ -79,17 +79,23 @@ def test_a_flipped_byte_in_any_file_is_found_and_never_used(made, store):
         assert contents(store) == whole
 
 
+@pytest.mark.parametrize(("n_units", "n_layers"), [(16, 4), (2**18, 2), (2**20, 1)])
+def test_a_chunk_has_as_many_layers_as_make_16_mib(tmp_path, n_units, n_layers):
+    ft.Writer(tmp_path / "x.partial", (4, 250, n_units), "float32").start()
+    assert zarr.open_array(tmp_path / "x.partial/features.zarr/features").chunks == (n_layers, 8, n_units)
+
+
 @pytest.mark.parametrize("fault", ["missing", "more", "swapped", "no manifest", "torn manifest", "not an object"])
 def test_other_damage_is_found_too(made, store, fault):
     first, whole = get(made, store), contents(store)
     folder = store.root / store.keys()[0]
     chunks = folder / "features.zarr/features/c"
-    if fault == "missing": (chunks / "1/0/0").unlink()
-    if fault == "more": (chunks / "1/0/1").touch()
+    if fault == "missing": (chunks / "0/0/0").unlink()
+    if fault == "more": (chunks / "0/0/1").touch()
     if fault == "swapped":
-        (chunks / "1/0/0").rename(folder / "x")
-        (chunks / "1/1/0").rename(chunks / "1/0/0")
-        (folder / "x").rename(chunks / "1/1/0")
+        (chunks / "0/0/0").rename(folder / "x")
+        (chunks / "0/1/0").rename(chunks / "0/0/0")
+        (folder / "x").rename(chunks / "0/1/0")
     if fault == "no manifest": (folder / "manifest.json").unlink()
     if fault == "torn manifest": (folder / "manifest.json").write_text('{"spec":')
     if fault == "not an object": (folder / "manifest.json").write_text("[]")
@@ -164,7 +170,7 @@ def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(made, store, tmp_
     monkeypatch.undo()
     monkeypatch.setattr(ft, "BLOCK", 8)
     partial, notes = next(store.root.glob("*.partial")), next(store.root.glob("*.notes"))
-    chunk = partial / "features.zarr/features/c/1/2/0"
+    chunk = partial / "features.zarr/features/c/0/2/0"
     def flip(path, place):
         data = bytearray(path.read_bytes())
         data[place] ^= 4
