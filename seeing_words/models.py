@@ -160,7 +160,10 @@ def _folder(name: str, root: str | Path | None) -> Path:
     folder = Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/") if name.startswith("microworld/") else Path(name)
     if not (folder / "card.json").is_file():
         there = ", ".join(f"microworld/{c}" for c in checkpoints(root)) or "none"
-        raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}. If it should be there, {_REMEDY}")
+        lacks = "holds no config.json" if folder.is_dir() else "is not there"
+        own = f"; {folder} {lacks}: a network is owner/name on the hub, or a folder that `save_pretrained` wrote"
+        raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}"
+                         + (f". If it should be there, {_REMEDY}" if name.startswith("microworld/") else own))
     return folder
 
 # %% ../nbs/library/03_models.ipynb #list-checkpoint-card
