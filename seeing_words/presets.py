@@ -209,20 +209,23 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:  # what a person wants to kn
                                    for section, sizes in preset.sections))]
     return [(what, value) for what, value in rows if value]
 
-# %% ../nbs/library/14_presets.ipynb #presets
+# %% ../nbs/library/14_presets.ipynb #pinned
 _DINO = {"facebook/dinov2-large": "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
          "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056"}
 _BLOOM = {"bigscience/bloom-560m": "ac2ae5fab2ce3f9f40dc79b5ca9f637430d24971",
           "bigscience/bloom-3b": "52bc5b43010b4844513826b8be3f78c7344c37d7"}
+_JUDGE = {CLIP: "32bd64288804d66eefd0ccbe215aa642df71cc41"}
+
+
+def _pinned(*names: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, (_DINO | _BLOOM | _JUDGE)[name]) for name in (*names, CLIP))
+
+
 _VISION = ("facebook/dinov2-large",)
 _LANGUAGE = (*(f"bigscience/bloom-{size}" for size in ("560m", "1b1", "1b7", "3b", "7b1")),
              *(f"openlm-research/open_llama_{size}" for size in ("3b", "7b", "13b")))
 
-
-def _pinned(*names: str) -> tuple[tuple[str, str], ...]:
-    return tuple((name, (_DINO | _BLOOM)[name]) for name in names)
-
-
+# %% ../nbs/library/14_presets.ipynb #presets
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
     Preset("microworld", "drawn and told scenes, small networks trained on them; offline, on a laptop", "microworld",
            vision=tuple(f"microworld/vision-{k}" for k in range(3)),

@@ -146,12 +146,12 @@ def full_network(kind: str, *, seed: int = 0, **ids) -> nn.Module:
         return cls(config).eval()
 
 
-def save(kind: str, folder: Path, **options) -> Path:
+def save(kind: str, folder: Path, *, seed: int = 0, **options) -> Path:
     "A folder as `save_pretrained` leaves it."
     folder.mkdir(parents=True, exist_ok=True)
     ids = _TOKENIZERS[kind](folder) if kind in _TOKENIZERS else {}
     if kind in LANGUAGE: ids["vocab_size"] = 640
-    full_network(kind, **ids).save_pretrained(folder, **options)
+    full_network(kind, seed=seed, **ids).save_pretrained(folder, **options)
     if kind in PREPROCESSORS: (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS[kind]))
     return folder
 

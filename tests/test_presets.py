@@ -25,7 +25,7 @@ n_stimuli = 40
 def test_a_preset_is_possible(preset):
     assert dict(preset.poolings).keys() == {"vision", "language"}
     assert preset.n_stimuli >= 2 * preset.n_folds
-    assert dict(preset.revisions).keys() <= set(preset.vision + preset.language)
+    assert dict(preset.revisions).keys() <= set(preset.networks)
     assert all(len(revision) == 40 and int(revision, 16) for _, revision in preset.revisions)
 
 
@@ -97,8 +97,8 @@ def write(folder: Path, text: str = MINE, name: str = "mine.toml") -> str:
 
 def test_a_file_is_a_preset(tmp_path):
     preset = get_preset(write(tmp_path))
-    assert preset == replace(get_preset("microworld"), device="auto", name="mine", summary="read from mine.toml", n_stimuli=40,
-                             vision=("microworld/vision-0",), language=("microworld/llama-0",))
+    assert preset == replace(get_preset("microworld"), name="mine", summary="read from mine.toml", n_stimuli=40,
+                             device="auto", sections=(), vision=("microworld/vision-0",), language=("microworld/llama-0",))
     assert len(preset.stimuli()) == 40
 
 
