@@ -26,7 +26,16 @@ from .microworld import microworld_stimuli
 from .models import Model, load_model
 from .predictivity import Folds
 from .preference import JUDGES, PreferenceSet, near_miss_trials, other_image_trials
-from .sources import coco_stimuli, flickr30k_stimuli, folder_stimuli, pick_a_pic, read_ids, read_own
+from seeing_words.sources import (
+    Found,
+    Unusable,
+    coco_stimuli,
+    flickr30k_stimuli,
+    folder_stimuli,
+    pick_a_pic,
+    read_ids,
+    read_own,
+)
 from .stimuli import StimulusSet
 
 # %% ../nbs/library/14_presets.ipynb #preset
@@ -348,18 +357,23 @@ def _read_field(path: Path, name: str, value) -> object:
     return found
 
 # %% ../nbs/library/14_presets.ipynb #read-sizes
+def _told(preset: Preset) -> list[Found]:
+    "What the table tells of the stimuli that are not left out, and of those that cannot be used."
+    table, how = data_folder("folder", preset.folder) / preset.table, _own_table(preset)
+    try: found = read_own(table, **how)
+    except Unusable as error: found = read_own(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})  # told later
+    noted = read_ids(preset.ids_file) if preset.ids_file and Path(preset.ids_file).is_file() else [one.id for one in found]
+    return [one for one in found if one.id in noted and one.id not in preset.leave_out]
+
+
 def _as_there_are(preset: Preset, given: Mapping[str, object]) -> Preset:
     "The sizes that a file leaves open are those of its table."
     left_open = {"n_stimuli", "n_captions"} - given.keys()
     if preset.source != "folder" or not left_open: return preset
-    folder = data_folder("folder", preset.folder)
-    found = [one for one in read_own(folder / preset.table, **_own_table(preset)) if one.id not in preset.leave_out]
-    if preset.ids_file and Path(preset.ids_file).is_file():
-        noted = read_ids(preset.ids_file)
-        found = [one for one in found if one.id in noted]
-    sizes = {"n_stimuli": len(found), "n_captions": min((len(one.captions) for one in found), default=1)}
-    return replace(preset, **{name: min(sizes[name], _SPEC[name].default if name == "n_captions" else sizes[name])
-                              for name in left_open})
+    found = _told(preset)
+    n_captions = min((len(one.captions) for one in found if one.captions), default=1)
+    sizes = {"n_stimuli": len(found), "n_captions": min(n_captions, preset.n_captions)}
+    return replace(preset, **{name: sizes[name] for name in left_open})
 
 # %% ../nbs/library/14_presets.ipynb #read
 def _beside(path: Path, name: str) -> str:  # a path relative to the file `path`, made whole
