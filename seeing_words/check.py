@@ -12,12 +12,12 @@ from pathlib import Path
 
 from .arrays import InputError
 from .features import has_class_token
-from .judges import clip_folder
-from .models import Model
+from .judges import CLIP
+from .models import Model, pretrained_folder
 from .predictivity import make_folds
 from .preference import JUDGES
 from .presets import TRIALS, Preset
-from .pretrained import check_device, check_weights, image_preprocessor, read_tokenizer
+from .pretrained import check_device, check_weights, image_preprocessor, read_config, read_tokenizer
 from .sources import TooFew, Unusable, damaged_images, leave_out_line
 from .stimuli import StimulusSet
 
@@ -41,16 +41,16 @@ Progress = Callable[[str, int, int], None]  # told what is looked at, how much o
 # %% ../nbs/library/14c_check.ipynb #stimuli
 def _usable(preset: Preset, ids_file: Path | None) -> tuple[StimulusSet | None, list[Finding]]:
     "Stimuli without those that cannot be used, and what is wrong."
-    findings, left_out = [], 0
+    findings = []
     while True:
         try: return preset.stimuli(ids_file), findings
         except Unusable as error:
-            findings.append(Finding("stimuli", problem=str(error), leave_out=tuple(error.wrong)))
-            preset, left_out = replace(preset, leave_out=(*preset.leave_out, *error.wrong)), left_out + len(error.wrong)
+            findings.append(Finding("stimuli", problem=str(error), leave_out=error.wrong))
+            preset = replace(preset, leave_out=(*preset.leave_out, *error.wrong))
         except TooFew as error:
-            if not left_out or error.there < 1: findings.append(Finding("stimuli", problem=str(error)))
-            if error.there < 1: return None, findings
-            preset = replace(preset, n_stimuli=error.there)
+            if not any(one.leave_out for one in findings): findings.append(Finding("stimuli", problem=str(error)))
+            if min(error.there.values()) < 1: return None, findings
+            preset = replace(preset, **error.there)
         except InputError as error: return None, [*findings, Finding("stimuli", problem=str(error))]
 
 
@@ -67,11 +67,15 @@ def _whole(captions: Sequence[tuple[str, str]], model: Model, told: Callable[[in
     wrong = {}
     for done, (id_, caption) in enumerate(captions, 1):
         try: model.encode([caption])
-        except InputError as error: wrong.setdefault(id_, f"{id_!r}: {str(error).removeprefix('caption 0 of the batch, ')}")
+        except InputError as error: wrong.setdefault(id_, _briefly(error))
         told(done)
     if wrong:
-        raise Unusable(f"{len(wrong)} stimuli have a caption that it does not take. {next(iter(wrong.values()))}", wrong,
-                       "shorten or write them")
+        id_, why = next(iter(wrong.items()))
+        raise Unusable(f"{len(wrong)} stimuli have a caption that it does not take. {id_!r}: {why}", wrong, "Change the captions")
+
+
+def _briefly(error: InputError) -> str:  # of a batch of one caption
+    return str(error).removeprefix("caption 0 of the batch, ").partition(" (1 such")[0]
 
 
 def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
@@ -103,19 +107,22 @@ def _network(preset: Preset, name: str, modality: str, stimuli: StimulusSet | No
 
 def _counted(model: Model) -> str:
     n = sum(weight.numel() for weight in model.network.parameters())
-    return next(f"{n / unit:.3g} {name}".strip() for unit, name in ((1e9, "billion"), (1e6, "million"), (1, "")) if n >= unit)
+    units = (1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1, "")
+    return next(f"{n / unit:.3g} {name}".strip() for unit, name in units if n >= unit)
 
 
 def _look_at(preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress) -> Finding:
     try: return Finding(name, _network(preset, name, modality, stimuli, progress))
-    except InputError as error: return Finding(name, problem=str(error), leave_out=tuple(getattr(error, "wrong", ())))
+    except InputError as error: return Finding(name, problem=str(error), leave_out=getattr(error, "wrong", ()))
 
 # %% ../nbs/library/14c_check.ipynb #judge
 def _judge(preset: Preset) -> str:
     "Look at what will score captions."
     if preset.judge in JUDGES: return preset.judge
     revision = preset.options(preset.judge)["revision"]
-    folder = clip_folder(preset.judge, revision, weights=False)
+    folder = pretrained_folder(preset.judge, revision, weights=False)
+    kind = read_config(folder).model_type if folder else "network that is not there"
+    if kind != "clip": raise InputError(f'{preset.judge} is a {kind}: a judge is of the CLIP family, as judge = "{CLIP}"')
     check_weights(preset.judge, revision or "")
     read_tokenizer(folder), image_preprocessor(folder)
     return f"{preset.judge}, of the CLIP family"
@@ -142,7 +149,8 @@ def check_preset(
 
 def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path | None, progress: Progress) -> Iterator[Finding]:
     device = preset.options("")["device"]
-    yield _finding("device", lambda: check_device(device) or device)
+    yield (computes := _finding("device", lambda: check_device(device) or device))
+    if computes.problem: preset = replace(preset, device="cpu")  # for all that follows
     ids_file = next((path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None)
     stimuli, wrong = _usable(replace(preset, ids_file=""), ids_file)
     yield from wrong or [Finding("stimuli", f"{stimuli!r}, {preset.n_captions} captions each")]
@@ -159,7 +167,7 @@ def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path
 # %% ../nbs/library/14c_check.ipynb #problems
 def problems(findings: Sequence[Finding]) -> list[str]:
     "What is wrong, each in a line of its own."
-    return [f"{one.what}: {one.problem}" for one in findings if one.problem]
+    return [one.problem if one.problem.startswith(one.what) else f"{one.what}: {one.problem}" for one in findings if one.problem]
 
 
 def all_left_out(

@@ -306,10 +306,10 @@ def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
 
 def _print_findings(findings: list[Finding], line: str) -> None:
     for one in findings:
-        text = f"[bold]{escape(one.what)}[/]: {escape(one.problem or one.found)}"
-        _console.print(f"{_SIGNS['bad' if one.problem else 'ok']} {text}", highlight=False, soft_wrap=True)
+        text = problems([one])[0] if one.problem else f"{one.what}: {one.found}"
+        _console.print(f"{_SIGNS['bad' if one.problem else 'ok']} {escape(text)}", highlight=False, soft_wrap=True)
     n = len(problems(findings))
-    _console.print(f"{n} problems." if n else "Nothing is wrong: `seeing-words figures --preset` runs it.")
+    _console.print("Nothing is wrong." if not n else f"{n} problem{'s' * (n > 1)}: nothing was begun.", highlight=False)
     if line:
         _console.print("To leave out every stimulus that cannot be used, write into the file:")
         typer.echo(line)

@@ -27,6 +27,7 @@ from .models import Model, load_model
 from .predictivity import Folds
 from .preference import JUDGES, PreferenceSet, near_miss_trials, other_image_trials
 from seeing_words.sources import (
+    TABLES,
     Found,
     Unusable,
     coco_stimuli,
@@ -359,7 +360,10 @@ def _read_field(path: Path, name: str, value) -> object:
 # %% ../nbs/library/14_presets.ipynb #read-sizes
 def _told(preset: Preset) -> list[Found]:
     "What the table tells of the stimuli that are not left out, and of those that cannot be used."
-    table, how = data_folder("folder", preset.folder) / preset.table, _own_table(preset)
+    folder, how = data_folder("folder", preset.folder), _own_table(preset)
+    if not (table := folder / preset.table).is_file():
+        there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLES)
+        raise InputError(f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}")
     try: found = read_own(table, **how)
     except Unusable as error: found = read_own(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})  # told later
     noted = read_ids(preset.ids_file) if preset.ids_file and Path(preset.ids_file).is_file() else [one.id for one in found]

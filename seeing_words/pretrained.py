@@ -158,7 +158,8 @@ def read_config(folder: Path) -> PreTrainedConfig:
     "Configuration of a pretrained network, of a kind that transformers itself knows."
     path = folder / "config.json"
     if not path.is_file(): raise InputError(f"{path} is missing: name a folder that `save_pretrained` wrote")
-    try: return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        with _quiet(): return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         first = str(error).partition("\n")[0]
         raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} does not know; code "

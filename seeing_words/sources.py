@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_SIDE', 'MAX_PIXELS', 'TURNS', 'ORIENTATION', 'MAX_ROWS', 'MAX_TABLE', 'MAX_CAPTION', 'NO_TEXT',
-           'PICK_COLUMNS', 'FLICKR_FORMS', 'read_image', 'inside', 'Cell', 'Segments', 'Found', 'leave_out_line',
-           'Unusable', 'TooFew', 'read_ids', 'damaged_images', 'coco_stimuli', 'Preferences', 'pick_a_pic',
-           'flickr30k_stimuli', 'read_own', 'folder_stimuli']
+           'PICK_COLUMNS', 'FLICKR_FORMS', 'TABLES', 'read_image', 'inside', 'Cell', 'Segments', 'Found',
+           'leave_out_line', 'Unusable', 'TooFew', 'read_ids', 'damaged_images', 'coco_stimuli', 'Preferences',
+           'pick_a_pic', 'flickr30k_stimuli', 'read_own', 'folder_stimuli']
 
 # %% ../nbs/library/01b_sources.ipynb #imports
 import codecs
@@ -306,22 +306,22 @@ def leave_out_line(
 
 class Unusable(InputError):
     "Some stimuli cannot be used as they are."
-    def __init__(self, told: str, wrong: Mapping[str, str], remedy: str = "mend them"):
-        self.wrong, few = dict(wrong), len(wrong) <= 10  # id → what is wrong
+    def __init__(self, told: str, wrong: Mapping[str, object], remedy: str = "Mend them"):
+        self.wrong, few = tuple(wrong), len(wrong) <= 10  # their ids
         leave = leave_out_line(wrong) if few else "`seeing-words presets check` writes the line for it"
-        super().__init__(f"{told}: {remedy}, or leave them out: {leave}")
+        super().__init__(f"{told}. {remedy}, or leave them out: {leave}")
 
 
 class TooFew(InputError):
-    "More stimuli are asked for than there are."
-    def __init__(self, told: str, there: int):
+    "More stimuli or captions are asked for than there are."
+    def __init__(self, told: str, **there: int):  # n_stimuli or n_captions
         self.there = there
         super().__init__(told)
 
 
 def _some(told: Iterable[str], n: int = 3) -> str:
-    "The first few of what there is to tell."
-    told = list(told)
+    "The first few of what there is to tell, without the remedy for one."
+    told = [re.sub(r", or leave (it|the \w+) out$", "", one) for one in told]
     return "; ".join(told[:n]) + "; …" * (len(told) > n)
 
 # %% ../nbs/library/01b_sources.ipynb #captions
@@ -396,7 +396,7 @@ def _choose(name: str, found: Sequence[Found], n: int | None, seed: int, noted: 
     if n is not None and not 1 <= n <= len(ids):
         where = f" in the list of ids {ids_file}" if noted else f" beside {len(leave_out)} left out" if leave_out else ""
         raise TooFew(f"{name} has {len(ids)} stimuli{where}, {n} are asked for: write n_stimuli = {len(ids)}, or less"
-                     + ", or remove the list, and it is written anew" * bool(noted), len(ids))
+                     + ", or remove the list, and it is written anew" * bool(noted), n_stimuli=len(ids))
     return [by_id[id_] for id_ in ids[:n]]
 
 # %% ../nbs/library/01b_sources.ipynb #at-hand
@@ -429,7 +429,7 @@ def _check_there(name: str, chosen: Sequence[Found], folder: Path | None) -> Non
     like = next((path for path in sorted(folder.rglob("*")) if path.name.lower() == first.name.lower()), None)
     hint = f" (there is {like.relative_to(folder)}: images are named relative to the folder, in the same letters)" if like else ""
     raise Unusable(f"{name}: {len(missing)} of {sum(len(one.images) for one in chosen)} images are missing in {folder.name}, the "
-                   f"first is {first.relative_to(folder)}{hint}", missing, "get them")
+                   f"first is {first.relative_to(folder)}{hint}", missing, "Get them")
 
 
 def _selected(name: str, found: Sequence[Found], n: int | None, seed: int, ids_file: str | Path | None, *,
@@ -494,10 +494,13 @@ def _read_digest(source: tuple[Path | bytes, str, int]) -> str:
 def _check_number(name: str, chosen: Sequence[Found], n_captions: int | None) -> None:
     "Refuse stimuli that have fewer captions than are asked for."
     few = {one.id: len(one.captions) for one in chosen if n_captions is not None and len(one.captions) < n_captions}
-    if few:
-        first = _some(f"stimulus {id_!r} has {n} captions, n_captions is {n_captions}" for id_, n in few.items())
-        raise Unusable(f"{name}: {len(few)} of {len(chosen)} stimuli have too few captions. {first}", few,
-                       f"write n_captions = {min(few.values())}")
+    if not few: return
+    least, most = min(few.values()), max(len(one.captions) for one in chosen)
+    first = _some(f"stimulus {id_!r} has {n} captions, n_captions is {n_captions}" for id_, n in few.items())
+    told = f"{name}: {len(few)} of {len(chosen)} stimuli have too few captions. {first}"
+    if len(few) == len(chosen): raise TooFew(f"{told}. The most is {most}, the least {least}: write n_captions = {least}",
+                                             n_captions=least)
+    raise Unusable(told, few, f"Write n_captions = {least}")
 
 
 def _as_stimuli(name: str, chosen: Sequence[Found], n_captions: int | None, max_side: int, *, side: int = 0,
@@ -710,6 +713,9 @@ def flickr30k_stimuli(
     return _as_stimuli(name, chosen, n_captions, max_side)
 
 # %% ../nbs/library/01b_sources.ipynb #table
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
 def _table(path: Path, encoding: str, separator: str | None) -> list[dict]:
     "The rows of a table in the format that its name tells."
     kind = path.suffix.lower()
@@ -717,7 +723,7 @@ def _table(path: Path, encoding: str, separator: str | None) -> list[dict]:
     readers = {".csv": partial(_csv_rows, separator=separator or ","), ".tsv": partial(_csv_rows, separator=separator or "\t"),
                ".json": lambda text, name: _json_rows(json.loads(text), name), ".jsonl": _json_lines}
     if kind not in readers:
-        raise InputError(f"{path.name}: a table is one of {', '.join(readers)} or .parquet, by the end of its name")
+        raise InputError(f"{path.name}: a table is one of {', '.join(TABLES[:-1])} or {TABLES[-1]}, by the end of its name")
     with _explained(path.name): return readers[kind](_text(path, encoding), path.name)
 
 
@@ -753,8 +759,11 @@ def _own(rows: list[dict], table: str, image_column: str, caption_column: str, i
          leave_out: Sequence[str] = ()) -> list[Found]:
     "Stimuli of a table. If a row has one caption, rows of one id are captions of one image."
     there = list(dict.fromkeys(name for row in rows for name in row))
-    told = _caption_columns(there, caption_column, table)
-    for column in (image_column, *([id_column] if id_column else [])): _check_column(column, there, table)
+    try:
+        told = _caption_columns(there, caption_column, table)
+        for column in (image_column, *([id_column] if id_column else [])): _check_column(column, there, table)
+    except InputError as error:
+        raise InputError(f'{error}. In a preset: columns = {{image = "…", caption = "…", id = "…"}}, as far as needed') from None
     whole = len(told) > 1 or any(isinstance(row.get(told[0]), list) for row in rows)
     found, wrong = {}, {}
     for number, row in enumerate(rows, 1):
