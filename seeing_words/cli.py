@@ -48,12 +48,13 @@ from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout
 from .check import Finding, all_left_out, check_preset, problems
-from .download import Cost, Plan, carry_out, costs, machine_speed, nearest_folder, plan, repository_of, told_bytes
+from .costs import Estimate, check_room, estimate, kept
+from .download import Plan, carry_out, nearest_folder, plan, repository_of, told_bytes
 from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
 from .features import Store
 from .models import load_model
 from .plots import SIGNS, save_figure
-from .presets import PRESETS, Preset, get_preset
+from .presets import PRESETS, Preset, best_device, get_preset
 from .run import find_section, sections, short_path, store_root
 
 # %% ../nbs/library/17_cli.ipynb #app
@@ -98,7 +99,7 @@ def figures(
     names: Annotated[list[str] | None, typer.Argument(metavar="SECTION", help="Such as `layers`; none: all.")] = None,
     preset: Annotated[str | None, typer.Option(help="Stimuli, networks and sizes: see `presets`; or mine.toml.")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Of the notebook.")] = None,
-    at_once: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: one a core.")] = None,
+    at_once: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: as fits.")] = None,
 ) -> None:
     "Run sections of the paper and write their figures."
     given = dict(_pair(text) for text in parameter or []) | ({"preset": preset} if preset else {})
@@ -106,10 +107,12 @@ def figures(
         find_section("")  # says why there are none
     jobs = [plan_section(name, given) for name in names or sections()]  # all are checked before any runs
     _check_first(jobs)
-    outcomes = _run_all(jobs, min(len(jobs), at_once or n_cores()))
+    _tell_room(jobs)
+    outcomes = _run_all(jobs, min(len(jobs), at_once or _usual_jobs(jobs)))
     for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
         save_claims(folder)
     _summary(outcomes)
+    _tell_kept(outcomes)
     if len(outcomes) < len(jobs):
         raise typer.Exit(1)
 
@@ -151,6 +154,29 @@ def _with_progress(job: Job, progress: Progress, task: TaskID, **settings) -> Ou
         return progress.console.print(f"[bold red]✗ {job.section}[/] failed in {escape(str(error))}", highlight=False)
     progress.update(task, completed=progress.tasks[task].total, cell="done")
     return outcome
+
+# %% ../nbs/library/17_cli.ipynb #figures-room
+def _usual_jobs(jobs: list[Job]) -> int:
+    "Sections at once: networks that are large, or share a GPU, would be in memory twice."
+    presets = [job.run.preset for job in jobs]
+    on_cpu = all((best_device() if preset.device == "auto" else preset.device) == "cpu" for preset in presets)
+    return n_cores() if on_cpu and all(preset.is_embedded for preset in presets) else 1
+
+
+def _tell_room(jobs: list[Job]) -> None:
+    "Say what the store will hold, if it is much; refuse what does not fit."
+    preset = jobs[0].run.preset
+    told = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})  # of sizes only: no speed
+    said = check_room(told, Store(store_root()))
+    if not preset.is_embedded or told.store > 1e9: _console.print(escape(said), highlight=False, soft_wrap=True)
+
+
+def _tell_kept(outcomes: list[Outcome]) -> None:
+    for preset in {o.job.run.preset.name: o.job.run.preset for o in outcomes}.values():
+        n, size = kept(Store(store_root()), preset)
+        if not preset.is_embedded or size > 1e9:
+            _console.print(f"The store holds {n} entries of the networks of {preset.name}, {told_bytes(size)}: see "
+                           "[bold]seeing-words store ls[/]", highlight=False)
 
 # %% ../nbs/library/17_cli.ipynb #figures-run-all
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[cell]}"),
@@ -268,12 +294,12 @@ def presets_show(
 ) -> None:
     "Show what a preset works on, what it needs, and what it will take of this machine."
     preset = get_preset(name)
-    needed, estimated = plan(preset), costs(preset, machine_speed())
+    needed, told = plan(preset), estimate(preset)
     if as_json:
-        return _print_json(asdict(preset) | needed.as_dict() | {"costs": [asdict(cost) for cost in estimated]})
+        return _print_json(asdict(preset) | needed.as_dict() | told.as_dict())
     _console.print(preset)
     if needed.fetched: _console.print(needed)
-    if any(cost.memory for cost in estimated): _console.print(_costs(preset, estimated))
+    _console.print(_networks_table(told), _sections_table(told), *_estimated(told), sep="\n")
 
 
 def _print_json(value: object) -> None:
@@ -315,21 +341,43 @@ def _print_findings(findings: list[Finding], line: str) -> None:
         typer.echo(line)
 
 # %% ../nbs/library/17_cli.ipynb #presets-costs
-def _costs(preset: Preset, estimated: list[Cost]) -> Table:
-    "What networks take; times are of the forward passes alone."
-    sizes = ("on disk", f"memory, {preset.dtype}", "features kept", "time")
-    table = Table("network", *(Column(size, justify="right") for size in sizes), title_justify="left",
-                  title="An estimate for this machine: 2 operations a parameter and token, at the speed measured just now")
-    for cost in (*estimated, _total(estimated)):
-        minutes = (cost.seconds or 0) / 60
-        time = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-        table.add_row(cost.network, *map(told_bytes, (cost.download, cost.memory, cost.store)), time if cost.seconds else "?")
+_UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))  # from so many seconds on
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None: return "?"
+    size, unit = next((size, unit) for least, size, unit in _UNITS if seconds >= least)
+    return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
+
+
+def _networks_table(told: Estimate) -> Table:
+    sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
+    table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
+                  title="Networks: what they take")
+    for cost in told.networks:
+        table.add_row(cost.network, *map(told_bytes, (cost.download, cost.memory, cost.store)), _time(cost.seconds))
+    on_disk, passes = (sum(getattr(cost, what) or 0 for cost in told.networks) for what in ("download", "seconds"))
+    table.add_row("all, one at a time", *map(told_bytes, (on_disk, told.largest, told.store)), _time(passes))
+    return table
+
+# %% ../nbs/library/17_cli.ipynb #presets-costs-sections
+def _sections_table(told: Estimate) -> Table:
+    columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
+    table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
+    for one in told.sections:
+        table.add_row(one.section, *map(_time, (one.extraction, one.alignment, one.seconds)), told_bytes(one.store))
+    table.add_row("all in turn", "", "", _time(told.seconds), told_bytes(told.store))
     return table
 
 
-def _total(estimated: list[Cost]) -> Cost:
-    sums = {what: sum(getattr(cost, what) or 0 for cost in estimated) for what in ("download", "store", "seconds")}
-    return Cost("all", memory=max(cost.memory or 0 for cost in estimated), **sums)  # one at a time is in memory
+def _estimated(told: Estimate) -> Iterator[str]:
+    "What the tables rest on."
+    speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))
+    yield (f"Memory: about {told_bytes(told.memory)}, of the largest network, the features that a section holds at once "
+           f"({told_bytes(told.held)}) and the engine (4 GiB).")
+    yield (f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
+           "and 20 s a section for all else. What the store holds already takes no time again.")
+    if told.unknown: yield f"Not known before download, and not counted: {', '.join(told.unknown)}."
 
 # %% ../nbs/library/17_cli.ipynb #download
 @app.command(epilog=_EXIT_CODES)

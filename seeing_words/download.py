@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
-           'mirrored', 'fetch', 'unpack', 'nearest_folder', 'told_bytes', 'fetch_repository', 'Item', 'Plan', 'plan',
-           'carry_out', 'machine_speed', 'Cost', 'costs']
+           'mirrored', 'fetch', 'unpack', 'nearest_folder', 'told_bytes', 'cached_network', 'fetch_repository', 'Item',
+           'Plan', 'plan', 'carry_out']
 
 # %% ../nbs/library/14b_download.ipynb #imports
-import json
 import os
 import re
 import shutil
@@ -25,18 +24,18 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import requests
-import torch
 import urllib3
 from filelock import FileLock, Timeout
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import constants, snapshot_download
 from rich.console import Group
 from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
 from .arrays import InputError, did_you_mean, file_digest, write_atomic
+from .models import checkpoint_card
 from .presets import Preset, data_root, get_preset
+from .pretrained import check_whole, fetch_network, hub_refusal, on_hub
 
 # %% ../nbs/library/14b_download.ipynb #download
 @dataclass(frozen=True)
@@ -58,12 +57,13 @@ class Repository:
     name: str
     kind: str = "model"            # or dataset
     path: str = ""                 # where they go, relative to the data folder; networks: into the hub's cache
-    patterns: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = () # of a data set's files; of a network comes what `load_model` reads
     revision: str | None = None    # commit; None: the newest
     bytes: int | None = None       # about, from the number of parameters
     licence: str = "unknown"
     about: str = ""
     note: str = ""
+    both: bool = False             # a judge, which sees and reads
 
 # %% ../nbs/library/14b_download.ipynb #dataset
 @dataclass(frozen=True)
@@ -126,36 +126,37 @@ class Network:
     n_units: int       # of each
     n_bytes: int       # of a weight as it is published
     licence: str
+    n_words: int = 0   # of its vocabulary, whose embedding is looked up
+    n_reading: float = 0  # parameters of a judge's second tower, which reads; the first sees
 
 
-_RAIL, _APACHE = "BigScience BLOOM RAIL 1.0 (use restrictions)", "Apache-2.0"
+_RAIL, _APACHE, _MIT = "BigScience BLOOM RAIL 1.0 (use restrictions)", "Apache-2.0", "MIT, of its code (github.com/openai/CLIP)"
 NETWORKS: Mapping[str, Network] = {
     "facebook/dinov2-small": Network(22e6, 12, 384, 4, _APACHE),
     "facebook/dinov2-base": Network(87e6, 12, 768, 4, _APACHE),
     "facebook/dinov2-large": Network(304e6, 24, 1024, 4, _APACHE),
     "facebook/dinov2-giant": Network(1.1e9, 40, 1536, 4, _APACHE),
-    "bigscience/bloom-560m": Network(559e6, 24, 1024, 2, _RAIL),
-    "bigscience/bloom-1b1": Network(1.07e9, 24, 1536, 2, _RAIL),
-    "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL),
-    "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL),
-    "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL),
-    "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE),
-    "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE),
-    "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE),
+    "bigscience/bloom-560m": Network(559e6, 24, 1024, 2, _RAIL, 250_880),
+    "bigscience/bloom-1b1": Network(1.07e9, 24, 1536, 2, _RAIL, 250_880),
+    "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
+    "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
+    "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
+    "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE, 32_000),
+    "openai/clip-vit-large-patch14": Network(428e6, 24, 1024, 4, _MIT, n_reading=124e6),
 }
 
 # %% ../nbs/library/14b_download.ipynb #repository-of
-_WEIGHTS = ("*.safetensors", "*.json", "*.model", "tokenizer*", "vocab*", "merges.txt")
-
-
-def repository_of(name: str, revision: str | None = None) -> Repository | None:
+def repository_of(name: str, revision: str | None = None, *, both: bool = False) -> Repository | None:
     "The repository of a network on the hub; None for the microworld's, and for a folder."
-    if name.startswith(("microworld/", "untrained:", "./", "../", "/")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return None
-    known = NETWORKS.get(name)
+    if name.startswith(("microworld/", "untrained:")) or Path(name).is_dir() or (named := on_hub(name)) is None: return None
+    repository, revision = named[0], revision or named[1] or None
+    known = NETWORKS.get(repository)
     size = int(known.n_parameters * known.n_bytes) if known else None
-    return Repository(name, "model", "", _WEIGHTS, revision, size, known.licence if known else "see its page",
-                      f"https://huggingface.co/{name}", "" if revision else "revision left open: the newest")
+    return Repository(repository, revision=revision, bytes=size, licence=known.licence if known else "see its page",
+                      about=f"https://huggingface.co/{repository}", both=both,
+                      note="" if revision else "revision left open: the newest")
 
 # %% ../nbs/library/14b_download.ipynb #url
 def mirrored(url: str, mirror: str | None) -> str:
@@ -416,42 +417,17 @@ def told_bytes(size: float | None) -> str:
                 if size >= unit or unit == 1)
 
 # %% ../nbs/library/14b_download.ipynb #hub-cached
-def _target(repository: Repository, root: Path) -> dict[str, Path]:  # where it goes, as the hub's library takes it
-    return {"local_dir": root / repository.path} if repository.path else {}
+def _network_folder(repository: Repository, **how) -> Path:
+    "Where a network lies in the hub's cache, whole."
+    folder = fetch_network(repository.name, repository.revision, **how)
+    check_whole(folder, both=repository.both)
+    return folder
 
 
-def _in_cache(repository: Repository) -> Path | None:
-    "Where a network lies in the hub's cache; None where it isn't, or not all of it."
-    try:
-        folder = Path(snapshot_download(repository.name, revision=repository.revision, local_files_only=True,
-                                        allow_patterns=list(repository.patterns), ignore_patterns=["*/*"]))
-    except (OSError, ValueError):  # the library's error of what isn't there is a FileNotFoundError
-        return None
-    shards = {file for index in folder.glob("*.safetensors.index.json")
-              for file in json.loads(index.read_text())["weight_map"].values()}
-    whole = all((folder / file).exists() for file in shards) and any(folder.glob("*.safetensors"))
-    return folder if whole and (folder / "config.json").exists() else None
-
-# %% ../nbs/library/14b_download.ipynb #hub-refusal
-def _check_weights(api: HfApi, repository: Repository, files: list[str]) -> None:
-    "Refuse a network without safetensors, and name the way out."
-    if any(fnmatch(file, "*.safetensors") and "/" not in file for file in files): return
-    converted = [f"refs/pr/{d.num}" for d in api.get_repo_discussions(repository.name)
-                 if d.is_pull_request and "safetensors" in d.title.lower()]
-    way = f"revision {' or '.join(converted)} is converted" if converted else "ask for a conversion there"
-    raise InputError(f"{repository.name} has no safetensors at revision {repository.revision or 'main'}, and pickled weights "
-                     f"are not read: they can run code. See {repository.about}/discussions: {way}. In a preset's file: "
-                     f'revisions = {{"{repository.name}" = "{converted[0] if converted else "refs/pr/…"}"}}')
-
-
-def _hub_error(repository: Repository, error: Exception) -> InputError:
-    remedies = {GatedRepoError: "accept its terms there and log in with `hf auth login`",
-                RevisionNotFoundError: f"it has no revision {repository.revision}: correct the preset",
-                RepositoryNotFoundError: "it is not there, or not for all: check the name" if not repository.note else
-                                         f"{repository.note}: see `seeing-words download --dry-run` for the way by hand"}
-    remedy = next((remedy for kind, remedy in remedies.items() if isinstance(error, kind)),
-                  "check the network and the proxy (HTTPS_PROXY), or set HF_ENDPOINT; the same command goes on")
-    return InputError(f"{repository.name} ({repository.about}): {type(error).__name__}, {str(error).strip()[:200]}: {remedy}")
+def cached_network(repository: Repository) -> Path | None:
+    "Where a network lies in the hub's cache; None where it isn't, or not all of it, or damaged."
+    try: return _network_folder(repository, local_files_only=True)
+    except InputError: return None
 
 # %% ../nbs/library/14b_download.ipynb #hub-fetch
 def fetch_repository(
@@ -462,19 +438,13 @@ def fetch_repository(
     endpoint: str | None = None,  # address of the hub; None: HF_ENDPOINT, or the public one
 ) -> Path:                        # where its files lie
     "Fetch a repository's files from the hub, or what is missing of them."
-    api = HfApi(endpoint=endpoint)
-    try:
-        about = api.repo_info(repository.name, repo_type=repository.kind, revision=repository.revision)
-        if repository.kind == "model": _check_weights(api, repository, [file.rfilename for file in about.siblings])
-        found = snapshot_download(
-            repository.name, repo_type=repository.kind, revision=repository.revision, endpoint=endpoint, max_workers=n_parallel,
-            allow_patterns=list(repository.patterns), ignore_patterns=["*/*"] if repository.kind == "model" else None,
-            **_target(repository, folder))
-    except InputError:
-        raise
+    how = {"endpoint": endpoint, "max_workers": n_parallel}
+    if repository.kind == "model": return _network_folder(repository, **how)
+    try: return Path(snapshot_download(repository.name, repo_type=repository.kind, revision=repository.revision,
+                                       allow_patterns=list(repository.patterns), local_dir=folder / repository.path, **how))
     except Exception as error:  # the kinds that its transport raises change from version to version
-        raise _hub_error(repository, error) from error
-    return Path(found)
+        refusal = hub_refusal(error, repository.name, repository.revision)
+        raise InputError(f"{refusal} ({repository.note or repository.about})") from error
 
 # %% ../nbs/library/14b_download.ipynb #item
 @dataclass(frozen=True)
@@ -520,12 +490,19 @@ def _data_items(name: str, root: Path) -> list[Item]:
             or [Item(name, None, folder, "by hand", None, 0, data.licence, data.about, by_hand)])
 
 
-def _network_item(name: str, revision: str | None) -> Item:
-    repository = repository_of(name, revision)
-    if repository is None:
-        own = "comes with the package" if name.startswith("microworld/") else "a folder of yours"
-        return Item(name, None, Path(name), "there", None, note=own)
-    cached = _in_cache(repository)
+def _own_item(name: str) -> Item:
+    "A network that needs no network: one of the package, or a folder."
+    if name.startswith("microworld/"): return Item(name, None, Path(name), "there", None, note="comes with the package")
+    try: checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
+    except InputError as error: return Item(name, None, Path(name), "by hand", None, note=str(error))
+    return Item(name, None, Path(name), "there", None, note="a folder of yours")
+
+
+def _network_item(name: str, revision: str | None, *, both: bool = False) -> Item:
+    name = name.removeprefix("untrained:").rpartition("@")[0] if name.startswith("untrained:") else name
+    repository = repository_of(name, revision, both=both)
+    if repository is None: return _own_item(name)
+    cached = cached_network(repository)
     return Item(name, repository, cached or Path(constants.HF_HUB_CACHE), "there" if cached else "missing", repository.bytes,
                 0, repository.licence, repository.about, repository.note)
 
@@ -609,7 +586,7 @@ def plan(
     preset = get_preset(preset) if isinstance(preset, str) else preset
     root, revisions = root or data_root(), dict(preset.revisions)
     data = [item for name in preset.data for item in _data_items(name, root)]
-    networks = [_network_item(name, revisions.get(name)) for name in preset.networks]
+    networks = [_network_item(name, revisions.get(name), both=name == preset.judge) for name in preset.networks]
     return Plan(preset, root, (*data, *networks))
 
 # %% ../nbs/library/14b_download.ipynb #carry
@@ -672,45 +649,3 @@ def carry_out(
         try: fetch_repository(item.source, plan.root, n_parallel=n_parallel, endpoint=endpoint)
         except InputError as error: failed[item.what] = str(error)
     return failed
-
-# %% ../nbs/library/14b_download.ipynb #speed
-def machine_speed(n: int = 1024, repeats: int = 5) -> float:  # floating-point operations a second
-    "How fast this machine multiplies matrices in float32: the best of some repeats, on a GPU where there is one."
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(n, n, device=device)
-    def once() -> float:
-        began = time.perf_counter()
-        torch.mm(a, a)[0, 0].item()  # waits for the device
-        return time.perf_counter() - began
-    return 2 * n**3 / min(once() for _ in range(repeats + 1))
-
-# %% ../nbs/library/14b_download.ipynb #costs
-_N_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_N_TOKENS = {"vision": 257, "language": 15}  # 16 × 16 patches and CLS of 224 pixels; a caption of some 10 words
-
-
-@dataclass(frozen=True)
-class Cost:
-    "What one network asks of the machine; None where its size is not known before."
-    network: str
-    download: int | None   # bytes
-    memory: int | None     # bytes of its weights
-    store: int | None      # bytes of its features
-    seconds: float | None
-
-
-def costs(
-    preset: Preset,
-    speed: float,  # operations a second, as `machine_speed` measures
-) -> list[Cost]:
-    "Estimate what each of a preset's networks takes."
-    return [_cost(preset, name, modality, speed) for modality in ("vision", "language") for name in getattr(preset, modality)]
-
-
-def _cost(preset: Preset, name: str, modality: str, speed: float) -> Cost:
-    if (known := NETWORKS.get(name)) is None: return Cost(name, None, None, None, None)
-    shown = preset.n_stimuli * (preset.n_captions if modality == "language" else 1)
-    n_poolings = len(dict(preset.poolings)[modality])
-    return Cost(name, int(known.n_parameters * known.n_bytes), int(known.n_parameters * _N_BYTES[preset.dtype]),
-                (known.n_layers + 1) * shown * known.n_units * 4 * n_poolings,
-                2 * known.n_parameters * shown * _N_TOKENS[modality] / speed)

@@ -27,7 +27,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .arrays import InputError, commit, digest, file_digest
-from .pretrained import caption_tokenizer, check_device, draw_network, fetch, image_preprocessor, load_network
+from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
 from .pretrained import is_commit, network_class, number_type, on_hub, padded, read_config, read_tokenizer, verified
@@ -284,7 +284,7 @@ def pretrained_folder(
     repository, told = named
     if revision and told and revision != told:
         raise InputError(f"{trained!r} names one revision and revision={revision!r} another: give one")
-    return fetch(repository, revision or told, weights=weights)
+    return fetch_network(repository, revision or told, weights=weights)
 
 # %% ../nbs/library/03_models.ipynb #load-model
 def load_model(

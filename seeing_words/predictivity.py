@@ -6,7 +6,7 @@
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
            'unit_pearson', 'one_layer', 'on_every_core', 'pair_coords', 'predictivity_grids', 'predictivity_grid',
            'predictivity', 'align_networks', 'fold_zscore', 'out_of_fold', 'out_of_folds', 'fold_permutations',
-           'null_grid']
+           'null_grid', 'count_grid', 'count_null']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -734,11 +734,14 @@ def _primal_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # targ
     return targets, int(np.clip(least + spare // _row_bytes(sizes), least, most))
 
 # %% ../nbs/library/05_predictivity.ipynb #forms
-def _dual_cost(sizes: _Sizes) -> int:  # of one source layer and fold
+def _decomposing_cost(sizes: _Sizes) -> int:  # in float64, of one source layer and fold
     (m, t), p = sizes.parts, sizes.p
-    r = min(m - 1, p)
-    decomposing = m*p * min(m, p) + 10 * min(m, p)**3 + (2*m*p*r if p < m else t*m * (p + r))
-    return 2 * decomposing + min(cost(sizes.n_alphas, r, m, t, sizes.units) for cost, _ in _WAYS.values())
+    return m*p * min(m, p) + 10 * min(m, p)**3 + (2*m*p * min(m - 1, p) if p < m else t*m * (p + min(m - 1, p)))
+
+
+def _dual_cost(sizes: _Sizes) -> int:  # of one source layer and fold
+    (m, t), r = sizes.parts, min(sizes.parts[0] - 1, sizes.p)
+    return 2 * _decomposing_cost(sizes) + min(cost(sizes.n_alphas, r, m, t, sizes.units) for cost, _ in _WAYS.values())
 
 
 def _primal_cost(sizes: _Sizes) -> int:
@@ -1147,3 +1150,33 @@ def null_grid(
     dims = ("fold", "permutation", "source_layer", "target_layer")
     mean = xr.DataArray(scores, pair_coords(source, targets[""]), dims).mean("fold")
     return xr.Dataset({"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed})
+
+# %% ../nbs/library/05_predictivity.ipynb #counts
+def count_grid(
+    folds: Folds,
+    p: int,                      # units of a source layer
+    units: Sequence[int],        # of each target layer
+    *,
+    n_sources: int = 1,          # layers of the source
+    n_alphas: int = len(ALPHAS),
+    max_memory: float = 4.0,     # GiB
+) -> int:
+    "Multiplications of `predictivity_grids`; one in float64 counts as two."
+    sizes = _Sizes(folds, p, units, n_alphas, n_sources)
+    return n_sources * folds.n_folds * _FORMS[_form(max_memory, sizes)][0](sizes)
+
+
+def count_null(
+    folds: Folds,
+    p: int,                      # units of a source layer
+    n_layers: tuple[int, int],   # of source and target
+    *,
+    n_permutations: int = 100,
+    n_units: int = 32,           # target units the statistic is computed on
+    n_alphas: int = len(ALPHAS),
+) -> int:
+    "Multiplications of `null_grid`; one in float64 counts as two."
+    sizes = _Sizes(folds, p, [n_units], n_alphas)
+    (m, t), n = sizes.parts, (n_permutations + 1) * n_layers[1]
+    scoring = min(cost(n_alphas, min(m - 1, p), m, t, n, n_units) for cost, _ in _NULL_WAYS.values())
+    return n_layers[0] * folds.n_folds * (2 * _decomposing_cost(sizes) + scoring)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from hub import git_digest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -32,15 +33,12 @@ from seeing_words.download import (
     Download,
     Repository,
     carry_out,
-    costs,
     data_root,
     fetch,
     fetch_repository,
-    machine_speed,
     mirrored,
     plan,
     repository_of,
-    told_bytes,
     unpack,
 )
 from seeing_words.presets import PRESETS, get_preset
@@ -588,7 +586,7 @@ def test_a_disk_without_room_is_refused_before_anything_starts(server, small, tm
 
 
 def test_a_plan_says_everything_to_people_and_to_scripts(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_in_cache", lambda repository: None)
+    monkeypatch.setattr(download, "cached_network", lambda repository: None)
     made, by_hand = plan("paper", tmp_path), plan("paper-flickr30k", tmp_path)
     console = Console(width=500)
     with console.capture() as captured: console.print(made, by_hand)
@@ -634,7 +632,8 @@ def test_what_is_published_of_files_is_well_formed():
 
 # The hub
 
-FILES = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": save({"w": np.zeros(3, np.float32)}),
+CONFIG = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1}).encode()
+FILES = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors": save({"w": np.zeros(3, np.float32)}),
          "pytorch_model.bin": b"pickle", "onnx/model.onnx": b"onnx", "onnx/config.json": b"{}"}
 COMMIT = "0" * 39 + "1"
 
@@ -660,42 +659,42 @@ def publish(server, repo: str, contents: dict[str, bytes], page: str = "") -> No
         for file, data in contents.items():
             path = f"{page}/resolve/{revision}/{file}"
             server.content[path] = data
-            server.head[path] = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT,
+            server.head[path] = {"ETag": f'"{git_digest(data)}"', "X-Repo-Commit": COMMIT,
                                  "Content-Length": str(len(data))}
 
 
 def test_a_network_is_fetched_from_the_hub_without_its_pickle(hub, tmp_path):
     repository = repository_of("lab/net")
-    assert download._in_cache(repository) is None
+    assert download.cached_network(repository) is None
     folder = fetch_repository(repository, tmp_path, endpoint=hub.address)
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {"config.json", "tokenizer.json", "model.safetensors"}
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    assert download._in_cache(repository) == folder
+    assert download.cached_network(repository) == folder
     (folder / "model.safetensors").unlink()
-    assert download._in_cache(repository) is None
+    assert download.cached_network(repository) is None
 
 
 def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
-    publish(hub, "models/lab/old", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
+    publish(hub, "models/lab/old", {"config.json": CONFIG, "pytorch_model.bin": b"pickle"})
     discussion = {"num": 4, "title": "Adding `safetensors` variant of this model", "isPullRequest": True, "status": "open",
                   "author": {"name": "bot"}, "repo": {"name": "lab/old", "type": "model"},
                   "createdAt": "2023-01-01T00:00:00.000Z"}
     told = {"discussions": [discussion], "count": 1, "start": 0, "numClosedDiscussions": 0}
     hub.content["/api/models/lab/old/discussions?p=0"] = json.dumps(told).encode()
     hub.content["/api/models/lab/old/discussions?p=1"] = json.dumps(told | {"discussions": []}).encode()
-    with pytest.raises(InputError, match=r"lab/old has no safetensors .*they can run code.*refs/pr/4 is converted"):
+    with pytest.raises(InputError, match=r"lab/old has no safetensors at .*can run code.*them, `lab/old@refs/pr/4`; or"):
         fetch_repository(repository_of("lab/old"), tmp_path, endpoint=hub.address)
 
 
 def test_what_the_hub_has_not_is_told(hub, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"lab/none \(https://huggingface.co/lab/none\)"):
+    with pytest.raises(InputError, match=r"lab/none is neither a folder here nor .*run `hf download lab/none.*404"):
         fetch_repository(repository_of("lab/none"), tmp_path, endpoint=hub.address)
     pick = DATA["pick-a-pic"].parts[0]
     with pytest.raises(InputError, match=r"yuvalkirstain/pickapic_v2 "):
         fetch_repository(pick, tmp_path, endpoint=hub.address)
     hub.shutdown()
     hub.server_close()
-    with pytest.raises(InputError, match="check the network and the proxy"):
+    with pytest.raises(InputError, match="the hub cannot be reached: .*HTTPS_PROXY.*HF_ENDPOINT"):
         fetch_repository(repository_of("lab/net", "1" * 40), tmp_path, endpoint=hub.address)
 
 
@@ -712,20 +711,6 @@ def test_a_data_set_from_the_hub_goes_to_the_data_folder(hub, tmp_path):
     ("./a", False), ("a/b/c", False), ("gpt2", False)])
 def test_which_names_are_of_the_hub(name, is_one):
     assert (repository_of(name) is not None) == is_one
-
-
-# Costs
-
-def test_costs_are_told_from_what_is_known():
-    found = {cost.network: cost for cost in costs(get_preset("paper"), speed=1e12)}
-    assert set(found) == set(get_preset("paper").vision + get_preset("paper").language)
-    large = found["openlm-research/open_llama_13b"]
-    assert (large.download, large.memory, large.store) == (26e9, 52e9, 41 * 5000 * 5120 * 4 * 2)
-    assert large.seconds == pytest.approx(2 * 13e9 * 5000 * 15 / 1e12)
-    assert {cost.memory for cost in costs(get_preset("microworld"), 1e12)} == {None}
-    halved = costs(replace(get_preset("paper-small"), dtype="bfloat16"), 1e12)[0]
-    assert halved.memory == 22e6 * 2
-    assert machine_speed(128) > 1e6
 
 
 # The command
@@ -765,21 +750,6 @@ def test_the_command_takes_a_mirror(server, small, tmp_path, monkeypatch):
     words = ("download", "--preset", "paper", "--data", str(tmp_path / "data"), "--mirror", server.address)
     assert command(*words).exit_code == 0
     assert small.is_there(tmp_path / "data")
-
-
-def test_presets_show_what_they_cost(monkeypatch, tmp_path):
-    monkeypatch.setenv("SEEING_WORDS_DATA", str(tmp_path))
-    monkeypatch.setattr(download, "_in_cache", lambda repository: None)
-    shown = command("presets", "show", "paper-small").output
-    for word in ("facebook/dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", "CC BY 4.0", "1.12 GB", "estimate"):
-        assert word in shown, word
-    both = costs(get_preset("paper-small"), 1e12)
-    all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all"))
-    assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
-        told_bytes(sum(cost.download for cost in both)), told_bytes(max(cost.memory for cost in both)),
-        told_bytes(sum(cost.store for cost in both))]
-    told = json.loads(command("presets", "show", "paper-small", "--json").output)
-    assert told["costs"][0]["network"] == "facebook/dinov2-small" and told["items"][0]["what"] == "coco"
 
 
 def test_the_lock_is_the_only_trace_of_an_error_of_the_disk(server, tmp_path, monkeypatch):

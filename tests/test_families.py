@@ -354,8 +354,8 @@ def test_weights_that_exist_only_as_pickle_are_refused_with_the_way_out(copy):
 
 
 @pytest.mark.parametrize(("kind", "file", "match"), [
-    ("vit", "preprocessor_config.json", "preprocessor_config.json is missing or damaged"),
-    ("llama", "tokenizer.json", "holds no tokenizer.json: save the tokenizer beside the network"),
+    ("vit", "preprocessor_config.json", "holds no preprocessor_config.json: save it beside"),
+    ("llama", "tokenizer.json", "holds no tokenizer.json: save it beside the network"),
     ("opt", "vocab.json", "holds no tokenizer.json"),
     ("opt", "merges.txt", "the tokenizer .* is missing or damaged"),
     ("neox", "config.json", "holds no config.json|no checkpoint"),

@@ -1,17 +1,27 @@
 "Networks by their names on the hub: pinned, from the cache where there is no network, and never from a damaged file."
+import json
 import shutil
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import torch
 from families import TEXTS, photographs, save
 from hub import commit_of, hub
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from seeing_words.arrays import InputError
+from seeing_words.cli import app
+from seeing_words.download import carry_out, plan
 from seeing_words.features import pooled_layers
+from seeing_words.judges import clip_scores
 from seeing_words.models import load_model
+from seeing_words.presets import read_preset
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +135,128 @@ def test_any_changed_byte_in_the_cache_is_found_by_the_hubs_checksum(online, tmp
             load_model("maker/vision")
     path.unlink()  # as it says
     assert load_model("maker/vision").modality == "vision"
+
+
+# What `download` fetches is what `load_model` reads
+
+MODELS = {"lab/sees": "dinov2", "lab/reads": "llama", "lab/parts": "bloom", "lab/judge": "clip"}
+
+
+def in_parts(folder, prefix: str):
+    "The weights of a folder in two files, named as nobody expects, and an index of them."
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names, where = sorted(whole), {}
+    for k in range(2):
+        save_file({name: whole[name] for name in names[k::2]}, folder / f"{prefix}-{k}.safetensors", {"format": "pt"})
+        where |= dict.fromkeys(names[k::2], f"{prefix}-{k}.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lab")
+    made = {name: {"main": save(kind, root / kind)} for name, kind in MODELS.items()}
+    in_parts(made["lab/parts"]["main"], "pytorch_model")
+    save_file({"w": torch.zeros(3)}, made["lab/reads"]["main"] / "consolidated.safetensors")  # which nobody reads
+    return made
+
+
+@pytest.fixture
+def lab(published, tmp_path, monkeypatch):
+    with hub(published) as server:
+        move(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        yield server
+
+
+@pytest.fixture
+def mine(published, tmp_path):
+    "A preset of these networks, one of them pinned."
+    commit = commit_of(published["lab/parts"]["main"], "main")
+    path = tmp_path / "mine.toml"
+    path.write_text('source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", "lab/parts"]\njudge = "lab/judge"\n'
+                    f'[revisions]\n"lab/parts" = "{commit}"\n')
+    return read_preset(path)
+
+
+def states(preset) -> dict[str, str]:
+    return {item.what: item.state for item in plan(preset).items}
+
+
+def loads(preset, name) -> bool:
+    "Does a network load?"
+    try:
+        if name == preset.judge: clip_scores(photographs(2), [["a boat"], ["a dog"]], name=name)
+        else: preset.load(name)
+    except InputError: return False
+    return True
+
+
+def test_what_was_downloaded_needs_no_network_again(lab, mine, offline):
+    assert set(states(mine).values()) == {"missing"}
+    assert carry_out(plan(mine)) == {}
+    assert set(states(mine).values()) == {"there"}
+    assert not any("consolidated" in name for name in lab.asked)
+    lab.asked.clear()
+    offline()
+    for name in mine.vision + mine.language:
+        whole, bare, twin = mine.load(name), mine.load(name, weights=False), mine.load(f"untrained:{name}@0")
+        assert whole.revision == bare.revision and twin.revision.startswith("untrained-seed-0-")
+    assert clip_scores(photographs(2), [["a boat"], ["a dog"]], name=mine.judge).shape == (2, 1)
+    assert set(states(mine).values()) == {"there"} and carry_out(plan(mine)) == {}
+    assert not lab.asked
+
+
+def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
+    words = ("download", "--preset", str(tmp_path / "mine.toml"), "--data", str(tmp_path / "data"), "--json")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["failed"] == {} and {item["state"] for item in told["items"]} == {"there"}
+    offline()
+    assert all(loads(mine, name) for name in mine.networks)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_there_is_said_of_what_loads_and_of_nothing_else(lab, mine, tmp_path, offline, name):
+    "Any file of the cache removed or cut: the plan says missing exactly where loading fails, and fetching mends it."
+    carry_out(plan(mine))
+    snapshot = next((tmp_path / f"cache/models--{name.replace('/', '--')}/snapshots").iterdir())
+    for path in sorted(snapshot.iterdir()):
+        kept = path.resolve()
+        whole = kept.read_bytes()
+        for left in (None, whole[:-1], b""):
+            kept.unlink()
+            if left is not None: kept.write_bytes(left)
+            with monkeypatched_offline(): assert loads(mine, name) == (states(mine)[name] == "there"), (path.name, left)
+            kept.write_bytes(whole)
+    path.resolve().unlink()
+    if path.is_symlink(): path.unlink()
+    assert carry_out(plan(mine)) == {} and states(mine)[name] == "there"
+
+
+@contextmanager
+def monkeypatched_offline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        yield
+
+
+def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, published):
+    folder = published["lab/sees"]["main"]
+    preset, path = replace(mine, judge=""), folder / "preprocessor_config.json"
+    text = path.read_text()
+    path.unlink()
+    try: assert "holds no preprocessor_config.json" in carry_out(plan(preset))["lab/sees"]
+    finally: path.write_text(text)
+
+
+def test_a_folder_that_is_not_whole_is_told_in_the_plan(mine, tmp_path):
+    own = save("llama", tmp_path / "own")
+    assert states(replace(mine, language=(str(own),), revisions=()))[str(own)] == "there"
+    (own / "tokenizer.json").unlink()
+    items = {item.what: item for item in plan(replace(mine, language=(str(own),), revisions=())).items}
+    assert items[str(own)].state == "by hand" and "holds no tokenizer.json" in items[str(own)].note
