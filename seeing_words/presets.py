@@ -54,7 +54,8 @@ class Preset:
     n_permutations: int = 100           # shuffled pairings for the null
     n_draws: int = 1000                 # bootstrap draws for an interval
     n_untrained: int = 3                # seeds of untrained twins for each architecture
-    poolings: tuple[tuple[str, tuple[str, ...]], ...] = (("vision", ("cls",)), ("language", ("mean", "last")))
+    poolings: tuple[tuple[str, tuple[str, ...]], ...] = (  # modality → how tokens become one vector: cls, mean, last
+        ("vision", ("cls",)), ("language", ("mean", "last")))
     data: tuple[str, ...] = ()          # data sets to be downloaded, by name
     revisions: tuple[tuple[str, str], ...] = ()  # network → commit of its repository; others: the newest
     dtype: str = "float32"              # of the networks' arithmetic

@@ -778,7 +778,7 @@ def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
     assert coco_stimuli(coco, 5, leave_out=(whole[1], whole[3])).ids == tuple(np.delete(whole, [1, 3])[:5])
     with pytest.raises(sources.TooFew, match="coco val2017 has 8 stimuli beside 2 left out, 9 are asked for") as told:
         coco_stimuli(coco, 9, leave_out=whole[:2])
-    assert told.value.there == 8
+    assert told.value.there == {"n_stimuli": 8}
 
 
 def test_many_that_are_missing_are_counted_and_one_of_the_same_name_is_found(mine):
