@@ -319,7 +319,7 @@ def presets_check(
     else: _print_findings(findings, line)
     if problems(findings): raise typer.Exit(1)
 
-
+# %% ../nbs/library/17_cli.ipynb #presets-check-helpers
 def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
     "Look at everything under a bar for each thing that takes long."
     tasks: dict[str, TaskID] = {}

@@ -59,15 +59,6 @@ def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
     return n
 
 
-@torch.no_grad()
-def has_class_token(model: Model, image: np.ndarray) -> bool:
-    "Does a vision network begin with a token that is no patch? It is asked even without its weights."
-    home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
-    pixels = model.encode([image])["pixel_values"].to(home, dtype)
-    with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens: model.network(pixel_values=pixels)
-    return _n_prefix(model, pixels, n_tokens[0]) > 0
-
-
 def _check_class_token(model: Model, content: torch.Tensor, poolings: Sequence[str]) -> None:
     if "cls" in poolings and model.modality == "vision" and content[0, 0]:
         raise InputError(f"{model.name} has no class token, its first token is a patch like the others: pool by mean")
@@ -81,6 +72,15 @@ def _masks(model: Model, inputs: dict[str, torch.Tensor], n_tokens: int) -> tupl
         return attended & (torch.arange(n_tokens) >= _n_prefix(model, pixels, n_tokens)), attended
     attended = inputs["attention_mask"].bool()
     return attended & ~torch.isin(inputs["input_ids"], torch.tensor(model.special_ids, dtype=torch.long)), attended
+
+# %% ../nbs/library/04_features.ipynb #class-token
+@torch.no_grad()
+def has_class_token(model: Model, image: np.ndarray) -> bool:
+    "Does a vision network begin with a token that is no patch? It is asked even without its weights."
+    home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
+    pixels = model.encode([image])["pixel_values"].to(home, dtype)
+    with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens: model.network(pixel_values=pixels)
+    return _n_prefix(model, pixels, n_tokens[0]) > 0
 
 # %% ../nbs/library/04_features.ipynb #batch-layers
 def _home(model: Model) -> torch.device:

@@ -26,18 +26,10 @@ from .microworld import microworld_stimuli
 from .models import Model, load_model
 from .predictivity import Folds
 from .preference import JUDGES, PreferenceSet, near_miss_trials, other_image_trials
-from seeing_words.sources import (
-    TABLES,
-    Found,
-    Unusable,
-    coco_stimuli,
-    flickr30k_stimuli,
-    folder_stimuli,
-    pick_a_pic,
-    read_ids,
-    read_own,
-)
 from .stimuli import StimulusSet
+
+# %% ../nbs/library/14_presets.ipynb #imports-sources
+from .sources import TABLES, Unusable, coco_stimuli, flickr30k_stimuli, folder_stimuli, pick_a_pic, read_ids, read_own
 
 # %% ../nbs/library/14_presets.ipynb #preset
 @dataclass(frozen=True)
@@ -302,6 +294,17 @@ _KINDS: Mapping[object, tuple[Callable, str]] = {  # type of a field → how it 
     tuple[tuple[str, tuple[str, ...]], ...]: (_table(_texts), 'a table of lists, as in {vision = ["cls"]}'),
 }
 
+# %% ../nbs/library/14_presets.ipynb #impossible-drawn
+def _unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
+    "What does not go with the source of the stimuli."
+    if preset.source == "folder" and not (preset.folder and preset.table):
+        yield "source", "name the `folder` of the images and the `table` of their captions"
+    if preset.source == "microworld": return
+    if preset.trials == "near misses":
+        yield "trials", 'only the microworld can draw them: write trials = "other images" or "pick-a-pic"'
+    if preset.judge == "oracle":
+        yield "judge", f'only the microworld has one: name a network of the CLIP family, as judge = "{CLIP}"'
+
 # %% ../nbs/library/14_presets.ipynb #impossible
 def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
     "Fields that cannot be as they are, with what to do."
@@ -311,12 +314,7 @@ def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
         yield "source", did_you_mean(preset.source, SOURCES)
     if preset.trials not in TRIALS:
         yield "trials", did_you_mean(preset.trials, TRIALS)
-    if preset.source == "folder" and not (preset.folder and preset.table):
-        yield "source", "name the `folder` of the images and the `table` of their captions"
-    if preset.trials == "near misses" and preset.source != "microworld":
-        yield "trials", 'only the microworld can draw them: write trials = "other images" or "pick-a-pic"'
-    if preset.judge == "oracle" and preset.source != "microworld":
-        yield "judge", f'only the microworld has one: name a network of the CLIP family, as judge = "{CLIP}"'
+    yield from _unfitting(preset)
     for name in (name for name, least in LEAST.items() if getattr(preset, name) < least):
         yield name, f"at least {LEAST[name]} is needed"
     for section, name, size in ((section, *pair) for section, sizes in preset.sections for pair in sizes):
@@ -359,7 +357,7 @@ def _read_field(path: Path, name: str, value) -> object:
     return found
 
 # %% ../nbs/library/14_presets.ipynb #read-sizes
-def _told(preset: Preset) -> list[Found]:
+def _told(preset: Preset) -> list:  # of `Found`
     "What the table tells of the stimuli that are not left out, and of those that cannot be used."
     folder, how = data_folder("folder", preset.folder), _own_table(preset)
     if not (table := folder / preset.table).is_file():
