@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
-           'presets_list', 'presets_show', 'sections_list', 'download', 'store_ls', 'store_verify', 'store_rm',
-           'doctor']
+           'presets_list', 'presets_show', 'presets_check', 'sections_list', 'download', 'store_ls', 'store_verify',
+           'store_rm', 'doctor']
 
 # %% ../nbs/library/17_cli.ipynb #imports
 import importlib.metadata
@@ -49,6 +49,7 @@ from rich.table import Column, Table
 from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout
+from .check import Finding, all_left_out, check_preset, problems
 from .costs import Estimate, check_room, estimate, kept
 from .download import Plan, carry_out, nearest_folder, plan, repository_of, told_bytes
 from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
@@ -131,6 +132,7 @@ def figures(
     if not sections():
         find_section("")  # says why there are none
     jobs = [plan_section(name, given) for name in names or sections()]  # all are checked before any runs
+    _check_first(jobs)
     _tell_room(jobs)
     outcomes = _run_all(jobs, min(len(jobs), at_once or _usual_jobs(jobs)))
     for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
@@ -139,6 +141,20 @@ def figures(
     _tell_kept(outcomes)
     if len(outcomes) < len(jobs):
         raise typer.Exit(1)
+
+# %% ../nbs/library/17_cli.ipynb #figures-check
+def _check_first(jobs: list[Job]) -> None:
+    "Refuse, before any section begins, what none of them could end with."
+    first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
+    for preset, job in first.items():
+        if preset.is_embedded and preset.source == "microworld": continue
+        chosen = any("run.judge" in job.notebook.read_text(encoding="utf-8") for job in jobs)
+        with _console.status(f"Looking at what {preset.name} names"):
+            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen,
+                                          ids_file=job.run.folder / f"{job.section}_stimuli.tsv"))
+        if wrong:
+            told = "\n".join(f"• {one}" for one in wrong)
+            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}")
 
 # %% ../nbs/library/17_cli.ipynb #figures-helpers
 def _pair(text: str) -> tuple[str, str]:
@@ -346,6 +362,41 @@ def presets_show(
 
 def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+# %% ../nbs/library/17_cli.ipynb #presets-check
+@presets_app.command("check", epilog=_EXIT_CODES)
+def presets_check(
+    name: Annotated[str, typer.Argument(help="Such as `paper`, or a file of your own: mine.toml.")],
+    as_json: Json = False,
+) -> None:
+    "Look at all that a preset names before a long run: stimuli, every image, every caption, networks, judge."
+    try: preset, findings = (preset := get_preset(name)), _checked(preset, hidden=as_json)
+    except InputError as error: preset, findings = None, [Finding("preset", problem=str(error))]
+    line = all_left_out(preset, findings) if preset else ""
+    if as_json: _print_json({"preset": name, "findings": [asdict(one) for one in findings], "leave_out": line})
+    else: _print_findings(findings, line)
+    if problems(findings): raise typer.Exit(1)
+
+# %% ../nbs/library/17_cli.ipynb #presets-check-helpers
+def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
+    "Look at everything under a bar for each thing that takes long."
+    tasks: dict[str, TaskID] = {}
+    with Progress(*_COLUMNS, console=_console, disable=hidden, transient=True) as progress:
+        def tell(what: str, done: int, n: int) -> None:
+            if what not in tasks: tasks[what] = progress.add_task(what, total=n, cell="")
+            progress.update(tasks[what], completed=done)
+        return check_preset(preset, progress=tell)
+
+
+def _print_findings(findings: list[Finding], line: str) -> None:
+    for one in findings:
+        text = problems([one])[0] if one.problem else f"{one.what}: {one.found}"
+        _console.print(f"{_SIGNS['bad' if one.problem else 'ok']} {escape(text)}", highlight=False, soft_wrap=True)
+    n = len(problems(findings))
+    _console.print("Nothing is wrong." if not n else f"{n} problem{'s' * (n > 1)}: nothing was begun.", highlight=False)
+    if line:
+        _console.print("To leave out every stimulus that cannot be used, write into the file:")
+        typer.echo(line)
 
 # %% ../nbs/library/17_cli.ipynb #presets-costs
 _UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))  # from so many seconds on

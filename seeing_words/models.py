@@ -170,7 +170,11 @@ def _folder(name: str, root: str | Path | None) -> Path:
     folder = Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/") if name.startswith("microworld/") else Path(name)
     if not (folder / "card.json").is_file():
         there = ", ".join(f"microworld/{c}" for c in checkpoints(root)) or "none"
-        raise InputError(f"no checkpoint {name!r} at {folder}: there are {there}. If it should be there, {_REMEDY}")
+        if name.startswith("microworld/"):
+            raise InputError(f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}")
+        lacks = "holds no config.json" if folder.is_dir() else "is no folder here"
+        raise InputError(f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a folder that "
+                         f"`save_pretrained` wrote, or one of {there}")
     return folder
 
 # %% ../nbs/library/03_models.ipynb #list-checkpoint-card

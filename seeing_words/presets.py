@@ -26,8 +26,10 @@ from .microworld import microworld_stimuli
 from .models import Model, load_model
 from .predictivity import Folds
 from .preference import JUDGES, PreferenceSet, near_miss_trials, other_image_trials
-from .sources import coco_stimuli, flickr30k_stimuli, folder_stimuli, pick_a_pic
 from .stimuli import StimulusSet
+
+# %% ../nbs/library/14_presets.ipynb #imports-sources
+from .sources import TABLES, Unusable, coco_stimuli, flickr30k_stimuli, folder_stimuli, pick_a_pic, read_ids, read_own
 
 # %% ../nbs/library/14_presets.ipynb #preset
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class Preset:
     source: str                         # of the stimuli: one of `SOURCES`
     vision: tuple[str, ...]             # names of trained vision networks
     language: tuple[str, ...]           # and of language networks
-    n_stimuli: int = 1000               # images, with their captions
-    n_captions: int = 5                 # for each image
+    n_stimuli: int = 1000               # images, with their captions; of one's own: all, unless the file says
+    n_captions: int = 5                 # for each image; of one's own: as many as each has, 5 at most, unless the file says
     n_folds: int = 5                    # parts of the cross-validation
     n_permutations: int = 100           # shuffled pairings for the null
     n_draws: int = 1000                 # bootstrap draws for an interval
     n_untrained: int = 3                # seeds of untrained twins for each architecture
-    poolings: tuple[tuple[str, tuple[str, ...]], ...] = (("vision", ("cls",)), ("language", ("mean", "last")))
+    poolings: tuple[tuple[str, tuple[str, ...]], ...] = (  # modality → how tokens become one vector: cls, mean, last
+        ("vision", ("cls",)), ("language", ("mean", "last")))
     data: tuple[str, ...] = ()          # data sets to be downloaded, by name
     revisions: tuple[tuple[str, str], ...] = ()  # network → commit of its repository; others: the newest
     dtype: str = "float32"              # of the networks' arithmetic
@@ -60,6 +63,7 @@ class Preset:
     columns: tuple[tuple[str, str], ...] = ()    # what is what in it: image, caption, id
     encoding: str = "utf-8"             # of its letters
     separator: str = ""                 # of its cells; "": comma, in .tsv tab
+    leave_out: tuple[str, ...] = ()     # ids of stimuli that are not used, such as those whose image is damaged
     sections: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()  # section → sizes of its own
 
     def __post_init__(self):
@@ -143,23 +147,28 @@ def _coco(preset: Preset, ids_file: Path | None) -> StimulusSet:
     masks = any((folder / f"{place}panoptic_{split}.json").is_file() for place in ("annotations/", ""))
     if not masks:
         warnings.warn(f"{folder} has no panoptic_{split}.json: without masks, no things are removed or shown alone", stacklevel=2)
-    return coco_stimuli(folder, preset.n_stimuli, n_captions=preset.n_captions, split=split, ids_file=ids_file, masks=masks)
+    return coco_stimuli(folder, preset.n_stimuli, n_captions=preset.n_captions, split=split, ids_file=ids_file, masks=masks,
+                        leave_out=preset.leave_out)
 
 
 def _flickr30k(preset: Preset, ids_file: Path | None) -> StimulusSet:
     return flickr30k_stimuli(data_folder("flickr30k", preset.folder), preset.n_stimuli, n_captions=preset.n_captions,
-                             split=preset.split or None, ids_file=ids_file)
+                             split=preset.split or None, ids_file=ids_file, leave_out=preset.leave_out)
 
 
 def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
     return microworld_stimuli(preset.n_stimuli, n_captions=preset.n_captions)  # n tells which
 
 # %% ../nbs/library/14_presets.ipynb #sources-own
+def _own_table(preset: Preset) -> dict[str, object]:  # how it is read
+    columns = {f"{what}_column": name for what, name in preset.columns}
+    return columns | {"encoding": preset.encoding, "separator": preset.separator or None, "leave_out": preset.leave_out}
+
+
 def _folder(preset: Preset, ids_file: Path | None) -> StimulusSet:
     "Images and captions of one's own."
-    columns = {f"{what}_column": name for what, name in preset.columns}
     return folder_stimuli(data_folder("folder", preset.folder), preset.table, preset.n_stimuli, n_captions=preset.n_captions,
-                          ids_file=ids_file, encoding=preset.encoding, separator=preset.separator or None, **columns)
+                          ids_file=ids_file, **_own_table(preset))
 
 
 SOURCES: Mapping[str, Callable[[Preset, Path | None], StimulusSet]] = {  # of the stimuli, and where to keep their choice
@@ -168,7 +177,7 @@ SOURCES: Mapping[str, Callable[[Preset, Path | None], StimulusSet]] = {  # of th
 # %% ../nbs/library/14_presets.ipynb #trials
 def _pick_a_pic(stimuli: StimulusSet, folds: Folds, seed: int, preset: Preset, ids_file: Path | None) -> PreferenceSet:
     folder = data_folder("pick-a-pic", preset.trials_folder)
-    return PreferenceSet(**vars(pick_a_pic(folder, preset.n_stimuli, ids_file=ids_file)))
+    return PreferenceSet(**vars(pick_a_pic(folder, preset.n_stimuli, ids_file=ids_file, leave_out=preset.leave_out)))
 
 
 def _near_misses(stimuli: StimulusSet, folds: Folds, seed: int, *_) -> PreferenceSet:
@@ -186,6 +195,7 @@ TRIALS: Mapping[str, Callable[[StimulusSet, Folds, int, Preset, Path | None], Pr
 def _rows(preset: Preset) -> list[tuple[str, str]]:  # what a person wants to know of a preset, in words
     place = f" in {preset.folder}" * bool(preset.folder)
     rows = [("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {preset.n_captions} captions each"),
+            ("left out", f"{len(preset.leave_out)} stimuli" * bool(preset.leave_out)),
             ("data", ", ".join(preset.data)),
             ("vision", ", ".join(preset.vision)),
             ("language", ", ".join(preset.language)),
@@ -284,6 +294,17 @@ _KINDS: Mapping[object, tuple[Callable, str]] = {  # type of a field → how it 
     tuple[tuple[str, tuple[str, ...]], ...]: (_table(_texts), 'a table of lists, as in {vision = ["cls"]}'),
 }
 
+# %% ../nbs/library/14_presets.ipynb #impossible-drawn
+def _unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
+    "What does not go with the source of the stimuli."
+    if preset.source == "folder" and not (preset.folder and preset.table):
+        yield "source", "name the `folder` of the images and the `table` of their captions"
+    if preset.source == "microworld": return
+    if preset.trials == "near misses":
+        yield "trials", 'only the microworld can draw them: write trials = "other images" or "pick-a-pic"'
+    if preset.judge == "oracle":
+        yield "judge", f'only the microworld has one: name a network of the CLIP family, as judge = "{CLIP}"'
+
 # %% ../nbs/library/14_presets.ipynb #impossible
 def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
     "Fields that cannot be as they are, with what to do."
@@ -293,8 +314,7 @@ def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
         yield "source", did_you_mean(preset.source, SOURCES)
     if preset.trials not in TRIALS:
         yield "trials", did_you_mean(preset.trials, TRIALS)
-    if preset.source == "folder" and not (preset.folder and preset.table):
-        yield "source", "name the `folder` of the images and the `table` of their captions"
+    yield from _unfitting(preset)
     for name in (name for name, least in LEAST.items() if getattr(preset, name) < least):
         yield name, f"at least {LEAST[name]} is needed"
     for section, name, size in ((section, *pair) for section, sizes in preset.sections for pair in sizes):
@@ -336,9 +356,41 @@ def _read_field(path: Path, name: str, value) -> object:
         raise InputError(f"preset {path}: {name} = {value!r}: it must be {written}")
     return found
 
+# %% ../nbs/library/14_presets.ipynb #read-sizes
+def _told(preset: Preset) -> list:  # of `Found`
+    "What the table tells of the stimuli that are not left out, and of those that cannot be used."
+    folder, how = data_folder("folder", preset.folder), _own_table(preset)
+    if not (table := folder / preset.table).is_file():
+        there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLES)
+        raise InputError(f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}")
+    try: found = read_own(table, **how)
+    except Unusable as error: found = read_own(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})  # told later
+    noted = read_ids(preset.ids_file) if preset.ids_file and Path(preset.ids_file).is_file() else [one.id for one in found]
+    return [one for one in found if one.id in noted and one.id not in preset.leave_out]
+
+
+def _as_there_are(preset: Preset, given: Mapping[str, object]) -> Preset:
+    "The sizes that a file leaves open are those of its table."
+    left_open = {"n_stimuli", "n_captions"} - given.keys()
+    if preset.source != "folder" or not left_open: return preset
+    found = _told(preset)
+    n_captions = min((len(one.captions) for one in found if one.captions), default=1)
+    sizes = {"n_stimuli": len(found), "n_captions": min(n_captions, preset.n_captions)}
+    return replace(preset, **{name: sizes[name] for name in left_open})
+
 # %% ../nbs/library/14_presets.ipynb #read
 def _beside(path: Path, name: str) -> str:  # a path relative to the file `path`, made whole
-    return os.path.normpath(path.parent.resolve() / name)
+    return os.path.normpath(path.parent.resolve() / Path(name).expanduser())
+
+
+def _network(path: Path, name: str) -> str:  # a folder beside the file, or a name as it is
+    is_folder = name.startswith(("./", "../", "~/")) or (path.parent / name).is_dir()
+    return _beside(path, name) if is_folder else name
+
+
+def _refuse_impossible(path: Path, preset: Preset) -> None:
+    for name, remedy in _impossible(preset):
+        raise InputError(f"preset {path}: {name} = {getattr(preset, name)!r} is impossible: {remedy}")
 
 
 def read_preset(path: str | Path) -> Preset:
@@ -348,11 +400,11 @@ def read_preset(path: str | Path) -> Preset:
     given = {"name": path.stem, "summary": f"read from {path.name}"} | given
     if missing := [f.name for f in _SPEC.values() if f.default is MISSING and f.name not in given]:
         raise InputError(f"preset {path} lacks {', '.join(missing)}: write {missing[0]} = …")
-    for modality in "vision", "language":
-        given[modality] = tuple(_beside(path, n) if n.startswith(("./", "../")) else n for n in given[modality])
+    for modality in "vision", "language": given[modality] = tuple(_network(path, name) for name in given[modality])
     given |= {name: _beside(path, given[name]) for name in ("folder", "trials_folder", "ids_file") if name in given}
-    if given.get("judge", "").startswith(("./", "../")): given["judge"] = _beside(path, given["judge"])
+    if "judge" in given: given["judge"] = _network(path, given["judge"])
     preset = Preset(**given)
-    for name, remedy in _impossible(preset):
-        raise InputError(f"preset {path}: {name} = {getattr(preset, name)!r} is impossible: {remedy}")
+    _refuse_impossible(path, preset)
+    preset = _as_there_are(preset, given)
+    _refuse_impossible(path, preset)
     return preset

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_SIDE', 'MAX_PIXELS', 'TURNS', 'ORIENTATION', 'MAX_ROWS', 'MAX_TABLE', 'MAX_CAPTION', 'NO_TEXT',
-           'PICK_COLUMNS', 'FLICKR_FORMS', 'read_image', 'inside', 'Cell', 'Segments', 'Found', 'read_ids',
-           'damaged_images', 'coco_stimuli', 'Preferences', 'pick_a_pic', 'flickr30k_stimuli', 'folder_stimuli']
+           'PICK_COLUMNS', 'FLICKR_FORMS', 'TABLES', 'read_image', 'inside', 'Cell', 'Segments', 'Found',
+           'leave_out_line', 'Unusable', 'TooFew', 'read_ids', 'damaged_images', 'coco_stimuli', 'Preferences',
+           'pick_a_pic', 'flickr30k_stimuli', 'read_own', 'folder_stimuli']
 
 # %% ../nbs/library/01b_sources.ipynb #imports
 import codecs
@@ -128,33 +129,52 @@ def inside(folder: str | Path, name: str) -> Path:
     return where / name
 
 # %% ../nbs/library/01b_sources.ipynb #text
+def _is_utf8(data: bytes) -> bool:  # with letters beyond ASCII, which hardly happens by chance
+    try: return not data.decode("utf-8-sig").isascii()
+    except UnicodeDecodeError: return False
+
+
 def _text(path: Path, encoding: str = "utf-8") -> str:
     with _explained(path.name):
         data = path.read_bytes()
-        try: return data.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
+        try: kind = codecs.lookup(encoding).name
+        except LookupError as error: raise InputError(f"{path.name}: Python knows no encoding {encoding!r}") from error
+        if not kind.startswith("utf") and _is_utf8(data):
+            raise InputError(f'{path.name} is UTF-8, read as {encoding} its letters would turn into others: encoding = "utf-8"')
+        try: return data.decode("utf-8-sig" if kind == "utf-8" else encoding)
         except UnicodeDecodeError as error:
             line = data[:error.start].count(b"\n") + 1
             raise InputError(f"{path.name}: line {line} is not {encoding} (byte {data[error.start]:#04x}): name the encoding it "
-                             'was written in, for example encoding="cp1252", "latin-1" or "utf-16"') from error
-        except LookupError as error:
-            raise InputError(f"{path.name}: Python knows no encoding {encoding!r}") from error
+                             'was written in, for example encoding = "cp1252", "latin-1" or "utf-16"') from error
 
 
 def _json(path: Path, encoding: str = "utf-8"):
     with _explained(path.name): return json.loads(_text(path, encoding))
 
 # %% ../nbs/library/01b_sources.ipynb #rows
+def _apart(names: Sequence[str]) -> str:
+    "A hint where the head of a table is one cell that holds the sign by which others are apart."
+    signs = re.findall(r"[,;|\t]", next(iter(names))) if len(names) == 1 else []
+    return f". Cells seem to be apart by another sign: separator = {json.dumps(max(signs, key=signs.count))}" if signs else ""
+
+
 def _csv_rows(text: str, name: str, separator: str) -> list[dict]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{name}: line {reader.line_num} has not as many cells as there are columns "
-                             f"({', '.join(map(str, reader.fieldnames))}): quote text in which {separator!r} occurs")
-        rows.append(row)
+    rows, start = [], 2
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(f"{name}: line {reader.line_num} has not as many cells as there are columns "
+                                 f"({', '.join(map(str, reader.fieldnames))}): quote text in which {separator!r} occurs"
+                                 + _apart(list(map(str, reader.fieldnames))))
+            rows.append(row)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{name}: the row that begins in line {start} is not quoted as csv is ({error}): put text with "
+                         'quotation marks or line breaks between two ", and write each " in it twice') from None
     return rows
 
-
+# %% ../nbs/library/01b_sources.ipynb #rows-json
 def _json_rows(found, name: str) -> list[dict]:
     lists = [found] if isinstance(found, list) else [v for v in found.values() if isinstance(v, list)]
     if len(lists) != 1 or not all(isinstance(row, dict) for row in lists[0]):
@@ -218,9 +238,7 @@ def _parquet_rows(path: Path, columns: Iterable[str] | None = None) -> list[dict
 
 def _check_column(name: str, there: Iterable[str], table: str) -> None:
     if name in there: return
-    uncut = len(list(there)) == 1 and re.search(r"[;|\t]", *there)
-    hint = f". Cells seem to be apart by another sign: give separator={uncut[0]!r}" if uncut else ""
-    raise InputError(f"{table} has no column {name!r}: {did_you_mean(name, there)}{hint}")
+    raise InputError(f"{table} has no column {name!r}: {did_you_mean(name, there)}{_apart(list(there))}")
 
 # %% ../nbs/library/01b_sources.ipynb #parquet-cells
 def _read_cells(cells: Sequence[Cell]) -> dict[Cell, bytes]:
@@ -278,6 +296,34 @@ class Found:
 def _file_digest(source: Path | bytes) -> str:
     return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else file_digest(source)
 
+# %% ../nbs/library/01b_sources.ipynb #unusable
+def leave_out_line(
+    ids: Iterable[str],
+) -> str:
+    "The line of a preset's file by which stimuli are left out."
+    return f"leave_out = {json.dumps(list(ids), ensure_ascii=False)}"
+
+
+class Unusable(InputError):
+    "Some stimuli cannot be used as they are."
+    def __init__(self, told: str, wrong: Mapping[str, object], remedy: str = "Mend them"):
+        self.wrong, few = tuple(wrong), len(wrong) <= 10  # their ids
+        leave = leave_out_line(wrong) if few else "`seeing-words presets check` writes the line for it"
+        super().__init__(f"{told}. {remedy}, or leave them out: {leave}")
+
+
+class TooFew(InputError):
+    "More stimuli or captions are asked for than there are."
+    def __init__(self, told: str, **there: int):  # n_stimuli or n_captions
+        self.there = there
+        super().__init__(told)
+
+
+def _some(told: Iterable[str], n: int = 3) -> str:
+    "The first few of what there is to tell, without the remedy for one."
+    told = [re.sub(r", or leave (it|the \w+) out$", "", one) for one in told]
+    return "; ".join(told[:n]) + "; …" * (len(told) > n)
+
 # %% ../nbs/library/01b_sources.ipynb #captions
 MAX_CAPTION = 10_000               # characters: beyond, it is not a caption
 NO_TEXT = r"[\0\ud800-\udfff]"     # NUL, and halves of characters, which no file can hold
@@ -328,48 +374,78 @@ def _write_ids(path: Path, title: str, chosen: Sequence[Found]) -> None:
     write_atomic(path, "\n".join(lines) + "\n")
 
 # %% ../nbs/library/01b_sources.ipynb #choose
-def _choose(name: str, found: Sequence[Found], n: int | None, seed: int, noted: Mapping[str, str]) -> list[Found]:
+def _by_id(name: str, found: Sequence[Found]) -> dict[str, Found]:
     by_id = {}
     for one in found:
         if one.id in by_id: raise InputError(f"{name}: id {one.id!r} occurs more than once: ids must tell stimuli apart")
         if re.search(rf"[\t\r\n]|{NO_TEXT}", one.id):
             raise InputError(f"{name}: id {one.id!r} holds a tab, a line break, a NUL or half a character")
         by_id[one.id] = one
-    ids = list(noted) if noted else sorted(by_id)
-    if n is not None and not 1 <= n <= len(ids):
-        raise InputError(f"{name} has {len(ids)} stimuli{' in the list of ids' if noted else ''}, n is {n}: ask for 1…{len(ids)}")
+    return by_id
+
+
+def _choose(name: str, found: Sequence[Found], n: int | None, seed: int, noted: Mapping[str, str],
+            leave_out: Sequence[str] = (), ids_file: str | Path = "") -> list[Found]:
+    by_id = _by_id(name, found)
     if missing := [id_ for id_ in noted if id_ not in by_id]:
-        raise InputError(f"{name} lacks {len(missing)} stimuli of the list of ids, the first is {missing[0]!r}: is this the same "
-                         "data set, whole?")
-    if noted: return [by_id[id_] for id_ in ids[:n]]
-    return list(found) if n is None else [by_id[ids[i]] for i in np.random.default_rng(seed).permutation(len(ids))[:n]]
+        raise InputError(f"{name} lacks {len(missing)} stimuli of the list of ids {ids_file}, the first is {missing[0]!r}: is "
+                         "this the same data set, whole?")
+    ids = list(noted) or (list(by_id) if n is None else
+                          [sorted(by_id)[i] for i in np.random.default_rng(seed).permutation(len(by_id))])
+    ids = [id_ for id_ in ids if id_ not in leave_out]  # the others stay chosen as they were
+    if n is not None and not 1 <= n <= len(ids):
+        where = f" in the list of ids {ids_file}" if noted else f" beside {len(leave_out)} left out" if leave_out else ""
+        raise TooFew(f"{name} has {len(ids)} stimuli{where}, {n} are asked for: write n_stimuli = {len(ids)}, or less"
+                     + ", or remove the list, and it is written anew" * bool(noted), n_stimuli=len(ids))
+    return [by_id[id_] for id_ in ids[:n]]
 
 # %% ../nbs/library/01b_sources.ipynb #at-hand
-def _at_hand(chosen: Sequence[Found], folder: Path | None) -> list[Found]:
+def _placed(one: Found, folder: Path | None, cells: Mapping[Cell, bytes]) -> Found:
+    images = tuple(inside(folder, image) if isinstance(image, str) else cells.get(image, image) for image in one.images)
+    return replace(one, images=images, captions=_captions(one.captions, f"stimulus {one.id!r}"))
+
+
+def _sound(name: str, things: Sequence, ids: Sequence[str], look: Callable, what: str) -> list:
+    "What `look` makes of each thing, or an error that counts and names all those that cannot be used."
+    made, wrong = [], {}
+    for id_, thing in zip(ids, things, strict=True):
+        try: made.append(look(thing))
+        except InputError as error: wrong[id_] = str(error)
+    if wrong: raise Unusable(f"{name}: {len(wrong)} of {len(ids)} {what} cannot be used. {_some(wrong.values())}", wrong)
+    return made
+
+
+def _at_hand(name: str, chosen: Sequence[Found], folder: Path | None) -> list[Found]:
     "With the paths of images in `folder`, or their bytes from tables."
     cells = _read_cells([image for one in chosen for image in one.images if isinstance(image, Cell)])
-    return [replace(one, images=tuple(inside(folder, image) if isinstance(image, str) else cells.get(image, image)
-                                       for image in one.images),
-                    captions=_captions(one.captions, f"stimulus {one.id!r}")) for one in chosen]
+    return _sound(name, chosen, [one.id for one in chosen], lambda one: _placed(one, folder, cells), "stimuli")
 
 # %% ../nbs/library/01b_sources.ipynb #selected
+def _check_there(name: str, chosen: Sequence[Found], folder: Path | None) -> None:
+    "Refuse images that are missing, and say where a file of that name is."
+    missing = {one.id: path for one in chosen for path in one.images if isinstance(path, Path) and not path.is_file()}
+    if not missing: return
+    first = next(iter(missing.values()))
+    like = next((path for path in sorted(folder.rglob("*")) if path.name.lower() == first.name.lower()), None)
+    hint = f" (there is {like.relative_to(folder)}: images are named relative to the folder, in the same letters)" if like else ""
+    raise Unusable(f"{name}: {len(missing)} of {sum(len(one.images) for one in chosen)} images are missing in {folder.name}, the "
+                   f"first is {first.relative_to(folder)}{hint}", missing, "Get them")
+
+
 def _selected(name: str, found: Sequence[Found], n: int | None, seed: int, ids_file: str | Path | None, *,
-              folder: Path | None = None, more: Callable[[Found], dict] | None = None) -> list[Found]:
+              folder: Path | None = None, more: Callable[[Found], dict] | None = None,
+              leave_out: Sequence[str] = ()) -> list[Found]:
     "The chosen stimuli, as they were when the list of ids was written; what is `more` is looked up of them alone."
     if not found: raise InputError(f"{name} holds no stimuli")
     noted = read_ids(ids_file) if ids_file and Path(ids_file).exists() else {}
-    chosen = _at_hand(_choose(name, found, n, seed, noted), folder)
+    chosen = _at_hand(name, _choose(name, found, n, seed, noted, leave_out, ids_file or ""), folder)
     if more: chosen = [replace(one, **more(one)) for one in chosen]
-    sources = [image for one in chosen for image in one.images]
-    missing = [path.name for path in sources if isinstance(path, Path) and not path.is_file()]
-    if missing:
-        raise InputError(f"{name}: {len(missing)} of {len(sources)} images are missing in {folder.name}, the first is "
-                         f"{missing[0]}: get them, or leave them out")
+    _check_there(name, chosen, folder)
     if ids_file and not noted: _write_ids(Path(ids_file), f"{len(chosen)} of {len(found)} stimuli of {name}, seed {seed}", chosen)
     for one in chosen:
         if noted.get(one.id) and noted[one.id] != one.content():
-            raise InputError(f"{name}: image, captions or masks of {one.id!r} are not those that {Path(ids_file).name} was "
-                             "written for: get the original files again, or write another list")
+            raise InputError(f"{name}: image, captions or masks of {one.id!r} are not those that {ids_file} was written for: get "
+                             "the original files again, or remove the list, and it is written anew")
     return chosen
 
 # %% ../nbs/library/01b_sources.ipynb #masks
@@ -414,26 +490,26 @@ def _read_digest(source: tuple[Path | bytes, str, int]) -> str:
     data, _, max_side = source
     return digest([_file_digest(data), max_side])
 
-
-def _heads(name: str, sources: Sequence[tuple[Path | bytes, str, int]]) -> list[tuple[tuple[int, int], int]]:
-    "Sizes and turns of all images, or an error that counts those that cannot be used."
-    heads, wrong = [], []
-    for source in sources:
-        try: heads.append(_head(*source))
-        except InputError as error: wrong.append(str(error))
-    if wrong: raise InputError(f"{name}: {len(wrong)} of {len(sources)} images cannot be used. {wrong[0]}")
-    return heads
-
 # %% ../nbs/library/01b_sources.ipynb #as-stimuli
+def _check_number(name: str, chosen: Sequence[Found], n_captions: int | None) -> None:
+    "Refuse stimuli that have fewer captions than are asked for."
+    few = {one.id: len(one.captions) for one in chosen if n_captions is not None and len(one.captions) < n_captions}
+    if not few: return
+    least, most = min(few.values()), max(len(one.captions) for one in chosen)
+    first = _some(f"stimulus {id_!r} has {n} captions, n_captions is {n_captions}" for id_, n in few.items())
+    told = f"{name}: {len(few)} of {len(chosen)} stimuli have too few captions. {first}"
+    if len(few) == len(chosen): raise TooFew(f"{told}. The most is {most}, the least {least}: write n_captions = {least}",
+                                             n_captions=least)
+    raise Unusable(told, few, f"Write n_captions = {least}")
+
+
 def _as_stimuli(name: str, chosen: Sequence[Found], n_captions: int | None, max_side: int, *, side: int = 0,
                 condition: str = "intact") -> StimulusSet:
-    for one in chosen:
-        if n_captions is not None and len(one.captions) < n_captions:
-            raise InputError(f"{name}: stimulus {one.id!r} has {len(one.captions)} captions, n_captions is {n_captions}: ask for "
-                             "fewer, or leave it out")
+    _check_number(name, chosen, n_captions)
     sources = tuple((one.images[side], one.images[side].name if isinstance(one.images[side], Path) else f"the image of {one.id}",
                      max_side) for one in chosen)
-    heads, masks = _heads(name, sources), None
+    heads = _sound(name, sources, [one.id for one in chosen], lambda source: _head(*source), "images")
+    masks = None
     if all(one.masks for one in chosen):
         fitted = (_fitted(one, head, max_side) for one, head in zip(chosen, heads))
         masks = OnDemand(tuple(fitted), _things, _things_digest)
@@ -443,12 +519,16 @@ def _as_stimuli(name: str, chosen: Sequence[Found], n_captions: int | None, max_
                        condition=condition)
 
 # %% ../nbs/library/01b_sources.ipynb #damaged
-def damaged_images(stimuli: StimulusSet) -> dict[str, str]:  # id → what is wrong
+def damaged_images(
+    stimuli: StimulusSet,
+    progress: Callable[[int, int], None] = lambda done, n: None,  # told of each that was read
+) -> dict[str, str]:                                              # id → what is wrong
     "Read every image once, to know of all that are damaged before a long run."
     wrong = {}
     for i, id_ in enumerate(stimuli.ids):
         try: stimuli.images[i]
         except InputError as error: wrong[id_] = str(error)
+        progress(i + 1, len(stimuli))
     return wrong
 
 # %% ../nbs/library/01b_sources.ipynb #first-of
@@ -496,6 +576,7 @@ def coco_stimuli(
     n_captions: int = 5,
     split: str = "val2017",
     ids_file: str | Path | None = None,   # read if it exists, else written
+    leave_out: Sequence[str] = (),        # ids of stimuli that are not used; the others are chosen as if they were
     masks: bool = True,                   # False: without panoptic annotations
     max_side: int = MAX_SIDE,             # pixels
 ) -> StimulusSet:
@@ -508,7 +589,8 @@ def coco_stimuli(
         told = _index(sorted(whole["annotations"], key=lambda one: one["id"]), "image_id")
         found = [Found(str(image["id"]), tuple(one["caption"] for one in told[image["id"]]), (str(image["file_name"]),))
                  for image in whole["images"] if image["id"] in told]
-    chosen = _selected(name, found, n, seed, ids_file, folder=pictures, more=_coco_masks(folder, split) if masks else None)
+    chosen = _selected(name, found, n, seed, ids_file, folder=pictures, more=_coco_masks(folder, split) if masks else None,
+                       leave_out=leave_out)
     return _as_stimuli(name, chosen, n_captions, max_side)
 
 # %% ../nbs/library/01b_sources.ipynb #preferences
@@ -546,6 +628,7 @@ def pick_a_pic(
     seed: int = 0,                         # of the choice
     split: str = "validation_unique",      # in which every prompt occurs once
     ids_file: str | Path | None = None,    # read if it exists, else written
+    leave_out: Sequence[str] = (),         # numbers of rankings that are not used
     max_side: int = MAX_SIDE,              # pixels
 ) -> Preferences:
     "Pick-a-Pic, v1 or v2: prompts, the images people preferred, and those they did not."
@@ -558,7 +641,7 @@ def pick_a_pic(
                 if one: found[one.id] = one
                 else: left_out[why] = left_out.get(why, 0) + 1
     if not found: raise InputError(f"{name}: no ranking prefers one image ({left_out})")
-    chosen = _selected(name, list(found.values()), n, seed, ids_file)
+    chosen = _selected(name, list(found.values()), n, seed, ids_file, leave_out=leave_out)
     sets = (_as_stimuli(name, chosen, 1, max_side, side=side, condition=condition)
             for side, condition in enumerate(("preferred", "rejected")))
     return Preferences(*sets, tuple(one.facts["kind"] for one in chosen), left_out)
@@ -612,6 +695,7 @@ def flickr30k_stimuli(
     n_captions: int = 5,
     split: str | None = None,             # train, val or test, in the forms that tell; None: all
     ids_file: str | Path | None = None,   # read if it exists, else written
+    leave_out: Sequence[str] = (),        # ids of stimuli that are not used; the others are chosen as if they were
     max_side: int = MAX_SIDE,             # pixels
 ) -> StimulusSet:
     "Flickr30k: photographs of people and animals, with five captions each."
@@ -625,9 +709,13 @@ def flickr30k_stimuli(
             if split in (None, part): told.setdefault(str(file), []).append(caption)
     if not told: raise InputError(f"{table.name} has no split {split!r}: {did_you_mean(split or '', splits - {''})}")
     found = [Found(Path(file).stem, tuple(texts), (file,)) for file, texts in told.items()]
-    return _as_stimuli(name, _selected(name, found, n, seed, ids_file, folder=pictures), n_captions, max_side)
+    chosen = _selected(name, found, n, seed, ids_file, folder=pictures, leave_out=leave_out)
+    return _as_stimuli(name, chosen, n_captions, max_side)
 
 # %% ../nbs/library/01b_sources.ipynb #table
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
 def _table(path: Path, encoding: str, separator: str | None) -> list[dict]:
     "The rows of a table in the format that its name tells."
     kind = path.suffix.lower()
@@ -635,7 +723,7 @@ def _table(path: Path, encoding: str, separator: str | None) -> list[dict]:
     readers = {".csv": partial(_csv_rows, separator=separator or ","), ".tsv": partial(_csv_rows, separator=separator or "\t"),
                ".json": lambda text, name: _json_rows(json.loads(text), name), ".jsonl": _json_lines}
     if kind not in readers:
-        raise InputError(f"{path.name}: a table is one of {', '.join(readers)} or .parquet, by the end of its name")
+        raise InputError(f"{path.name}: a table is one of {', '.join(TABLES[:-1])} or {TABLES[-1]}, by the end of its name")
     with _explained(path.name): return readers[kind](_text(path, encoding), path.name)
 
 
@@ -653,31 +741,60 @@ def _cell_id(value, where: str) -> str:
     return str(value)
 
 # %% ../nbs/library/01b_sources.ipynb #own-rows
-def _own_row(row: dict, where: str, told: Sequence[str], image_column: str, id_column: str | None) -> Found:
-    image, texts = row.get(image_column), [row.get(column) for column in told]
+def _own_id(row: dict, where: str, image_column: str, id_column: str | None) -> str:
+    image = row.get(image_column)
     if not isinstance(image, (str, Cell)): raise InputError(f"{where}: the image is {image!r}: name a file")
+    return _cell_id(row.get(id_column), where) if id_column else image if isinstance(image, str) else str(image.row)
+
+
+def _own_texts(row: dict, where: str, told: Sequence[str]) -> tuple[str, ...]:
+    texts = [row.get(column) for column in told]
     if len(told) > 1: texts = [text for text in texts if text not in (None, "")]  # numbered: not all have as many
     elif isinstance(texts[0], list): texts = texts[0]
     if not texts: raise InputError(f"{where}: there is no caption: write one, or leave the row out")
-    id_ = _cell_id(row.get(id_column), where) if id_column else image if isinstance(image, str) else str(image.row)
-    return Found(id_, _captions(texts, where), (image,))
+    return _captions(texts, where)
 
 # %% ../nbs/library/01b_sources.ipynb #own-rows-own
-def _own(rows: list[dict], table: str, image_column: str, caption_column: str, id_column: str | None) -> list[Found]:
+def _own(rows: list[dict], table: str, image_column: str, caption_column: str, id_column: str | None,
+         leave_out: Sequence[str] = ()) -> list[Found]:
     "Stimuli of a table. If a row has one caption, rows of one id are captions of one image."
     there = list(dict.fromkeys(name for row in rows for name in row))
-    told = _caption_columns(there, caption_column, table)
-    for column in (image_column, *([id_column] if id_column else [])): _check_column(column, there, table)
+    try:
+        told = _caption_columns(there, caption_column, table)
+        for column in (image_column, *([id_column] if id_column else [])): _check_column(column, there, table)
+    except InputError as error:
+        raise InputError(f'{error}. In a preset: columns = {{image = "…", caption = "…", id = "…"}}, as far as needed') from None
     whole = len(told) > 1 or any(isinstance(row.get(told[0]), list) for row in rows)
-    found = {}
+    found, wrong = {}, {}
     for number, row in enumerate(rows, 1):
-        one = _own_row(row, f"{table}, row {number}", told, image_column, id_column)
-        before = found.get(one.id)
-        if before and (whole or before.images != one.images):
+        where = f"{table}, row {number}"
+        id_ = _own_id(row, where, image_column, id_column)
+        before, one = found.get(id_), Found(id_, (), (row[image_column],))
+        if before and (whole or before.images != one.images) and id_ not in leave_out:
             how = "with all its captions" if whole else "for another image"
-            raise InputError(f"{table}, row {number}: id {one.id!r} occurs before, {how}: ids must tell stimuli apart")
-        found[one.id] = replace(one, captions=before.captions + one.captions) if before else one
+            raise InputError(f"{where}: id {id_!r} occurs before, {how}: ids must tell stimuli apart")
+        try: texts = () if id_ in leave_out else _own_texts(row, where, told)
+        except InputError as error: texts, wrong[id_] = (), wrong.get(id_, str(error))
+        found[id_] = replace(one, captions=(before.captions if before else ()) + texts)
+    if wrong: raise Unusable(f"{table}: {len(wrong)} of {len(found)} stimuli cannot be used. {_some(wrong.values())}", wrong)
     return list(found.values())
+
+# %% ../nbs/library/01b_sources.ipynb #read-own
+def read_own(
+    table: str | Path,
+    *,
+    image_column: str = "image",
+    caption_column: str = "caption",   # or the beginning of caption_1, caption_2, …
+    id_column: str | None = None,      # None: the image's name is its id
+    encoding: str = "utf-8",
+    separator: str | None = None,      # of cells in csv and tsv; None: comma, tab
+    leave_out: Sequence[str] = (),     # ids, of which captions may be missing
+) -> list[Found]:
+    "What a table of one's own tells, without a look at its images."
+    table = Path(table)
+    rows = _table(table, encoding, separator)
+    if not rows: raise InputError(f"{table.name} has no rows")
+    return _own(rows, table.name, image_column, caption_column, id_column, leave_out)
 
 # %% ../nbs/library/01b_sources.ipynb #own
 def folder_stimuli(
@@ -691,6 +808,7 @@ def folder_stimuli(
     n_captions: int | None = None,         # None: all there are
     seed: int = 0,                         # of the choice
     ids_file: str | Path | None = None,    # read if it exists, else written
+    leave_out: Sequence[str] = (),         # ids of stimuli that are not used; the others are chosen as if they were
     encoding: str = "utf-8",               # of the table
     separator: str | None = None,          # of cells in csv and tsv; None: comma, tab
     name: str = "",                        # of the set; "": the folder's
@@ -698,8 +816,8 @@ def folder_stimuli(
 ) -> StimulusSet:
     "Images and captions of one's own."
     folder, path = Path(folder), Path(folder, table)
-    rows = _table(path, encoding, separator)
-    if not rows: raise InputError(f"{path.name} has no rows")
-    found = _own(rows, path.name, image_column, caption_column, id_column)
+    found = read_own(path, image_column=image_column, caption_column=caption_column, id_column=id_column, encoding=encoding,
+                     separator=separator, leave_out=leave_out)
     name = name or folder.resolve().name
-    return _as_stimuli(name, _selected(name, found, n, seed, ids_file, folder=folder), n_captions, max_side)
+    chosen = _selected(name, found, n, seed, ids_file, folder=folder, leave_out=leave_out)
+    return _as_stimuli(name, chosen, n_captions, max_side)

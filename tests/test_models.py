@@ -103,7 +103,7 @@ def test_an_untrained_twin_is_drawn_from_its_seed_and_leaves_the_global_state_al
 @pytest.mark.parametrize(("name", "match"), [
     ("microworld/vision-9", "no checkpoint 'microworld/vision-9'.*there are microworld/dinov2, microworld/llama"),
     ("untrained:microworld/vision-9@0", "no checkpoint 'microworld/vision-9'"),
-    ("vision-0", "no checkpoint 'vision-0' at vision-0: there are"),
+    ("vision-0", "there is no network 'vision-0', it is no folder here: .* or one of microworld/"),
     ("untrained:microworld/llama", "names no seed: end it as in untrained:microworld/vision-0@3"),
     ("untrained:microworld/llama@", "names no seed"),
     ("untrained:microworld/llama@x", "names no seed"),

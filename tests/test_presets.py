@@ -123,6 +123,7 @@ trials_folder = "../pick"
 ids_file = "mine.tsv"
 encoding = "cp1252"
 separator = ";"
+leave_out = ["a"]
 [columns]
 image = "file"
 [revisions]

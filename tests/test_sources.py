@@ -289,7 +289,8 @@ def test_a_choice_depends_on_the_seed_alone_and_grows(coco):
 
 @pytest.mark.parametrize("n", [0, 11, -1])
 def test_as_many_as_there_are(coco_folder, n):
-    with pytest.raises(InputError, match=rf"coco val2017 has 10 stimuli, n is {n}: ask for 1…10"): coco_stimuli(coco_folder, n)
+    with pytest.raises(InputError, match=rf"coco val2017 has 10 stimuli, {n} are asked for: write n_stimuli = 10, or less"):
+        coco_stimuli(coco_folder, n)
 
 
 def test_another_laboratory_works_on_the_same(coco, tmp_path):
@@ -300,11 +301,11 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
     theirs = coco_stimuli(coco, 6, seed=99, ids_file=tmp_path / "ids.txt")
     assert theirs.key == ours.key and (tmp_path / "ids.txt").read_bytes() == written
     assert coco_stimuli(coco, 2, ids_file=tmp_path / "ids.txt").ids == ours.ids[:2]
-    with pytest.raises(InputError, match="coco val2017 has 6 stimuli in the list of ids, n is 7"):
+    with pytest.raises(InputError, match=r"has 6 stimuli in the list of ids .*ids\.txt, 7 are asked for: .* or remove the list"):
         coco_stimuli(coco, 7, ids_file=tmp_path / "ids.txt")
     (tmp_path / "ids.txt").write_text("# by hand\n160\n\n139\n")
     assert coco_stimuli(coco, 2, ids_file=tmp_path / "ids.txt").ids == ("160", "139")
-    for text, match in (("160\n7\n", "lacks 1 stimuli of the list of ids, the first is '7'"), ("# none\n", "names no stimuli"),
+    for text, match in (("160\n7\n", "lacks 1 stimuli of the list .*, the first is '7'"), ("# none\n", "names no stimuli"),
                         ("160\n139\n160\n", "id '160' in line 3 occurs before"),
                         ("160\tabc\n", "what follows '160' is no digest"),
                         (f"160\t{'0' * 64}\n139\n", "what follows '139' is no digest"),
@@ -540,7 +541,7 @@ def repicked(picks: Path, folder: Path, **columns) -> Path:
     ({"jpg_0": lambda c: [b""] * 12}, 3, r"jpg_0 in row \d+ of validation_unique-.*parquet holds no image"),
     ({"jpg_1": lambda c: [b"<html>"] * 12}, 8, "4 of 8 images cannot be used. the image of 5.. is not an image"),
     ({"jpg_1": lambda c: ["http://x"] * 12}, 3, "jpg_1.*must be.*bytes"),
-    ({}, 99, "pick-a-pic validation_unique has 8 stimuli, n is 99"),
+    ({}, 99, "pick-a-pic validation_unique has 8 stimuli, 99 are asked for"),
 ])
 def test_rankings_that_cannot_be_used_are_told(picks, tmp_path, columns, n, match):
     folder = repicked(picks, tmp_path / "data", **columns)
@@ -692,25 +693,25 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
 @pytest.mark.parametrize(("suffix", "text", "match"), [
     (".csv", "picture,caption\na.png,x\n", r"t\.csv has no column 'image': There is: picture, caption"),
     (".csv", "image,captoin\na.png,x\n", r"t\.csv has no column 'caption': did you mean captoin\?"),
-    (".csv", "image;caption\na.png;x\n", r"There is: image;caption\. Cells seem to be apart by another sign: give separator=';'"),
+    (".csv", "image;caption\na.png;x\n", r"There is: image;caption\. Cells seem to be apart by another sign: separator = \";\""),
     (".csv", "image,caption\na.png,x, y\n", r"line 2 has not as many cells as there are columns \(image, caption\): quote"),
     (".csv", "image,caption\na.png\n", "line 2 has not as many cells"),
-    (".csv", 'image,caption\na.png,"x\n', r"t\.csv cannot be read \(Error: unexpected end of data"),
-    (".csv", 'image,caption\na.png,"x" y\n', r"t\.csv cannot be read \(Error"),
+    (".csv", 'image,caption\na.png,"x\n', r"t\.csv: the row that begins in line 2 is not quoted as csv is \(unexpected end"),
+    (".csv", 'image,caption\na.png,"x" y\n', "the row that begins in line 2 is not quoted as csv is"),
     (".csv", "image,caption\na.png," + "x" * 200_000 + "\n", "field larger than field limit"),
     (".csv", "image,caption\n", r"t\.csv has no rows"),
     (".csv", "", r"t\.csv has no rows"),
     (".csv", "image,caption\npictures/p0.png,\n", r"t\.csv, row 1: caption 0 is empty"),
     (".csv", "image,caption\npictures/p0.png,a\0b\n", "NUL"),
     (".csv", "image,caption\n,x\n", "'' is not a file within"),
-    (".csv", "image,caption\npictures/p9.png,x\n", r"1 of 1 images are missing in .*, the first is p9\.png"),
+    (".csv", "image,caption\npictures/p9.png,x\n", r"1 of 1 images are missing in .*, the first is pictures.p9\.png"),
     (".csv", "image,caption\n/etc/passwd,x\n", "'/etc/passwd' is not a file within"),
     (".csv", "image,caption_1,caption_2\npictures/p0.png,,\n", "row 1: there is no caption"),
     (".csv", "image,caption_1,caption_2\npictures/p0.png,a,b\npictures/p0.png,c,d\n", "p0.png' occurs before, with all"),
     (".json", '[{"image": "a.png", "caption": []}]', "row 1: there is no caption"),
     (".json", '[{"image": null, "caption": "x"}]', "row 1: the image is None: name a file"),
     (".json", '[{"image": "a.png", "caption": 7}]', "row 1: caption 0 is 7: it must be text"),
-    (".json", '[{"image": "a.png"}, {"caption": "x"}]', "row 1: caption 0 is None: it must be text"),
+    (".json", '[{"image": "a.png"}, {"caption": "x"}]', "row 2: the image is None: name a file"),
     (".json", '{"a": [{"image": "a"}], "b": [{}]}', "a table in json is a list of objects"),
     (".json", '["a", "b"]', "a table in json is a list of objects"),
     (".json", '7', r"t\.json cannot be read"),
@@ -759,3 +760,46 @@ def test_a_parquet_file_that_has_fewer_rows_than_it_says(picks):
     for column, row in (("jpg_0", 99), ("caption", 0)):
         with pytest.raises(InputError, match=rf"{column} in row {row} of validation_unique-.*parquet holds no image, or is not"):
             sources._read_cells([sources.Cell(path, "jpg_0", 0), sources.Cell(path, column, row)])
+
+
+# What cannot be used is counted, and may be left out
+
+def test_all_rows_that_cannot_be_used_are_told_at_once_and_left_out_by_name(mine):
+    rows = [{"image": f"pictures/p{i % 3}.png", "id": f"é{i}", "caption": "" if i in (1, 4) else f"text {i}"} for i in range(6)]
+    table = written(mine, rows)
+    with pytest.raises(sources.Unusable, match=r"rows\.json: 2 of 6 stimuli cannot be used\. .*row 2: .*row 5: ") as told:
+        folder_stimuli(mine, table, id_column="id")
+    assert list(told.value.wrong) == ["é1", "é4"] and str(told.value).endswith('leave them out: leave_out = ["é1", "é4"]')
+    assert folder_stimuli(mine, table, id_column="id", leave_out=list(told.value.wrong)).ids == ("é0", "é2", "é3", "é5")
+
+
+def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
+    whole = coco_stimuli(coco, 10).ids
+    assert coco_stimuli(coco, 5, leave_out=(whole[1], whole[3])).ids == tuple(np.delete(whole, [1, 3])[:5])
+    with pytest.raises(sources.TooFew, match="coco val2017 has 8 stimuli beside 2 left out, 9 are asked for") as told:
+        coco_stimuli(coco, 9, leave_out=whole[:2])
+    assert told.value.there == {"n_stimuli": 8}
+
+
+def test_many_that_are_missing_are_counted_and_one_of_the_same_name_is_found(mine):
+    table = written(mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)])
+    told = r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: .*`seeing-words presets check`"
+    with pytest.raises(sources.Unusable, match=told): folder_stimuli(mine, table)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "iso8859-15"])
+def test_utf8_is_not_read_as_another_encoding(mine, encoding):
+    (mine / "t.csv").write_text("image,caption\npictures/p0.png,ein Bär\n", "utf-8")
+    with pytest.raises(InputError, match=r't\.csv is UTF-8, read as .* would turn into others: encoding = "utf-8"'):
+        folder_stimuli(mine, "t.csv", encoding=encoding)
+
+
+def test_a_row_that_is_not_quoted_rightly_is_told_by_the_line_in_which_it_begins(mine):
+    (mine / "t.csv").write_text('image,caption\npictures/p0.png,"two\nlines"\npictures/p1.png,"never closed\npictures/p2.png,x\n')
+    with pytest.raises(InputError, match=r"t\.csv: the row that begins in line 4 is not quoted as csv is"):
+        folder_stimuli(mine, "t.csv")
+
+
+def test_the_other_separator_is_named_even_if_cells_hold_commas(mine):
+    (mine / "t.csv").write_text("image;caption\npictures/p0.png;a dog, asleep\n")
+    with pytest.raises(InputError, match=r'not as many cells .*by another sign: separator = ";"'): folder_stimuli(mine, "t.csv")
