@@ -434,7 +434,8 @@ def _estimated(told: Estimate) -> Iterator[str]:
     yield (f"Memory: about {told_bytes(told.memory)}, of the largest network, the features that a section holds at once "
            f"({told_bytes(told.held)}) and the engine (4 GiB).")
     yield (f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
-           "and 20 s a section for all else. What the store holds already takes no time again.")
+           "and 20 s a section for all else. Small networks do not reach that speed: they take up to twice as long. What the "
+           "store holds already takes no time again.")
     if told.unknown: yield f"Not known before download, and not counted: {', '.join(told.unknown)}."
 
 # %% ../nbs/library/17_cli.ipynb #sections

@@ -30,17 +30,10 @@ from .arrays import InputError, commit, digest, file_digest
 from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
-from seeing_words.pretrained import (
-    is_commit,
-    naming_config,
-    network_class,
-    number_type,
-    on_hub,
-    padded,
-    read_config,
-    read_tokenizer,
-    verified,
-)
+from .pretrained import is_commit, naming_config, network_class, number_type, on_hub
+
+# %% ../nbs/library/03_models.ipynb #imports-pretrained-read
+from .pretrained import padded, read_config, read_tokenizer, verified
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
