@@ -46,6 +46,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+# %% ../nbs/library/17_cli.ipynb #imports-package
 from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout
@@ -616,6 +617,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "doctor": ("doctor", "doctor --json"),
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
+    "presets check": ("presets check mine.toml", "presets check mine.toml --json"),
     "presets show": ("presets show paper", "presets show mine.toml --json"),
     "store": ("store list", "store verify"),
     "store list": ("store list", "store list --json"),

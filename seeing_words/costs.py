@@ -103,7 +103,13 @@ def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
     return Path(name) if repository is None else cached_network(repository)
 
 
-def shape(preset: Preset, name: str, modality: str, *, judge: bool = False) -> Shape | None:
+def shape(
+    preset: Preset,
+    name: str,
+    modality: str,
+    *,
+    judge: bool = False,  # is it the judge, of two towers?
+) -> Shape | None:
     "Sizes of one of a preset's networks; None where they are not known before it is downloaded."
     folder = _folder_of(preset, name, judge)
     if folder is None: return _published(name.partition("@")[0], modality)
@@ -141,18 +147,23 @@ class Work:
     def every(self, names: Iterable[str]) -> _Layers: return [(self.of(n).n_layers + 1, self.of(n).n_units) for n in names]
     def last(self, names: Iterable[str]) -> _Layers: return [(1, self.of(n).n_units) for n in names]
     def of(self, name: str) -> Shape: return self.shapes[trained(name)]
-    def show(self, names: Iterable[str], *what: str, n: int | None = None, kept: bool = True) -> None:
+    def show(self, names: Iterable[str], *what: str,  # conditions
+             n: int | None = None,                     # stimuli; None: the preset's
+             kept: bool = True) -> None:               # in the store
+        "Count a pass of each network over each condition."
         n_poolings = {m: len(p) for m, p in self.preset.poolings}
         for name in names:
             modality = "vision" if trained(name) in self.preset.vision else "language"
             for one in what: self.passes[name, one, n or self.preset.n_stimuli] = n_poolings[modality] * kept
 
-    def fit(self, sources: _Layers, targets: _Layers, *, times: float = 1, n_alphas: int = len(ALPHAS),
+    def fit(self, sources: _Layers, targets: _Layers, *, times: float = 1,  # how often
+            n_alphas: int = len(ALPHAS),                                     # penalties
             folds: Folds | None = None) -> None:
+        "Count the fits of all sources to all targets."
         units = [q for n, q in targets for _ in range(n)]
         counts = (count_grid(folds or self.folds, p, units, n_sources=n, n_alphas=n_alphas) for n, p in sources)
         if units: self.multiplications += times * sum(counts)
-    def both(self, one: _Layers, other: _Layers, **how) -> None:
+    def both(self, one: _Layers, other: _Layers, **how) -> None:  # as of `fit`
         self.fit(one, other, **how)
         self.fit(other, one, **how)
     def draw(self, targets: _Layers, *, times: float = 1) -> None:  # the bootstrap of one score for each target

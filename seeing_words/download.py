@@ -148,7 +148,12 @@ NETWORKS: Mapping[str, Network] = {
 }
 
 # %% ../nbs/library/14b_download.ipynb #repository-of
-def repository_of(name: str, revision: str | None = None, *, both: bool = False) -> Repository | None:
+def repository_of(
+    name: str,
+    revision: str | None = None,
+    *,
+    both: bool = False,           # towers, of a judge: tokenizer and preprocessor
+) -> Repository | None:
     "The repository of a network on the hub; None for the microworld's, and for a folder."
     if name.startswith(("microworld/", "untrained:")) or Path(name).is_dir() or (named := on_hub(name)) is None: return None
     repository, revision = named[0], revision or named[1] or None

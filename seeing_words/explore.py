@@ -49,7 +49,7 @@ def _tokens(model: Model, words: str) -> list[int]:  # without what the tokenize
 
 def unknown_words(
     model: Model,     # of language
-    words: str,
+    words: str,       # separated by spaces
 ) -> list[str]:
     "Words that `model` cannot tell from nonsense, in their order."
     nonsense = _tokens(model, "\ue000")
@@ -190,7 +190,7 @@ class CrossModal:
     folds: Folds                        # of all stimuli; the gallery is the first
     ranks: Mapping[str, np.ndarray]     # direction → rank of each of all stimuli in its fold
 
-    def scenes(self, words: str, k: int = 5) -> pd.DataFrame:
+    def scenes(self, words: str, k: int = 5) -> pd.DataFrame:  # a caption of one's own
         "The `k` stimuli whose images lie nearest to where a caption is mapped."
         words = readable(self.language.model, words, sorted({w for told in self.gallery.chosen() for w in told.split()}))
         return self._nearest(self.to_vision.predict(self.language([words])), self.seen, k)
@@ -273,8 +273,8 @@ def alternatives(
 # %% ../nbs/library/13c_explore.ipynb #with-fact
 def with_fact(
     scene: Scene,
-    fact: tuple,   # a key of `alternatives`
-    value,         # one of its values; of x and depth any number in 0 … 1
+    fact: tuple,               # a key of `alternatives`
+    value: str | int | float,  # one of its values; of x and depth any number in 0 … 1
 ) -> Scene:
     "Change one fact, and what cannot stay with it: the weather indoors, a colour that a thing never has."
     allowed = alternatives(scene)
@@ -302,7 +302,7 @@ def _someone_is_there() -> bool:
 
 
 def shown(
-    png: bytes,
+    png: bytes,                                      # the picture
     alt: str,                                        # what it looks like, for who cannot see it
     widgets: Callable[[], ipywidgets.DOMWidget],     # made only where someone can use them
 ) -> tuple[dict, dict]:                              # of `_repr_mimebundle_`
@@ -397,18 +397,18 @@ class SceneExplorer:
         self.cross = cross
         self.choose(start)
 
-    def choose(self, i: int) -> "SceneExplorer":
+    def choose(self, i: int) -> "SceneExplorer":  # its position
         "Go to another scene of the gallery, as it is."
         self.position, self.words = i, ""
         self.first = self.scene = scene_of(self.cross.gallery.facts[i])
         return self
 
-    def change(self, fact: tuple, value) -> "SceneExplorer":
+    def change(self, fact: tuple, value: str | int | float) -> "SceneExplorer":  # as of `alternatives`
         "Change one fact, as `with_fact` does."
         self.scene = with_fact(self.scene, fact, value)
         return self
 
-    def say(self, words: str) -> "SceneExplorer":
+    def say(self, words: str) -> "SceneExplorer":  # separated by spaces
         "Ask by a caption of one's own; by the scene's if it is empty."
         self.words = words
         return self
@@ -466,10 +466,10 @@ def _name(fact: tuple) -> str: return fact[0] if len(fact) == 1 else f"{fact[1]}
 
 def moved(
     cross: CrossModal,
-    modality: str,   # vision or language
-    before,          # an image or a caption
-    after,           # another
-) -> float:          # 0: not at all; 1: as far as two stimuli of the gallery lie apart, on average
+    modality: str,             # vision or language
+    before: np.ndarray | str,  # an image, (height, width, RGB) uint8, or a caption
+    after: np.ndarray | str,   # another
+) -> float:                    # 0: not at all; 1: as far as two stimuli of the gallery lie apart, on average
     "How far two stimuli lie apart in a network, in z-scored units."
     side, scaler, known = ((cross.vision, cross.to_language[0], cross.seen) if modality == "vision" else
                            (cross.language, cross.to_vision[0], cross.read))

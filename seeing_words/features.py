@@ -79,7 +79,10 @@ def _masks(model: Model, inputs: dict[str, torch.Tensor], n_tokens: int) -> tupl
 
 # %% ../nbs/library/04_features.ipynb #class-token
 @torch.no_grad()
-def has_class_token(model: Model, image: np.ndarray) -> bool:
+def has_class_token(
+    model: Model,       # of vision
+    image: np.ndarray,  # (height, width, RGB) uint8
+) -> bool:
     "Does a vision network begin with a token that is no patch? It is asked even without its weights."
     home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
     pixels = model.encode([image])["pixel_values"].to(home, dtype)

@@ -214,7 +214,7 @@ def keep_speech(*kept: str) -> Callable[[Wording, np.random.Generator], Wording]
 
 
 def drop(role: str) -> Callable[[Wording, np.random.Generator], Wording]:
-    "A perturbation that drops words by their role."
+    "A perturbation that drops words of one `role`."
     return lambda wording, rng: wording.take(i for i, tag in enumerate(wording.tags) if tag[1] != role)
 
 

@@ -1158,7 +1158,7 @@ def count_grid(
     units: Sequence[int],        # of each target layer
     *,
     n_sources: int = 1,          # layers of the source
-    n_alphas: int = len(ALPHAS),
+    n_alphas: int = len(ALPHAS), # penalties
     max_memory: float = 4.0,     # GiB
 ) -> int:
     "Multiplications of `predictivity_grids`; one in float64 counts as two."
@@ -1173,7 +1173,7 @@ def count_null(
     *,
     n_permutations: int = 100,
     n_units: int = 32,           # target units the statistic is computed on
-    n_alphas: int = len(ALPHAS),
+    n_alphas: int = len(ALPHAS), # penalties
 ) -> int:
     "Multiplications of `null_grid`; one in float64 counts as two."
     sizes = _Sizes(folds, p, [n_units], n_alphas)

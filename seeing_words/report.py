@@ -217,8 +217,8 @@ def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Shown
 def redo_command(
     asked: str,         # the preset as it was asked for: a name, or a file such as mine.toml
     section: str = "",  # none: all
-    out: str = "figures",
-) -> str:               # to be typed
+    out: str = "figures",  # relative to the checkout
+) -> str:                  # to be typed
     "The command that makes figures again."
     words = ["seeing-words", "figures", *([section] if section else []), "--preset", asked]
     return shlex.join(words + (["-p", f"out={out}"] if out != "figures" else []))
@@ -261,7 +261,9 @@ def _shorter(number: re.Match) -> str:  # of a point; of a scale, which may be 0
     return f"{value:.2f}".rstrip("0").rstrip(".") if value >= 1 else f"{value:.4f}".rstrip("0").rstrip(".") or "0"
 
 
-def small_svg(svg: str) -> str:
+def small_svg(
+    svg: str,  # text of the file
+) -> str:
     "The same picture in fewer bytes."
     svg = svg[svg.index("<svg"):]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>", "", svg, flags=re.DOTALL)
@@ -271,7 +273,9 @@ def small_svg(svg: str) -> str:
     return re.sub(r"\s+", " ", svg).replace("> <", "><").replace('; ', ";").replace(": ", ":")
 
 # %% ../nbs/library/16b_report.ipynb #uri
-def svg_uri(svg: str) -> str:
+def svg_uri(
+    svg: str,  # text of the file
+) -> str:
     "An svg as an address, for the `src` of an image."
     single = svg.replace("'", "&apos;").replace('"', "'")
     return "data:image/svg+xml," + quote(single, safe=" !$'()*+,-./:;<=>?@[]^_`{|}~")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['store_root', 'short_path', 'sections', 'find_section', 'Parameter', 'parameters', 'sources', 'Networks', 'Materials',
-           'Run', 'start']
+           'Recordings', 'Run', 'start']
 
 # %% ../nbs/library/15_run.ipynb #imports
 import ast
@@ -248,6 +248,10 @@ class Materials:
         "What is computed from features, kept beside them."
         return Results(self.store.root / "results", sources())
 
+# %% ../nbs/library/15_run.ipynb #run-features
+@dataclass(frozen=True, repr=False)
+class Recordings(Materials):
+    "What networks make of the materials."
     def features(
         self,
         name: str,                   # of a network, as `load_model` takes it
@@ -299,7 +303,7 @@ class Materials:
 
 # %% ../nbs/library/15_run.ipynb #run-save
 @dataclass(frozen=True, repr=False)
-class Run(Materials):
+class Run(Recordings):
     "One execution of a section: what it works on, and where its figures go. Made by `start`."
     @property
     def provenance(self) -> dict[str, object]:

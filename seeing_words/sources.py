@@ -783,10 +783,10 @@ def _own(rows: list[dict], table: str, image_column: str, caption_column: str, i
 def read_own(
     table: str | Path,
     *,
-    image_column: str = "image",
+    image_column: str = "image",       # that names files
     caption_column: str = "caption",   # or the beginning of caption_1, caption_2, …
     id_column: str | None = None,      # None: the image's name is its id
-    encoding: str = "utf-8",
+    encoding: str = "utf-8",           # of the table
     separator: str | None = None,      # of cells in csv and tsv; None: comma, tab
     leave_out: Sequence[str] = (),     # ids, of which captions may be missing
 ) -> list[Found]:

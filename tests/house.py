@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 # The parts of a section notebook, in order: its claims stand before any result, its checks hold in every preset.
 PARTS = {"claims": r"## .*, before any result", "method": r"## Method", "verdicts": r"## Verdicts?",
          "robustness": r"## Robustness", "check": r"## Check"}
-DATA = re.compile(r"\.stimuli\b|\.trials\b|\.features\(|rng\.")  # a cell that makes or reads what claims are about
+DATA = re.compile(r"run\.stimuli\b|run\.trials\b|\.features\(|rng\.")  # a cell that makes or reads what claims are about
 
 # What may stand in prose with digits: taken out in this order, each with what it looks like. What is left was typed.
 NOT_TYPED = {
@@ -44,7 +44,8 @@ def faults(cells: Sequence[NotebookNode]) -> list[str]:
         wrong.append(f"parts in another order: {sorted(found, key=found.get)}")
     if cells[1].cell_type != "markdown" or cells[1].source.startswith("#"): wrong.append("no question after the title")
     tagged = [i for i in code if "parameters" in cells[i].metadata.get("tags", [])]
-    if tagged != code[1:2]: wrong.append("parameters are not the one tagged cell after the imports")
+    first = next((i for i in code if not cells[i].source.startswith(("import ", "from "))), None)
+    if tagged != [first]: wrong.append("parameters are not the one tagged cell after the imports")
     if any(DATA.search(cells[i].source) for i in code if i < found.get("claims", 0)): wrong.append("data before claims")
     if cells[code[-1]].id != "provenance": wrong.append("the last code is not its provenance")
     return wrong

@@ -31,10 +31,16 @@ PROVEN_BY = {
     ("library/14_presets.ipynb", "## A preset"): "test_presets.py",
     ("library/14_presets.ipynb", "## Where data lies, and where networks run"): "test_presets.py",
     ("library/14b_download.ipynb", "## From the hub"): "test_download.py",
+    ("library/14c_costs.ipynb", "## What a section computes"): "test_costs.py",
+    ("library/14d_check.ipynb", "## A finding"): "test_yours.py",
+    ("library/14d_check.ipynb", "## Stimuli"): "test_yours.py",
+    ("library/14d_check.ipynb", "## Networks"): "test_yours.py",
+    ("library/14d_check.ipynb", "## Judge and trials"): "test_yours.py",
     ("library/15_run.ipynb", "## Networks in memory"): "test_run.py",
     ("library/16_execute.ipynb", "## Executing a notebook"): "test_execute.py",
-    ("library/17_cli.ipynb", "## Figures"): "test_cli.py",
+    ("library/16b_report.ipynb", "## Sections"): "test_report.py",
     ("library/17_cli.ipynb", "## Claims"): "test_cli.py",
+    ("library/17_cli.ipynb", "## Report"): "test_cli.py",
 }
 
 # Parameters that neither a comment nor their name explains, each with where it is read.
@@ -42,7 +48,6 @@ TOLD_ELSEWHERE = {
     "download.mirrored(url)": "its type and name are all there is to say",
     "download.told_bytes(size)": "bytes, as the function's name says",
     "perturb.keep_speech(kept)": "the docstring: parts of speech",
-    "perturb.drop(dropped)": "the docstring: what is dropped by its tags",
     "presets.data_folder(given)": "the docstring: the folder that a preset gives",
     "sources.folder_stimuli(image_column)": "the comments on the other columns",
 }
@@ -73,9 +78,13 @@ def test_a_number_is_typed_unless_it_defines_or_cites(prose, found):
     assert house.typed_numbers(prose) == found
 
 
+# Faults that are none, each with why.
+MEANT = {"paper/4_averaging.ipynb": ["data before claims"]}  # how many captions there are decides what is claimed
+
+
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_section_has_its_anatomy(name):
-    assert house.faults(cells(name)) == []
+    assert house.faults(cells(name)) == MEANT.get(name, [])
 
 
 def broken(name: str, how: str) -> list[nbformat.NotebookNode]:
