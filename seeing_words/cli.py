@@ -108,9 +108,9 @@ def _preset_names(incomplete: str) -> list[str]:
     return [name for name in (*PRESETS, *sorted(map(str, Path().glob("*.toml")))) if name.startswith(incomplete)]
 
 # %% ../nbs/library/17_cli.ipynb #progress
-def _progress(*columns, **settings) -> Progress:
+def _progress(*columns, hidden: bool = False, **settings) -> Progress:
     "Bars that are drawn on a terminal only."
-    return Progress(*columns, console=_bars, disable=not _bars.is_terminal or settings.pop("hidden", False), **settings)
+    return Progress(*columns, console=_bars, disable=hidden or not _bars.is_terminal, **settings)
 
 
 def _each(things: Iterable, what: str) -> Iterator:
@@ -382,7 +382,7 @@ def presets_check(
 def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
     "Look at everything under a bar for each thing that takes long."
     tasks: dict[str, TaskID] = {}
-    with Progress(*_COLUMNS, console=_console, disable=hidden, transient=True) as progress:
+    with _progress(*_COLUMNS, hidden=hidden, transient=True) as progress:
         def tell(what: str, done: int, n: int) -> None:
             if what not in tasks: tasks[what] = progress.add_task(what, total=n, cell="")
             progress.update(tasks[what], completed=done)

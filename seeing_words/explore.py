@@ -707,7 +707,7 @@ def explore_exemplars(
                 ax.axis("off")
                 if j >= exemplars: continue
                 if j < len(again): ax.imshow(again[j].images[stimulus], interpolation="none")
-                told = stimuli.captions[stimulus][j]
+                told = "".join(stimuli.captions[stimulus][j:j + 1])  # there may be fewer
                 ax.set_title(textwrap.fill(told, 24), y=-0.05, va="top", fontsize=7, weight="normal")
             for ax, (direction, curve) in zip(below.subplots(1, len(curves), squeeze=False)[0], curves.items()):
                 _curve_point(ax, direction, curve, exemplars)

@@ -123,7 +123,7 @@ def test_the_skip_link_leads_to_the_text(desk, site):
 def test_search_by_keyboard(desk, address):
     page, troubles = opened(desk, address + "docs/glossary.html")
     page.keyboard.press("/")
-    page.keyboard.type("leave-one-out err")
+    page.keyboard.type("leave-one-out penalt")
     page.locator(".results a").first.wait_for()
     n_found = int(page.locator(".status").inner_text().removesuffix(" places"))
     assert page.locator(".results a").count() == min(n_found, 20)

@@ -111,7 +111,7 @@ def test_examples_parse(example):
 
 @pytest.mark.parametrize(("typed", "expected"), [
     ("figures to", ["toy"]), ("figures toy o", ["other"]), ("figures --preset mi", ["microworld", "mine.toml"]),
-    ("claims --preset paper-", ["paper-small"]), ("report --pre", ["--preset"]), ("presets show micro", ["microworld"]),
+    ("claims --preset paper-s", ["paper-small"]), ("report --pre", ["--preset"]), ("presets show micro", ["microworld"]),
     ("store l", ["list"]), ("rep", ["report"]),
 ])
 def test_the_shell_completes_sections_presets_and_commands(root, typed, expected):

@@ -1,5 +1,6 @@
 """All sections on the paper's formats in miniature, by the command that runs `paper`."""
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_paper
+from filelock import FileLock
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -22,7 +24,8 @@ from seeing_words.sources import coco_stimuli, pick_a_pic
 
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
 FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
-           "perturbations": {"stimuli", "depth", "claims"},
+           "perturbations": {"stimuli", "changes", "dose_rotation", "dose_words", "dose_things", "depth_vision", "depth_language",
+                             "robustness", "claims"},
            "pick_a_pic": {"trials", "sets", "choice_v2l", "choice_l2v", "pairs", "moved", "depth", "ranks", "robustness",
                           "claims"},
            "averaging": {"exemplars", "captions", "images", "depth", "robustness", "claims"}}
@@ -30,18 +33,25 @@ FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"}
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    "What `seeing-words figures --preset tiny-paper.toml` leaves behind."
-    root = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
+    "What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many processes test it."
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent  # which the workers share
+    root, said = place / "tiny-paper", place / "tiny-paper.txt"
+    with FileLock(place / "tiny-paper.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEING_WORDS_STORE", str(root / "_store"))
         patch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
-        (root / "nbs").mkdir()
-        shutil.copytree(tiny_paper.FIXTURES.parent.parent / "nbs/paper", root / "nbs/paper")
-        (root / "settings.ini").touch()
-        patch.chdir(root)
-        said = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", *FIGURES, "--preset", str(PRESET), "-j", "1"])
-    assert said.exit_code == 0, said.output
-    return SimpleNamespace(root=root, folder=root / "figures/tiny-paper", said=said.output)
+        if not said.exists(): said.write_text(run_all(root, patch))
+    assert said.read_text().startswith("0"), said.read_text()
+    return SimpleNamespace(root=root, folder=root / "figures/tiny-paper", said=said.read_text())
+
+
+def run_all(root: Path, patch: pytest.MonkeyPatch) -> str:  # exit code, and what was said
+    (root / "nbs").mkdir(parents=True)
+    shutil.copytree(tiny_paper.FIXTURES.parent.parent / "nbs/paper", root / "nbs/paper")
+    (root / "settings.ini").touch()
+    patch.chdir(root)
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", *FIGURES, "--preset", str(PRESET), "-j", "1"])
+    return f"{done.exit_code} {done.output}"
 
 
 def about(outcome, name: str) -> dict:
@@ -106,27 +116,28 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         assert not np.array_equal(*(table.effect[table.condition == name] for name in ("trained", "untrained")))
 
 
-def run_again(outcome, section: str) -> None:
-    "Run the cells of the executed notebook in this process."
+def run_again(outcome, section: str, out: Path) -> None:
+    "Run the cells of the executed notebook in this process, figures going elsewhere."
     notebook = nbformat.read(outcome.root / f"_runs/tiny-paper/{section}.ipynb", as_version=4)
     space = {"display": lambda shown: None}
     with mpl.rc_context():
         for cell in notebook.cells:
             if cell.cell_type == "code": exec(compile(cell.source, cell.id, "exec"), space)
+            if "parameters" in cell.metadata.get("tags", []): space["out"] = out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("section", FIGURES)
-def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, monkeypatch):
+def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, monkeypatch, tmp_path):
     def refused(*args, **options): raise AssertionError("weights were loaded")
     monkeypatch.setattr("seeing_words.judges.load_network", refused)
     for name in "load_network", "draw_network": monkeypatch.setattr(models, name, refused)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(outcome.root / "_store"))
     monkeypatch.chdir(outcome.root)
-    before = {path.name: path.read_bytes() for path in outcome.folder.glob(f"{section}_*.csv")}
-    for name in before: (outcome.folder / name).unlink()
-    run_again(outcome, section)
-    assert {path.name: path.read_bytes() for path in outcome.folder.glob(f"{section}_*.csv")} == before
+    run_again(outcome, section, tmp_path)
+    before, after = ({path.name: path.read_bytes() for path in folder.glob(f"{section}_*.csv")}
+                     for folder in (outcome.folder, tmp_path / "tiny-paper"))
+    assert after == before
 
 
 def test_the_fixture_is_what_is_written_today(tmp_path):

@@ -134,7 +134,8 @@ def test_a_mistake_is_told_before_anything_runs(mine, monkeypatch, capsys, tmp_p
         table.to_csv(mine / "table.csv", index=False)
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work="run.judge; 1 / 0")
     code, error = figures(monkeypatch, capsys, preset)
-    assert code == 2 and said in error and not (root / "_runs").exists()
+    assert code == 2 and not (root / "_runs").exists()
+    assert "".join(said.split()) in "".join(error.split())  # lines are broken where a path is long
     assert check(preset).exit_code == 1
 
 

@@ -299,6 +299,7 @@ def figures(body: BeautifulSoup) -> None:
 def sizes(body: BeautifulSoup, page: Page, proc: Path) -> None:
     "Say how large a picture is, so that the page does not jump when it comes."
     for image in body.find_all("img", width=False):
+        if image["src"].startswith("data:"): continue
         file = proc / posixpath.normpath(posixpath.join(posixpath.dirname(page.url), image["src"]))
         if not file.exists(): continue
         if file.suffix == ".svg":
