@@ -3,7 +3,7 @@
 The paper's sections run here at a small size, told through their parameters cell; `make figures` runs them at full size."""
 import re
 
-SMALL = {"n_stimuli": 200, "n_permutations": 19, "n_draws": 100, "out": "_runs/nbval"}  # those that a notebook has
+SMALL = {"n_stimuli": 120, "n_permutations": 19, "n_draws": 100, "out": "_runs/nbval"}  # those that a notebook has
 
 
 def pytest_collection_modifyitems(items):
