@@ -54,7 +54,7 @@ export: $(READY) ## write the package from the notebooks, clean the notebooks, w
 	$(BIN)/python tools/readme.py
 
 outputs: $(READY) ## run the notebooks and keep what they show: the site, the README and nbval's reference
-	TQDM_DISABLE=1 PYTHONWARNINGS="ignore:IProgress not found" \
+	TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS="ignore:IProgress not found" \
 		$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/beyond/*.ipynb nbs/docs/*.ipynb nbs/train/*.ipynb)
 	$(BIN)/jupyter execute --inplace nbs/index.ipynb
 	$(BIN)/nbdev_clean

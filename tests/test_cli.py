@@ -150,6 +150,11 @@ folder.mkdir(parents=True)
     assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [("toy", "L1"), ("toy", "L2")]
 
 
+def listening() -> None:
+    "Let Ctrl-C through, which a shell's background jobs do not hear."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_stopped_by_hand_it_says_how_to_go_on_and_goes_on_from_the_store(root, tmp_path):
     work = """import os, time
 from pathlib import Path
@@ -163,7 +168,7 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{tiny_vision(tmp_path / "tiny")}"'
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=sizes, work=work)
     begun = subprocess.Popen([sys.executable, "-c", "from seeing_words.cli import main; main()", "figures"],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listening)
     while not (out / "kernel").exists() and begun.poll() is None:
         time.sleep(0.1)
     begun.send_signal(signal.SIGINT)
