@@ -43,15 +43,20 @@ def move(monkeypatch, address: str) -> None:
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
 
 
+def go_to(server, cache, monkeypatch):
+    "Let a server be the hub, with a cache of its own."
+    move(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
 @pytest.fixture
 def online(folders, tmp_path, monkeypatch):
     repositories = {"maker/vision": {"main": folders["dinov2"]}, "maker/words": {"main": folders["pickles"],
                                                                                   "refs/pr/7": folders["llama"]}}
     with hub(repositories, gated=("maker/closed",)) as server:
-        move(monkeypatch, f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        go_to(server, tmp_path / "cache", monkeypatch)
         yield server
 
 
@@ -165,10 +170,7 @@ def published(tmp_path_factory):
 @pytest.fixture
 def lab(published, tmp_path, monkeypatch):
     with hub(published) as server:
-        move(monkeypatch, f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        go_to(server, tmp_path / "cache", monkeypatch)
         yield server
 
 
