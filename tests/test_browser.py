@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import threading
+from urllib.parse import urljoin
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -51,8 +52,10 @@ def desk(browser: Browser):
 def opened(context: BrowserContext, url: str) -> tuple[Page, list[str]]:
     "A page, and the list that its troubles go to."
     page, troubles = context.new_page(), []
+    icon = urljoin(url, "/favicon.ico")  # asked for by the browser itself where a picture, not a page, is opened
     page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
-    page.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("console", lambda message: troubles.append(f"{message.text} {message.location['url']}")
+            if message.type in ("error", "warning") and message.location["url"] != icon else None)
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("requestfailed", lambda request: troubles.append(f"{request.failure}: {request.url}")
             if request.failure != "net::ERR_ABORTED" else None)  # a picture still on its way when the reader moved on
