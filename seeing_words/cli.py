@@ -22,11 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from jupyter_core.utils import ensure_event_loop
 
 # %% ../nbs/library/17_cli.ipynb #imports-own
 from rich.box import SIMPLE_HEAD
@@ -48,18 +46,15 @@ from rich.table import Column, Table
 
 # %% ../nbs/library/17_cli.ipynb #imports-package
 from . import __version__
-from .alignment import Alignment, align
-from .arrays import InputError, checkout
-from .check import Finding, all_left_out, check_preset, problems
-from .costs import Estimate, check_room, estimate, kept
-from .download import Plan, carry_out, nearest_folder, plan, repository_of, told_bytes
-from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
-from .features import Store
-from .models import load_model
-from .plots import SIGNS, save_figure
-from .presets import PRESETS, Preset, best_device, get_preset
-from .report import write_report
-from .run import find_section, parameters, sections, short_path, store_root
+
+if TYPE_CHECKING:  # names in annotations; a command imports what it needs when it is called
+    from seeing_words.alignment import Alignment
+    from seeing_words.check import Finding
+    from seeing_words.costs import Estimate
+    from seeing_words.download import Plan
+    from seeing_words.execute import Job, Outcome
+    from seeing_words.features import Store
+    from seeing_words.presets import Preset
 
 # %% ../nbs/library/17_cli.ipynb #app
 _EXIT_CODES = "Exit codes: 0 done, 1 a notebook failed or a check found something wrong, 2 bad usage, 130 interrupted."
@@ -81,7 +76,9 @@ def main() -> None:
     "The command `seeing-words`."
     try:
         app()
-    except InputError as error:
+    except ValueError as error:
+        from seeing_words.arrays import InputError
+        if not isinstance(error, InputError): raise
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
 
@@ -100,11 +97,13 @@ def _options(
 
 # %% ../nbs/library/17_cli.ipynb #completion
 def _section_names(incomplete: str) -> list[str]:
+    from seeing_words.run import sections
     return [name for name in sections() if name.startswith(incomplete)]
 
 
 def _preset_names(incomplete: str) -> list[str]:
     "Presets, and files of one's own."
+    from seeing_words.presets import PRESETS
     return [name for name in (*PRESETS, *sorted(map(str, Path().glob("*.toml")))) if name.startswith(incomplete)]
 
 # %% ../nbs/library/17_cli.ipynb #progress
@@ -116,6 +115,10 @@ def _progress(*columns, hidden: bool = False, **settings) -> Progress:
 def _each(things: Iterable, what: str) -> Iterator:
     "Go through `things` under a bar that is gone at the end."
     yield from track(list(things), what, console=_bars, transient=True, disable=not _bars.is_terminal)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 # %% ../nbs/library/17_cli.ipynb #figures
 @app.command(epilog=_EXIT_CODES)
@@ -129,6 +132,9 @@ def figures(
     as_json: Json = False,
 ) -> None:
     "Run sections of the paper and write their figures."
+    from seeing_words.claims import save_claims
+    from seeing_words.execute import plan_section
+    from seeing_words.run import find_section, sections
     given = dict(_pair(text) for text in parameter or []) | ({"preset": preset} if preset else {})
     if not sections():
         find_section("")  # says why there are none
@@ -144,8 +150,10 @@ def figures(
         raise typer.Exit(1)
 
 # %% ../nbs/library/17_cli.ipynb #figures-check
-def _check_first(jobs: list[Job]) -> None:
+def _check_first(jobs: "list[Job]") -> None:
     "Refuse, before any section begins, what none of them could end with."
+    from seeing_words.arrays import InputError
+    from seeing_words.check import check_preset, problems
     first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
     for preset, job in first.items():
         if preset.is_embedded and preset.source == "microworld": continue
@@ -159,6 +167,7 @@ def _check_first(jobs: list[Job]) -> None:
 
 # %% ../nbs/library/17_cli.ipynb #figures-helpers
 def _pair(text: str) -> tuple[str, str]:
+    from seeing_words.arrays import InputError
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"-p {text}: write it as -p name=value")
@@ -170,8 +179,11 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _with_progress(job: Job, progress: Progress, task: TaskID, **settings) -> Outcome | None:
+def _with_progress(job: "Job", progress: Progress, task: TaskID, **settings) -> "Outcome | None":
     "Run a section under a bar that names the cell at work; say why if it fails."
+    from jupyter_core.utils import ensure_event_loop
+
+    from seeing_words.execute import SectionError, run_section
     progress.start_task(task)
     def on_cell(cell, i, n): progress.update(task, completed=i, total=n, cell=cell)
     try:
@@ -183,22 +195,30 @@ def _with_progress(job: Job, progress: Progress, task: TaskID, **settings) -> Ou
     return outcome
 
 # %% ../nbs/library/17_cli.ipynb #figures-room
-def _usual_jobs(jobs: list[Job]) -> int:
+def _usual_jobs(jobs: "list[Job]") -> int:
     "Sections at once: networks that are large, or share a GPU, would be in memory twice."
+    from seeing_words.presets import best_device
     presets = [job.run.preset for job in jobs]
     on_cpu = all((best_device() if preset.device == "auto" else preset.device) == "cpu" for preset in presets)
     return n_cores() if on_cpu and all(preset.is_embedded for preset in presets) else 1
 
 
-def _tell_room(jobs: list[Job]) -> None:
+def _tell_room(jobs: "list[Job]") -> None:
     "Say what the store will hold, if it is much; refuse what does not fit."
+    from seeing_words.costs import check_room, estimate
+    from seeing_words.features import Store
+    from seeing_words.run import store_root
     preset = jobs[0].run.preset
     told = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})  # of sizes only: no speed
     said = check_room(told, Store(store_root()))
     if not preset.is_embedded or told.store > 1e9: _bars.print(escape(said), highlight=False, soft_wrap=True)
 
 
-def _tell_kept(outcomes: list[Outcome]) -> None:
+def _tell_kept(outcomes: "list[Outcome]") -> None:
+    from seeing_words.costs import kept
+    from seeing_words.download import told_bytes
+    from seeing_words.features import Store
+    from seeing_words.run import store_root
     for preset in {o.job.run.preset.name: o.job.run.preset for o in outcomes}.values():
         n, size = kept(Store(store_root()), preset)
         if not preset.is_embedded or size > 1e9:
@@ -210,7 +230,7 @@ _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
 
 
-def _run_all(jobs: list[Job], at_once: int) -> list[Outcome]:
+def _run_all(jobs: "list[Job]", at_once: int) -> "list[Outcome]":
     "Run sections, several at once, which share the cores; what failed is told and left out."
     kernels, share = [], {"n_threads": max(1, n_cores() // at_once) if at_once > 1 else None}
     with _progress(*_COLUMNS) as progress, ThreadPoolExecutor(at_once) as pool:
@@ -227,8 +247,10 @@ def _run_all(jobs: list[Job], at_once: int) -> list[Outcome]:
     raise typer.Exit(130)
 
 # %% ../nbs/library/17_cli.ipynb #figures-helpers-summary
-def _summary(outcomes: list[Outcome]) -> None:
+def _summary(outcomes: "list[Outcome]") -> None:
     "A table of what was run: minutes, figures and verdicts."
+    from seeing_words.plots import SIGNS
+    from seeing_words.run import short_path
     table = Table("section", "minutes", "figures", "verdicts", Column("in", overflow="fold"))
     for o in outcomes:
         n = Counter(o.verdicts.values())
@@ -238,7 +260,8 @@ def _summary(outcomes: list[Outcome]) -> None:
         _console.print(table, "What was claimed, and what came of it: [bold]seeing-words claims[/]")
 
 
-def _as_dict(outcome: Outcome) -> dict[str, object]:
+def _as_dict(outcome: "Outcome") -> dict[str, object]:
+    from seeing_words.run import short_path
     return {"section": outcome.job.section, "minutes": round(outcome.minutes, 2), "figures": outcome.figures,
             "verdicts": outcome.verdicts, "folder": short_path(outcome.job.run.folder)}
 
@@ -251,6 +274,10 @@ def claims(
     as_json: Json = False,
 ) -> None:
     "Print every claim of the paper, with effect, interval and verdict."
+    from seeing_words.arrays import checkout
+    from seeing_words.claims import paper_claims
+    from seeing_words.plots import SIGNS
+    from seeing_words.presets import get_preset
     folder = (checkout() or Path()) / out / get_preset(preset).name
     found = paper_claims(folder)
     if as_json:
@@ -272,6 +299,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     "Write claims, figures, tables and provenance of a preset as one HTML file."
+    from seeing_words.arrays import InputError
+    from seeing_words.download import told_bytes
+    from seeing_words.report import write_report
     _can_write(out.parent, str(out))
     if out.is_dir(): raise InputError(f"--out {out}: that is a folder; name a file, such as {out / 'report.html'}")
     shown = write_report(preset, out, figures)
@@ -290,13 +320,16 @@ def _file_size(path: Path) -> int:
 
 # %% ../nbs/library/17_cli.ipynb #align-write
 def _can_write(folder: Path, told: str = "") -> None:
+    from seeing_words.arrays import InputError
+    from seeing_words.download import nearest_folder
     place = nearest_folder(folder.absolute())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise InputError(f"--out {told or folder}: {place} is no folder that can be written to")
 
 
-def _write_alignment(alignment: Alignment, folder: Path) -> list[Path]:
+def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
     "The figure, its table and the whole alignment, as `alignment.*`."
+    from seeing_words.plots import save_figure
     data, table = alignment.data, alignment.table
     best = "; ".join(f"{row.direction} {row.vision_layer} with {row.language_layer}, "
                      f"r = {row.best:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in table.itertuples())
@@ -322,6 +355,7 @@ def align_files(
     as_json: Json = False,
 ) -> None:
     "Align your own features, every layer with every layer."
+    from seeing_words.alignment import align
     _can_write(out)
     try:
         alignment = align(vision, language, n_folds=folds, seed=seed, n_permutations=permutations, device=device,
@@ -339,6 +373,7 @@ def align_files(
 @presets_app.command("list")
 def presets_list(as_json: Json = False) -> None:
     "List the presets."
+    from seeing_words.presets import PRESETS
     if as_json:
         return _print_json(list(PRESETS))
     for preset in PRESETS.values():
@@ -352,6 +387,9 @@ def presets_show(
     as_json: Json = False,
 ) -> None:
     "Show what a preset works on, what it needs, and what it will take of this machine."
+    from seeing_words.costs import estimate
+    from seeing_words.download import plan
+    from seeing_words.presets import get_preset
     preset = get_preset(name)
     needed, told = plan(preset), estimate(preset)
     if as_json:
@@ -360,10 +398,6 @@ def presets_show(
     if needed.fetched: _console.print(needed)
     _console.print(_networks_table(told), _sections_table(told), *_estimated(told), sep="\n")
 
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-
 # %% ../nbs/library/17_cli.ipynb #presets-check
 @presets_app.command("check", epilog=_EXIT_CODES)
 def presets_check(
@@ -371,6 +405,9 @@ def presets_check(
     as_json: Json = False,
 ) -> None:
     "Look at all that a preset names before a long run: stimuli, every image, every caption, networks, judge."
+    from seeing_words.arrays import InputError
+    from seeing_words.check import Finding, all_left_out, problems
+    from seeing_words.presets import get_preset
     try: preset, findings = (preset := get_preset(name)), _checked(preset, hidden=as_json)
     except InputError as error: preset, findings = None, [Finding("preset", problem=str(error))]
     line = all_left_out(preset, findings) if preset else ""
@@ -379,8 +416,9 @@ def presets_check(
     if problems(findings): raise typer.Exit(1)
 
 # %% ../nbs/library/17_cli.ipynb #presets-check-helpers
-def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
+def _checked(preset: "Preset", *, hidden: bool) -> "list[Finding]":
     "Look at everything under a bar for each thing that takes long."
+    from seeing_words.check import check_preset
     tasks: dict[str, TaskID] = {}
     with _progress(*_COLUMNS, hidden=hidden, transient=True) as progress:
         def tell(what: str, done: int, n: int) -> None:
@@ -389,7 +427,8 @@ def _checked(preset: Preset, *, hidden: bool) -> list[Finding]:
         return check_preset(preset, progress=tell)
 
 
-def _print_findings(findings: list[Finding], line: str) -> None:
+def _print_findings(findings: "list[Finding]", line: str) -> None:
+    from seeing_words.check import problems
     for one in findings:
         text = problems([one])[0] if one.problem else f"{one.what}: {one.found}"
         _console.print(f"{_SIGNS['bad' if one.problem else 'ok']} {escape(text)}", highlight=False, soft_wrap=True)
@@ -409,7 +448,8 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
 
 
-def _networks_table(told: Estimate) -> Table:
+def _networks_table(told: "Estimate") -> Table:
+    from seeing_words.download import told_bytes
     sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
     table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
                   title="Networks: what they take")
@@ -420,7 +460,8 @@ def _networks_table(told: Estimate) -> Table:
     return table
 
 # %% ../nbs/library/17_cli.ipynb #presets-costs-sections
-def _sections_table(told: Estimate) -> Table:
+def _sections_table(told: "Estimate") -> Table:
+    from seeing_words.download import told_bytes
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
     table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
     for one in told.sections:
@@ -429,8 +470,9 @@ def _sections_table(told: Estimate) -> Table:
     return table
 
 
-def _estimated(told: Estimate) -> Iterator[str]:
+def _estimated(told: "Estimate") -> Iterator[str]:
     "What the tables rest on."
+    from seeing_words.download import told_bytes
     speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))
     yield (f"Memory: about {told_bytes(told.memory)}, of the largest network, the features that a section holds at once "
            f"({told_bytes(told.held)}) and the engine (4 GiB).")
@@ -443,6 +485,7 @@ def _estimated(told: Estimate) -> Iterator[str]:
 @app.command("sections")
 def sections_list(as_json: Json = False) -> None:
     "List the sections of the paper, with the parameters of each."
+    from seeing_words.run import find_section, parameters, sections
     found = {name: parameters(notebook) for name, notebook in sections().items()}
     if as_json:
         return _print_json({name: {p.name: {"type": p.type, "default": p.default} for p in known.values()}
@@ -462,6 +505,7 @@ def download(
     as_json: Json = False,
 ) -> None:
     "Fetch what a preset needs: files, sizes and licences are shown first."
+    from seeing_words.download import plan
     root = data.expanduser().resolve() if data else None
     needed = plan(preset, root)
     if dry_run:
@@ -474,8 +518,9 @@ def download(
     if failed: raise typer.Exit(1)
 
 # %% ../nbs/library/17_cli.ipynb #download-helpers
-def _with_bars(needed: Plan, mirror: str | None, *, hidden: bool) -> dict[str, str]:
+def _with_bars(needed: "Plan", mirror: str | None, *, hidden: bool) -> dict[str, str]:
     "Fetch under one bar for each file."
+    from seeing_words.download import carry_out
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
         with _progress(*columns, hidden=hidden) as progress:
@@ -485,7 +530,7 @@ def _with_bars(needed: Plan, mirror: str | None, *, hidden: bool) -> dict[str, s
         raise typer.Exit(130) from None
 
 
-def _what_is_left(left: Plan, failed: dict[str, str]) -> None:
+def _what_is_left(left: "Plan", failed: dict[str, str]) -> None:
     for name, why in failed.items():
         _console.print(f"{_SIGNS['bad']} {escape(name)}: {escape(why)}", highlight=False, soft_wrap=True)
     by_hand = [item for item in left.items if item.state == "by hand"]
@@ -498,6 +543,8 @@ def _what_is_left(left: Plan, failed: dict[str, str]) -> None:
 @store_app.command("list")
 def store_ls(as_json: Json = False) -> None:
     "List the features that are kept."
+    from seeing_words.features import Store
+    from seeing_words.run import short_path, store_root
     rows = Store(store_root()).ls()
     if as_json:
         return _print_json(rows)
@@ -511,6 +558,8 @@ def store_ls(as_json: Json = False) -> None:
 @store_app.command("verify", epilog=_EXIT_CODES)
 def store_verify(as_json: Json = False) -> None:
     "Read all of it, and compare it with its checksums."
+    from seeing_words.features import Store
+    from seeing_words.run import store_root
     store = Store(store_root())
     damages = store.verify(_each(store.keys(), "verifying"))
     if as_json:
@@ -532,6 +581,9 @@ def store_rm(
     as_json: Json = False,
 ) -> None:
     "Remove features; they are computed again when they are needed."
+    from seeing_words.arrays import InputError
+    from seeing_words.features import Store
+    from seeing_words.run import store_root
     store = Store(store_root())
     chosen = [*(keys or []), *(store.keys() if everything else []),
               *(_damaged(store) if damaged and not everything else [])]
@@ -543,7 +595,7 @@ def store_rm(
     if as_json: _print_json(chosen)
 
 
-def _damaged(store: Store) -> list[str]:
+def _damaged(store: "Store") -> list[str]:
     return [key for key, found in store.verify(_each(store.keys(), "verifying")).items() if found]
 
 # %% ../nbs/library/17_cli.ipynb #doctor-checks
@@ -552,6 +604,7 @@ _Finding = tuple[str, str, str]  # what was looked at; ok, warning or bad; what 
 
 def _packages() -> Iterator[_Finding]:
     "Python, and the installed packages against the lock."
+    from seeing_words.arrays import checkout
     new_enough = "ok" if sys.version_info >= (3, 11) else "bad"
     yield "python", new_enough, f"{platform.python_version()} on {platform.platform(terse=True)}"
     lock = (checkout() or Path()) / "requirements.lock"
@@ -566,6 +619,10 @@ def _packages() -> Iterator[_Finding]:
 # %% ../nbs/library/17_cli.ipynb #doctor-checks-networks
 def _networks() -> Iterator[_Finding]:
     "The networks of the presets, each loaded and its checksum verified."
+    from seeing_words.arrays import InputError
+    from seeing_words.download import repository_of
+    from seeing_words.models import load_model
+    from seeing_words.presets import PRESETS
     sound = []
     for name in dict.fromkeys(name for preset in PRESETS.values() for name in preset.vision + preset.language):
         if repository_of(name): continue  # of the hub: `downloads` tells
@@ -576,9 +633,14 @@ def _networks() -> Iterator[_Finding]:
             yield "checkpoint", "bad", str(error)
     yield "checkpoints", "ok" if sound else "bad", f"{len(sound)} verified: {', '.join(sound)}"
 
-
+# %% ../nbs/library/17_cli.ipynb #doctor-checks-machine
 def _machine() -> Iterator[_Finding]:
     "Where things are computed, and what with."
+    import torch
+
+    from seeing_words.download import nearest_folder, plan, told_bytes
+    from seeing_words.presets import PRESETS
+    from seeing_words.run import short_path, store_root
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     yield "device", "ok", ", ".join(gpus) or ("MPS" if torch.backends.mps.is_available() else "CPU")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0

@@ -26,7 +26,7 @@ from PIL import Image
 
 from . import __version__
 from .arrays import InputError, checkout, file_digest, write_atomic
-from .execute import paper_claims, save_claims
+from .claims import paper_claims, save_claims
 from .inference import VERDICTS
 from .plots import SIGNS, csv_text
 from .presets import Preset, get_preset

@@ -254,7 +254,7 @@ def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys)
 
 def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(tmp_path, layers, monkeypatch, capsys):
     def stopped(*args, **more): raise KeyboardInterrupt
-    monkeypatch.setattr(cli, "align", stopped)
+    monkeypatch.setattr("seeing_words.alignment.align", stopped)
     assert main(monkeypatch, "align", "A.npy", "B.npy", "--out", str(tmp_path / "out")) == 130
     assert "Nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -295,7 +295,7 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
 
 
 def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
-    monkeypatch.setattr(cli, "PRESETS", {"microworld": replace(get_preset("microworld"), **changes)})
+    monkeypatch.setattr("seeing_words.presets.PRESETS", {"microworld": replace(get_preset("microworld"), **changes)})
     result = command("doctor", "--json")
     return result.exit_code, {finding["what"]: finding for finding in json.loads(result.output)}
 

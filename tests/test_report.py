@@ -15,7 +15,7 @@ from runs import new_checkout, notebook
 
 from seeing_words import InputError, report
 from seeing_words.arrays import file_digest
-from seeing_words.execute import save_claims
+from seeing_words.claims import save_claims
 from seeing_words.plots import csv_text, save_figure
 from seeing_words.report import LIMIT, Picture, collect, pictures, render, small_svg, svg_uri, write_report
 
