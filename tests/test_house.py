@@ -37,7 +37,6 @@ PROVEN_BY = {
     ("library/14d_check.ipynb", "## Networks"): "test_yours.py",
     ("library/14d_check.ipynb", "## Judge and trials"): "test_yours.py",
     ("library/15_run.ipynb", "## Networks in memory"): "test_run.py",
-    ("library/16_execute.ipynb", "## Executing a notebook"): "test_execute.py",
     ("library/16b_report.ipynb", "## Sections"): "test_report.py",
     ("library/17_cli.ipynb", "## Claims"): "test_cli.py",
     ("library/17_cli.ipynb", "## Report"): "test_cli.py",
