@@ -33,10 +33,10 @@ from sklearn.preprocessing import StandardScaler
 from .aggregate import ExemplarCurve
 from .arrays import InputError
 from .features import pooled_layers
-from .inference import Estimate, resample_weights
+from .inference import Estimate, resample_weights, score_estimate
 from .microworld import PLACES, THINGS, WORLD, Scene, Thing, caption, render, scene_of, tellings, text
 from .models import Model
-from .pairs import Pairs, layer_estimate
+from .pairs import Pairs
 from .plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
 from .predictivity import ALPHAS, DIRECTIONS, Folds, fold_zscore, out_of_fold, out_of_folds
 from .preference import Mapped, PreferenceSet
@@ -590,8 +590,10 @@ def explore_layers(pairs: Pairs) -> Interactive:
                "language_layer": range(best.sizes["language_layer"])}
 
     def draw(direction, networks, vision_layer, language_layer, of=networks):
-        fig = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-        with style(): _layer_pair(fig.subplots(1, 2), pairs, of[networks], direction, vision_layer, language_layer)
+        fig = Figure(figsize=(WIDTH, 3.3))
+        room = {"left": 0.06, "right": 0.99, "bottom": 0.14, "top": 0.86, "wspace": 0.18}  # not looked for again at every choice
+        with style():
+            _layer_pair(fig.subplots(1, 2, gridspec_kw=room), pairs, of[networks], direction, vision_layer, language_layer)
         return fig
     return Interactive(draw, choices, start={"vision_layer": int(v), "language_layer": int(w)},
                        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
@@ -610,9 +612,11 @@ def _layer_pair(axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str,
         return right.set_title(f"vision {v}, language {w}:\nno score, since units are constant")
     layers = (v, w) if direction == DIRECTIONS[0] else (w, v)
     source, target = (side.values[k] for side, k in zip(pairs.features(pair, direction), layers))
-    observed, predicted = out_of_fold(source, target, folds=pairs.folds)
+    alphas = np.unique(pairs.scores(pair, direction).alpha.values[layers])  # those that were chosen in any fold
+    observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
+    score = score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
     right.hexbin(predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0)
-    right.set_title(f"vision {v}, language {w}:\nr = {layer_estimate(pairs, pair, direction, layers)}")
+    right.set_title(f"vision {v}, language {w}:\nr = {score}")
 
 # %% ../nbs/library/13c_explore.ipynb #changes
 def explore_changes(
@@ -626,11 +630,12 @@ def explore_changes(
     "Choose a stimulus: its perturbations, and what the first network of each modality is led to by each."
     (X, seen), (Y, read) = (_conditions(*side) for side in (vision, language))
     found = (_led_to(X, Y, seen, folds), _led_to(Y, X, read, folds))
-    told = stimuli.chosen()
+    told, blank = stimuli.chosen(), np.full_like(stimuli.images[0], 255)
 
     def draw(stimulus):
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)
         images = [(changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}") for c, i in by_image.items()]
+        images += [(blank, "")] * (-len(images) % 6)  # captions begin a row
         images += [(stimuli.images[i], f"{c}: {changed.get(c, stimuli).chosen()[stimulus]} ↑") for c, i in by_caption.items()]
         return contact_sheet(*zip(*images), n_columns=6)
     return Interactive(draw, {"stimulus": range(len(stimuli))},
