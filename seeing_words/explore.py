@@ -215,7 +215,8 @@ class CrossModal:
                              "similarity": near[best]}, index=best)
 
     def __repr__(self) -> str:
-        return (f"{self.vision.model.name} ↔ {self.language.model.name}: maps fitted to {self.folds.n - len(self.gallery)} "
+        seer, reader = (side.model.name.rpartition("/")[2] for side in (self.vision, self.language))
+        return (f"{seer} ↔ {reader}: maps fitted to {self.folds.n - len(self.gallery)} "
                 f"stimuli, {len(self.gallery)} others to be found")
 
 # %% ../nbs/library/13c_explore.ipynb #cross-make
