@@ -61,14 +61,15 @@ def readable(
     words: str,                  # as someone typed them
     known: Sequence[str] = (),   # words to suggest from
 ) -> str:
-    "A caption in words that `model` knows: as typed, or in small letters with punctuation apart."
+    "A caption in words that `model` knows: as typed, or in small letters with such punctuation as is known."
     if not words.strip(): raise InputError("the caption is empty: type a few words, such as “two boats at night”")
     plain = " ".join(re.sub(r"([.,;:!?])", r" \1 ", words.lower()).split())
-    lacking = {form: unknown_words(model, form) for form in (words, plain)}
-    for form, unknown in lacking.items():
-        if not unknown: return form
-    told = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking[plain])
-    raise InputError(f"{model.name} does not know {told}: it learned the words of its captions only; choose others")
+    if not unknown_words(model, words): return words
+    lacking = unknown_words(model, plain)
+    told = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
+    if told and not set(told) & set(lacking): return " ".join(told)
+    unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
+    raise InputError(f"{model.name} does not know {unknown}: it learned the words of its captions only; choose others")
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
@@ -539,9 +540,9 @@ class _Controls:
 
 # %% ../nbs/library/13c_explore.ipynb #controls-menu
 def _menu(what: str) -> ipywidgets.DOMWidget:
-    look = {"description": what, "style": {"description_width": "4em"}}
-    if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12em"}, **look)
-    return ipywidgets.FloatSlider(0, min=0, max=1, step=0.01, continuous_update=False, layout={"width": "16em"}, **look)
+    look = {"description": what, "style": {"description_width": "5em"}}
+    if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12.5em"}, **look)
+    return ipywidgets.FloatSlider(0, min=0, max=1, step=0.05, continuous_update=False, layout={"width": "16em"}, **look)
 
 # %% ../nbs/library/13c_explore.ipynb #explore-scenes
 def explore_scenes(
