@@ -29,7 +29,7 @@ from . import __version__
 from .arrays import InputError, checkout, commit, did_you_mean, digest, file_digest, versions, write_atomic
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
-from .models import Model
+from .models import Model, checkpoints
 from .perturb import load_reader, told_losses
 from .plots import SavedFigure, Table, csv_text, save_figure
 from .predictivity import Folds, make_folds, on_every_core
@@ -176,6 +176,19 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
         raise InputError(f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
                          f"{' or '.join(poolings)}")
     return {name: value for name, value in choices.items() if value != known[name].default}
+
+# %% ../nbs/library/15_run.ipynb #missing
+def _refuse_missing(preset: Preset) -> None:
+    "Refuse networks and trials whose folder is not there; what a hub has is not known before it is asked."
+    places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
+    places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
+    for name, place in places:
+        if not place.is_dir():
+            raise InputError(f"preset {preset.name} names {name}, which is no folder here: correct the path in the preset")
+    known = [f"microworld/{name}" for name in checkpoints()]
+    for name in preset.networks:
+        if name.startswith("microworld/") and name not in known:
+            raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
 
 # %% ../nbs/library/15_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -408,6 +421,7 @@ def start(
     _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
     _refuse_unlike(Parameter("out", "str | Path", "figures"), out)
     own = get_preset(preset).of_section(section)
+    _refuse_missing(own)
     sized = _sized(own, seed, n_stimuli=n_stimuli, n_folds=n_folds, n_permutations=n_permutations, n_draws=n_draws)
     place = _place(sized, own, seed, _changed(section, sized, choices))
     return Run(section, sized, seed, place, _folder(out, place), Store(store_root()), choices)

@@ -223,3 +223,17 @@ def test_a_notebook_shows_the_line_and_the_message_alone():
     except InputError as error: shown = error._render_traceback_()
     assert len(shown) == 2 and shown[0].startswith("----> 2")
     assert "InputError" in shown[1] and "preset 'papre' is not known" in shown[1]
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
+    ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
+    ('vision = ["microworld/visoin-0"]', "did you mean microworld/vision-0"),
+    ('judge = "./nobody"', "names .*nobody, which is no folder"),
+    ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
+])
+def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_computed(root, line, told):
+    lines = {"vision": 'vision = ["microworld/vision-0"]', "language": 'language = ["microworld/bloom-0"]'}
+    lines[line.partition(" ")[0]] = line
+    (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
+    with pytest.raises(InputError, match=told): start("toy", preset="mine.toml")
