@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
+from traceback import extract_tb
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ import xarray as xr
 # %% ../nbs/library/00_arrays.ipynb #error
 class InputError(ValueError):
     "Something given to seeing_words is not usable: the message says what, where, and what to do."
+
+    def _render_traceback_(self) -> list[str]:  # what IPython shows: the frames within the package help no one here
+        cells = [frame for frame in extract_tb(self.__traceback__) if frame.name.startswith(("<module>", "<cell line"))]
+        return [*(f"----> {frame.lineno} {frame.line}" for frame in cells[:1]), f"\x1b[31mInputError\x1b[39m: {self}"]
 
 # %% ../nbs/library/00_arrays.ipynb #nearest
 def did_you_mean(name: str, known: Iterable[str]) -> str:

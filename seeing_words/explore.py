@@ -33,10 +33,10 @@ from sklearn.preprocessing import StandardScaler
 from .aggregate import ExemplarCurve
 from .arrays import InputError
 from .features import pooled_layers
-from .inference import Estimate, resample_weights
+from .inference import Estimate, resample_weights, score_estimate
 from .microworld import PLACES, THINGS, WORLD, Scene, Thing, caption, render, scene_of, tellings, text
 from .models import Model
-from .pairs import Pairs, layer_estimate
+from .pairs import Pairs
 from .plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
 from .predictivity import ALPHAS, DIRECTIONS, Folds, fold_zscore, out_of_fold, out_of_folds
 from .preference import Mapped, PreferenceSet
@@ -61,14 +61,15 @@ def readable(
     words: str,                  # as someone typed them
     known: Sequence[str] = (),   # words to suggest from
 ) -> str:
-    "A caption in words that `model` knows: as typed, or in small letters with punctuation apart."
+    "A caption in words that `model` knows: as typed, or in small letters with such punctuation as is known."
     if not words.strip(): raise InputError("the caption is empty: type a few words, such as “two boats at night”")
     plain = " ".join(re.sub(r"([.,;:!?])", r" \1 ", words.lower()).split())
-    lacking = {form: unknown_words(model, form) for form in (words, plain)}
-    for form, unknown in lacking.items():
-        if not unknown: return form
-    told = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking[plain])
-    raise InputError(f"{model.name} does not know {told}: it learned the words of its captions only; choose others")
+    if not unknown_words(model, words): return words
+    lacking = unknown_words(model, plain)
+    told = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
+    if told and not set(told) & set(lacking): return " ".join(told)
+    unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
+    raise InputError(f"{model.name} does not know {unknown}: it learned the words of its captions only; choose others")
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
@@ -215,7 +216,8 @@ class CrossModal:
                              "similarity": near[best]}, index=best)
 
     def __repr__(self) -> str:
-        return (f"{self.vision.model.name} ↔ {self.language.model.name}: maps fitted to {self.folds.n - len(self.gallery)} "
+        seer, reader = (side.model.name.rpartition("/")[2] for side in (self.vision, self.language))
+        return (f"{seer} ↔ {reader}: maps fitted to {self.folds.n - len(self.gallery)} "
                 f"stimuli, {len(self.gallery)} others to be found")
 
 # %% ../nbs/library/13c_explore.ipynb #cross-make
@@ -538,9 +540,9 @@ class _Controls:
 
 # %% ../nbs/library/13c_explore.ipynb #controls-menu
 def _menu(what: str) -> ipywidgets.DOMWidget:
-    look = {"description": what, "style": {"description_width": "4em"}}
-    if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12em"}, **look)
-    return ipywidgets.FloatSlider(0, min=0, max=1, step=0.01, continuous_update=False, layout={"width": "16em"}, **look)
+    look = {"description": what, "style": {"description_width": "5em"}}
+    if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12.5em"}, **look)
+    return ipywidgets.FloatSlider(0, min=0, max=1, step=0.05, continuous_update=False, layout={"width": "16em"}, **look)
 
 # %% ../nbs/library/13c_explore.ipynb #explore-scenes
 def explore_scenes(
@@ -590,8 +592,10 @@ def explore_layers(pairs: Pairs) -> Interactive:
                "language_layer": range(best.sizes["language_layer"])}
 
     def draw(direction, networks, vision_layer, language_layer, of=networks):
-        fig = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-        with style(): _layer_pair(fig.subplots(1, 2), pairs, of[networks], direction, vision_layer, language_layer)
+        fig = Figure(figsize=(WIDTH, 3.3))
+        room = {"left": 0.06, "right": 0.99, "bottom": 0.14, "top": 0.86, "wspace": 0.18}  # not looked for again at every choice
+        with style():
+            _layer_pair(fig.subplots(1, 2, gridspec_kw=room), pairs, of[networks], direction, vision_layer, language_layer)
         return fig
     return Interactive(draw, choices, start={"vision_layer": int(v), "language_layer": int(w)},
                        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
@@ -610,9 +614,11 @@ def _layer_pair(axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str,
         return right.set_title(f"vision {v}, language {w}:\nno score, since units are constant")
     layers = (v, w) if direction == DIRECTIONS[0] else (w, v)
     source, target = (side.values[k] for side, k in zip(pairs.features(pair, direction), layers))
-    observed, predicted = out_of_fold(source, target, folds=pairs.folds)
+    alphas = np.unique(pairs.scores(pair, direction).alpha.values[layers])  # those that were chosen in any fold
+    observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
+    score = score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
     right.hexbin(predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0)
-    right.set_title(f"vision {v}, language {w}:\nr = {layer_estimate(pairs, pair, direction, layers)}")
+    right.set_title(f"vision {v}, language {w}:\nr = {score}")
 
 # %% ../nbs/library/13c_explore.ipynb #changes
 def explore_changes(
@@ -626,11 +632,12 @@ def explore_changes(
     "Choose a stimulus: its perturbations, and what the first network of each modality is led to by each."
     (X, seen), (Y, read) = (_conditions(*side) for side in (vision, language))
     found = (_led_to(X, Y, seen, folds), _led_to(Y, X, read, folds))
-    told = stimuli.chosen()
+    told, blank = stimuli.chosen(), np.full_like(stimuli.images[0], 255)
 
     def draw(stimulus):
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)
         images = [(changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}") for c, i in by_image.items()]
+        images += [(blank, "")] * (-len(images) % 6)  # captions begin a row
         images += [(stimuli.images[i], f"{c}: {changed.get(c, stimuli).chosen()[stimulus]} ↑") for c, i in by_caption.items()]
         return contact_sheet(*zip(*images), n_columns=6)
     return Interactive(draw, {"stimulus": range(len(stimuli))},

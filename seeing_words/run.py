@@ -29,7 +29,7 @@ from . import __version__
 from .arrays import InputError, checkout, commit, did_you_mean, digest, file_digest, versions, write_atomic
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
-from .models import Model
+from .models import Model, checkpoints
 from .perturb import load_reader, told_losses
 from .plots import SavedFigure, Table, csv_text, save_figure
 from .predictivity import Folds, make_folds, on_every_core
@@ -142,13 +142,53 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
     return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', told)}" if told else preset.name
 
 
-def _changed(section: str, choices: Mapping[str, object]) -> dict[str, object]:
-    "Those of a section's own `choices` that differ from its notebook's; one that it does not have is refused."
+def _folder(out: str | Path, place: str) -> Path:
+    "Where a run's figures go."
+    folder = (checkout() or Path.cwd()) / out / place
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK): return folder
+    raise InputError(f"out = {str(out)!r}: {there} is {'not to be written to' if there.is_dir() else 'a file'}: name a folder")
+
+# %% ../nbs/library/15_run.ipynb #choices
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {  # as annotated → what it may be, in words
+    "int": ((int,), "a whole number"), "float": ((int, float), "a number"), "bool": ((bool,), "True or False"),
+    "str": ((str,), "text in quotes"), "str | Path": ((str, Path), "text in quotes")}
+
+
+def _refuse_unlike(parameter: Parameter, value) -> None:
+    "Refuse what is of another type than the parameter, or counts (n_…, max_…) less than one."
+    types, told = _TYPES[parameter.type.removesuffix(" | None")]
+    if value is None and parameter.type.endswith(" | None"): return
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise InputError(f"{parameter.name} = {value!r}: {told} is needed, such as {parameter.default!r}")
+    if parameter.name.startswith(("n_", "max_")) and value < 1:
+        raise InputError(f"{parameter.name} = {value!r}: at least 1 is needed")
+
+
+def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dict[str, object]:
+    "Those of a section's own `choices` that differ from its notebook's; what cannot be is refused."
     known = parameters(find_section(section)) if section in sections() else {}
-    for name in choices:
+    for name, value in choices.items():
         if name not in known:
             raise InputError(f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}")
+        _refuse_unlike(known[name], value)
+    if "pooling" in choices and choices["pooling"] not in (poolings := dict(preset.poolings)["language"]):
+        raise InputError(f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
+                         f"{' or '.join(poolings)}")
     return {name: value for name, value in choices.items() if value != known[name].default}
+
+# %% ../nbs/library/15_run.ipynb #missing
+def _refuse_missing(preset: Preset) -> None:
+    "Refuse networks and trials whose folder is not there; what a hub has is not known before it is asked."
+    places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
+    places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
+    for name, place in places:
+        if not place.is_dir():
+            raise InputError(f"preset {preset.name} names {name}, which is no folder here: correct the path in the preset")
+    known = [f"microworld/{name}" for name in checkpoints()]
+    for name in preset.networks:
+        if name.startswith("microworld/") and name not in known:
+            raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
 
 # %% ../nbs/library/15_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -378,7 +418,10 @@ def start(
     "Begin a section: check its parameters, and make the object that it works with."
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(f"section {section!r}: letters, digits and _ only, since files are named by it")
+    _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
+    _refuse_unlike(Parameter("out", "str | Path", "figures"), out)
     own = get_preset(preset).of_section(section)
+    _refuse_missing(own)
     sized = _sized(own, seed, n_stimuli=n_stimuli, n_folds=n_folds, n_permutations=n_permutations, n_draws=n_draws)
-    place = _place(sized, own, seed, _changed(section, choices))
-    return Run(section, sized, seed, place, (checkout() or Path.cwd()) / out / place, Store(store_root()), choices)
+    place = _place(sized, own, seed, _changed(section, sized, choices))
+    return Run(section, sized, seed, place, _folder(out, place), Store(store_root()), choices)

@@ -267,3 +267,16 @@ def test_every_section_has_one_call_that_follows_a_choice(name):
     assert len(calls) == 1
     (output,) = [output for output in calls[0]["outputs"] if "image/png" in output.get("data", {})]
     assert output["metadata"]["image/png"]["alt"]
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ({"pooling": "max"}, "pooling = 'max': captions of preset microworld are pooled by mean or last"),
+    ({"pooling": []}, "pooling = "), ({"k": 0}, "k = 0: a whole number from 1 to 200"), ({"k": 201}, "k = 201"),
+    ({"k": "10"}, "k = '10'"), ({"scene": -1}, "scene = -1: a whole number from 0 to 197"), ({"scene": 198}, "scene = 198"),
+    ({"preset": "microwold"}, "did you mean microworld"), ({"n_stimuli": 3}, "n_stimuli = 3: a whole number"),
+])
+def test_the_explorer_refuses_what_cannot_be_before_anything_is_computed(given, told):
+    cells = json.loads((ROOT / "nbs/beyond/explorer.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources, space = {cell["id"]: "".join(cell["source"]) for cell in cells}, {}
+    for name in ("imports", "parameters"): exec(sources[name], space)
+    with pytest.raises(InputError, match=told): exec(sources["start"], space | given)

@@ -15,9 +15,6 @@ SECTIONS = [name for name in NOTEBOOKS if name.startswith(("paper/", "beyond/"))
 # Cells in which digits are definitions of a kind that no pattern tells.
 STATED = {
     ("beyond/calibration.ipynb", "claims-md"): "thresholds, which are set before any result",
-    ("paper/1_layers.ipynb", "controls-md"): "the size of the grid of `pixels` is its definition",
-    ("paper/2_perturbations.ipynb", "question"): "the number of pairs of an experiment that is cited",
-    ("paper/2_perturbations.ipynb", "method-md"): "from how many stimuli on the first-order interval is taken is a definition",
 }
 
 # Headings whose definitions are proven by a test instead: what they do takes files, networks, processes or terminals.

@@ -40,6 +40,10 @@ def figure(a_run):
     ({"seed": -1}, "seed = -1: a whole number of at least 0"),
     ({"seed": None}, "seed = None: a whole number"),
     ({"n_stimulus": 50}, "'n_stimulus' is no parameter of section toy"),
+    ({"preset": 3}, "preset = 3: text in quotes is needed, such as 'microworld'"),
+    ({"preset": None}, "preset = None: text in quotes"),
+    ({"out": 3}, "out = 3: text in quotes"),
+    ({"out": "settings.ini"}, r"out = 'settings.ini': .*settings.ini is a file: name a folder"),
 ])
 def test_impossible_values_are_refused_by_name(root, given, named):
     with pytest.raises(InputError, match=named):
@@ -57,10 +61,12 @@ def test_a_section_names_files(root, name):
     ({"n_stimuli": 1000, "n_folds": None}, "microworld"),
     ({"n_stimuli": 50, "seed": 3}, "microworld/n_stimuli=50,seed=3"),
     ({"pooling": "mean"}, "microworld"),
-    ({"pooling": "../../last"}, "microworld/pooling=.._.._last"),
+    ({"pooling": "last"}, "microworld/pooling=last"),
+    ({"network": "../../mine"}, "microworld/network=.._.._mine"),
 ])
 def test_what_differs_from_the_preset_or_the_notebook_has_a_folder_of_its_own(root, given, place):
-    notebook(root / "nbs/paper/1_toy.ipynb", parameters='preset: str = "microworld"\npooling: str = "mean"')
+    notebook(root / "nbs/paper/1_toy.ipynb",
+             parameters='preset: str = "microworld"\npooling: str = "mean"\nnetwork: str = "theirs"')
     a_run = start("toy", **given)
     assert a_run.place == place
     assert a_run.folder == root / "figures" / place
@@ -192,3 +198,42 @@ def test_every_section_of_the_paper_hands_all_its_parameters_to_its_run(name):
     code = path.read_text()
     assert {"preset", "n_stimuli", "seed", "out"} <= set(parameters(path))
     assert all(f"{parameter}={parameter}" in code for parameter in parameters(path)), "start(…) must get every parameter"
+
+
+@pytest.mark.parametrize("name", sections())
+@pytest.mark.parametrize("value", ["max", "cls", "", None, 3, [], True])
+def test_every_section_refuses_captions_pooled_in_no_way(name, value):
+    with pytest.raises(InputError, match=r"^pooling = "):
+        start(name, pooling=value)
+
+
+@pytest.mark.parametrize(("name", "parameter", "values"), [
+    ("perturbations", "rotation", ["90", 1.5, None, True]), ("perturbations", "tagger", [None, 1]),
+    ("averaging", "n_exemplars", ["5", 2.0, None, 0, -1]), ("averaging", "max_draws", [0, None, [1]]),
+    ("averaging", "n_some", [0, -5, "x"]), ("averaging", "n_many", [0, -1, None]),
+])
+def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, parameter, values):
+    for value in values:
+        with pytest.raises(InputError, match=rf"^{parameter} = {re.escape(repr(value))}: .* is needed"):
+            start(name, **{parameter: value})
+
+
+def test_a_notebook_shows_the_line_and_the_message_alone():
+    try: exec(compile("one = 1\nstart('toy', preset='papre')", "<cell>", "exec"), {"start": start})
+    except InputError as error: shown = error._render_traceback_()
+    assert len(shown) == 2 and shown[0].startswith("----> 2")
+    assert "InputError" in shown[1] and "preset 'papre' is not known" in shown[1]
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
+    ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
+    ('vision = ["microworld/visoin-0"]', "did you mean microworld/vision-0"),
+    ('judge = "./nobody"', "names .*nobody, which is no folder"),
+    ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
+])
+def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_computed(root, line, told):
+    lines = {"vision": 'vision = ["microworld/vision-0"]', "language": 'language = ["microworld/bloom-0"]'}
+    lines[line.partition(" ")[0]] = line
+    (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
+    with pytest.raises(InputError, match=told): start("toy", preset="mine.toml")
