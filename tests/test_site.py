@@ -316,6 +316,12 @@ def test_formulas_are_mathml_and_code_keeps_its_dollars():
     assert "<code>$y$</code>" in html
 
 
+def test_options_do_not_break_at_the_end_of_a_line():
+    html = pages.markdown("`seeing-words download --dry-run a--b <x>`")
+    assert html.count("<span class=whole>") == 2
+    assert BeautifulSoup(html, "html.parser").code.text == "seeing-words download --dry-run a--b <x>"
+
+
 def test_code_marks_what_has_a_style_and_escapes_the_rest():
     html = pages.code_html("def f(x): return x < 'a'  # b")
     marked = BeautifulSoup(html, "html.parser").find_all("span", class_=True)

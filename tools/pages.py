@@ -229,6 +229,10 @@ class Prose(IPythonRenderer):
 
     def inline_math(self, body: str) -> str: return convert(body)
 
+    def codespan(self, text: str) -> str:
+        "A command's name and its options stay whole at the end of a line."
+        return re.sub(r"(?<![^\s>])(seeing-words|--[\w-]+)", r"<span class=whole>\1</span>", super().codespan(text))
+
     def block_code(self, code: str, info: str | None = None) -> str: return code_html(code.rstrip(), info or "text")
 
 
