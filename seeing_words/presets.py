@@ -204,7 +204,7 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:  # what a person wants to kn
             ("pooling", "; ".join(f"{modality}: {', '.join(names)}" for modality, names in preset.poolings)),
             ("forced choice", preset.trials),
             ("judge", preset.judge),
-            ("untrained twins", f"{preset.n_untrained} seeds of each architecture"),
+            ("untrained twins", f"{preset.n_untrained} seed{'s' * (preset.n_untrained != 1)} of each architecture"),
             ("cross-validation", f"{preset.n_folds} folds"),
             ("null", f"{preset.n_permutations} permutations"),
             ("interval", f"{preset.n_draws} bootstrap draws"),

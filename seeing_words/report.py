@@ -197,8 +197,9 @@ class Report:
 
 # %% ../nbs/library/16b_report.ipynb #claims-read
 def _claims(folder: Path, found: tuple[Section, ...]) -> pd.DataFrame | None:
-    "The claims of sections that came to them."
-    names = [section.name.replace("_", " ") for section in found if section.claimed]
+    "The claims of the paper's sections that came to them."
+    paper = sections()
+    names = [section.name.replace("_", " ") for section in found if section.claimed and section.name in paper]
     if not names: return None
     table = paper_claims(folder)
     return table[table["section"].isin(names)].reset_index(drop=True)
@@ -214,14 +215,24 @@ def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Shown
     return Shown("all-claims", about["caption"], about["alt"], f"preset {preset.name}", files[2], files[3], ())
 
 # %% ../nbs/library/16b_report.ipynb #command
+def _beyond() -> dict[str, Path]:
+    "Sections beyond the paper, which the runner does not know: name → notebook. Empty without a checkout."
+    root = checkout()
+    return {path.stem: path for path in sorted(root.glob("nbs/beyond/[!_.]*.ipynb"))} if root else {}
+
+
 def redo_command(
     asked: str,         # the preset as it was asked for: a name, or a file such as mine.toml
-    section: str = "",  # none: all
+    section: str = "",  # none: all of the paper
     out: str = "figures",  # relative to the checkout
 ) -> str:                  # to be typed
     "The command that makes figures again."
-    words = ["seeing-words", "figures", *([section] if section else []), "--preset", asked]
-    return shlex.join(words + (["-p", f"out={out}"] if out != "figures" else []))
+    elsewhere = ["-p", f"out={out}"] if out != "figures" else []
+    if section not in _beyond():
+        return shlex.join(["seeing-words", "figures", *([section] if section else []), "--preset", asked, *elsewhere])
+    files = [f"nbs/beyond/{section}.ipynb", f"_runs/{section}.ipynb"]
+    elsewhere = ["-p", "out", out] if elsewhere else []
+    return "mkdir -p _runs && " + shlex.join(["papermill", *files, "-p", "preset", asked, *elsewhere])
 
 # %% ../nbs/library/16b_report.ipynb #notes
 def _notes(folder: Path, found: tuple[Section, ...]) -> Iterator[str]:
@@ -244,12 +255,13 @@ def collect(
     "Read what the runs of a preset left in out/preset/."
     preset = get_preset(asked)
     folder = (checkout() or Path.cwd()) / out / preset.name
-    notebooks = dict(sections())
+    notebooks = sections()
     run = [path.name.removesuffix("_provenance.json") for path in sorted(folder.glob("*_provenance.json"))]
     if not run:
         raise InputError(f"nothing was run for preset {preset.name}: no results in {short_path(folder)}; "
                          f"run `{redo_command(asked, out=out)}` first")
     names = [*notebooks, *(name for name in run if name not in notebooks)]
+    notebooks |= {name: notebook for name, notebook in _beyond().items() if name not in notebooks}
     found = tuple(_section(folder, name, notebooks.get(name), preset.name, redo_command(asked, name, out)) for name in names)
     table = _claims(folder, found)
     return Report(preset, redo_command(asked, out=out), found, table, _overview(folder, table, preset),

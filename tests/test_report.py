@@ -17,7 +17,7 @@ from seeing_words import InputError, report
 from seeing_words.arrays import file_digest
 from seeing_words.claims import save_claims
 from seeing_words.plots import csv_text, save_figure
-from seeing_words.report import LIMIT, Picture, collect, pictures, render, small_svg, svg_uri, write_report
+from seeing_words.report import LIMIT, Picture, collect, pictures, redo_command, render, small_svg, svg_uri, write_report
 
 HOSTILE = """<script>alert("1")</script><img src=x onerror="alert(2)"> '"&{{ 7 * 7 }}"""
 MICROWORLD = {"preset": "microworld", "n_stimuli": 400, "n_folds": 5, "seed": 3, "seeing_words": "0.1.0"}
@@ -150,6 +150,19 @@ def test_a_section_that_was_not_run_is_said_with_its_command(root):
     assert "1 of 2 sections were run. Not run yet: toy." in text
     assert "seeing-words figures toy --preset microworld" in text
     assert "What of toy?" in text
+
+
+def test_a_section_beyond_the_paper_has_its_title_and_a_command_that_runs_it(root):
+    notebook(root / "nbs/beyond/further.ipynb", title="# And further?\n\n> On from there.")
+    run(root / "figures/microworld", "further")
+    found = collect("microworld")
+    further = found.sections[-1]
+    assert (further.name, further.title, further.purpose) == ("further", "And further?", "On from there.")
+    assert further.command == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb -p preset microworld"
+    assert redo_command("my own.toml", "further", "else where").endswith("-p preset 'my own.toml' -p out 'else where'")
+    assert found.notes[0] == "1 of 3 sections were run. Not run yet: toy, other."
+    page = Page(render(found))
+    assert "And further?" in page.texts
 
 
 def test_a_run_that_stopped_before_its_claims_is_said_and_older_claims_are_not_shown(root):
@@ -378,6 +391,7 @@ def test_on_paper_provenance_is_open_and_buttons_are_gone(page, made):
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator(".provenance dl").first.is_visible()
+    assert page.locator(".preset table").is_visible()
     assert not page.locator("#toy_line table").is_visible()
     assert not page.locator("button.copy").first.is_visible()
     assert page.locator("#toy_line img").is_visible()

@@ -61,6 +61,11 @@ def test_both_ways_of_making_the_site_show_the_same_pictures():
     assert make_site.PICTURES == pages.PICTURES
 
 
+def test_files_that_the_configuration_names_are_brought_to_it():
+    assert {SITE["format"]["html"]["css"], SITE["website"]["favicon"]} == set(make_site.FOR_QUARTO)
+    assert all((pages.THEME / name).is_file() for name in make_site.FOR_QUARTO)
+
+
 # The rendered site
 
 @pytest.mark.slow
@@ -229,7 +234,7 @@ def test_links_are_made_to_hold_on_the_site():
 
 def test_a_picture_of_its_own_becomes_plain_html():
     text = 'Before ![in a line](b.svg).\n\n![a "quoted" text](a.svg)\n\n*caption*\n\n```\n![c](c.svg)\n```'
-    html = '<p><img src="a.svg" alt="a &quot;quoted&quot; text"></p>'
+    html = '<p><a href="a.svg"><img src="a.svg" alt="a &quot;quoted&quot; text"></a></p>'
     assert make_site.with_plain_pictures(text) == text.replace('![a "quoted" text](a.svg)', html)
 
 
@@ -309,6 +314,12 @@ def test_formulas_are_mathml_and_code_keeps_its_dollars():
     html = pages.markdown("With $x^2$ and `$y$`:\n\n$$\\frac{a}{b}$$")
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in html and "<mfrac>" in html and 'display="block"' in html
     assert "<code>$y$</code>" in html
+
+
+def test_options_do_not_break_at_the_end_of_a_line():
+    html = pages.markdown("`seeing-words download --dry-run a--b <x>`")
+    assert html.count("<span class=whole>") == 2
+    assert BeautifulSoup(html, "html.parser").code.text == "seeing-words download --dry-run a--b <x>"
 
 
 def test_code_marks_what_has_a_style_and_escapes_the_rest():

@@ -28,6 +28,7 @@ THEME = Path(__file__).resolve().parent / "site"
 STYLED = (Token.Keyword, Token.Operator.Word, Token.Literal, Token.Comment, Token.Name.Function, Token.Name.Class,
           Token.Name.Decorator, Token.Name.Tag, Token.Name.Attribute)
 PICTURES = ("figures", "benchmarks")
+LONG = 40  # letters of a cell that wants room for several words in a line
 STATIC = ("site.css", "site.js", "favicon.svg", "minisearch.js", "minisearch.LICENSE.txt", "stix-two-math.woff2",
           "stix-two-math.LICENSE.txt")
 
@@ -228,6 +229,10 @@ class Prose(IPythonRenderer):
 
     def inline_math(self, body: str) -> str: return convert(body)
 
+    def codespan(self, text: str) -> str:
+        "A command's name and its options stay whole at the end of a line."
+        return re.sub(r"(?<![^\s>])(seeing-words|--[\w-]+)", r"<span class=whole>\1</span>", super().codespan(text))
+
     def block_code(self, code: str, info: str | None = None) -> str: return code_html(code.rstrip(), info or "text")
 
 
@@ -266,6 +271,8 @@ def tables(body: BeautifulSoup) -> None:
         join_head(table)
         for cell in table.find_all("th"):
             if not cell.get_text(strip=True): cell.name = "td"
+        for cell in table.select("td"):
+            if len(cell.get_text(strip=True)) > LONG: cell["class"] = "long"
         table.wrap(body.new_tag("div", attrs={"class": "table"}))
 
 
@@ -284,11 +291,12 @@ def figures(body: BeautifulSoup) -> None:
     "A picture alone in its paragraph is a figure; a paragraph in italics after it is its caption. It opens in its own size."
     for image in body.find_all("img"):
         image["loading"] = "lazy"
-        paragraph = image.parent
-        if paragraph.name != "p" or any(child is not image and str(child).strip() for child in paragraph.children): continue
+        shown = image.parent if image.parent.name == "a" else image
+        paragraph = shown.parent
+        if paragraph.name != "p" or any(child is not shown and str(child).strip() for child in paragraph.children): continue
         following = paragraph.find_next_sibling()
         paragraph.name = "figure"
-        image.wrap(body.new_tag("a", href=image["src"]))
+        if shown is image: image.wrap(body.new_tag("a", href=image["src"]))
         if following is not None and is_italic(following):
             caption = following.extract()
             caption.name = "figcaption"

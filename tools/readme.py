@@ -25,7 +25,7 @@ def text(output: dict) -> str:
 def section(cell: dict) -> str:
     "A cell as markdown."
     if cell.cell_type == "markdown": return from_root(cell.source)
-    if cell.source.startswith("#| echo: false"): return "\n\n".join(text(output).rstrip() for output in cell.outputs)
+    if cell.source.startswith("#| echo: false"): return from_root("\n\n".join(text(output).rstrip() for output in cell.outputs))
     shown = "".join(f"\n\n```text\n{text(output).rstrip()}\n```" for output in cell.outputs)
     return f"```python\n{cell.source}\n```{shown}"
 

@@ -20,6 +20,7 @@ from readme import CODE, LINK
 
 ROOT = Path(__file__).resolve().parent.parent
 PROC, DOCS = ROOT / "_proc", ROOT / "_docs"
+FOR_QUARTO = ("quarto.css", "favicon.svg")  # files of tools/site that _quarto.yml names
 PICTURES = ("figures", "benchmarks")  # folders of the project whose pictures are part of the site
 # these only show files of the project, which change without them: they are run each time
 SHOW_FILES = ("docs/how_fast.ipynb", "docs/citation.ipynb")
@@ -45,6 +46,7 @@ def prepare() -> None:
     "Write _proc/."
     proc_nbs(force=True, n_workers=0)  # each worker would import torch and transformers again
     (PROC / "conftest").unlink(missing_ok=True)  # nbdev takes nbs/conftest.py for a page
+    for name in FOR_QUARTO: shutil.copy2(pages.THEME / name, PROC / name)
     for folder in PICTURES: shutil.copytree(ROOT / folder, PROC / folder, ignore=all_but_pictures)
     drawn = figures_by_caption()
     for path in sorted(PROC.rglob("*.ipynb")):
@@ -145,8 +147,11 @@ def short_defaults(markdown: str) -> str:
 
 
 def with_plain_pictures(markdown: str) -> str:
-    "Of a picture alone in its paragraph Quarto would print the alternative text below it; captions here are texts of their own."
-    def plain(picture: re.Match) -> str: return f'<p><img src="{picture[2]}" alt="{html.escape(picture[1])}"></p>'
+    """A picture alone in its paragraph, as html that opens it in its own size.
+
+    Of markdown Quarto would print the alternative text below it; captions here are texts of their own."""
+    def plain(picture: re.Match) -> str:
+        return f'<p><a href="{picture[2]}"><img src="{picture[2]}" alt="{html.escape(picture[1])}"></a></p>'
     return "".join(part if i % 2 else re.sub(r"^!\[([^]]*)\]\(([^)\s]+)\)$", plain, part, flags=re.MULTILINE)
                    for i, part in enumerate(CODE.split(markdown)))
 

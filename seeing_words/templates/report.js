@@ -55,7 +55,7 @@
   // on paper nothing can be opened: provenance is printed, long tables stay in their files
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll(".provenance:not([open]), #provenance details:not([open])")];
+    opened = [...document.querySelectorAll(".preset:not([open]), .provenance:not([open]), #provenance details:not([open])")];
     for (const details of opened) details.open = true;
   });
   addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
