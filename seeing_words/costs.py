@@ -28,7 +28,7 @@ from .pairs import first_of_each
 from .perturb import PERTURBATIONS
 from .predictivity import ALPHAS, GIB, Folds, count_grid, count_null, make_folds
 from .presets import Preset, best_device
-from .pretrained import network_class, read_config, weight_files
+from .pretrained import DTYPES, network_class, read_config, weight_files
 
 # %% ../nbs/library/14c_costs.ipynb #speed
 def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
@@ -284,7 +284,6 @@ SECTIONS: Mapping[str, Callable[[Work], None]] = {  # section → what counts it
 # %% ../nbs/library/14c_costs.ipynb #estimate
 _AROUND = 20.0     # seconds a section takes when all is in the store: imports, stimuli and figures
 _ENGINE = 4 * GIB  # its `max_memory`
-_N_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -361,7 +360,7 @@ class Estimate:
 def _cost(preset: Preset, name: str, shape: Shape | None, passes: dict, known: dict, seconds: float, speed: float) -> Cost:
     if shape is None: return Cost(name, None, None, None, None)
     mine = {key: kept for key, kept in passes.items() if trained(key[0]) == name}
-    return Cost(name, int(shape.n_bytes), int(shape.n_parameters * _N_BYTES[preset.dtype]), _feature_bytes(known, mine),
+    return Cost(name, int(shape.n_bytes), int(shape.n_parameters * DTYPES[preset.dtype].itemsize), _feature_bytes(known, mine),
                 _pass_seconds(known, mine, speed) + seconds)
 
 
