@@ -51,7 +51,7 @@ from . import __version__
 from .alignment import Alignment, align
 from .arrays import InputError, checkout
 from .check import Finding, all_left_out, check_preset, problems
-from .costs import Estimate, check_room, estimate, kept
+from .costs import Expected, check_room, estimate, kept
 from .download import Plan, carry_out, nearest_folder, plan, repository_of, told_bytes
 from .execute import Job, Outcome, SectionError, paper_claims, plan_section, run_section, save_claims
 from .features import Store
@@ -409,7 +409,7 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
 
 
-def _networks_table(told: Estimate) -> Table:
+def _networks_table(told: Expected) -> Table:
     sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
     table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
                   title="Networks: what they take")
@@ -420,7 +420,7 @@ def _networks_table(told: Estimate) -> Table:
     return table
 
 # %% ../nbs/library/17_cli.ipynb #presets-costs-sections
-def _sections_table(told: Estimate) -> Table:
+def _sections_table(told: Expected) -> Table:
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
     table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
     for one in told.sections:
@@ -429,7 +429,7 @@ def _sections_table(told: Estimate) -> Table:
     return table
 
 
-def _estimated(told: Estimate) -> Iterator[str]:
+def _estimated(told: Expected) -> Iterator[str]:
     "What the tables rest on."
     speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))
     yield (f"Memory: about {told_bytes(told.memory)}, of the largest network, the features that a section holds at once "

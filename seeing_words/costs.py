@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['N_TOKENS', 'SECTIONS', 'machine_speed', 'Shape', 'shape', 'shapes', 'trained', 'Work', 'Cost', 'SectionCost',
-           'Estimate', 'estimate', 'kept', 'check_room']
+           'Expected', 'estimate', 'kept', 'check_room']
 
 # %% ../nbs/library/14c_costs.ipynb #imports
 import json
@@ -327,7 +327,7 @@ def _judge_seconds(preset: Preset, judge: Shape | None, speed: float) -> float:
 
 # %% ../nbs/library/14c_costs.ipynb #estimate-class
 @dataclass(frozen=True)
-class Estimate:
+class Expected:
     "What a preset takes on this machine. Made by `estimate`."
     preset: Preset
     speed: float                        # operations a second, in float32, where networks run
@@ -380,8 +380,8 @@ def estimate(
     speed: float | None = None,             # operations a second where networks run; None: measured now, and so of
     engine_speed: float | None = None,      # the processor, which fits; None: as `speed`, if that is given
     sections: Mapping[str, Preset] | None = None,  # section → preset with its sizes; None: all, with the preset's own
-) -> Estimate:
-    "Estimate what a preset takes; nothing is loaded."
+) -> Expected:
+    "Expected what a preset takes; nothing is loaded."
     engine_speed = engine_speed or speed or machine_speed(device="cpu")
     speed = speed or (engine_speed if _device(preset) == "cpu" else machine_speed(device=_device(preset)))
     found = shapes(preset)
@@ -395,7 +395,7 @@ def estimate(
     networks = [_cost(preset, name, one, passes, known, 0.0, speed) for name, one in found.items()]
     if preset.judge in preset.networks: networks.append(_cost(preset, preset.judge, judge, passes, known, judging, speed))
     each = [_section(name, work, judging if name == "pick_a_pic" else 0.0, speed, engine_speed) for name, work in works.items()]
-    return Estimate(preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes))
+    return Expected(preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes))
 
 # %% ../nbs/library/14c_costs.ipynb #room
 def kept(
@@ -408,7 +408,7 @@ def kept(
 
 
 def check_room(
-    told: Estimate,
+    told: Expected,
     store: Store,             # where features are kept
     *,
     free: int | None = None,  # bytes of its disk; None: asked of the system
