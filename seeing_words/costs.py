@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+import transformers
 from torch import nn
-from transformers import AutoConfig, CLIPModel
+from transformers import AutoConfig
 
 from .arrays import InputError
 from .download import NETWORKS, cached_network, nearest_folder, repository_of, told_bytes
@@ -90,7 +91,8 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
     config = AutoConfig.from_pretrained(folder) if card else read_config(folder)
     seen = getattr(config, "vision_config", config)
     with torch.device("meta"):
-        network = build_network(config, seed=0) if card else CLIPModel(config) if judge else network_class(config)(seen)
+        network = (build_network(config, seed=0) if card else transformers.CLIPModel(config) if judge
+                   else network_class(config)(seen))
     files = [folder / "model.safetensors"] if card else weight_files(folder)
     n_tokens = _patches(folder, seen, card) if modality == "vision" else N_TOKENS["language"]
     return _shape_of(network, sum(path.stat().st_size for path in files), n_tokens)

@@ -24,7 +24,6 @@ import torch
 import xarray as xr
 import zarr
 from filelock import FileLock
-from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm import tqdm
 
 from .arrays import InputError, canonical_json, digest, feature_array, file_digest
@@ -454,6 +453,7 @@ def bag_of_words(
     ids: Sequence[str] | None = None,
 ) -> xr.DataArray:                      # (1, stimulus, word)
     "TF–IDF of the captions' words: no order, no context, no learning from other captions than these."
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and needed nowhere else
     weights = TfidfVectorizer(token_pattern=r"(?u)\S+").fit_transform(captions)
     return feature_array(weights.toarray(), ids=ids, model="bag of words")
 

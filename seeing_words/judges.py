@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
-from transformers import CLIPModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from .arrays import InputError
 from .features import in_batches
@@ -75,7 +76,7 @@ def _clip_network(folder: Path, name: str, expected: str | None, **options) -> n
         raise InputError(f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as {CLIP}")
     if expected not in (None, found := verified(folder)):
         raise InputError(f"{name} is {found}, not {expected}: its files have changed; start again")
-    return load_network(folder, cls=CLIPModel, **options)
+    return load_network(folder, cls=transformers.CLIPModel, **options)
 
 # %% ../nbs/library/04a_judges.ipynb #clip-scores
 def clip_scores(

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig
 
 from .arrays import InputError, commit, digest, file_digest
 from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
@@ -61,7 +61,7 @@ class Model:
 def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
     name = (config.architectures or ["none"])[0]
     cls = getattr(transformers, name, None)
-    is_network = isinstance(cls, type) and issubclass(cls, PreTrainedModel)
+    is_network = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
     if not is_network or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
         raise InputError(f"architecture {name!r} is not a vision encoder or causal language model of transformers "
                          f"{transformers.__version__}: check `architectures` in config.json")

@@ -27,23 +27,17 @@ from PIL import Image, ImageFilter
 from torch.nn import functional as F
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+# %% ../nbs/library/08_perturb.ipynb #imports-own
 from .arrays import InputError, digest
 from .features import in_batches
 from .inference import Estimate, average
 from .models import Model, load_model, pretrained_folder
-from seeing_words.predictivity import (
-    ALPHAS,
-    DIRECTIONS,
-    Folds,
-    Layers,
-    fold_zscore,
-    on_every_core,
-    out_of_folds,
-    predictivity_grids,
-    unit_moments,
-)
+from .predictivity import ALPHAS, DIRECTIONS, Folds, Layers, fold_zscore, on_every_core
 from .pretrained import is_commit, load_network, read_config, verified
 from .stimuli import OnDemand, StimulusSet
+
+# %% ../nbs/library/08_perturb.ipynb #imports-maps
+from .predictivity import out_of_folds, predictivity_grids, unit_moments
 
 # %% ../nbs/library/08_perturb.ipynb #stimulus
 @dataclass(frozen=True, eq=False)

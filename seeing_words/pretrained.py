@@ -24,7 +24,12 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import (  # what holds networks is named through the module: it is imported when one is made, not before
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
@@ -336,7 +341,7 @@ def image_preprocessor(
 ) -> Callable[[Sequence[np.ndarray]], dict[str, torch.Tensor]]:
     "Make the function from images (height, width, RGB) uint8, of any sizes, to `pixel_values`."
     _check_there(folder, _PREPROCESSORS)
-    processor = _of_folder(folder, AutoImageProcessor, "preprocessor_config.json", backend="pil")
+    processor = _of_folder(folder, transformers.AutoImageProcessor, "preprocessor_config.json", backend="pil")
 
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         batch = processor(list(images), input_data_format="channels_last")["pixel_values"]

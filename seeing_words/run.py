@@ -24,18 +24,7 @@ from matplotlib.figure import Figure
 
 # %% ../nbs/library/15_run.ipynb #imports-own
 from . import __version__
-from seeing_words.arrays import (
-    PACKAGE,
-    InputError,
-    checkout,
-    commit,
-    did_you_mean,
-    digest,
-    file_digest,
-    kept_in,
-    versions,
-    write_atomic,
-)
+from .arrays import PACKAGE, InputError, checkout, commit, did_you_mean, digest, file_digest, kept_in
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
 from .models import Model
@@ -46,6 +35,9 @@ from .preference import JUDGES, Judge, PreferenceSet, judged
 from .presets import LEAST, TRIALS, Preset, get_preset
 from .results import Results
 from .stimuli import StimulusSet
+
+# %% ../nbs/library/15_run.ipynb #imports-arrays
+from .arrays import versions, write_atomic
 
 # %% ../nbs/library/15_run.ipynb #places
 def store_root() -> Path:
