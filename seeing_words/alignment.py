@@ -26,7 +26,7 @@ import zarr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .arrays import InputError, canonical_json, check_pair, commit, feature_array, versions, write_atomic
+from .arrays import InputError, canonical_json, check_pair, commit, feature_array, first_line, versions, write_atomic
 from .inference import Estimate, best_pair, max_p_value, nested_score, predictivity_estimate, resample_weights
 from .plots import heatmaps
 from .predictivity import ALPHAS, DIRECTIONS, Folds, make_folds, null_grid, predictivity_grids
@@ -36,16 +36,13 @@ from .similarity import similarity_grid
 def _natural(name: str) -> list:  # sorts layer.2 before layer.10
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
 
-
-def _first_line(error: Exception) -> str: return (str(error).splitlines() or [type(error).__name__])[0]
-
 # %% ../nbs/library/13b_alignment.ipynb #layer
 def _numbers(values, where: str) -> np.ndarray:  # (layer, stimulus, unit), float32 or float64
     values = values.toarray() if hasattr(values, "toarray") else values  # a sparse matrix
     try: return feature_array(values, model=where).values
     except InputError as error: raise InputError(str(error).removeprefix("features of ")) from None
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{where}: no array of numbers ({_first_line(error)})") from None
+        raise InputError(f"{where}: no array of numbers ({first_line(error)})") from None
 
 
 def _finite(layer: xr.DataArray, where: str) -> xr.DataArray:  # (stimulus, unit)
@@ -130,7 +127,7 @@ def _of_file(path: Path) -> dict:  # layer name → (stimulus, unit)
                          "numbers, for instance by numpy.savez or safetensors.torch.save_file")
     try: read = READERS[kind](path)
     except Exception as error:  # of whatever library: the file is not what its name says, or torn, or holds objects
-        raise InputError(f"{path} cannot be read as {kind} ({_first_line(error)}): write it again, "
+        raise InputError(f"{path} cannot be read as {kind} ({first_line(error)}): write it again, "
                          "with arrays of numbers only") from error
     return _of_mapping(read, str(path)) if isinstance(read, Mapping) else _of_array(read, str(path))
 
@@ -290,7 +287,7 @@ class Alignment:
         if not path.exists(): raise InputError(f"there is no file or folder {path}")
         try: data = xr.load_dataset(path, **how).drop_encoding()
         except Exception as error:  # of whatever library
-            raise InputError(f"{path} cannot be read ({_first_line(error)}): align the features again") from error
+            raise InputError(f"{path} cannot be read ({first_line(error)}): align the features again") from error
         if data.attrs.get("kind") != _KIND:
             raise InputError(f"{path} holds no {_KIND}: only what Alignment.save wrote can be loaded")
         return cls(data)

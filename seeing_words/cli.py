@@ -50,7 +50,7 @@ from . import __version__
 if TYPE_CHECKING:  # names in annotations; a command imports what it needs when it is called
     from seeing_words.alignment import Alignment
     from seeing_words.check import Finding
-    from seeing_words.costs import Estimate
+    from seeing_words.costs import Expected
     from seeing_words.download import Plan
     from seeing_words.execute import Job, Outcome
     from seeing_words.features import Store
@@ -448,7 +448,7 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
 
 
-def _networks_table(told: "Estimate") -> Table:
+def _networks_table(told: "Expected") -> Table:
     from seeing_words.download import told_bytes
     sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
     table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
@@ -460,7 +460,7 @@ def _networks_table(told: "Estimate") -> Table:
     return table
 
 # %% ../nbs/library/17_cli.ipynb #presets-costs-sections
-def _sections_table(told: "Estimate") -> Table:
+def _sections_table(told: "Expected") -> Table:
     from seeing_words.download import told_bytes
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
     table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
@@ -470,7 +470,7 @@ def _sections_table(told: "Estimate") -> Table:
     return table
 
 
-def _estimated(told: "Estimate") -> Iterator[str]:
+def _estimated(told: "Expected") -> Iterator[str]:
     "What the tables rest on."
     from seeing_words.download import told_bytes
     speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))

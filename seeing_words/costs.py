@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['N_TOKENS', 'SECTIONS', 'machine_speed', 'Shape', 'shape', 'shapes', 'trained', 'Work', 'Cost', 'SectionCost',
-           'Estimate', 'estimate', 'kept', 'check_room']
+           'Expected', 'estimate', 'kept', 'check_room']
 
 # %% ../nbs/library/14c_costs.ipynb #imports
 import json
@@ -29,7 +29,7 @@ from .pairs import first_of_each
 from .perturb import PERTURBATIONS
 from .predictivity import ALPHAS, GIB, Folds, count_grid, count_null, make_folds
 from .presets import Preset, best_device
-from .pretrained import network_class, read_config, weight_files
+from .pretrained import DTYPES, network_class, read_config, weight_files
 
 # %% ../nbs/library/14c_costs.ipynb #speed
 def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
@@ -286,7 +286,6 @@ SECTIONS: Mapping[str, Callable[[Work], None]] = {  # section → what counts it
 # %% ../nbs/library/14c_costs.ipynb #estimate
 _AROUND = 20.0     # seconds a section takes when all is in the store: imports, stimuli and figures
 _ENGINE = 4 * GIB  # its `max_memory`
-_N_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -330,7 +329,7 @@ def _judge_seconds(preset: Preset, judge: Shape | None, speed: float) -> float:
 
 # %% ../nbs/library/14c_costs.ipynb #estimate-class
 @dataclass(frozen=True)
-class Estimate:
+class Expected:
     "What a preset takes on this machine. Made by `estimate`."
     preset: Preset
     speed: float                        # operations a second, in float32, where networks run
@@ -363,7 +362,7 @@ class Estimate:
 def _cost(preset: Preset, name: str, shape: Shape | None, passes: dict, known: dict, seconds: float, speed: float) -> Cost:
     if shape is None: return Cost(name, None, None, None, None)
     mine = {key: kept for key, kept in passes.items() if trained(key[0]) == name}
-    return Cost(name, int(shape.n_bytes), int(shape.n_parameters * _N_BYTES[preset.dtype]), _feature_bytes(known, mine),
+    return Cost(name, int(shape.n_bytes), int(shape.n_parameters * DTYPES[preset.dtype].itemsize), _feature_bytes(known, mine),
                 _pass_seconds(known, mine, speed) + seconds)
 
 
@@ -383,8 +382,8 @@ def estimate(
     speed: float | None = None,             # operations a second where networks run; None: measured now, and so of
     engine_speed: float | None = None,      # the processor, which fits; None: as `speed`, if that is given
     sections: Mapping[str, Preset] | None = None,  # section → preset with its sizes; None: all, with the preset's own
-) -> Estimate:
-    "Estimate what a preset takes; nothing is loaded."
+) -> Expected:
+    "Expected what a preset takes; nothing is loaded."
     engine_speed = engine_speed or speed or machine_speed(device="cpu")
     speed = speed or (engine_speed if _device(preset) == "cpu" else machine_speed(device=_device(preset)))
     found = shapes(preset)
@@ -398,7 +397,7 @@ def estimate(
     networks = [_cost(preset, name, one, passes, known, 0.0, speed) for name, one in found.items()]
     if preset.judge in preset.networks: networks.append(_cost(preset, preset.judge, judge, passes, known, judging, speed))
     each = [_section(name, work, judging if name == "pick_a_pic" else 0.0, speed, engine_speed) for name, work in works.items()]
-    return Estimate(preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes))
+    return Expected(preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes))
 
 # %% ../nbs/library/14c_costs.ipynb #room
 def kept(
@@ -411,7 +410,7 @@ def kept(
 
 
 def check_room(
-    told: Estimate,
+    told: Expected,
     store: Store,             # where features are kept
     *,
     free: int | None = None,  # bytes of its disk; None: asked of the system

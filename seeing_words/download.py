@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
-           'mirrored', 'fetch', 'unpack', 'nearest_folder', 'told_bytes', 'cached_network', 'fetch_repository', 'Item',
-           'Plan', 'plan', 'carry_out']
+           'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'told_bytes', 'cached_network', 'fetch_repository',
+           'Item', 'Plan', 'plan', 'carry_out']
 
 # %% ../nbs/library/14b_download.ipynb #imports
 import os
@@ -292,7 +292,7 @@ def _complete(url: str, partial: Path, download: Download, retries: int, wait: f
                 sleep(min(60, max(error.after, wait * 2**failed)))
 
 # %% ../nbs/library/14b_download.ipynb #fetch
-def fetch(
+def fetch_file(
     download: Download,
     folder: Path,                   # data folder
     *,
@@ -606,7 +606,7 @@ def _file(item: Item, root: Path, mirror: str | None, bar: Callable, stop: threa
         bar(*told)
     def sleep(seconds: float) -> None:
         if stop.wait(seconds): raise _Stopped
-    path = fetch(item.source, root, mirror=mirror, progress=goes_on, sleep=sleep)
+    path = fetch_file(item.source, root, mirror=mirror, progress=goes_on, sleep=sleep)
     for inner in unpack(path, path.parent, item.source.members) if item.source.members else ():
         goes_on()
         if inner.suffix == ".zip": unpack(inner, inner.parent, (f"{inner.stem}/*",))

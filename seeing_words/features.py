@@ -453,8 +453,7 @@ def bag_of_words(
     ids: Sequence[str] | None = None,
 ) -> xr.DataArray:                      # (1, stimulus, word)
     "TF–IDF of the captions' words: no order, no context, no learning from other captions than these."
-    from sklearn.feature_extraction.text import TfidfVectorizer  # not above: it takes a second, and few need it
-
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and needed nowhere else
     weights = TfidfVectorizer(token_pattern=r"(?u)\S+").fit_transform(captions)
     return feature_array(weights.toarray(), ids=ids, model="bag of words")
 

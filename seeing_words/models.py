@@ -61,7 +61,7 @@ class Model:
 def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
     name = (config.architectures or ["none"])[0]
     cls = getattr(transformers, name, None)
-    is_network = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)  # here: importing it takes seconds
+    is_network = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
     if not is_network or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
         raise InputError(f"architecture {name!r} is not a vision encoder or causal language model of transformers "
                          f"{transformers.__version__}: check `architectures` in config.json")

@@ -101,8 +101,7 @@ def _spread(
     high: float,          # and here
 ) -> np.ndarray:          # where each goes: apart, in the same order, as near as can be
     "Move names apart, as little as needed."
-    from sklearn.isotonic import isotonic_regression  # not above: it takes a second
-
+    from sklearn.isotonic import isotonic_regression  # slow to import, and needed nowhere else
     order = np.argsort(places, kind="stable")
     h = np.asarray(heights, float)[order]
     offset = np.concatenate([[0], np.cumsum((h[1:] + h[:-1]) / 2)])

@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from .arrays import InputError, digest, file_digest
+from .arrays import InputError, digest, file_digest, first_line
 
 # %% ../nbs/library/02a_pretrained.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -63,7 +63,7 @@ def hub_refusal(
 ) -> InputError:
     "What the hub's library raised, whatever its transport calls it, with what to do."
     words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
-    first = f"{type(error).__name__}, {str(error).partition(chr(10))[0][:200]}"
+    first = f"{type(error).__name__}, {first_line(error)}"
     return InputError(f"{name} " + words.format(name=name, revision=revision or "main", error=first))
 
 # %% ../nbs/library/02a_pretrained.ipynb #weights
@@ -190,9 +190,8 @@ def read_config(folder: Path) -> PreTrainedConfig:
     try:
         with _quiet(): return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
-        first = str(error).partition("\n")[0]
         raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} does not know; code "
-                         f"that comes with a model is never run ({first})") from None
+                         f"that comes with a model is never run ({first_line(error)})") from None
 
 # %% ../nbs/library/02a_pretrained.ipynb #config-class
 def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
@@ -224,8 +223,8 @@ def naming_config(folder: Path) -> Iterator[None]:
     try: yield
     except InputError as error: raise InputError(str(error) if str(folder) in str(error) else f"{path}: {error}") from None
     except Exception as error:  # transformers and torch raise many kinds
-        first = str(error).partition("\n")[0]
-        raise InputError(f"{path} makes no network ({type(error).__name__}, {first}): fetch or save it again") from None
+        raise InputError(f"{path} makes no network ({type(error).__name__}, {first_line(error)}): fetch or save it "
+                         "again") from None
 
 # %% ../nbs/library/02a_pretrained.ipynb #load
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
@@ -270,8 +269,8 @@ def check_device(
         return
     try: torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).partition("\n")[0]
-        raise InputError(f"device {str(device)!r} cannot be used here ({first}): give 'cpu', or one that is there") from None
+        raise InputError(f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one that is "
+                         "there") from None
 
 # %% ../nbs/library/02a_pretrained.ipynb #load-from-files
 def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
@@ -282,8 +281,7 @@ def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
                                                   output_loading_info=True, **options)
     except torch.OutOfMemoryError: raise
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
-        first = str(error).partition("\n")[0]
-        raise InputError(f"{folder}: {cls.__name__} cannot be made of its config.json and weights ({first}): "
+        raise InputError(f"{folder}: {cls.__name__} cannot be made of its config.json and weights ({first_line(error)}): "
                          "fetch or save them again") from error
     _check_whole(folder, report)
     return network
@@ -321,9 +319,8 @@ def _of_folder(folder: Path, auto: type, needed: str, **options):
     try:
         with _quiet(): return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except Exception as error:  # transformers raises many kinds
-        first = str(error).partition("\n")[0]
-        raise InputError(f"{folder}: {needed} is missing or damaged, or needs a package that is not here ({first}): fetch or "
-                         "save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`") from None
+        raise InputError(f"{folder}: {needed} is missing or damaged, or needs a package that is not here ({first_line(error)}): "
+                         "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`") from None
 
 
 _TOKENIZERS, _PREPROCESSORS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"), ("preprocessor_config.json",)

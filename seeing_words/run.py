@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from threading import RLock
 
@@ -26,7 +25,7 @@ from matplotlib.figure import Figure
 
 # %% ../nbs/library/15_run.ipynb #imports-own
 from . import __version__
-from .arrays import InputError, checkout, commit, did_you_mean, digest, file_digest, versions, write_atomic
+from .arrays import PACKAGE, InputError, checkout, commit, did_you_mean, digest, file_digest, kept_in
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
 from .models import Model, checkpoints
@@ -38,16 +37,13 @@ from .presets import LEAST, TRIALS, Preset, get_preset
 from .results import Results
 from .stimuli import StimulusSet
 
+# %% ../nbs/library/15_run.ipynb #imports-arrays
+from .arrays import versions, write_atomic
+
 # %% ../nbs/library/15_run.ipynb #places
-_PACKAGE = Path(str(files("seeing_words"))).resolve()
-
-
 def store_root() -> Path:
-    "Where features are kept: SEEING_WORDS_STORE, else `_store` in the checkout, else the user's cache."
-    if chosen := os.environ.get("SEEING_WORDS_STORE"):
-        return Path(chosen).expanduser().resolve()
-    root = checkout()
-    return root / "_store" if root else Path.home() / ".cache" / "seeing_words" / "store"
+    "Where features are kept."
+    return kept_in("store")
 
 
 def short_path(path: Path) -> str:
@@ -109,7 +105,7 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
 # %% ../nbs/library/15_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
     "SHA-256 of the package's modules and, where given, of a notebook's code."
-    modules = [file for file in _PACKAGE.iterdir() if re.fullmatch(r"[a-z]\w*\.(py|toml)", file.name)]
+    modules = [file for file in PACKAGE.iterdir() if re.fullmatch(r"[a-z]\w*\.(py|toml)", file.name)]
     return digest({"package": {file.name: file_digest(file) for file in modules},
                    "notebook": [code for code, _ in _code_cells(notebook)] if notebook else []})
 

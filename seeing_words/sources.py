@@ -25,7 +25,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from PIL import Image
 
-from .arrays import InputError, did_you_mean, digest, file_digest, write_atomic
+from .arrays import InputError, did_you_mean, digest, file_digest, first_line, write_atomic
 from .stimuli import OnDemand, StimulusSet
 
 # %% ../nbs/library/01b_sources.ipynb #explained
@@ -37,9 +37,8 @@ def _explained(name: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"{name}: {error.strerror}: check the path and who may read it") from error
-        said = str(error).partition("\n")[0][:200]
-        raise InputError(f"{name} cannot be read ({type(error).__name__}: {said}): it is damaged, incomplete or not what its "
-                         "name says: get it again, or leave it out") from error
+        raise InputError(f"{name} cannot be read ({type(error).__name__}: {first_line(error)}): it is damaged, incomplete or not "
+                         "what its name says: get it again, or leave it out") from error
 
 # %% ../nbs/library/01b_sources.ipynb #opened
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")  # all else is refused unopened

@@ -39,6 +39,12 @@ def copy_of_project(root: Path, files: list[Path]) -> Path:
     return root
 
 
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "A folder of this run that all its test processes see."
+    place = tmp_path_factory.getbasetemp()
+    return place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_they_were():
     "A test may set torch to one thread; the next begins with as many as before."
@@ -50,8 +56,7 @@ def _threads_as_they_were():
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Path:
     "The site, made without Quarto from a copy of the project; once, however many processes test it."
-    place = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent  # which the workers share
+    place = shared_place(tmp_path_factory)
     root = place / "site" / "seeing_words"
     if any(part.startswith(".") for part in root.parts): pytest.skip(f"nbdev sees no page under a dotted folder: {root}")
     with FileLock(place / "site.lock"):

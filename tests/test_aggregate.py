@@ -13,22 +13,19 @@ from seeing_words.aggregate import (
     align_exemplars,
     asymptotes,
     average_exemplars,
-    check_captions,
     exemplar_curves,
     exemplar_draws,
     halves,
     mean_with_others,
     other_stimuli,
     penultimate,
-    slope,
     stack_exemplars,
 )
 from seeing_words.arrays import InputError, feature_array
 from seeing_words.features import bag_of_words, pixels
-from seeing_words.inference import Estimate, noise_ceiling, resample_weights, score_estimate
+from seeing_words.inference import noise_ceiling, resample_weights, score_estimate
 from seeing_words.microworld import microworld_stimuli, rerender, retell, scenes_of
 from seeing_words.predictivity import make_folds, out_of_fold, unit_pearson
-from seeing_words.stimuli import StimulusSet
 
 N = 120
 FOLDS = make_folds(N)
@@ -256,14 +253,6 @@ def test_drawn_and_told_again_from_the_same_facts(m, j):
 
 # Errors
 
-def test_an_image_with_one_caption_is_named():
-    images = np.zeros((3, 4, 4, 3), np.uint8)
-    stimuli = StimulusSet("pairs", ("a", "b", "c"), images, (("one", "two"), ("one",), ("one", "two", "three")))
-    check_captions(stimuli, 1)
-    with pytest.raises(InputError, match="1 stimuli have fewer; the first is 'b' with 1. Average at most 1, or keep only the 2"):
-        check_captions(stimuli, 2)
-
-
 def test_errors():
     exemplars = [feature_array(np.random.default_rng(j).normal(size=(2, 12, 3))) for j in range(2)]
     with pytest.raises(InputError, match="between 1 and 2"): average_exemplars(exemplars, 3)
@@ -281,7 +270,6 @@ def test_errors():
         exemplar_curves({"x": images.assign_coords(stimulus=range(N))},
                         {"y": captions.assign_coords(stimulus=range(1, N + 1))}, [1], **shared)
     with pytest.raises(InputError, match="folds of more than 30"): other_stimuli(FOLDS, 30)
-    with pytest.raises(InputError, match="two points"): slope({1: Estimate(0.0, np.zeros(3))})
     with pytest.raises(InputError, match="from 0 on"): rerender(microworld_stimuli(2), -1)
     with pytest.raises(InputError, match="one or more"): retell(microworld_stimuli(2), 0)
     assert penultimate({"a": stack_exemplars(exemplars)}, 5)["a"].shape == (2, 5, 3)

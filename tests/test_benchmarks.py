@@ -4,12 +4,12 @@ import re
 import runpy
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, shared_place
+from filelock import FileLock
 
 BENCHMARKS = ROOT / "benchmarks"
 COMMON = runpy.run_path(str(BENCHMARKS / "_common.py"))
@@ -31,21 +31,41 @@ TABLES = {  # table: the script that writes it, and its columns
                                 "layers", "units", "n", "penalties", "permutations", "peak memory (GiB)"]),
 }
 SCRIPTS = sorted({script for script, _ in TABLES.values()})
+APART = {"memory", "extraction"}  # which compare the peaks of processes
 FIGURES = {"predictivity", "growth"}
+
+
+IN_TURN = """import runpy, sys
+for script, out in zip(sys.argv[1::2], sys.argv[2::2]):
+    sys.argv = [script, "--tiny", "--out", out]
+    runpy.run_path(script, run_name="__main__")"""
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    "Run a script, once, and give the folder that it filled."
-    @cache
+    "The folder that the tiny run of a script filled; each is run once, however many processes test it."
+    place = shared_place(tmp_path_factory) / "benchmarks"
+
     def run(script: str) -> Path:
-        out, before = tmp_path_factory.mktemp(script), written(BENCHMARKS)
-        done = subprocess.run([sys.executable, BENCHMARKS / f"{script}.py", "--tiny", "--out", out], capture_output=True,
-                              text=True, cwd=out, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr
-        assert written(BENCHMARKS) == before, "a tiny run leaves what is committed alone"
-        return out
+        together = [script] if script in APART else [name for name in SCRIPTS if name not in APART]  # they share their imports
+        with FileLock(place.with_name(f"benchmarks-{together[0]}.lock")):
+            if not (place / script).exists(): fill({name: place / name for name in together})
+        failed = (place / script / "failed").read_text()
+        assert not failed, failed
+        return place / script
     return run
+
+
+def fill(folders: dict[str, Path]) -> None:
+    "Run scripts one after the other in a process of their own, and note what went wrong."
+    for folder in folders.values(): folder.mkdir(parents=True)
+    before = written(BENCHMARKS)
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{BENCHMARKS}", "OMP_NUM_THREADS": "1"}
+    words = [str(word) for script, out in folders.items() for word in (BENCHMARKS / f"{script}.py", out)]
+    done = subprocess.run([sys.executable, "-c", IN_TURN, *words], cwd=next(iter(folders.values())), env=env, capture_output=True,
+                          text=True)
+    touched = "" if written(BENCHMARKS) == before else "a tiny run leaves what is committed alone"
+    for folder in folders.values(): (folder / "failed").write_text(done.stderr if done.returncode else touched)
 
 
 def written(folder: Path) -> dict[Path, int]:  # file → when

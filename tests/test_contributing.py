@@ -2,6 +2,7 @@
 import ast
 import json
 import re
+import shutil
 from pathlib import Path
 
 import house
@@ -24,14 +25,14 @@ from seeing_words.run import sections, start
 from seeing_words.similarity import SIMILARITIES, similarity_null
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.sub(r"^# ## ", "#·## ", PAGE, flags=re.MULTILINE),
-                          re.MULTILINE | re.DOTALL))
+RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SECTION = ROOT / "tests/fixtures/5_ends.ipynb"
 REGISTRIES = (SIMILARITIES, PERTURBATIONS, SOURCES)
 
 
 def block(recipe: str, language: str = "python") -> str:
     (found,) = re.findall(rf"^```{language}\n(.*?)^```$", RECIPES[recipe], re.MULTILINE | re.DOTALL)
-    return found.replace("#·## ", "# ## ")
+    return found
 
 
 @pytest.fixture
@@ -107,23 +108,8 @@ def test_a_network_and_a_data_set_serve_a_section_and_align(page):
     assert list(alignment.data.vision_name.values) == ["0", "1", "2"]
 
 
-def section_cells() -> list[nbformat.NotebookNode]:
-    "The cells of the page's section, written in percent format."
-    made = []
-    for text in re.split(r"^# %%", block("A section"), flags=re.MULTILINE)[1:]:
-        head, _, source = text.partition("\n")
-        name = head.strip(" []") or "cell"
-        if name == "markdown":
-            made.append(nbformat.v4.new_markdown_cell(re.sub(r"^# ?", "", source, flags=re.MULTILINE).strip()))
-        else:
-            tags = {"tags": ["parameters"]} if name == "parameters" else {}
-            made.append(nbformat.v4.new_code_cell(source.strip(), metadata=tags))
-        made[-1].id = f"{name}-{len(made)}" if name in ("cell", "markdown") else name
-    return made
-
-
 def test_the_section_has_the_anatomy_and_types_no_number():
-    cells = section_cells()
+    cells = nbformat.read(SECTION, as_version=4).cells
     assert house.faults(cells) == []
     assert [house.typed_numbers(cell.source) for cell in cells if cell.cell_type == "markdown"] == [[]] * 7
 
@@ -131,7 +117,7 @@ def test_the_section_has_the_anatomy_and_types_no_number():
 def test_a_section_that_is_dropped_in_is_found_and_run(tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tree)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "_store"))
-    nbformat.write(nbformat.v4.new_notebook(cells=section_cells()), tree / "nbs/paper/5_ends.ipynb")
+    shutil.copy(SECTION, tree / "nbs/paper")
     assert list(sections())[-1] == "ends"
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", "ends", "-p", "n_stimuli=40"])
     assert result.exit_code == 0, result.output

@@ -34,7 +34,7 @@ from seeing_words.download import (
     Repository,
     carry_out,
     data_root,
-    fetch,
+    fetch_file,
     fetch_repository,
     mirrored,
     plan,
@@ -127,7 +127,7 @@ def unknown(server, **changes) -> Download:  # neither size nor checksum publish
 
 
 def get(item: Download, folder: Path, **how) -> bytes:
-    return fetch(item, folder, sleep=lambda seconds: None, **how).read_bytes()
+    return fetch_file(item, folder, sleep=lambda seconds: None, **how).read_bytes()
 
 
 def files(folder: Path) -> set[str]:
@@ -166,7 +166,7 @@ def test_without_getting_further_it_gives_up_and_keeps_what_it_has(server, tmp_p
     server.cuts = [70_000] + [0] * 10
     slept = []
     with pytest.raises(InputError, match=r"file.bin: .* tried 4 times without getting further.*the same command goes on"):
-        fetch(known(server), tmp_path, retries=3, wait=2, sleep=slept.append)
+        fetch_file(known(server), tmp_path, retries=3, wait=2, sleep=slept.append)
     assert slept == [2, 4, 8, 16]  # the first after an attempt that did get further
     assert (tmp_path / "sub/file.bin.partial").read_bytes() == CONTENT[:70_000]
     server.cuts = []
@@ -204,10 +204,10 @@ def test_killed_at_20_random_points_it_resumes(server, tmp_path):
     points = sorted(int(point) for point in np.random.default_rng(2).integers(1, len(CONTENT) - 100_000, 20))
     code = f"""import os, signal, time
 from pathlib import Path
-from seeing_words.download import Download, fetch
+from seeing_words.download import Download, fetch_file
 for point in {points}:
     if (child := os.fork()) == 0:
-        fetch(Download({server.address + "/file.bin"!r}, "sub/file.bin", {len(CONTENT)}, {SHA!r}), Path({str(tmp_path)!r}))
+        fetch_file(Download({server.address + "/file.bin"!r}, "sub/file.bin", {len(CONTENT)}, {SHA!r}), Path({str(tmp_path)!r}))
         os._exit(1)
     partial = Path({str(partial)!r})
     while not partial.exists() or partial.stat().st_size < point: time.sleep(0.0005)
@@ -330,7 +330,7 @@ def test_the_server_says_how_long_to_wait(server, tmp_path):
     server.statuses, server.headers = [503], {}
     told, Handler.tell = Handler.tell, lambda self, status, headers: told(
         self, status, headers | ({"Retry-After": "17"} if status == 503 else {}))
-    try: fetch(known(server), tmp_path, sleep=slept.append)
+    try: fetch_file(known(server), tmp_path, sleep=slept.append)
     finally: Handler.tell = told
     assert slept == [17]
 
@@ -612,7 +612,7 @@ def test_the_data_folder(monkeypatch, tmp_path):
     assert data_root() == tmp_path / "here"
     monkeypatch.delenv("SEEING_WORDS_DATA")
     assert data_root().name == "_data"
-    monkeypatch.setattr("seeing_words.arrays._PACKAGE", tmp_path / "site-packages/seeing_words")
+    monkeypatch.setattr("seeing_words.arrays.PACKAGE", tmp_path / "site-packages/seeing_words")
     monkeypatch.chdir(tmp_path)
     assert data_root() == Path.home() / ".cache/seeing_words/data"
 

@@ -150,7 +150,7 @@ language = ["last", "mean"]
     ("data = 'coco'", "data = 'coco': it must be a list"),
     ("data = ['coco', 3]", "it must be a list"),
     ("dtype = 32", "dtype = 32: it must be some text"),
-    ("dtype = 'float'", "dtype = 'float' is impossible: did you mean float32"),
+    ("dtype = 'float'", "dtype = 'float' is impossible: did you mean .*float32"),
     ("columns = ['a']", "it must be a table"),
     ("columns = {a = 1}", "it must be a table"),
     ("poolings = {vision = 'cls'}", "it must be a table of lists"),

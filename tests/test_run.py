@@ -161,7 +161,7 @@ def test_sections_are_known_with_and_without_their_number(root):
 
 
 def test_without_a_checkout_there_are_no_sections_and_the_store_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setattr("seeing_words.arrays._PACKAGE", tmp_path / "site-packages/seeing_words")
+    monkeypatch.setattr("seeing_words.arrays.PACKAGE", tmp_path / "site-packages/seeing_words")
     monkeypatch.delenv("SEEING_WORDS_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
     assert checkout() is None
