@@ -7,8 +7,11 @@ __all__ = ['Progress', 'Finding', 'check_preset', 'problems', 'all_left_out']
 
 # %% ../nbs/library/14d_check.ipynb #imports
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from .arrays import InputError
 from .features import has_class_token
@@ -78,10 +81,21 @@ def _briefly(error: InputError) -> str:  # of a batch of one caption
     return str(error).removeprefix("caption 0 of the batch, ").partition(" (1 such")[0]
 
 
+def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perhaps of several sizes
+    found = []
+    for i in range(len(stimuli)):
+        with suppress(InputError): found.append(stimuli.images[i])  # of damaged ones is told elsewhere
+        if len(found) == n: break
+    return found or [np.zeros((48, 64, 3), np.uint8)]
+
+
 def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
     "Refuse a vision network that does not take an image, or is asked for a class token that it has not."
-    try: has_one = has_class_token(model, stimuli.images[0])
-    except ValueError as error:
+    images = _some_images(stimuli)
+    try:
+        has_one = has_class_token(model, images[0])
+        model.encode(images)
+    except (ValueError, TypeError) as error:
         if isinstance(error, InputError): raise
         raise InputError(f"it does not take what its preprocessor_config.json makes of an image ({error}): give it the "
                          "preprocessor it was trained with") from None

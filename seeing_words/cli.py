@@ -133,6 +133,7 @@ def figures(
     if not sections():
         find_section("")  # says why there are none
     jobs = [plan_section(name, given) for name in names or sections()]  # all are checked before any runs
+    jobs = _with_captions(jobs, named=bool(names))
     _check_first(jobs)
     _tell_room(jobs)
     outcomes = _run_all(jobs, min(len(jobs), at_once or _usual_jobs(jobs)))
@@ -149,13 +150,35 @@ def _check_first(jobs: list[Job]) -> None:
     first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
     for preset, job in first.items():
         if preset.is_embedded and preset.source == "microworld": continue
-        chosen = any("run.judge" in job.notebook.read_text(encoding="utf-8") for job in jobs)
+        chosen = any(_asks(job, "run.judge") for job in jobs)
         with _console.status(f"Looking at what {preset.name} names"):
             wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen,
                                           ids_file=job.run.folder / f"{job.section}_stimuli.tsv"))
         if wrong:
             told = "\n".join(f"• {one}" for one in wrong)
-            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}")
+            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_without_judge(jobs, wrong)}")
+
+
+def _without_judge(jobs: list[Job], wrong: list[str]) -> str:
+    "Which sections run where nothing but the judge is amiss."
+    others = [job.section for job in jobs if not _asks(job, "run.judge")]
+    if not others or not all(one.startswith("judge: ") for one in wrong): return ""
+    preset = jobs[0].given.get("preset", "…")
+    return f"\nWithout a judge run: seeing-words figures {' '.join(others)} --preset {short_path(Path(preset))}"
+
+
+def _asks(job: Job, what: str) -> bool:  # does its notebook say so?
+    return what in job.notebook.read_text(encoding="utf-8")
+
+
+def _with_captions(jobs: list[Job], named: bool) -> list[Job]:
+    "Without sections that average captions where images have one each; refused if they were asked for by name."
+    few = [job for job in jobs if job.run.preset.n_captions < 2 and _asks(job, "captions_to_average")]
+    if not few: return jobs
+    told = f"{few[0].section} averages captions, of which {few[0].run.preset.name} has one an image"
+    if named or len(few) == len(jobs): raise InputError(f"{told}: add captions, or raise n_captions; the other sections run")
+    _bars.print(escape(f"{told}: it is left out"), highlight=False)
+    return [job for job in jobs if job not in few]
 
 # %% ../nbs/library/17_cli.ipynb #figures-helpers
 def _pair(text: str) -> tuple[str, str]:

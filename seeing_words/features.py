@@ -109,15 +109,20 @@ def pooled_layers(
     inputs = model.encode(stimuli)
     moved = {k: v.to(home, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
 
+    masks: list[torch.Tensor] = []  # of tokens, the same in all layers
+
     def pool(hidden: torch.Tensor) -> list[torch.Tensor]:
-        masks = [mask.to(hidden.device) for mask in _masks(model, inputs, hidden.shape[1])]
-        _check_class_token(model, masks[0], poolings)
-        return [POOLINGS[name](hidden.float(), *masks).to(home, copy=True) for name in poolings]
+        if not masks:
+            masks.extend(_masks(model, inputs, hidden.shape[1]))
+            _check_class_token(model, masks[0], poolings)
+        there = [mask.to(hidden.device) for mask in masks]
+        return [POOLINGS[name](hidden.float(), *there).to(home, copy=True) for name in poolings]
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with exact, capture(model.network, pool) as layers:
         try: model.network(**moved)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
+            if isinstance(error, InputError): raise
             raise InputError(f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
                              "belong to its config.json; fetch or save them again") from error
     return {name: torch.stack([layer[i] for layer in layers]).cpu().numpy() for i, name in enumerate(poolings)}
@@ -259,9 +264,7 @@ class Writer:
         if self.has(self._layout): return
         shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        zarr.create_group(self.folder / "features.zarr").create_array(
-            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
-            dimension_names=("layer", "stimulus", "unit"))
+        self._array  # made when first asked for
         self._note(self._layout)
 
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
@@ -275,7 +278,12 @@ class Writer:
         self._notes.unlink()
 
     @cached_property
-    def _array(self) -> zarr.Array: return zarr.open_array(self.folder / "features.zarr/features", mode="r+")
+    def _array(self) -> zarr.Array:
+        root = self.folder / "features.zarr"
+        if (root / "features/zarr.json").is_file(): return zarr.open_array(root / "features", mode="r+")
+        return zarr.create_group(root).create_array(
+            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
+            dimension_names=("layer", "stimulus", "unit"))
 
     @property
     def _notes(self) -> Path:
@@ -368,17 +376,24 @@ def _put(writers: dict[str, "Writer"], start: int, block: dict[str, np.ndarray])
     for name, values in block.items(): writers[name].put(start, values)
 
 
-def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int, progress: bool) -> None:
+def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int,
+          progress: bool) -> dict[str, np.ndarray]:  # those of which nothing was there
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."
     shape = (model.n_layers + 1, len(shown), model.network.config.hidden_size)
     writers = {name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"]) for name, s in specs.items()}
     for writer in writers.values(): writer.start()
+    values, n_new = {name: np.empty(shape, s["dtype"]) for name, s in specs.items()}, dict.fromkeys(specs, 0)
     lacking = ((start, {name: specs[name] for name, writer in writers.items() if not writer.has(str(start))})
                for start in _starts(model, shown, progress))
     wanted = ((start, missing) for start, missing in lacking if missing)
     with _behind() as do:
-        for start, block in _blocks(model, shown, wanted, batch_size): do(_put, writers, start, block)
+        for start, block in _blocks(model, shown, wanted, batch_size):
+            do(_put, writers, start, block)
+            for name, new in block.items():
+                values[name][:, start:start + BLOCK] = new
+                n_new[name] += new.shape[1]
     for name, writer in writers.items(): writer.finish(specs[name])
+    return {name: values[name] for name, n in n_new.items() if n == len(shown)}
 
 # %% ../nbs/library/04_features.ipynb #extract-usable
 def _usable(store: Store, spec: dict) -> bool:
@@ -397,8 +412,8 @@ def _from_store(model: Model, shown: Sequence, specs: dict, store: Store, batch_
         for spec in sorted(specs.values(), key=digest):  # in one order everywhere, or two runs could wait for each other
             locks.enter_context(store.lock(spec))
         missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
-        if missing: _fill(model, shown, missing, store, batch_size, progress)
-        return {name: store.read(spec) for name, spec in specs.items()}
+        new = _fill(model, shown, missing, store, batch_size, progress) if missing else {}
+        return {name: new[name] if name in new else store.read(spec) for name, spec in specs.items()}
 
 # %% ../nbs/library/04_features.ipynb #stored
 def stored(
