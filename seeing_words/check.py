@@ -20,7 +20,16 @@ from .models import Model, pretrained_folder
 from .predictivity import make_folds
 from .preference import JUDGES
 from .presets import TRIALS, Preset
-from .pretrained import check_device, check_weights, image_preprocessor, read_config, read_tokenizer
+from seeing_words.pretrained import (
+    check_device,
+    check_head,
+    check_weights,
+    image_preprocessor,
+    network_class,
+    read_config,
+    read_tokenizer,
+    weight_files,
+)
 from .sources import TooFew, Unusable, damaged_images, leave_out_line
 from .stimuli import StimulusSet
 
@@ -142,6 +151,14 @@ def _judge(preset: Preset) -> str:
     return f"{preset.judge}, of the CLIP family"
 
 
+def _head(preset: Preset, name: str) -> str:
+    "Look whether a language network can guess words, as far as its weights are here."
+    if not Path(name).is_dir() or (Path(name) / "card.json").is_file(): return ""
+    try: weight_files(Path(name)), network_class(read_config(Path(name)))
+    except InputError: return ""  # of that is told elsewhere
+    return check_head(Path(name)) or ""
+
+
 def _trials(preset: Preset, stimuli: StimulusSet) -> str:
     "Make the trials once; without a trace, since no list of ids is written."
     folds = make_folds(len(stimuli), n_folds=preset.n_folds, seed=0)
@@ -154,14 +171,16 @@ def check_preset(
     *,
     every_image: bool = True,        # decode them all, or look at their heads alone
     forced_choice: bool = True,      # judge and trials too
+    next_words: bool = True,         # whether language networks can guess them, too
     ids_file: Path | None = None,    # of a choice of stimuli that was made before
     progress: Progress = lambda what, done, n: None,
 ) -> list[Finding]:
     "Look at all that a preset names; no weights are loaded, and no list of ids is written."
-    return list(_look(preset, every_image, forced_choice, ids_file, progress))
+    return list(_look(preset, every_image, forced_choice, next_words, ids_file, progress))
 
 
-def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path | None, progress: Progress) -> Iterator[Finding]:
+def _look(preset: Preset, every_image: bool, forced_choice: bool, next_words: bool, ids_file: Path | None,
+          progress: Progress) -> Iterator[Finding]:
     device = preset.options("")["device"]
     yield (computes := _finding("device", lambda: check_device(device) or device))
     if computes.problem: preset = replace(preset, device="cpu")  # for all that follows
@@ -173,6 +192,8 @@ def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path
     for i, (name, modality) in enumerate(networks):
         progress("networks", i, len(networks))
         yield _look_at(preset, name, modality, stimuli, progress)
+    heads = [_finding("next words", lambda name=name: _head(preset, name)) for name in preset.language if next_words]
+    yield from (head for head in heads if head.problem)
     if forced_choice:
         yield _finding("judge", lambda: _judge(preset))
         if stimuli is not None: yield _finding("trials", lambda: _trials(preset, stimuli))

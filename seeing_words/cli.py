@@ -150,21 +150,25 @@ def _check_first(jobs: list[Job]) -> None:
     first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
     for preset, job in first.items():
         if preset.is_embedded and preset.source == "microworld": continue
-        chosen = any(_asks(job, "run.judge") for job in jobs)
+        chosen, read = (any(_asks(job, what) for job in jobs) for what in _ASKED.values())
         with _console.status(f"Looking at what {preset.name} names"):
-            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen,
+            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen, next_words=read,
                                           ids_file=job.run.folder / f"{job.section}_stimuli.tsv"))
         if wrong:
             told = "\n".join(f"• {one}" for one in wrong)
-            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_without_judge(jobs, wrong)}")
+            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_others(jobs, wrong)}")
 
 
-def _without_judge(jobs: list[Job], wrong: list[str]) -> str:
-    "Which sections run where nothing but the judge is amiss."
-    others = [job.section for job in jobs if not _asks(job, "run.judge")]
-    if not others or not all(one.startswith("judge: ") for one in wrong): return ""
-    preset = jobs[0].given.get("preset", "…")
-    return f"\nWithout a judge run: seeing-words figures {' '.join(others)} --preset {short_path(Path(preset))}"
+_ASKED = {"judge": "run.judge", "next words": "run.losses"}  # finding → what asks for it in a section's notebook
+
+
+def _others(jobs: list[Job], wrong: list[str]) -> str:
+    "Which sections run, where others alone ask for what is amiss."
+    amiss = {one.partition(": ")[0] for one in wrong}
+    others = [job.section for job in jobs if not any(_asks(job, _ASKED[what]) for what in amiss & _ASKED.keys())]
+    if not others or amiss - _ASKED.keys(): return ""
+    preset = short_path(Path(jobs[0].given["preset"]))
+    return f"\nWhat does not ask for it runs: seeing-words figures {' '.join(others)} --preset {preset}"
 
 
 def _asks(job: Job, what: str) -> bool:  # does its notebook say so?

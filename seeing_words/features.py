@@ -108,7 +108,6 @@ def pooled_layers(
     home, dtype = _home(model), next(model.network.parameters()).dtype
     inputs = model.encode(stimuli)
     moved = {k: v.to(home, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
-
     masks: list[torch.Tensor] = []  # of tokens, the same in all layers
 
     def pool(hidden: torch.Tensor) -> list[torch.Tensor]:
@@ -264,7 +263,10 @@ class Writer:
         if self.has(self._layout): return
         shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        self._array  # made when first asked for
+        made = zarr.create_group(self.folder / "features.zarr").create_array(
+            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
+            dimension_names=("layer", "stimulus", "unit"))
+        object.__setattr__(self, "_array", made)
         self._note(self._layout)
 
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
@@ -278,12 +280,7 @@ class Writer:
         self._notes.unlink()
 
     @cached_property
-    def _array(self) -> zarr.Array:
-        root = self.folder / "features.zarr"
-        if (root / "features/zarr.json").is_file(): return zarr.open_array(root / "features", mode="r+")
-        return zarr.create_group(root).create_array(
-            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
-            dimension_names=("layer", "stimulus", "unit"))
+    def _array(self) -> zarr.Array: return zarr.open_array(self.folder / "features.zarr/features", mode="r+")
 
     @property
     def _notes(self) -> Path:

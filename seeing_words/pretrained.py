@@ -6,7 +6,7 @@
 __all__ = ['WEIGHTS', 'COMPANIONS', 'DTYPES', 'on_hub', 'hub_refusal', 'weight_files', 'fetch_network', 'check_weights',
            'is_commit', 'verified', 'read_config', 'settled', 'network_class', 'naming_config', 'number_type',
            'check_device', 'load_network', 'draw_network', 'image_preprocessor', 'longest', 'padded', 'read_tokenizer',
-           'caption_tokenizer', 'check_whole']
+           'caption_tokenizer', 'check_head', 'check_whole']
 
 # %% ../nbs/library/02a_pretrained.ipynb #imports
 import hashlib
@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_MAPPING,
@@ -73,7 +74,7 @@ def hub_refusal(
 # %% ../nbs/library/02a_pretrained.ipynb #weights
 _CONVERT = ("weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run code. Name a revision "
             "that has them, {found}; or convert them: `AutoModel.from_pretrained(NAME, use_safetensors=False)"
-            ".save_pretrained(FOLDER)`, its tokenizer too; name FOLDER")
+            ".save_pretrained(FOLDER)`, of a language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER")
 _OFTEN = "often `owner/name@refs/pr/N`, the pull request of a conversion listed on its page"
 
 
@@ -426,6 +427,20 @@ def caption_tokenizer(
     return encode
 
 # %% ../nbs/library/02a_pretrained.ipynb #whole
+def check_head(
+    folder: Path,  # of a language network
+) -> None:
+    "Refuse weights that were saved without the head that guesses the next token."
+    config = read_config(folder)
+    with torch.device("meta"), naming_config(folder): network = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
+    if network.get_output_embeddings().weight is network.get_input_embeddings().weight: return
+    body = set(network.base_model.state_dict())
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as file:
+            if {name.removeprefix(f"{network.base_model_prefix}.") for name in file.keys()} - body: return
+    raise InputError(f"{folder} holds no head that guesses the next token: save it by `AutoModelForCausalLM`")
+
+
 def check_whole(
     folder: Path,
     *,
