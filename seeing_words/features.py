@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +241,20 @@ def _size(folder: Path) -> int:
 BLOCK = 250      # stimuli in a chunk, and in what a killed run loses at most
 _CHUNK = 2**24   # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
 
+
+@lru_cache(maxsize=8)
+def _documents(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> dict[str, bytes]:  # path → what it holds
+    "What zarr writes of an array before it has values: the same for all entries of one shape."
+    held: dict = {}
+    zarr.create_group(zarr.storage.MemoryStore(held)).create_array(
+        "features", shape=shape, chunks=chunks, dtype=dtype, compressors=None, dimension_names=("layer", "stimulus", "unit"))
+    return {path: document.to_bytes() for path, document in held.items()}
+
+
+def _write(path: Path, data) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
 # %% ../nbs/library/04_features.ipynb #writer-writer
 @dataclass(frozen=True)
 class Writer:
@@ -259,18 +273,22 @@ class Writer:
 
     def start(self) -> None:
         "Take over what a killed run left, if it can be used; else begin anew."
-        for torn in self.folder.rglob("*.partial"): torn.unlink()  # zarr's own temporary files
-        if self.has(self._layout): return
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            for torn in self.folder.rglob("*.partial"): torn.unlink()  # zarr's own temporary files
+            if self.has(self._layout): return
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        made = zarr.create_group(self.folder / "features.zarr").create_array(
-            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
-            dimension_names=("layer", "stimulus", "unit"))
-        object.__setattr__(self, "_array", made)
+        for name, document in _documents(self.shape, self._chunks, self.dtype).items():
+            _write(self.folder / "features.zarr" / name, document)
         self._note(self._layout)
 
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
-        self._array[:, start:start + BLOCK] = block
+        n_layers = self._chunks[0]
+        for first in range(0, len(block), n_layers):
+            part = block[first:first + n_layers]
+            chunk = np.zeros(self._chunks, np.dtype(self.dtype).newbyteorder("<"))  # chunks at the edges are whole, too
+            chunk[:part.shape[0], :part.shape[1]] = part
+            _write(self.folder / f"features.zarr/features/c/{first // n_layers}/{start // BLOCK}/0", chunk)
         self._note(str(start))
 
     def finish(self, spec: dict) -> None:
@@ -278,9 +296,6 @@ class Writer:
         shutil.rmtree(self.folder.with_suffix(""), ignore_errors=True)  # remains of an entry whose removal was killed
         os.replace(self.folder, self.folder.with_suffix(""))
         self._notes.unlink()
-
-    @cached_property
-    def _array(self) -> zarr.Array: return zarr.open_array(self.folder / "features.zarr/features", mode="r+")
 
     @property
     def _notes(self) -> Path:
@@ -290,15 +305,17 @@ class Writer:
     def _chunks(self) -> tuple[int, int, int]:
         n_layers, n, n_units = self.shape
         layer = min(BLOCK, n) * n_units * np.dtype(self.dtype).itemsize
-        return int(np.clip(_CHUNK // layer, 1, n_layers)), min(BLOCK, n), n_units
+        return max(1, min(_CHUNK // layer, n_layers)), min(BLOCK, n), n_units
 
     @property
     def _layout(self) -> str:
         return f"layout {self.shape} {self.dtype} {self._chunks}"
 
     def _sum(self, part: str) -> str:
-        pattern = "**/zarr.json" if part == self._layout else f"features.zarr/features/c/*/{int(part) // BLOCK}/0"
-        return digest({str(p.relative_to(self.folder)): file_digest(p) for p in sorted(self.folder.glob(pattern))})
+        root = self.folder / "features.zarr"
+        if part == self._layout: found = [path for name in ("features/zarr.json", "zarr.json") if (path := root / name).is_file()]
+        else: found = sorted(root.glob(f"features/c/*/{int(part) // BLOCK}/0"))
+        return digest({str(p.relative_to(self.folder)): file_digest(p) for p in found})
 
     def _note(self, part: str) -> None:
         with self._notes.open("a") as notes:
