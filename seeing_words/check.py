@@ -20,18 +20,12 @@ from .models import Model, pretrained_folder
 from .predictivity import make_folds
 from .preference import JUDGES
 from .presets import TRIALS, Preset
-from seeing_words.pretrained import (
-    check_device,
-    check_head,
-    check_weights,
-    image_preprocessor,
-    network_class,
-    read_config,
-    read_tokenizer,
-    weight_files,
-)
+from .pretrained import check_device, check_head, check_weights, image_preprocessor, network_class, read_config
 from .sources import TooFew, Unusable, damaged_images, leave_out_line
 from .stimuli import StimulusSet
+
+# %% ../nbs/library/14d_check.ipynb #imports-pretrained
+from .pretrained import read_tokenizer, weight_files
 
 # %% ../nbs/library/14d_check.ipynb #finding
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def _whole(captions: Sequence[tuple[str, str]], model: Model, told: Callable[[in
 def _briefly(error: InputError) -> str:  # of a batch of one caption
     return str(error).removeprefix("caption 0 of the batch, ").partition(" (1 such")[0]
 
-
+# %% ../nbs/library/14d_check.ipynb #networks-sees
 def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perhaps of several sizes
     found = []
     for i in range(len(stimuli)):
@@ -150,7 +144,7 @@ def _judge(preset: Preset) -> str:
     read_tokenizer(folder), image_preprocessor(folder)
     return f"{preset.judge}, of the CLIP family"
 
-
+# %% ../nbs/library/14d_check.ipynb #judge-head
 def _head(preset: Preset, name: str) -> str:
     "Look whether a language network can guess words, as far as its weights are here."
     if not Path(name).is_dir() or (Path(name) / "card.json").is_file(): return ""
@@ -178,7 +172,7 @@ def check_preset(
     "Look at all that a preset names; no weights are loaded, and no list of ids is written."
     return list(_look(preset, every_image, forced_choice, next_words, ids_file, progress))
 
-
+# %% ../nbs/library/14d_check.ipynb #check-look
 def _look(preset: Preset, every_image: bool, forced_choice: bool, next_words: bool, ids_file: Path | None,
           progress: Progress) -> Iterator[Finding]:
     device = preset.options("")["device"]

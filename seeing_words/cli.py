@@ -158,7 +158,7 @@ def _check_first(jobs: list[Job]) -> None:
             told = "\n".join(f"• {one}" for one in wrong)
             raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_others(jobs, wrong)}")
 
-
+# %% ../nbs/library/17_cli.ipynb #figures-check-asked
 _ASKED = {"judge": "run.judge", "next words": "run.losses"}  # finding → what asks for it in a section's notebook
 
 

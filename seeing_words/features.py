@@ -389,7 +389,7 @@ def _behind() -> Iterator[Callable[..., None]]:
 def _put(writers: dict[str, "Writer"], start: int, block: dict[str, np.ndarray]) -> None:
     for name, values in block.items(): writers[name].put(start, values)
 
-
+# %% ../nbs/library/04_features.ipynb #extract-store-fill
 def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int,
           progress: bool) -> dict[str, np.ndarray]:  # those of which nothing was there
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."

@@ -225,7 +225,7 @@ def _is_one_row(config: PreTrainedConfig) -> bool:  # of blocks, not of several 
 def _reads_both_ways(config: PreTrainedConfig) -> bool:  # as BERT, which guesses no next token
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #config-class-network
 def network_class(config: PreTrainedConfig) -> type[nn.Module]:
     "The class of the part whose layers are compared."
     if hasattr(config, "vision_config"):
@@ -440,7 +440,7 @@ def check_head(
             if {name.removeprefix(f"{network.base_model_prefix}.") for name in file.keys()} - body: return
     raise InputError(f"{folder} holds no head that guesses the next token: save it by `AutoModelForCausalLM`")
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #whole-check
 def check_whole(
     folder: Path,
     *,
