@@ -7,8 +7,11 @@ __all__ = ['Progress', 'Finding', 'check_preset', 'problems', 'all_left_out']
 
 # %% ../nbs/library/14d_check.ipynb #imports
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from .arrays import InputError
 from .features import has_class_token
@@ -17,9 +20,12 @@ from .models import Model, pretrained_folder
 from .predictivity import make_folds
 from .preference import JUDGES
 from .presets import TRIALS, Preset
-from .pretrained import check_device, check_weights, image_preprocessor, read_config, read_tokenizer
+from .pretrained import check_device, check_head, check_weights, image_preprocessor, network_class, read_config
 from .sources import TooFew, Unusable, damaged_images, leave_out_line
 from .stimuli import StimulusSet
+
+# %% ../nbs/library/14d_check.ipynb #imports-pretrained
+from .pretrained import read_tokenizer, weight_files
 
 # %% ../nbs/library/14d_check.ipynb #finding
 @dataclass(frozen=True)
@@ -77,11 +83,22 @@ def _whole(captions: Sequence[tuple[str, str]], model: Model, told: Callable[[in
 def _briefly(error: InputError) -> str:  # of a batch of one caption
     return str(error).removeprefix("caption 0 of the batch, ").partition(" (1 such")[0]
 
+# %% ../nbs/library/14d_check.ipynb #networks-sees
+def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perhaps of several sizes
+    found = []
+    for i in range(len(stimuli)):
+        with suppress(InputError): found.append(stimuli.images[i])  # of damaged ones is told elsewhere
+        if len(found) == n: break
+    return found or [np.zeros((48, 64, 3), np.uint8)]
+
 
 def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
     "Refuse a vision network that does not take an image, or is asked for a class token that it has not."
-    try: has_one = has_class_token(model, stimuli.images[0])
-    except ValueError as error:
+    images = _some_images(stimuli)
+    try:
+        has_one = has_class_token(model, images[0])
+        model.encode(images)
+    except (ValueError, TypeError) as error:
         if isinstance(error, InputError): raise
         raise InputError(f"it does not take what its preprocessor_config.json makes of an image ({error}): give it the "
                          "preprocessor it was trained with") from None
@@ -127,6 +144,14 @@ def _judge(preset: Preset) -> str:
     read_tokenizer(folder), image_preprocessor(folder)
     return f"{preset.judge}, of the CLIP family"
 
+# %% ../nbs/library/14d_check.ipynb #judge-head
+def _head(preset: Preset, name: str) -> str:
+    "Look whether a language network can guess words, as far as its weights are here."
+    if not Path(name).is_dir() or (Path(name) / "card.json").is_file(): return ""
+    try: weight_files(Path(name)), network_class(read_config(Path(name)))
+    except InputError: return ""  # of that is told elsewhere
+    return check_head(Path(name)) or ""
+
 
 def _trials(preset: Preset, stimuli: StimulusSet) -> str:
     "Make the trials once; without a trace, since no list of ids is written."
@@ -140,14 +165,16 @@ def check_preset(
     *,
     every_image: bool = True,        # decode them all, or look at their heads alone
     forced_choice: bool = True,      # judge and trials too
+    next_words: bool = True,         # whether language networks can guess them, too
     ids_file: Path | None = None,    # of a choice of stimuli that was made before
     progress: Progress = lambda what, done, n: None,
 ) -> list[Finding]:
     "Look at all that a preset names; no weights are loaded, and no list of ids is written."
-    return list(_look(preset, every_image, forced_choice, ids_file, progress))
+    return list(_look(preset, every_image, forced_choice, next_words, ids_file, progress))
 
-
-def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path | None, progress: Progress) -> Iterator[Finding]:
+# %% ../nbs/library/14d_check.ipynb #check-look
+def _look(preset: Preset, every_image: bool, forced_choice: bool, next_words: bool, ids_file: Path | None,
+          progress: Progress) -> Iterator[Finding]:
     device = preset.options("")["device"]
     yield (computes := _finding("device", lambda: check_device(device) or device))
     if computes.problem: preset = replace(preset, device="cpu")  # for all that follows
@@ -159,6 +186,8 @@ def _look(preset: Preset, every_image: bool, forced_choice: bool, ids_file: Path
     for i, (name, modality) in enumerate(networks):
         progress("networks", i, len(networks))
         yield _look_at(preset, name, modality, stimuli, progress)
+    heads = [_finding("next words", lambda name=name: _head(preset, name)) for name in preset.language if next_words]
+    yield from (head for head in heads if head.problem)
     if forced_choice:
         yield _finding("judge", lambda: _judge(preset))
         if stimuli is not None: yield _finding("trials", lambda: _trials(preset, stimuli))

@@ -139,6 +139,7 @@ def figures(
     if not sections():
         find_section("")  # says why there are none
     jobs = [plan_section(name, given) for name in names or sections()]  # all are checked before any runs
+    jobs = _with_captions(jobs, named=bool(names))
     _check_first(jobs)
     _tell_room(jobs)
     outcomes = _run_all(jobs, min(len(jobs), at_once or _usual_jobs(jobs)))
@@ -157,13 +158,41 @@ def _check_first(jobs: "list[Job]") -> None:
     first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
     for preset, job in first.items():
         if preset.is_embedded and preset.source == "microworld": continue
-        chosen = any("run.judge" in job.notebook.read_text(encoding="utf-8") for job in jobs)
+        chosen, read = (any(_asks(job, what) for job in jobs) for what in _ASKED.values())
         with _console.status(f"Looking at what {preset.name} names"):
-            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen,
+            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen, next_words=read,
                                           ids_file=job.run.folder / f"{job.section}_stimuli.tsv"))
         if wrong:
             told = "\n".join(f"• {one}" for one in wrong)
-            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}")
+            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_others(jobs, wrong)}")
+
+# %% ../nbs/library/17_cli.ipynb #figures-check-asked
+_ASKED = {"judge": "run.judge", "next words": "run.losses"}  # finding → what asks for it in a section's notebook
+
+
+def _others(jobs: "list[Job]", wrong: list[str]) -> str:
+    "Which sections run, where others alone ask for what is amiss."
+    from seeing_words.run import short_path
+    amiss = {one.partition(": ")[0] for one in wrong}
+    others = [job.section for job in jobs if not any(_asks(job, _ASKED[what]) for what in amiss & _ASKED.keys())]
+    if not others or amiss - _ASKED.keys(): return ""
+    preset = short_path(Path(jobs[0].given["preset"]))
+    return f"\nWhat does not ask for it runs: seeing-words figures {' '.join(others)} --preset {preset}"
+
+
+def _asks(job: "Job", what: str) -> bool:  # does its notebook say so?
+    return what in job.notebook.read_text(encoding="utf-8")
+
+
+def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
+    "Without sections that average captions where images have one each; refused if they were asked for by name."
+    from seeing_words.arrays import InputError
+    few = [job for job in jobs if job.run.preset.n_captions < 2 and _asks(job, "captions_to_average")]
+    if not few: return jobs
+    told = f"{few[0].section} averages captions, of which {few[0].run.preset.name} has one an image"
+    if named or len(few) == len(jobs): raise InputError(f"{told}: add captions, or raise n_captions; the other sections run")
+    _bars.print(escape(f"{told}: it is left out"), highlight=False)
+    return [job for job in jobs if job not in few]
 
 # %% ../nbs/library/17_cli.ipynb #figures-helpers
 def _pair(text: str) -> tuple[str, str]:

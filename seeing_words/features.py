@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -107,16 +107,20 @@ def pooled_layers(
     home, dtype = _home(model), next(model.network.parameters()).dtype
     inputs = model.encode(stimuli)
     moved = {k: v.to(home, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
+    masks: list[torch.Tensor] = []  # of tokens, the same in all layers
 
     def pool(hidden: torch.Tensor) -> list[torch.Tensor]:
-        masks = [mask.to(hidden.device) for mask in _masks(model, inputs, hidden.shape[1])]
-        _check_class_token(model, masks[0], poolings)
-        return [POOLINGS[name](hidden.float(), *masks).to(home, copy=True) for name in poolings]
+        if not masks:
+            masks.extend(_masks(model, inputs, hidden.shape[1]))
+            _check_class_token(model, masks[0], poolings)
+        there = [mask.to(hidden.device) for mask in masks]
+        return [POOLINGS[name](hidden.float(), *there).to(home, copy=True) for name in poolings]
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with exact, capture(model.network, pool) as layers:
         try: model.network(**moved)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
+            if isinstance(error, InputError): raise
             raise InputError(f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
                              "belong to its config.json; fetch or save them again") from error
     return {name: torch.stack([layer[i] for layer in layers]).cpu().numpy() for i, name in enumerate(poolings)}
@@ -236,6 +240,20 @@ def _size(folder: Path) -> int:
 BLOCK = 250      # stimuli in a chunk, and in what a killed run loses at most
 _CHUNK = 2**24   # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
 
+
+@lru_cache(maxsize=8)
+def _documents(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> dict[str, bytes]:  # path → what it holds
+    "What zarr writes of an array before it has values: the same for all entries of one shape."
+    held: dict = {}
+    zarr.create_group(zarr.storage.MemoryStore(held)).create_array(
+        "features", shape=shape, chunks=chunks, dtype=dtype, compressors=None, dimension_names=("layer", "stimulus", "unit"))
+    return {path: document.to_bytes() for path, document in held.items()}
+
+
+def _write(path: Path, data) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
 # %% ../nbs/library/04_features.ipynb #writer-writer
 @dataclass(frozen=True)
 class Writer:
@@ -254,17 +272,22 @@ class Writer:
 
     def start(self) -> None:
         "Take over what a killed run left, if it can be used; else begin anew."
-        for torn in self.folder.rglob("*.partial"): torn.unlink()  # zarr's own temporary files
-        if self.has(self._layout): return
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            for torn in self.folder.rglob("*.partial"): torn.unlink()  # zarr's own temporary files
+            if self.has(self._layout): return
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        zarr.create_group(self.folder / "features.zarr").create_array(
-            "features", shape=self.shape, chunks=self._chunks, dtype=self.dtype, compressors=None,
-            dimension_names=("layer", "stimulus", "unit"))
+        for name, document in _documents(self.shape, self._chunks, self.dtype).items():
+            _write(self.folder / "features.zarr" / name, document)
         self._note(self._layout)
 
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
-        self._array[:, start:start + BLOCK] = block
+        n_layers = self._chunks[0]
+        for first in range(0, len(block), n_layers):
+            part = block[first:first + n_layers]
+            chunk = np.zeros(self._chunks, np.dtype(self.dtype).newbyteorder("<"))  # chunks at the edges are whole, too
+            chunk[:part.shape[0], :part.shape[1]] = part
+            _write(self.folder / f"features.zarr/features/c/{first // n_layers}/{start // BLOCK}/0", chunk)
         self._note(str(start))
 
     def finish(self, spec: dict) -> None:
@@ -272,9 +295,6 @@ class Writer:
         shutil.rmtree(self.folder.with_suffix(""), ignore_errors=True)  # remains of an entry whose removal was killed
         os.replace(self.folder, self.folder.with_suffix(""))
         self._notes.unlink()
-
-    @cached_property
-    def _array(self) -> zarr.Array: return zarr.open_array(self.folder / "features.zarr/features", mode="r+")
 
     @property
     def _notes(self) -> Path:
@@ -284,15 +304,17 @@ class Writer:
     def _chunks(self) -> tuple[int, int, int]:
         n_layers, n, n_units = self.shape
         layer = min(BLOCK, n) * n_units * np.dtype(self.dtype).itemsize
-        return int(np.clip(_CHUNK // layer, 1, n_layers)), min(BLOCK, n), n_units
+        return max(1, min(_CHUNK // layer, n_layers)), min(BLOCK, n), n_units
 
     @property
     def _layout(self) -> str:
         return f"layout {self.shape} {self.dtype} {self._chunks}"
 
     def _sum(self, part: str) -> str:
-        pattern = "**/zarr.json" if part == self._layout else f"features.zarr/features/c/*/{int(part) // BLOCK}/0"
-        return digest({str(p.relative_to(self.folder)): file_digest(p) for p in sorted(self.folder.glob(pattern))})
+        root = self.folder / "features.zarr"
+        if part == self._layout: found = [path for name in ("features/zarr.json", "zarr.json") if (path := root / name).is_file()]
+        else: found = sorted(root.glob(f"features/c/*/{int(part) // BLOCK}/0"))
+        return digest({str(p.relative_to(self.folder)): file_digest(p) for p in found})
 
     def _note(self, part: str) -> None:
         with self._notes.open("a") as notes:
@@ -366,18 +388,25 @@ def _behind() -> Iterator[Callable[..., None]]:
 def _put(writers: dict[str, "Writer"], start: int, block: dict[str, np.ndarray]) -> None:
     for name, values in block.items(): writers[name].put(start, values)
 
-
-def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int, progress: bool) -> None:
+# %% ../nbs/library/04_features.ipynb #extract-store-fill
+def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int,
+          progress: bool) -> dict[str, np.ndarray]:  # those of which nothing was there
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."
     shape = (model.n_layers + 1, len(shown), model.network.config.hidden_size)
     writers = {name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"]) for name, s in specs.items()}
     for writer in writers.values(): writer.start()
+    values, n_new = {name: np.empty(shape, s["dtype"]) for name, s in specs.items()}, dict.fromkeys(specs, 0)
     lacking = ((start, {name: specs[name] for name, writer in writers.items() if not writer.has(str(start))})
                for start in _starts(model, shown, progress))
     wanted = ((start, missing) for start, missing in lacking if missing)
     with _behind() as do:
-        for start, block in _blocks(model, shown, wanted, batch_size): do(_put, writers, start, block)
+        for start, block in _blocks(model, shown, wanted, batch_size):
+            do(_put, writers, start, block)
+            for name, new in block.items():
+                values[name][:, start:start + BLOCK] = new
+                n_new[name] += new.shape[1]
     for name, writer in writers.items(): writer.finish(specs[name])
+    return {name: values[name] for name, n in n_new.items() if n == len(shown)}
 
 # %% ../nbs/library/04_features.ipynb #extract-usable
 def _usable(store: Store, spec: dict) -> bool:
@@ -396,8 +425,8 @@ def _from_store(model: Model, shown: Sequence, specs: dict, store: Store, batch_
         for spec in sorted(specs.values(), key=digest):  # in one order everywhere, or two runs could wait for each other
             locks.enter_context(store.lock(spec))
         missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
-        if missing: _fill(model, shown, missing, store, batch_size, progress)
-        return {name: store.read(spec) for name, spec in specs.items()}
+        new = _fill(model, shown, missing, store, batch_size, progress) if missing else {}
+        return {name: new[name] if name in new else store.read(spec) for name, spec in specs.items()}
 
 # %% ../nbs/library/04_features.ipynb #stored
 def stored(

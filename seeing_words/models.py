@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'Model', 'build_network', 'image_encoder', 'caption_encoder', 'save_checkpoint', 'checkpoints',
-           'checkpoint_card', 'pretrained_folder', 'load_model', 'blocks', 'capture']
+           'checkpoint_card', 'pretrained_folder', 'short_names', 'load_model', 'blocks', 'capture']
 
 # %% ../nbs/library/03_models.ipynb #imports
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -33,7 +33,7 @@ from .pretrained import caption_tokenizer, check_device, draw_network, fetch_net
 from .pretrained import is_commit, naming_config, network_class, number_type, on_hub
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained-read
-from .pretrained import padded, read_config, read_tokenizer, verified
+from .pretrained import padded, read_config, read_tokenizer, settled, verified
 
 # %% ../nbs/library/03_models.ipynb #model
 @dataclass(frozen=True, repr=False)
@@ -233,9 +233,7 @@ def _from_checkpoint(name: str, trained: str, seed: int | None, root: str | Path
 def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, options: dict) -> nn.Module:
     if seed is None: return load_network(folder, cls=cls, **options)
     config = read_config(folder)
-    network = draw_network(cls, getattr(config, "vision_config", config), seed=seed)
-    network.config.use_cache = False
-    return network
+    return draw_network(cls, settled(getattr(config, "vision_config", config)), seed=seed)
 
 
 def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
@@ -289,6 +287,23 @@ def pretrained_folder(
     if revision and told and revision != told:
         raise InputError(f"{trained!r} names one revision and revision={revision!r} another: give one")
     return fetch_network(repository, revision or told, weights=weights)
+
+# %% ../nbs/library/03_models.ipynb #load-short-names
+def short_names(
+    names: Iterable[str],
+) -> dict[str, str]:       # name → what figures call it
+    "The last part of each name, or as many parts as tell it from the others; the revision where only that does."
+    split = {name: (on_hub(name) or (name, "")) for name in names}
+    parts = {name: place.strip("/").split("/") for name, (place, _) in split.items()}
+
+    def cut(name: str, n: int) -> str: return "/".join(parts[name][-n:])
+
+    def short(name: str) -> str:
+        alike = [other for other in parts if other != name and cut(other, 1) == cut(name, 1)]
+        apart = (n for n in range(1, len(parts[name]) + 1) if all(cut(other, n) != cut(name, n) for other in alike))
+        n = next(apart, 0)
+        return cut(name, n) if n else f"{cut(name, 1)}@{split[name][1] or 'main'}"
+    return {name: short(name) for name in parts}
 
 # %% ../nbs/library/03_models.ipynb #load-model
 def load_model(

@@ -23,7 +23,7 @@ from .arrays import InputError, checkout, did_you_mean, kept_in
 from .features import POOLINGS
 from .judges import CLIP
 from .microworld import microworld_stimuli
-from .models import Model, load_model
+from .models import Model, load_model, short_names
 from .predictivity import Folds
 from .preference import JUDGES, PreferenceSet, near_miss_trials, other_image_trials
 from .pretrained import DTYPES
@@ -97,7 +97,12 @@ class Preset:
     @property
     def networks(self) -> tuple[str, ...]:
         "Those that are compared, and the judge where it is one."
-        return self.vision + self.language + (self.judge,) * (self.judge not in JUDGES)
+        return tuple(dict.fromkeys(self.vision + self.language + (self.judge,) * (self.judge not in JUDGES)))
+
+    @property
+    def short(self) -> dict[str, str]:
+        "What figures call the networks, and the judge."
+        return short_names(self.networks) | ({self.judge: self.judge} if self.judge in JUDGES else {})
 
     @property
     def is_embedded(self) -> bool:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'COMPANIONS', 'DTYPES', 'on_hub', 'hub_refusal', 'weight_files', 'fetch_network', 'check_weights',
-           'is_commit', 'verified', 'read_config', 'network_class', 'naming_config', 'number_type', 'check_device',
-           'load_network', 'draw_network', 'image_preprocessor', 'longest', 'padded', 'read_tokenizer',
-           'caption_tokenizer', 'check_whole']
+           'is_commit', 'verified', 'read_config', 'settled', 'network_class', 'naming_config', 'number_type',
+           'check_device', 'load_network', 'draw_network', 'image_preprocessor', 'longest', 'padded', 'read_tokenizer',
+           'caption_tokenizer', 'check_head', 'check_whole']
 
 # %% ../nbs/library/02a_pretrained.ipynb #imports
 import hashlib
@@ -25,15 +25,20 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_MAPPING,
+)
 from transformers.utils import logging as transformers_logging
 
 from .arrays import InputError, digest, file_digest, first_line
 
 # %% ../nbs/library/02a_pretrained.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model",
-              "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt")
+COMPANIONS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "tokenizer.json",
+              "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt")
 
 
 def on_hub(name: str) -> tuple[str, str] | None:
@@ -69,7 +74,7 @@ def hub_refusal(
 # %% ../nbs/library/02a_pretrained.ipynb #weights
 _CONVERT = ("weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run code. Name a revision "
             "that has them, {found}; or convert them: `AutoModel.from_pretrained(NAME, use_safetensors=False)"
-            ".save_pretrained(FOLDER)`, its tokenizer too; name FOLDER")
+            ".save_pretrained(FOLDER)`, of a language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER")
 _OFTEN = "often `owner/name@refs/pr/N`, the pull request of a conversion listed on its page"
 
 
@@ -188,20 +193,38 @@ def read_config(folder: Path) -> PreTrainedConfig:
     path = folder / "config.json"
     if not path.is_file(): raise InputError(f"{path} is missing: name a folder that `save_pretrained` wrote")
     try:
-        with _quiet(): return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with _quiet(): config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} does not know; code "
                          f"that comes with a model is never run ({first_line(error)})") from None
+    return settled(config)
+
+
+def settled(config: PreTrainedConfig) -> PreTrainedConfig:
+    "The same, without what features do not need: keys and values kept for a next word, and the masks of an autoencoder."
+    config.use_cache = False
+    if hasattr(config, "mask_ratio"): config.mask_ratio = 0.0
+    return config
 
 # %% ../nbs/library/02a_pretrained.ipynb #config-class
 def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
     name = type(config).__name__.replace("Config", "VisionModel")
     cls = getattr(transformers, name, None)
     if not isinstance(cls, type):
-        raise InputError(f"the vision tower of a {config.model_type} network is unknown to transformers: choose another network")
+        raise InputError(f"a {config.model_type} network sees and reads in one, and its vision tower is unknown to transformers: "
+                         "name the vision or the language network that it was made from")
     return cls
 
 
+def _is_one_row(config: PreTrainedConfig) -> bool:  # of blocks, not of several stages, as Swin, nor two, as T5
+    two = getattr(config, "is_encoder_decoder", False)
+    return hasattr(config, "num_hidden_layers") and not hasattr(config, "depths") and not two
+
+
+def _reads_both_ways(config: PreTrainedConfig) -> bool:  # as BERT, which guesses no next token
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+
+# %% ../nbs/library/02a_pretrained.ipynb #config-class-network
 def network_class(config: PreTrainedConfig) -> type[nn.Module]:
     "The class of the part whose layers are compared."
     if hasattr(config, "vision_config"):
@@ -209,8 +232,8 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
     cls, name = MODEL_MAPPING.get(type(config), nn.Module), (config.architectures or ["none"])[0]
     cls = cls[0] if isinstance(cls, tuple) else cls
     sees, told = getattr(cls, "main_input_name", "") == "pixel_values", MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
-    rows = hasattr(config, "num_hidden_layers") and not hasattr(config, "depths")  # not of several stages, as Swin
-    if not rows or not (sees or name in (told, cls.__name__) and told):
+    reads = told and name in (told, cls.__name__) and not _reads_both_ways(config)
+    if not (_is_one_row(config) and (sees or reads)):
         raise InputError(f"architecture {name!r} is not a vision encoder or causal language model with one row of blocks in "
                          f"transformers {transformers.__version__}: choose another network")
     return cls
@@ -298,7 +321,7 @@ def load_network(
     check_device(device)
     placed = {"device_map": "auto"} if device == "offload" else {}
     network = _from_files(folder, cls or network_class(read_config(folder)), dtype=number_type(dtype), **placed)
-    network.config.use_cache = False  # keys and values of every token, which only a next word would need
+    settled(network.config)
     return (network if placed else network.to(device)).eval().requires_grad_(False)
 
 # %% ../nbs/library/02a_pretrained.ipynb #drawn
@@ -323,7 +346,8 @@ def _of_folder(folder: Path, auto: type, needed: str, **options):
                          "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`") from None
 
 
-_TOKENIZERS, _PREPROCESSORS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"), ("preprocessor_config.json",)
+_TOKENIZERS = "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"
+_PREPROCESSORS = "preprocessor_config.json", "processor_config.json"  # the latter of image and text in one
 
 
 def _check_there(folder: Path, names: Sequence[str]) -> None:
@@ -339,7 +363,10 @@ def image_preprocessor(
     processor = _of_folder(folder, transformers.AutoImageProcessor, "preprocessor_config.json", backend="pil")
 
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
+        try: batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): fetch or save it "
+                             "again, or give the network another's") from error
         if len(sizes := {image.shape for image in batch}) > 1:
             raise InputError(f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different sizes: it needs a "
                              "crop, or a size of both sides")
@@ -397,6 +424,20 @@ def caption_tokenizer(
     return encode
 
 # %% ../nbs/library/02a_pretrained.ipynb #whole
+def check_head(
+    folder: Path,  # of a language network
+) -> None:
+    "Refuse weights that were saved without the head that guesses the next token."
+    config = read_config(folder)
+    with torch.device("meta"), naming_config(folder): network = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
+    if network.get_output_embeddings().weight is network.get_input_embeddings().weight: return
+    body = set(network.base_model.state_dict())
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as file:
+            if {name.removeprefix(f"{network.base_model_prefix}.") for name in file.keys()} - body: return
+    raise InputError(f"{folder} holds no head that guesses the next token: save it by `AutoModelForCausalLM`")
+
+# %% ../nbs/library/02a_pretrained.ipynb #whole-check
 def check_whole(
     folder: Path,
     *,

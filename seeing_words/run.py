@@ -28,7 +28,7 @@ from . import __version__
 from .arrays import PACKAGE, InputError, checkout, commit, did_you_mean, digest, file_digest, kept_in
 from .features import Store, extract_many, stored
 from .judges import clip_judge, clip_revision
-from .models import Model, checkpoints
+from .models import Model, checkpoints, short_names
 from .perturb import load_reader, told_losses
 from .plots import SavedFigure, Table, csv_text, save_figure
 from .predictivity import Folds, make_folds, on_every_core
@@ -189,7 +189,8 @@ def _refuse_missing(preset: Preset) -> None:
 # %% ../nbs/library/15_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     "Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`; untrained twins are counted."
-    trained = [name.rpartition("/")[2].rpartition("-") for name in sorted(names) if not name.startswith("untrained:")]
+    short = short_names(name for name in sorted(names) if not name.startswith("untrained:"))
+    trained = [name.rpartition("-") for name in short.values()]
     numbers = {stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained}
     n_untrained = sum(name.startswith("untrained:") for name in names)
     told = [f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()]

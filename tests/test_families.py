@@ -22,7 +22,7 @@ from seeing_words import pretrained
 from seeing_words.arrays import InputError
 from seeing_words.features import POOLINGS, Store, extract, feature_spec, pooled_layers
 from seeing_words.models import Model, blocks, capture, load_model
-from seeing_words.pretrained import image_preprocessor, verified, weight_files
+from seeing_words.pretrained import check_head, check_whole, image_preprocessor, load_network, verified, weight_files
 from seeing_words.stimuli import StimulusSet
 
 FAMILIES = VISION + LANGUAGE
@@ -423,8 +423,8 @@ def test_a_network_that_transformers_does_not_know_is_refused_and_its_code_not_r
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "BertForMaskedLM", "ConvNextModel", "SwinModel",
-                                          "ResNetModel", "WhisperForConditionalGeneration"])
+@pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "BertForMaskedLM", "BertModel", "RobertaModel",
+                                          "ConvNextModel", "SwinModel", "ResNetModel", "WhisperForConditionalGeneration"])
 def test_networks_of_another_kind_are_refused(copy, architecture):
     import transformers
     folder = copy("vit")
@@ -517,3 +517,53 @@ def test_whatever_byte_is_damaged_the_network_answers_or_its_folder_is_named(cop
         except InputError: pass  # as of a caption that has too many tokens now
         else: assert model.revision != sound.revision or np.array_equal(found, expected)
     assert len(refused) > 3 and all(kind in said for said in refused)
+
+
+def test_a_masked_autoencoder_sees_the_whole_image_and_says_the_same_each_time(tmp_path):
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+    shape = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    config = ViTMAEConfig(**shape, image_size=16, patch_size=8, decoder_hidden_size=8, decoder_num_attention_heads=2)
+    ViTMAEForPreTraining(config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS["vit"]))
+    images = photographs(5)
+    for name in (str(tmp_path), f"untrained:{tmp_path}@0"):
+        model = load_model(name)
+        with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens: model.network(**model.encode(images))
+        assert n_tokens == [1 + 4] * 4
+        whole, again = (pooled_layers(model, images, ["cls", "mean"]) for _ in range(2))
+        alone = [pooled_layers(model, [image], ["cls", "mean"]) for image in images]
+        for how, values in whole.items():
+            np.testing.assert_allclose(again[how], values, atol=1e-5)
+            np.testing.assert_allclose(np.concatenate([one[how] for one in alone], 1), values, atol=1e-5)
+
+
+def test_preprocessing_that_stands_in_the_file_of_a_processor_is_read(copy):
+    folder = copy("clip")
+    before, revision = image_preprocessor(folder)(photographs(3))["pixel_values"], load_model(str(folder)).revision
+    own = json.loads((folder / "preprocessor_config.json").read_text()) | {"image_processor_type": "CLIPImageProcessor"}
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "CLIPProcessor", "image_processor": own}))
+    check_whole(folder, both=True)
+    assert torch.equal(image_preprocessor(folder)(photographs(3))["pixel_values"], before)
+    assert load_model(str(folder)).revision != revision  # it counts as what features depend on
+
+
+@pytest.mark.parametrize("size", [{"longest_edge": 16}, {"height": 16}, "large"])
+def test_a_size_that_says_nothing_of_both_sides_is_refused_with_its_file(copy, size):
+    folder = copy("vit")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": size}))
+    with pytest.raises(InputError, match=f"{folder.name}.*preprocessor_config.json"):
+        load_model(str(folder)).encode(photographs(2))
+
+
+@pytest.mark.parametrize("kind", LANGUAGE)
+def test_weights_without_the_head_that_guesses_the_next_token_are_found_out(folders, copy, kind):
+    check_head(folders[kind])
+    folder = copy(kind)
+    load_network(folder).save_pretrained(folder)
+    tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", True)
+    if tied: check_head(folder)
+    else:
+        with pytest.raises(InputError, match="holds no head that guesses the next token: save it by `AutoModelForCausalLM`"):
+            check_head(folder)

@@ -273,3 +273,20 @@ def test_a_full_disk_is_said_and_the_next_run_completes(made, store, tmp_path, m
 def test_other_errors_of_the_system_keep_their_own_words(made, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError): get(made, Store(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("shape", [(5, 64, 16), (3, 9, 7), (5, 9, 2**17)])
+def test_what_is_written_is_byte_by_byte_what_zarr_writes(tmp_path, shape, dtype):
+    values = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    writer = ft.Writer(tmp_path / "ours.partial", shape, dtype)
+    writer.start()
+    for start in range(0, shape[1], ft.BLOCK): writer.put(start, values[:, start:start + ft.BLOCK])
+    ours = zarr.open_array(tmp_path / "ours.partial/features.zarr/features", mode="r")
+    theirs = zarr.create_group(tmp_path / "theirs").create_array(
+        "features", shape=shape, chunks=ours.chunks, dtype=dtype, compressors=None, dimension_names=("layer", "stimulus", "unit"))
+    theirs[:] = values
+    np.testing.assert_array_equal(ours[:], values)
+    folders = tmp_path / "ours.partial/features.zarr", tmp_path / "theirs"
+    held = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in folders]
+    assert held[0] == held[1]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from seeing_words import cli
 from seeing_words.check import all_left_out, check_preset, problems
 from seeing_words.presets import read_preset
+from seeing_words.pretrained import load_network
 from seeing_words.run import start
 
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
@@ -196,3 +197,39 @@ def test_a_network_that_is_a_folder_beside_the_file_needs_no_mark(mine):
     preset = read_preset(write(mine, vision=["dinov2"], language=["facebook/bloom", "bloom"], judge="clip"))
     assert preset.vision == (str(mine / "dinov2"),) and preset.language == ("facebook/bloom", str(mine / "bloom"))
     assert preset.judge == str(mine / "clip")
+
+
+def test_a_section_that_averages_captions_is_left_out_and_said_so_where_there_is_one_of_each(mine, monkeypatch, capsys,
+                                                                                            tmp_path_factory):
+    pd.read_csv(mine / "table.csv").drop_duplicates("image").to_csv(mine / "table.csv", index=False)
+    preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    work = "from seeing_words.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
+    notebook(root / "nbs/paper/2_means.ipynb", parameters=USES, work="captions_to_average")
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", "--preset", preset, "--json"])
+    assert result.exit_code == 0, result.output
+    assert [one["section"] for one in json.loads(result.stdout)] == ["toy"]
+    assert "means averages captions, of which mine has one an image: it is left out" in " ".join(result.stderr.split())
+    monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "means", "--preset", preset])
+    with pytest.raises(SystemExit) as stopped: cli.main()
+    assert stopped.value.code == 2
+    assert "has one an image: add captions, or raise n_captions" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_runs_without_the_judge_or_the_heads_that_are_amiss_is_told(mine, monkeypatch, capsys, tmp_path_factory):
+    preset, root = write(mine, judge="bloom"), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    for i, work in enumerate(("0", "run.judge", "run.losses")):
+        notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", parameters=USES, work=work)
+    code, told = figures(monkeypatch, capsys, preset)
+    assert code == 2 and f"What does not ask for it runs: seeing-words figures toy0 toy2 --preset {preset}" in told
+    llama = Path(shutil.copytree(mine / "llama", mine / "body"))
+    load_network(llama).save_pretrained(llama)
+    code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
+    assert code == 2 and "body holds no head" in told and "figures toy0 --preset" in told
+    code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu"))
+    assert code == 2 and "What does not ask" not in told
+
+
+def test_the_least_that_a_preset_says_has_short_names_for_figures(mine):
+    preset = read_preset(write(mine, vision=["dinov2", "owner/dinov2"], judge="clip"))
+    assert list(preset.short.values()) == [f"{mine.name}/dinov2", "owner/dinov2", "bloom", "clip"]
