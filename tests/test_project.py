@@ -133,12 +133,6 @@ def test_no_long_function(module):
     assert not long, f"functions of more than 40 lines: {long}"
 
 
-def test_what_is_slow_to_import_waits_until_it_is_needed():
-    code = "import sys, seeing_words.cli; print({'sklearn', 'transformers.modeling_utils'} & {*sys.modules})"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()", "half of the time that the first line of help takes: import it where it is used"
-
-
 def test_checkpoints_are_small():
     assert sum(path.stat().st_size for path in (ROOT / "seeing_words" / "checkpoints").rglob("*")) <= 40 * 2**20
 
