@@ -8,8 +8,9 @@ NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction predictivity
 BIN = .venv/bin
 READY = .venv/.ready
-# a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other
-WORKERS = -n auto --maxprocesses 8
+# a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other;
+# a file is one process's, since its tests share what is slow to make
+WORKERS = -n auto --maxprocesses 8 --dist loadfile
 ALONE = OMP_NUM_THREADS=1 TQDM_DISABLE=1
 
 # set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
@@ -25,8 +26,8 @@ figures: $(READY) ## run the paper's sections and write their figures into figur
 	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET)
 
 test: lint ## lint, then every test and every notebook (some minutes)
-	$(ALONE) $(BIN)/python -m pytest $(WORKERS)
-	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --dist loadfile --nbval-lax $(NOTEBOOKS)
+	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --no-loadscope-reorder
+	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --nbval-lax $(NOTEBOOKS)
 
 lint: $(READY) ## check the style of the package, notebooks, tests and tools
 	$(BIN)/ruff check

@@ -79,7 +79,7 @@ def main() -> None:
     except ValueError as error:
         from seeing_words.arrays import InputError
         if not isinstance(error, InputError): raise
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}")
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)  # commands in it can be copied
         sys.exit(2)
 
 # %% ../nbs/library/17_cli.ipynb #version

@@ -22,6 +22,7 @@ from seeing_words.presets import read_preset
 from seeing_words.run import start
 from seeing_words.sources import coco_stimuli, pick_a_pic
 
+pytestmark = pytest.mark.slow
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
 FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
            "perturbations": {"stimuli", "changes", "dose_rotation", "dose_words", "dose_things", "depth_vision", "depth_language",
@@ -59,7 +60,6 @@ def about(outcome, name: str) -> dict:
     return json.loads((outcome.folder / f"{name}.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_section_writes_its_figures_and_numbers(outcome):
     assert [path.name for path in (outcome.root / "figures").iterdir()] == ["tiny-paper"]
     for section, names in FIGURES.items():
@@ -71,7 +71,6 @@ def test_every_section_writes_its_figures_and_numbers(outcome):
             and path.name != f"{section}_provenance.json"}
 
 
-@pytest.mark.slow
 def test_every_claim_has_a_verdict(outcome):
     claims = pd.read_csv(outcome.folder / "claims.csv")
     assert set(claims.section) == {"layers", "perturbations", "pick a pic", "averaging"}
@@ -82,7 +81,6 @@ def test_every_claim_has_a_verdict(outcome):
     assert not named & {"L2b vision", "L3"}  # three blocks have no early third with a score
 
 
-@pytest.mark.slow
 def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
     preset = read_preset(PRESET)
     run = start("pick_a_pic", preset=str(PRESET), out=str(outcome.root / "other"))
@@ -99,7 +97,6 @@ def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
     assert all(id_ in listed["trials"] for id_ in run.trials.preferred.ids)
 
 
-@pytest.mark.slow
 def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
     for path in sorted(outcome.folder.glob("*.json")):
         record = json.loads(path.read_text())
@@ -126,7 +123,6 @@ def run_again(outcome, section: str, out: Path) -> None:
             if "parameters" in cell.metadata.get("tags", []): space["out"] = out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("section", FIGURES)
 def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, monkeypatch, tmp_path):
     def refused(*args, **options): raise AssertionError("weights were loaded")
