@@ -180,7 +180,7 @@ def _look(preset: Preset, every_image: bool, forced_choice: bool, next_words: bo
     if computes.problem: preset = replace(preset, device="cpu")  # for all that follows
     ids_file = next((path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None)
     stimuli, wrong = _usable(replace(preset, ids_file=""), ids_file)
-    yield from wrong or [Finding("stimuli", f"{stimuli!r}, {preset.n_captions} captions each")]
+    yield from wrong or [Finding("stimuli", f"{stimuli!r}, {preset.n_captions} caption{'s' * (preset.n_captions > 1)} each")]
     if stimuli is not None and every_image: yield _images(stimuli, progress)
     networks = [(name, modality) for modality in ("vision", "language") for name in getattr(preset, modality)]
     for i, (name, modality) in enumerate(networks):

@@ -197,7 +197,8 @@ TRIALS: Mapping[str, Callable[[StimulusSet, Folds, int, Preset, Path | None], Pr
 # %% ../nbs/library/14_presets.ipynb #preset-rows
 def _rows(preset: Preset) -> list[tuple[str, str]]:  # what a person wants to know of a preset, in words
     place = f" in {preset.folder}" * bool(preset.folder)
-    rows = [("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {preset.n_captions} captions each"),
+    each = f"{preset.n_captions} caption{'s' * (preset.n_captions > 1)} each"
+    rows = [("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {each}"),
             ("left out", f"{len(preset.leave_out)} stimuli" * bool(preset.leave_out)),
             ("data", ", ".join(preset.data)),
             ("vision", ", ".join(preset.vision)),
