@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import BloomConfig, BloomForCausalLM, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
 from .arrays import InputError
