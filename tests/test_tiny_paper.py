@@ -1,6 +1,5 @@
 """All sections on the paper's formats in miniature, by the command that runs `paper`."""
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_paper
+from conftest import shared_place
 from filelock import FileLock
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
@@ -35,8 +35,7 @@ FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"}
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     "What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many processes test it."
-    place = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent  # which the workers share
+    place = shared_place(tmp_path_factory)
     root, said = place / "tiny-paper", place / "tiny-paper.txt"
     with FileLock(place / "tiny-paper.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEING_WORDS_STORE", str(root / "_store"))
