@@ -205,6 +205,7 @@ def _json_object(path: Path) -> dict:
     return said if isinstance(said, dict) else {}
 
 
+# %% ../nbs/library/02a_pretrained.ipynb #code-known
 def _is_known_class(name: object) -> bool:
     "Does transformers have a class of this name, or the successor of an older one?"
     if not isinstance(name, str):
@@ -223,6 +224,18 @@ def _unknown(part: Mapping, fields: Sequence[str], model_type: object) -> str:
     return "" if isinstance(model_type, str) and model_type in CONFIG_MAPPING else f"model_type {model_type!r}"
 
 
+def _unknown_part(path: Path, model_type: object) -> str:
+    "The same, of the file as a whole and of the parts within it."
+    whole = _json_object(path)
+    parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
+    for part in parts:
+        unknown = _unknown(part, _CLASS_FIELDS.get(path.name, ()), part.get("model_type", model_type))
+        if unknown:
+            return unknown
+    return ""
+
+
+# %% ../nbs/library/02a_pretrained.ipynb #code-refuse
 def refuse_code(
     folder: Path,
     *names: str,
@@ -249,16 +262,14 @@ def refuse_code(
     """
     model_type = _json_object(folder / "config.json").get("model_type")
     for name in names:
-        whole = _json_object(folder / name)
-        parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
-        for part in parts:
-            unknown = _unknown(part, _CLASS_FIELDS.get(name, ()), part.get("model_type", model_type))
-            if unknown:
-                raise InputError(f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
-                                 f"{transformers.__version__} does not know; code that comes with a model is never run: "
-                                 "name a network, tokenizer or preprocessor of a kind that transformers knows")
+        unknown = _unknown_part(folder / name, model_type)
+        if unknown:
+            raise InputError(f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
+                             f"{transformers.__version__} does not know; code that comes with a model is never run: "
+                             "name a network, tokenizer or preprocessor of a kind that transformers knows")
 
 
+# %% ../nbs/library/02a_pretrained.ipynb #code-kernels
 def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
     "Refuse a configuration that has its attention or experts computed by code from a repository of the hub."
     parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
@@ -292,6 +303,7 @@ def known_config(
     return config
 
 
+# %% ../nbs/library/02a_pretrained.ipynb #config-read
 def read_config(folder: Path) -> PreTrainedConfig:
     "Configuration of a pretrained network, of a kind that transformers itself knows."
     return settled(known_config(folder))
@@ -302,6 +314,7 @@ def settled(config: PreTrainedConfig) -> PreTrainedConfig:
     config.use_cache = False
     if hasattr(config, "mask_ratio"): config.mask_ratio = 0.0
     return config
+
 
 # %% ../nbs/library/02a_pretrained.ipynb #config-class
 def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
