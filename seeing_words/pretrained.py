@@ -236,10 +236,7 @@ def _unknown_part(path: Path, model_type: object) -> str:
 
 
 # %% ../nbs/library/02a_pretrained.ipynb #code-refuse
-def refuse_code(
-    folder: Path,
-    *names: str,
-) -> None:
+def refuse_code(folder: Path, *names: str) -> None:
     """Refuse a folder that cannot be read without Python code that comes with it.
 
     A file with `auto_map` that transformers can read with a class of its own is let pass: that class reads it.
