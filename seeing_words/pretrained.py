@@ -331,7 +331,7 @@ def load_network(
     settled(network.config)
     return (network if placed else network.to(device)).eval().requires_grad_(False)
 
-# %% ../nbs/library/02a_pretrained.ipynb #drawn
+# %% ../nbs/library/02a_pretrained.ipynb #drawn-overload
 def _with_generator(operation: torch._ops.OpOverload) -> torch._ops.OpOverload:
     "The overload of a random operation that takes a generator; the operation itself if there is none."
     names = {argument.name for argument in operation._schema.arguments} | {"generator"}
@@ -341,7 +341,7 @@ def _with_generator(operation: torch._ops.OpOverload) -> torch._ops.OpOverload:
             return overload
     return operation
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #drawn-generator
 class drawing(TorchDispatchMode):
     """Draw random numbers from generators of this block's own.
 
@@ -379,7 +379,7 @@ class drawing(TorchDispatchMode):
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return overload(*args, **kwargs | {"generator": self.generators[device]})
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #drawn
 def draw_network(
     cls: type[nn.Module],
     config: PreTrainedConfig,
