@@ -297,12 +297,12 @@ def check_device(
         raise InputError(f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one that is "
                          "there") from None
 
-# %% ../nbs/library/02a_pretrained.ipynb #load-from-files
+# %% ../nbs/library/02a_pretrained.ipynb #load-building
 # transformers replaces functions of torch for the whole process while it makes a network
 # (initialisation, tied weights, the default dtype). Two threads that make networks must take turns.
 BUILDING = threading.RLock()
 
-
+# %% ../nbs/library/02a_pretrained.ipynb #load-from-files
 def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
     "What transformers reads, with its errors in one."
     try:
