@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from .arrays import InputError, check_pair
+from .arrays import InputError, check_pair, without_mask
 from .predictivity import ALPHAS, Folds, in_double, one_layer, out_of_fold, unit_pearson
 
 # %% ../nbs/library/07_inference.ipynb #resample-weights
@@ -67,6 +67,8 @@ def bootstrap_scores(
     if not len(target) == len(prediction) == folds.n == weights.shape[1]:
         raise InputError(f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, weights "
                          f"{weights.shape[1]}: all four must be made from the same stimuli")
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
+    weights = without_mask(weights, "weights")
     by_fold = [_mean_over(_weighted_pearson(target[t], prediction[t], weights[:, t])) for t in folds.test]
     return _mean_over(np.stack(by_fold, 1))
 
@@ -76,7 +78,7 @@ def interval(
     level: float = 0.95,
 ) -> tuple[float, float]:   # low, high; NaN if any draw is
     "Percentile bootstrap interval."
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(without_mask(draws, "draws"), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 # %% ../nbs/library/07_inference.ipynb #estimate
@@ -133,6 +135,7 @@ def score_estimate(
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws."
     once = np.ones((1, folds.n), dtype=int)
+    weights = without_mask(weights, "weights")
     scores = bootstrap_scores(target, prediction, folds=folds, weights=np.vstack([once, weights]))
     value, draws = float(scores[0]), scores[1:]
     return Estimate(value, draws + (value - _mean_over(draws[None])[0]))  # resampling's own bias taken off
@@ -240,7 +243,7 @@ def peak_depth(
     depths: Sequence[float],        # relative depth of each layer
 ) -> Estimate:                      # the depth, with the peak found again in each draw
     "Where in depth the scores peak."
-    values, depths = np.array([e.value for e in estimates]), np.asarray(depths)
+    values, depths = np.array([e.value for e in estimates]), np.asarray(without_mask(depths, "depths"))
     if np.isnan(values).all():
         raise InputError("no peak: every layer's score is missing (constant layers?)")
     draws = np.stack([e.draws for e in estimates])                # (layer, draw)
@@ -253,7 +256,7 @@ def p_value(
     null: np.ndarray,  # the same statistic under shuffled pairing, (permutation,)
 ) -> float:            # (1 + b) / (1 + m), never 0: the observed pairing is one of those possible; NaN if observed is
     "Share of pairings that score at least as high as the observed one."
-    null = np.asarray(null)
+    null = np.asarray(without_mask(null, "null"))
     if np.isnan(null).any():
         raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
                          "leave out layers that are constant")
@@ -367,7 +370,7 @@ def noise_ceiling(
 # %% ../nbs/library/07_inference.ipynb #noise-ceiling-repeats
 def _repeats(responses: np.ndarray) -> np.ndarray:  # (repeat, stimulus, unit) float64
     "Check repeated responses."
-    responses = np.asarray(responses, dtype=float)
+    responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
         raise InputError(f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
                          "2 or more repeats of 3 or more stimuli")
