@@ -29,7 +29,7 @@ from .pairs import first_of_each
 from .perturb import PERTURBATIONS
 from .predictivity import ALPHAS, GIB, Folds, count_grid, count_null, make_folds
 from .presets import Preset, best_device
-from .pretrained import DTYPES, network_class, read_config, weight_files
+from .pretrained import BUILDING, DTYPES, network_class, read_config, weight_files
 
 # %% ../nbs/library/14c_costs.ipynb #speed
 def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
@@ -90,7 +90,7 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
     card = json.loads(path.read_text()) if (path := folder / "card.json").is_file() else {}
     config = AutoConfig.from_pretrained(folder) if card else read_config(folder)
     seen = getattr(config, "vision_config", config)
-    with torch.device("meta"):
+    with BUILDING, torch.device("meta"):
         network = (build_network(config, seed=0) if card else transformers.CLIPModel(config) if judge
                    else network_class(config)(seen))
     files = [folder / "model.safetensors"] if card else weight_files(folder)

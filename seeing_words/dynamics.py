@@ -22,6 +22,7 @@ from transformers import BloomConfig, BloomForCausalLM, Dinov2Config, Dinov2Mode
 
 from .arrays import InputError
 from .microworld import caption, render, sample_scene, text, vocabulary
+from .pretrained import drawing
 
 # %% ../nbs/library/12_dynamics.ipynb #data-images
 def _picture(seed: int) -> np.ndarray:  # (height, width, RGB)
@@ -161,10 +162,10 @@ def train_vision(
     config: Dinov2Config | None = None,
 ) -> tuple[Dinov2Model, list[dict[str, float]]]:  # the network and its learning curve
     "Train a vision network on images alone."
-    torch.manual_seed(seed)
-    network = Dinov2Model(config or vision_config()).train()
-    width = network.config.hidden_size
-    head = nn.Sequential(nn.Linear(width, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
+    with drawing(seed):
+        network = Dinov2Model(config or vision_config()).train()
+        width = network.config.hidden_size
+        head = nn.Sequential(nn.Linear(width, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
     generator, pixels = torch.Generator().manual_seed(seed), torch.from_numpy(images)
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -174,7 +175,9 @@ def train_vision(
         loss, found = contrastive_loss(head(network(_normalise(views)).last_hidden_state[:, 0]))
         return loss, {"partner_found": found}
 
-    curve = train([*network.parameters(), *head.parameters()], step_loss, steps=steps, peak_rate=peak_rate)
+    with torch.random.fork_rng(devices=[]):  # dropout, where a config has it, uses the global generator
+        torch.manual_seed(seed)
+        curve = train([*network.parameters(), *head.parameters()], step_loss, steps=steps, peak_rate=peak_rate)
     return network.eval(), curve
 
 # %% ../nbs/library/12_dynamics.ipynb #language-net
@@ -223,11 +226,13 @@ def train_language(
 ) -> tuple[nn.Module, list[dict[str, float]]]:  # the network and its learning curve
     "Train a language network on captions alone."
     if len(seeds) < batch_size: raise InputError(f"{len(seeds)} scenes are fewer than one batch of {batch_size}")
-    torch.manual_seed(seed)
     build = {"llama": LlamaForCausalLM, "bloom": BloomForCausalLM}
     config = config or language_config(architecture)
-    network = build[architecture](config).train()
+    with drawing(seed):
+        network = build[architecture](config).train()
     batches = _batches(seeds, n_captions, batch_size, torch.Generator().manual_seed(seed))
-    curve = train(list(network.parameters()), lambda step: (next_word_loss(network, next(batches)), {}),
-                  steps=steps, peak_rate=peak_rate)
+    with torch.random.fork_rng(devices=[]):  # dropout, where a config has it, uses the global generator
+        torch.manual_seed(seed)
+        curve = train(list(network.parameters()), lambda step: (next_word_loss(network, next(batches)), {}),
+                      steps=steps, peak_rate=peak_rate)
     return network.eval(), curve

@@ -30,7 +30,7 @@ from .arrays import InputError, commit, digest, file_digest
 from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
-from .pretrained import is_commit, naming_config, network_class, number_type, on_hub
+from .pretrained import BUILDING, is_commit, naming_config, network_class, number_type, on_hub
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained-read
 from .pretrained import padded, read_config, read_tokenizer, settled, verified
@@ -239,7 +239,7 @@ def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, op
 def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
     "The network without memory for weights, whose blocks are there to be told."
     config = read_config(folder)
-    with torch.device("meta"): network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
+    with BUILDING, torch.device("meta"): network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
     blocks(network)
     return network
 

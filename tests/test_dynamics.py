@@ -75,3 +75,17 @@ def test_bad_requests_are_refused():
         dy.language_config("gpt")
     with pytest.raises(InputError, match="fewer than one batch"):
         dy.train_language(TRAINING[:4], architecture="llama", seed=0, steps=1)
+
+
+@pytest.mark.parametrize("train", [
+    lambda: dy.train_vision(np.zeros((4, 64, 64, 3), np.uint8), seed=1, steps=2, batch_size=4)[1],
+    lambda: dy.train_language(TRAINING[:4], architecture="bloom", seed=1, steps=2, batch_size=2,
+                              config=dy.language_config("bloom", hidden_dropout=0.5))[1],
+])
+def test_training_follows_from_its_seed_and_leaves_the_global_generator_alone(train):
+    torch.manual_seed(8)
+    state = torch.get_rng_state()
+    first = [row["loss"] for row in train()]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(9)
+    assert [row["loss"] for row in train()] == first

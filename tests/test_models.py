@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from seeing_words.models import (
     load_model,
     save_checkpoint,
 )
+from seeing_words.predictivity import on_every_core
+from seeing_words.pretrained import drawing, load_network
 
 
 def inputs(made: Model, n: int = 6) -> dict[str, torch.Tensor]:
@@ -98,6 +101,60 @@ def test_an_untrained_twin_is_drawn_from_its_seed_and_leaves_the_global_state_al
     torch.manual_seed(3)
     plain = build_network(config(kind, initializer_range=0.3), seed=3)
     assert torch.equal(answer(plain, given), first)
+
+
+def test_twins_drawn_by_several_threads_are_those_drawn_alone():
+    name = "untrained:microworld/llama-0@0"
+    alone = load_model(name).revision
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        together = on_every_core(lambda n: load_model(n).revision, [name] * 6)
+    finally:
+        torch.set_num_threads(n_threads)
+    assert set(together) == {alone}
+
+
+def test_a_twin_does_not_depend_on_what_other_threads_do(tmp_path):
+    "Others draw from the global generator and load trained networks, which patches torch for the whole process."
+    save("dinov2", tmp_path / "own", seed=5)
+    network("llama").save_pretrained(tmp_path / "pretrained")
+    twin = "untrained:microworld/dinov2@3"
+    alone = load_model(twin, root=tmp_path / "own").revision
+    finished = threading.Event()
+
+    def draw():
+        while not finished.is_set():
+            torch.rand(100)
+
+    def load():
+        while not finished.is_set():
+            load_network(tmp_path / "pretrained", dtype="bfloat16")
+
+    others = [threading.Thread(target=draw), threading.Thread(target=load)]
+    for other in others: other.start()
+    try:
+        beside = {load_model(twin, root=tmp_path / "own").revision for _ in range(20)}
+    finally:
+        finished.set()
+        for other in others: other.join()
+    assert beside == {alone}
+
+
+@pytest.mark.parametrize("make", [
+    lambda: torch.randn(40), lambda: torch.rand(3, 5), lambda: torch.randint(9, (7,)), lambda: torch.randperm(12),
+    lambda: torch.normal(0.0, 2.0, (20,)), lambda: torch.rand_like(torch.ones(6)), lambda: nn.Linear(5, 4).weight,
+    lambda: nn.init.trunc_normal_(torch.empty(30)), lambda: torch.bernoulli(torch.full((50,), 0.3)),
+])
+def test_drawing_gives_the_numbers_of_the_seed_without_the_global_generator(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        expected = torch.stack([make(), make()])
+    state = torch.get_rng_state()
+    with drawing(5):
+        found = torch.stack([make(), make()])
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(("name", "match"), [
