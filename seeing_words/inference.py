@@ -13,6 +13,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -81,15 +82,30 @@ def interval(
     low, high = np.quantile(without_mask(draws, "draws"), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
-# %% ../nbs/library/07_inference.ipynb #estimate
-def _paired(operation: Callable) -> Callable:
+# %% ../nbs/library/07_inference.ipynb #estimate-arithmetic
+def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
+    "A method of `Estimate` for `operation`; reflected: the estimate is its right-hand side, as in 1 - e."
     def method(self, other):
         if isinstance(other, Estimate):
-            return Estimate(operation(self.value, other.value), operation(self.draws, other.draws))
-        return Estimate(operation(self.value, other), operation(self.draws, other))
+            _check_same_draws([self, other], "arithmetic")
+            other_value, other_draws = other.value, other.draws
+        elif isinstance(other, Real):
+            other_value = other_draws = other
+        else:
+            return NotImplemented
+        if reflected:
+            return Estimate(operation(other_value, self.value), operation(other_draws, self.draws))
+        return Estimate(operation(self.value, other_value), operation(self.draws, other_draws))
     return method
 
 
+def _check_same_draws(estimates: Iterable, what: str) -> None:
+    "Refuse estimates with different numbers of draws, which cannot come from the same `weights`."
+    sizes = {len(estimate.draws) for estimate in estimates}
+    if len(sizes) > 1:
+        raise InputError(f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`")
+
+# %% ../nbs/library/07_inference.ipynb #estimate
 @dataclass(frozen=True, eq=False)
 class Estimate:
     "A number and its bootstrap draws. Arithmetic is draw by draw, so both sides must come from the same `weights`."
@@ -104,6 +120,12 @@ class Estimate:
 
     __add__, __sub__ = _paired(operator.add), _paired(operator.sub)
     __mul__, __truediv__ = _paired(operator.mul), _paired(operator.truediv)
+    __radd__, __rsub__ = _paired(operator.add, reflected=True), _paired(operator.sub, reflected=True)
+    __rmul__, __rtruediv__ = _paired(operator.mul, reflected=True), _paired(operator.truediv, reflected=True)
+    __array_ufunc__ = None  # so that NumPy leaves np.float64(2) * estimate to the estimate
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.draws)
 
 # %% ../nbs/library/07_inference.ipynb #average
 def average(estimates: Iterable[Estimate]) -> Estimate:
@@ -111,6 +133,7 @@ def average(estimates: Iterable[Estimate]) -> Estimate:
     estimates = list(estimates)
     if not estimates:
         raise InputError("average: no estimates to average")
+    _check_same_draws(estimates, "average")
     return Estimate(float(np.mean([e.value for e in estimates])), np.mean([e.draws for e in estimates], axis=0))
 
 # %% ../nbs/library/07_inference.ipynb #slope
@@ -243,6 +266,7 @@ def peak_depth(
     depths: Sequence[float],        # relative depth of each layer
 ) -> Estimate:                      # the depth, with the peak found again in each draw
     "Where in depth the scores peak."
+    _check_same_draws(estimates, "peak_depth")
     values, depths = np.array([e.value for e in estimates]), np.asarray(without_mask(depths, "depths"))
     if np.isnan(values).all():
         raise InputError("no peak: every layer's score is missing (constant layers?)")
