@@ -38,6 +38,7 @@ from seeing_words.arrays import (
     without_mask,
     write_atomic,
 )
+from .features import check_codecs
 from .inference import Estimate, best_pair, max_p_value, nested_score, predictivity_estimate, resample_weights
 from .plots import heatmaps
 from .predictivity import ALPHAS, DIRECTIONS, Folds, make_folds, null_grid, predictivity_grids
@@ -124,9 +125,9 @@ def _read_safetensors(path: Path) -> dict:  # name → tensor, which may be bflo
 
 def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     node = zarr.open(path, mode="r")
-    if isinstance(node, zarr.Array): return node[:]
+    if isinstance(node, zarr.Array): return check_codecs(node)[:]
     layers = {name: node[name] for name in sorted(node.array_keys(), key=_natural)}
-    return {name: layer[:] for name, layer in layers.items() if layer.ndim > 1}  # xarray keeps coordinates beside them
+    return {name: check_codecs(layer)[:] for name, layer in layers.items() if layer.ndim > 1}  # xarray keeps coordinates beside them
 
 
 READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors, ".zarr": _read_zarr}
@@ -298,7 +299,10 @@ class Alignment:
         "Read what `save` wrote."
         path, (_, how) = _saved_kind(path)
         if not path.exists(): raise InputError(f"there is no file or folder {path}")
-        try: data = xr.load_dataset(path, **how).drop_encoding()
+        try:
+            if path.is_dir():  # zarr, of which all arrays are decoded
+                for _, array in zarr.open_group(path, mode="r", use_consolidated=False).arrays(): check_codecs(array)
+            data = xr.load_dataset(path, **how).drop_encoding()
         except Exception as error:  # of whatever library
             raise InputError(f"{path} cannot be read ({first_line(error)}): align the features again") from error
         if data.attrs.get("kind") != _KIND:

@@ -1,6 +1,8 @@
 "One call on features from anywhere: what is read, what is said, what is kept."
 import json
+import pickle
 
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from scipy import sparse
 from scipy.stats import kstest
 
 from seeing_words import Alignment, InputError, align, feature_array, predictivity, read_features
+from seeing_words.features import check_codecs
 from seeing_words.predictivity import DIRECTIONS, align_networks, make_folds
 
 NAMES = ["embed", "h.2", "h.10"]  # in order of depth and in natural order, not in that of the alphabet
@@ -366,3 +369,40 @@ def test_no_pickle_is_opened(tmp_path):
 
 def test_provenance_is_json_with_its_keys_sorted(aligned):
     assert list(json.loads(aligned.data.attrs["provenance"])) == sorted(aligned.provenance)
+
+
+@pytest.mark.parametrize("filters", [[{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}], [{"id": "pickle", "protocol": 5}]])
+@pytest.mark.parametrize("dtype", ["|O", "<f8"])
+@pytest.mark.parametrize("within", [True, False])
+def test_a_pickle_within_zarr_is_never_opened(tmp_path, filters, dtype, within):
+    ran, path = tmp_path / "ran", tmp_path / "outside.zarr"
+
+    class Harm:
+        def __reduce__(self):
+            return open, (str(ran), "w")
+    array = path / "layer" if within else path
+    array.mkdir(parents=True)
+    if within:
+        (path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
+    (array / ".zarray").write_text(json.dumps({
+        "zarr_format": 2, "shape": [20, 3], "chunks": [20, 3], "dtype": dtype, "order": "C",
+        "fill_value": 0 if dtype == "<f8" else "",
+        "compressor": None, "filters": filters}))
+    (array / "0.0").write_bytes(pickle.dumps(Harm()))
+    with pytest.raises(InputError, match="cannot be read as .zarr"):
+        read_features(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        Alignment.load(path)
+    assert not ran.exists()
+
+
+def test_codecs_that_only_compute_are_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    for form in (2, 3):
+        zarr.create_array(tmp_path / f"{form}.zarr", data=values, zarr_format=form)
+        np.testing.assert_allclose(read_features(tmp_path / f"{form}.zarr")["0"].values, values)
+    array = zarr.create_array(tmp_path / "sharded.zarr", data=values, shards=(20, 3), chunks=(10, 3))
+    assert check_codecs(array) is array
+    pickled = zarr.create_array(tmp_path / "p.zarr", shape=(2,), dtype="f8", zarr_format=2, filters=[numcodecs.Pickle()])
+    with pytest.raises(InputError, match="needs the codec 'pickle', which is never run"):
+        check_codecs(pickled)
