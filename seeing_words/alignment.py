@@ -126,8 +126,11 @@ def _read_safetensors(path: Path) -> dict:  # name → tensor, which may be bflo
 def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array): return check_codecs(node)[:]
-    layers = {name: node[name] for name in sorted(node.array_keys(), key=_natural)}
-    return {name: check_codecs(layer)[:] for name, layer in layers.items() if layer.ndim > 1}  # xarray keeps coordinates beside them
+    layers = {}
+    for name in sorted(node.array_keys(), key=_natural):
+        if node[name].ndim > 1:  # xarray writes coordinates beside its arrays
+            layers[name] = check_codecs(node[name])[:]
+    return layers
 
 
 READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors, ".zarr": _read_zarr}
