@@ -220,7 +220,8 @@ def _write_zarr(data: xr.Dataset, path: Path) -> None:
     finally: shutil.rmtree(aside)
 
 
-def _write_netcdf(data: xr.Dataset, path: Path) -> None: write_atomic(path, bytes(data.to_netcdf(engine="scipy")))
+def _write_netcdf(data: xr.Dataset, path: Path) -> None:
+    write_atomic(path, bytes(_without_empty(data).to_netcdf(engine="scipy")))
 
 
 _SAVED = {".nc": (_write_netcdf, {"engine": "scipy"}), ".zarr": (_write_zarr, {"engine": "zarr", "consolidated": False})}
@@ -230,6 +231,42 @@ def _saved_kind(path: str | Path) -> tuple[Path, tuple]:
     path = Path(path)
     if path.suffix not in _SAVED: raise InputError(f"{path}: an alignment is kept as {' or '.join(_SAVED)}")
     return path, _SAVED[path.suffix]
+
+# %% ../nbs/library/13b_alignment.ipynb #saved-empty
+_EMPTY = "empty_variables"  # the attribute that describes variables without values
+
+
+def _without_empty(data: xr.Dataset) -> xr.Dataset:
+    "Replace variables along axes of length 0 by their description in an attribute."
+    empty = {}
+    for name, variable in data.variables.items():
+        if variable.size == 0:
+            empty[name] = {"dims": list(variable.dims), "shape": list(variable.shape), "dtype": _dtype_name(variable.dtype),
+                           "coordinate": name in data.coords, "attrs": dict(variable.attrs)}
+    if not empty:
+        return data
+    return data.drop_vars(list(empty)).assign_attrs({_EMPTY: json.dumps(empty)})
+
+
+def _dtype_name(dtype: np.dtype) -> str:
+    return "text" if dtype.kind == "T" else dtype.str  # text of any length, which pandas makes, has no name in NumPy
+
+# %% ../nbs/library/13b_alignment.ipynb #saved-empty-restored
+def _with_empty(data: xr.Dataset) -> xr.Dataset:
+    "Restore the variables that `_without_empty` left out."
+    if _EMPTY not in data.attrs:
+        return data
+    attrs = dict(data.attrs)
+    empty = json.loads(attrs.pop(_EMPTY))
+    made = {}
+    for name, of in empty.items():
+        dtype = np.dtypes.StringDType(na_object=np.nan) if of["dtype"] == "text" else of["dtype"]
+        made[name] = xr.Variable(of["dims"], np.empty(of["shape"], dtype), of["attrs"])
+    coordinates = {name: made[name] for name, of in empty.items() if of["coordinate"]}
+    variables = {name: made[name] for name, of in empty.items() if not of["coordinate"]}
+    whole = data.assign_coords(coordinates).assign(variables)
+    whole.attrs = attrs
+    return whole
 
 # %% ../nbs/library/13b_alignment.ipynb #alignment
 @dataclass(frozen=True, eq=False, repr=False)
@@ -298,7 +335,7 @@ class Alignment:
         "Read what `save` wrote."
         path, (_, how) = _saved_kind(path)
         if not path.exists(): raise InputError(f"there is no file or folder {path}")
-        try: data = xr.load_dataset(path, **how).drop_encoding()
+        try: data = _with_empty(xr.load_dataset(path, **how).drop_encoding())
         except Exception as error:  # of whatever library
             raise InputError(f"{path} cannot be read ({first_line(error)}): align the features again") from error
         if data.attrs.get("kind") != _KIND:
