@@ -1,16 +1,95 @@
-"""For `pytest --nbval-lax nbs/…`: nbdev_clean takes execution counts away, and nbval reads a missing one as a cell never run.
+"""How `pytest --nbval-lax nbs/…` runs the notebooks.
 
-The paper's sections run here at a small size, told through their parameters cell; `make figures` runs them at full size."""
+nbdev_clean takes execution counts away, and nbval reads a missing one as a cell that was never run.
+
+The paper's sections run at a small size, set below their parameters; `make figures` runs them at full
+size. After its last cell, a section's tables are compared with those of `tests/golden`, see
+tests/test_golden.py. For this it starts without tables of earlier runs, and from an empty feature
+store: stored features would hide that their computation has changed.
+"""
 import re
+import shutil
+import sys
+from pathlib import Path
 
-SMALL = {"n_stimuli": 120, "n_permutations": 19, "n_draws": 100, "out": "_runs/nbval"}  # those that a notebook has
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.compare_tables import compare_folders, read_renames  # noqa: E402
+
+RUNS = ROOT / "_runs/nbval"
+GOLDEN = ROOT / "tests/golden"
+SMALL = {"n_stimuli": 120, "n_permutations": 19, "n_draws": 100}  # those that a notebook has
+# Numbers differ a little between machines: their linear algebra sums in different orders.
+TOLERANCE = 1e-3
+
+
+class GoldenTables(pytest.Item):
+    """The tables that a section has just written, against the golden ones."""
+
+    def runtest(self) -> None:
+        section = section_of(self.path)
+        folders = {file.parent for file in (RUNS / section).rglob(f"{section}_*.csv")}
+        if len(folders) != 1:
+            pytest.fail(f"{section} wrote tables into {len(folders)} folders of {RUNS / section}: "
+                        "one is expected, after all cells of its notebook", pytrace=False)
+        renamed = read_renames(GOLDEN / "renamed.toml")
+        found = compare_folders(
+            GOLDEN / section, folders.pop(), tolerance=TOLERANCE, renamed=renamed)
+        if not found.agrees:
+            pytest.fail(f"numbers of section {section} have changed (tests/test_golden.py says what "
+                        f"to do), golden → now:\n{found.describe()}", pytrace=False)
+
+    def reportinfo(self):
+        return self.path, None, f"{self.path.name}: golden tables"
+
+
+def section_of(notebook: Path) -> str:
+    """`layers` for 1_layers.ipynb."""
+    return re.sub(r"^\d+[a-z]*_", "", notebook.stem)
+
+
+def pytest_configure(config):
+    """Begin with an empty store: once, in the process that starts all others."""
+    if config.getoption("nbval_lax", False) and not hasattr(config, "workerinput"):
+        shutil.rmtree(RUNS / "store", ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):
+    last_cells = {}
     for item in items:
         cell = getattr(item, "cell", None)
-        if cell is None: continue
-        if cell.get("execution_count") is None: cell["execution_count"] = 0
-        if item.path.parent.name == "paper" and "parameters" in cell.metadata.get("tags", []):
-            has = [name for name in SMALL if re.search(rf"^{name}\b", cell.source, re.MULTILINE)]
-            cell.source += "".join(f"\n{name} = {SMALL[name]!r}" for name in has)
+        if cell is None:
+            continue
+        if cell.get("execution_count") is None:
+            cell["execution_count"] = 0
+        if item.path.parent.name != "paper":
+            continue
+        last_cells[item.path] = item
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source += _small_size(cell.source, section_of(item.path))
+    for notebook, item in last_cells.items():
+        if (GOLDEN / section_of(notebook)).is_dir():
+            golden = GoldenTables.from_parent(item.parent, name="golden tables")
+            golden.add_marker("slow")
+            items.insert(items.index(item) + 1, golden)
+
+
+def pytest_runtest_setup(item):
+    """Remove what an earlier run of the same section has written."""
+    if item.path.parent.name == "paper" and item.name == "Cell 0":
+        shutil.rmtree(RUNS / section_of(item.path), ignore_errors=True)
+
+
+def _small_size(parameters: str, section: str) -> str:
+    """Lines to add below a parameters cell: a small size, and where to read and write."""
+    lines = [""]
+    for name, value in SMALL.items():
+        if re.search(rf"^{name}\b", parameters, re.MULTILINE):
+            lines.append(f"{name} = {value}")
+    lines.append(f"out = {f'_runs/nbval/{section}'!r}")
+    lines.append("import os")
+    lines.append(f"os.environ['SEEING_WORDS_STORE'] = {str(RUNS / 'store')!r}")
+    return "\n".join(lines)

@@ -26,7 +26,18 @@ import zarr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .arrays import InputError, canonical_json, check_pair, commit, feature_array, first_line, versions, write_atomic
+# %% ../nbs/library/13b_alignment.ipynb #imports-own
+from seeing_words.arrays import (
+    InputError,
+    canonical_json,
+    check_pair,
+    commit,
+    feature_array,
+    first_line,
+    versions,
+    without_mask,
+    write_atomic,
+)
 from .inference import Estimate, best_pair, max_p_value, nested_score, predictivity_estimate, resample_weights
 from .plots import heatmaps
 from seeing_words.predictivity import (
@@ -48,6 +59,7 @@ def _natural(name: str) -> list:  # sorts layer.2 before layer.10
 # %% ../nbs/library/13b_alignment.ipynb #layer
 def _numbers(values, where: str) -> np.ndarray:  # (layer, stimulus, unit), float32 or float64
     values = values.toarray() if hasattr(values, "toarray") else values  # a sparse matrix
+    values = without_mask(values, where.removesuffix(","))
     try: return feature_array(values, model=where).values
     except InputError as error: raise InputError(str(error).removeprefix("features of ")) from None
     except (ValueError, TypeError, RuntimeError) as error:
@@ -85,6 +97,7 @@ def _layer(values, where: str) -> xr.DataArray:  # (stimulus, unit)
 # %% ../nbs/library/13b_alignment.ipynb #from-array
 def _of_array(features, name: str) -> dict:  # layer name → (stimulus, unit)
     "Take an array of layers apart."
+    features = without_mask(features, name)
     if not isinstance(features, xr.DataArray):
         array = features if getattr(features, "ndim", 0) in (2, 3) else _numbers(features, name)
         return {str(i): layer for i, layer in enumerate(array if array.ndim == 3 else [array])}

@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 
 # %% ../nbs/library/13c_explore.ipynb #imports-own
 from .aggregate import ExemplarCurve
-from .arrays import InputError
+from .arrays import InputError, without_mask
 from .features import pooled_layers
 from .inference import Estimate, resample_weights, score_estimate
 from .microworld import PLACES, THINGS, WORLD, Scene, Thing, caption, render, scene_of, tellings, text
@@ -91,6 +91,7 @@ def similarities(
     shown: np.ndarray,      # (stimulus, unit)
 ) -> np.ndarray:            # (question, stimulus)
     "Cosine of every prediction with every response; 0 where either is 0."
+    predicted, shown = without_mask(predicted, "predicted"), without_mask(shown, "shown")
     a, b = (x / np.where((norm := np.linalg.norm(x, axis=1, keepdims=True)) > 0, norm, 1) for x in (predicted, shown))
     return a @ b.T
 

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 # %% ../nbs/library/08_perturb.ipynb #imports-own
-from .arrays import InputError, digest
+from .arrays import InputError, digest, without_mask
 from .features import in_batches
 from .inference import Estimate, average
 from .models import Model, load_model, pretrained_folder
@@ -473,6 +473,7 @@ def linear_estimate(
     weights: np.ndarray,     # from `resample_weights`, (draw, stimulus)
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws to first order in the weights."
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     scores, slopes = [], np.zeros(folds.n)
     for test in folds.test:
         y, z = (_unit_columns(values[test]) for values in (target, prediction))

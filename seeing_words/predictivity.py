@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from .arrays import InputError, check_features, check_pair
+from .arrays import InputError, check_features, check_pair, without_mask
 
 # %% ../nbs/library/05_predictivity.ipynb #folds
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def make_folds(
 # %% ../nbs/library/05_predictivity.ipynb #moments
 def in_double(values: np.ndarray) -> torch.Tensor:
     "Copy to a float64 tensor, whatever the strides, byte order or permissions of `values`."
-    return torch.from_numpy(np.array(values, dtype=np.float64))
+    return torch.from_numpy(np.array(without_mask(values), dtype=np.float64))
 
 
 def rounding(values: np.ndarray) -> float:  # 0 for integers
@@ -93,6 +93,7 @@ def unit_pearson(
     if np.shape(target) != np.shape(prediction):
         raise InputError(f"target has shape {np.shape(target)}, prediction {np.shape(prediction)}: "
                          "both must be (stimulus, unit) over the same stimuli")
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     return (_unit_vectors(in_double(target)) * _unit_vectors(in_double(prediction))).sum(0).numpy()
 
 # %% ../nbs/library/05_predictivity.ipynb #zscore
@@ -409,7 +410,7 @@ def _check(
     targets = {name: check_features(target, f"target {name}".strip()) for name, target in targets.items()}
     for name, target in targets.items():
         check_pair(source, target, ("source", f"target {name}".strip()))
-    n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(alphas, dtype=float))
+    n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float))
     folds = folds or make_folds(n)
     if folds.n != n:
         raise InputError(f"folds partition {folds.n} stimuli, source and target have {n}: use make_folds({n})")

@@ -321,6 +321,18 @@ def test_a_torn_file_is_refused(sides, tmp_path, kind):
         read_features(path)
 
 
+def test_masked_features_are_refused_whatever_they_come_in(sides):
+    masked = np.ma.masked_array(sides[0].copy(), mask=False)
+    masked[1, 3, 2] = np.ma.masked
+    for given, name in [(masked, r"vision features is masked at index \(1, 3, 2\)"),
+                        (list(masked), r"vision features, layer '1' is masked at index \(3, 2\)"),
+                        (dict(zip(NAMES, masked)), r"vision features, layer 'h.2' is masked at index \(3, 2\)")]:
+        with pytest.raises(InputError, match=name):
+            align(given, sides[1])
+    layers = read_features(np.ma.masked_array(sides[0], mask=np.zeros_like(sides[0], bool)))
+    np.testing.assert_array_equal(np.stack(list(layers.values())), sides[0])
+
+
 def test_a_torn_zarr_is_refused(sides, tmp_path):
     write(sides[0], ".zarr", tmp_path)
     chunk = next(file for file in (tmp_path / "features.zarr").rglob("*") if file.is_file() and file.name != "zarr.json")

@@ -30,6 +30,7 @@ from seeing_words.inference import (
     resample_weights,
     score_estimate,
     selected_score,
+    slope,
     split_selected,
     verdict,
 )
@@ -471,3 +472,31 @@ def test_claims_table_is_computed():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(related(103, 20, 8)[1])
+
+
+def test_estimates_add_up_and_numbers_may_stand_on_either_side():
+    a, b = Estimate(2.0, np.array([1.0, 2.0, 4.0])), Estimate(4.0, np.array([3.0, 4.0, 5.0]))
+    for made, value, draws in [
+        (sum([a, b]), 6, [4, 6, 9]), (1 - a, -1, [0, -1, -3]), (-a, -2, [-1, -2, -4]), (2 * a, 4, [2, 4, 8]),
+        (1 / a, 0.5, [1, 0.5, 0.25]), (1 + a, 3, [2, 3, 5]), (a - 1, 1, [0, 1, 3]), (a / b, 0.5, [1 / 3, 0.5, 0.8]),
+        (np.float64(2) * a, 4, [2, 4, 8]), (np.float32(1) - a, -1, [0, -1, -3]), (np.int64(1) / a, 0.5, [1, 0.5, 0.25]),
+    ]:
+        assert isinstance(made, Estimate)
+        assert made.value == pytest.approx(value)
+        np.testing.assert_allclose(made.draws, draws)
+
+
+@pytest.mark.parametrize("combine", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b,
+                                     lambda a, b: sum([a, b]), lambda a, b: average([a, b]),
+                                     lambda a, b: peak_depth([a, b], [0, 1]), lambda a, b: slope([a, b])])
+def test_estimates_of_different_draws_are_not_combined(combine):
+    one, few, many = (Estimate(1.0, np.ones(n)) for n in (1, 3, 4))
+    with pytest.raises(InputError, match="3 to 4 draws; make them with the same `weights`"):
+        combine(few, many)
+    with pytest.raises(InputError, match="1 to 4 draws"):  # which NumPy would broadcast
+        combine(one, many)
+
+
+def test_what_is_no_number_is_not_combined_with_an_estimate():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Estimate(1.0, np.ones(3)) + "1"
