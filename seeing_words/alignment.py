@@ -40,7 +40,16 @@ from seeing_words.arrays import (
 )
 from .inference import Estimate, best_pair, max_p_value, nested_score, predictivity_estimate, resample_weights
 from .plots import heatmaps
-from .predictivity import ALPHAS, DIRECTIONS, Folds, make_folds, null_grid, predictivity_grids
+from seeing_words.predictivity import (
+    ALPHAS,
+    DIRECTIONS,
+    Folds,
+    chosen_alphas,
+    make_folds,
+    mean_over_folds,
+    null_grid,
+    predictivity_grids,
+)
 from .similarity import similarity_grid
 
 # %% ../nbs/library/13b_alignment.ipynb #natural
@@ -276,7 +285,7 @@ class Alignment:
 
     def scores(self, direction: str) -> xr.DataArray:  # (vision_layer, language_layer)
         "Predictivity of every pair of layers, mean over folds."
-        return self._one_way(direction).predictivity.mean("fold")
+        return mean_over_folds(self._one_way(direction).predictivity)
 
     def best(self, direction: str) -> tuple[str, str]:
         "Names of the vision and the language layer that score highest together."
@@ -313,7 +322,7 @@ class Alignment:
 
     def to_dataframe(self) -> pd.DataFrame:  # a row for each direction and pair of layers
         "Scores of every pair of layers, means over folds."
-        means = self.data[["predictivity", "cka_debiased"]].mean("fold")
+        means = mean_over_folds(self.data[["predictivity", "cka_debiased"]])
         means["n_constant_units"] = self.data.n_constant_units.max("fold")
         names = [f"{side}_{what}" for side in ("vision", "language") for what in ("layer", "name", "depth", "units")]
         return means.to_dataframe().reset_index()[["direction", *names, *means.data_vars]]
@@ -406,9 +415,8 @@ def _direction(direction: str, sides: tuple, done: Mapping, folds: Folds, weight
     sources, targets = (list(side.values()) for side in sides)
     scores = done["scores"]
     i, j = best_pair(scores.predictivity)
-    alphas = np.unique(scores.alpha.values[i, j])
     best = predictivity_estimate(sources[i].values, targets[j].values, folds=folds, weights=weights,
-                                 alphas=alphas[np.isfinite(alphas)])
+                                 alphas=chosen_alphas(scores.alpha.values[i, j]))
     apart = nested_score(scores.predictivity, [done.get(k, scores).predictivity for k in range(folds.n_folds)])
     names = ("vision", "language") if direction == DIRECTIONS[0] else ("language", "vision")
     renamed = {f"{side}_{axis}": f"{name}_{axis}"
