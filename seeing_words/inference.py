@@ -21,7 +21,7 @@ import torch
 import xarray as xr
 
 from .arrays import InputError, check_pair, without_mask
-from .predictivity import ALPHAS, Folds, in_double, one_layer, out_of_fold, unit_pearson
+from .predictivity import ALPHAS, Folds, in_double, mean_over_folds, one_layer, out_of_fold, unit_pearson
 
 # %% ../nbs/library/07_inference.ipynb #resample-weights
 def resample_weights(
@@ -193,16 +193,12 @@ def differences(
 def best_pair(
     scores: xr.DataArray,  # (source_layer, target_layer), or with fold
 ) -> tuple[int, int]:      # positions of source and target layer
-    "The pair of layers that scores highest, over folds."
-    mean = _over_folds(scores)
+    "The pair of layers that scores highest, mean over folds; only pairs with a score in every fold count."
+    mean = mean_over_folds(scores).values
     if np.isnan(mean).all():
         raise InputError(f"no best pair: all {mean.size} scores are missing (constant layers?)")
     i, j = np.unravel_index(np.nanargmax(mean), mean.shape)
     return int(i), int(j)
-
-
-def _over_folds(scores: xr.DataArray) -> np.ndarray:  # (source_layer, target_layer)
-    return (scores.mean("fold") if "fold" in scores.dims else scores).values
 
 # %% ../nbs/library/07_inference.ipynb #selected-score
 def selected_score(
@@ -216,10 +212,11 @@ def nested_score(
     scores: xr.DataArray,           # (source_layer, target_layer, fold)
     inner: Sequence[xr.DataArray],  # for each fold, the grid of its training stimuli alone, perhaps with folds of its own
 ) -> float:
-    "Score of the best pair of layers, chosen for each fold on what `inner` holds for it, and scored on the fold."
+    "Score of the best pair of layers with a score in every fold, chosen for each on what `inner` holds for it."
     if len(inner) != scores.sizes["fold"]:
         raise InputError(f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; give one for each")
-    chosen = [best_pair(grid) for grid in inner]
+    scored = scores.notnull().all("fold").values  # others cannot be scored on every fold that they are chosen for
+    chosen = [best_pair(grid.where(xr.DataArray(scored, dims=("source_layer", "target_layer")))) for grid in inner]
     return float(np.mean([scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]))
 
 # %% ../nbs/library/07_inference.ipynb #selection
@@ -257,7 +254,7 @@ def split_selected(
         grids = [grid_of(np.sort(half)) for half in np.array_split(rng.permutation(n), 2)]
         for here, there in grids, grids[::-1]:
             pair = best_pair(here)
-            rows.append((pair, _over_folds(here)[pair], _over_folds(there)[pair]))
+            rows.append((pair, mean_over_folds(here).values[pair], mean_over_folds(there).values[pair]))
     return Selection(*map(np.array, zip(*rows)))
 
 # %% ../nbs/library/07_inference.ipynb #peak-depth

@@ -222,6 +222,32 @@ def test_what_is_saved_is_loaded(aligned, tmp_path, name):
     assert {len(side["sha256"]) for side in about["features"].values()} == {64}
 
 
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+def test_an_alignment_without_permutations_survives_saving(sides, tmp_path, name):
+    alignment = quick(dict(zip(NAMES, sides[0])), sides[1], n_permutations=0)
+    alignment.save(tmp_path / name)
+    loaded = Alignment.load(tmp_path / name)
+    xr.testing.assert_identical(loaded.data, alignment.data)
+    assert repr(loaded) == repr(alignment)
+    how = {"engine": "scipy"} if name == "a.nc" else {"engine": "zarr", "consolidated": False}
+    with xr.open_dataset(tmp_path / name, **how) as plain:  # without this package
+        np.testing.assert_array_equal(plain.predictivity, alignment.data.predictivity)
+    loaded.save(tmp_path / f"again{name}")
+    xr.testing.assert_identical(Alignment.load(tmp_path / f"again{name}").data, alignment.data)
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+@pytest.mark.parametrize("axis", ["direction", "vision_layer", "language_layer", "fold", "permutation", "draw"])
+def test_any_axis_of_length_0_survives_saving(aligned, tmp_path, name, axis):
+    empty = Alignment(aligned.data.isel({axis: slice(0)}))
+    empty.save(tmp_path / name)
+    loaded = Alignment.load(tmp_path / name).data
+    xr.testing.assert_identical(loaded, empty.data)
+    for key, variable in empty.data.variables.items():
+        if variable.dtype.kind in "fiub":  # text comes back as text of another width
+            assert loaded[key].dtype.kind == variable.dtype.kind  # netCDF 3 has its own byte order and no int64
+
+
 def test_provenance_tells_features_apart(sides, aligned):
     other = quick(dict(zip(NAMES, sides[0])), sides[1] + 1).provenance["features"]
     assert other["vision"] == aligned.provenance["features"]["vision"]

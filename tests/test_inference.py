@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from layers import related
 from scipy.stats import kstest
 
-from seeing_words.arrays import InputError
+from seeing_words.arrays import InputError, feature_array
 from seeing_words.inference import (
     VERDICTS,
     Calibration,
@@ -34,7 +34,18 @@ from seeing_words.inference import (
     split_selected,
     verdict,
 )
-from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, predictivity_grid, unit_pearson
+from seeing_words.pairs import align_pairs, best_of_pairs, depth_estimates_of_pairs, depth_of_pairs, layer_estimate
+from seeing_words.predictivity import (
+    Folds,
+    chosen_alphas,
+    make_folds,
+    mean_over_folds,
+    null_grid,
+    out_of_fold,
+    predictivity,
+    predictivity_grid,
+    unit_pearson,
+)
 from seeing_words.similarity import SIMILARITIES, similarity_grid, similarity_null
 
 FOLDS = make_folds(103)
@@ -137,6 +148,47 @@ def test_best_pair_is_over_folds_and_skips_missing_layers():
     assert best_pair(grid(values)) == best_pair(grid(values).mean("fold")) == (2, 3)
     with pytest.raises(InputError, match="all 4 scores are missing"):
         best_pair(grid(values)[0])
+
+
+def test_a_pair_without_a_score_in_some_fold_is_never_the_best():
+    values = np.full((2, 2, 5), 0.3)
+    values[1, 1] = 0.4
+    values[0, 1] = [0.9, 0.9, 0.9, 0.9, np.nan]
+    assert best_pair(grid(values)) == (1, 1)
+    assert selected_score(grid(values)) == pytest.approx(0.4)  # also where fold 4, left out, is the one without a score
+    assert np.isnan(mean_over_folds(grid(values)).values[0, 1])
+    with pytest.raises(InputError, match="all 1 scores are missing"):
+        best_pair(grid(values)[:1, 1:])
+
+
+def ending_alike() -> tuple[dict, dict, Folds]:
+    "Features at last-token pooling: in layer 0, all captions of a test fold end in the same token."
+    folds, rng = make_folds(40), np.random.default_rng(0)
+    images = rng.normal(size=(40, 6))
+    captions = rng.normal(size=(2, 40, 4))
+    captions[0] = images[:, :4]         # the best layer by far, if it counted
+    captions[0][folds.test[2]] = 1.0    # the embedding of one token
+    captions[1] += 0.5 * images[:, :4]
+    ids = [str(i) for i in range(40)]
+    return {"v": feature_array(images[None], ids=ids)}, {"w": feature_array(captions, ids=ids)}, folds
+
+
+def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
+    vision, language, folds = ending_alike()
+    pairs = align_pairs(vision, language, folds=folds, weights=resample_weights(folds, n_draws=20))
+    pair = "v", "w"
+    scores = pairs.scores(pair, "V→L")
+    missing = scores.predictivity.values[0, 0]
+    assert np.isnan(missing).sum() == 1 and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
+    assert best_of_pairs(pairs, "V→L")[pair].value == pytest.approx(scores.predictivity.values[0, 1].mean(), abs=1e-6)
+    first, second = depth_estimates_of_pairs(pairs, "V→L", "language")
+    assert np.isnan(first.value) and np.isfinite(second.value)
+    assert np.isnan(depth_of_pairs(pairs, "V→L", "language")[pair]).tolist() == [True, False]
+    assert np.isfinite(layer_estimate(pairs, pair, "V→L", (0, 0)).value)  # the λ of the other folds
+
+
+def test_penalties_are_those_of_the_folds_that_have_a_score():
+    assert chosen_alphas(np.array([10.0, np.nan, 1.0, 10.0])).tolist() == [1.0, 10.0]
 
 
 def test_selection_on_other_folds_is_not_flattered():
