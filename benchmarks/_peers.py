@@ -23,7 +23,8 @@ from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV
 
-from seeing_words.predictivity import Folds, unit_pearson
+from seeing_words.measures.folds import Folds
+from seeing_words.measures.numerics import unit_pearson
 
 INNER = 5                                             # folds of the peers that choose the penalty by folds
 SHARED = {"local_alpha": False}                       # himalaya: one penalty for all target units

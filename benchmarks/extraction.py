@@ -52,7 +52,7 @@ def saved(case: Case, folder: Path) -> Path:
 
 
 def photographs(n: int):
-    from seeing_words.stimuli import StimulusSet
+    from seeing_words.data.stimuli import StimulusSet
     images = np.random.default_rng(0).integers(0, 256, (n, 375, 500, 3), np.uint8)
     return StimulusSet("noise", tuple(map(str, range(n))), images, (("noise",),) * n)
 
@@ -73,8 +73,9 @@ def bare(folder: Path, images: np.ndarray, batch: int) -> Callable[[], None]:
 
 def ours(folder: Path, stimuli, batch: int, *, kept: bool) -> Callable[[str], None]:
     "The same by `extract_many`, into a new store in the given folder, where it is kept."
-    from seeing_words.features import Store, extract_many
-    from seeing_words.models import load_model
+    from seeing_words.models.extract import extract_many
+    from seeing_words.models.load import load_model
+    from seeing_words.models.store import Store
     model = load_model(str(folder))
 
     def run(root: str) -> None:

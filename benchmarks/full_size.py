@@ -19,7 +19,10 @@ import numpy as np
 import torch
 from _common import bare_speed, null_operations, options, peak, pin_threads, publish, sweep_operations, timed, two_networks
 
-from seeing_words.predictivity import ALPHAS, DIRECTIONS, make_folds, null_grid, predictivity_grid
+from seeing_words.data.modalities import DIRECTIONS
+from seeing_words.measures._ridge_dual import ALPHAS
+from seeing_words.measures.folds import make_folds
+from seeing_words.measures.predictivity import null_grid, predictivity_grid
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import pandas as pd
 from _common import ALPHAS, N_FOLDS, options, pin_threads, publish, repeated, save, say, two_networks
 from _peers import PEERS, faster_dtype, one_fold, torch_himalaya
 
-from seeing_words.predictivity import make_folds, null_grid, predictivity_grid
+from seeing_words.measures.folds import make_folds
+from seeing_words.measures.predictivity import null_grid, predictivity_grid
 
 OURS, NULL = "seeing_words", "seeing_words, null"
 TIMED = ("scikit-learn RidgeCV", "himalaya KernelRidgeCV")

@@ -24,7 +24,8 @@ PLANS = {  # method, units, source layers, target layers
 
 
 def run_ours(networks, n: int) -> None:
-    from seeing_words.predictivity import make_folds, predictivity_grid
+    from seeing_words.measures.folds import make_folds
+    from seeing_words.measures.predictivity import predictivity_grid
     before = peak()
     predictivity_grid(*networks, folds=make_folds(n, n_folds=N_FOLDS), alphas=ALPHAS)
     print(json.dumps([before, peak()]))
@@ -33,7 +34,7 @@ def run_ours(networks, n: int) -> None:
 def run_peer(name: str, networks, n: int) -> None:
     from _peers import PEERS, one_fold, torch_himalaya
 
-    from seeing_words.predictivity import make_folds
+    from seeing_words.measures.folds import make_folds
     before, (X, Y) = peak(), (network[0] for network in networks)
     alphas = ALPHAS[:2] if "GridSearch" in name else ALPHAS  # which it tries one after the other
     with torch_himalaya():

@@ -36,7 +36,9 @@ from _common import (
 )
 from _peers import PEERS, faster_dtype, one_fold, torch_himalaya
 
-from seeing_words.predictivity import Folds, make_folds, out_of_fold, predictivity_grid, unit_pearson
+from seeing_words.measures.folds import Folds, make_folds
+from seeing_words.measures.numerics import unit_pearson
+from seeing_words.measures.predictivity import out_of_fold, predictivity_grid
 
 OURS, REFERENCE, JOINED = "seeing_words", "scikit-learn RidgeCV", "himalaya KernelRidgeCV, 5 targets joined"
 GRID = "scikit-learn GridSearchCV(Ridge)"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from _common import options, pin_threads, publish, repeated, say, two_networks
 
-from seeing_words.similarity import similarity_null
+from seeing_words.measures.similarity import similarity_null
 
 MEASURE, SEED = "cka_debiased", 0
 

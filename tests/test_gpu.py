@@ -6,11 +6,12 @@ from families import LANGUAGE, TEXTS, VISION, photographs, save
 from layers import related
 from tiny import KINDS, model, stimuli
 
-from seeing_words.arrays import feature_array
-from seeing_words.features import extract, pooled_layers
-from seeing_words.judges import clip_scores
-from seeing_words.models import load_model
-from seeing_words.predictivity import make_folds, null_grid, predictivity_grid
+from seeing_words.core.arrays import feature_array
+from seeing_words.measures.folds import make_folds
+from seeing_words.measures.predictivity import null_grid, predictivity_grid
+from seeing_words.models.clip import clip_scores
+from seeing_words.models.extract import extract, pooled_layers
+from seeing_words.models.load import load_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")]
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from seeing_words.arrays import InputError
+from seeing_words.core.errors import InputError
 from seeing_words.plots import (
     OKABE_ITO,
     SIGNS,

@@ -1,5 +1,6 @@
 """The project's files agree with each other and keep the house rules."""
 import ast
+import graphlib
 import re
 import runpy
 import subprocess
@@ -21,7 +22,12 @@ NOTEBOOKS = sorted(path.relative_to(NBS).as_posix() for path in NBS.rglob("[!.]*
                    if path.parent.name != ".ipynb_checkpoints")
 LIBRARY = [name for name in NOTEBOOKS if name.startswith("library/")]
 RUN_WITH_PARAMETERS = [name for name in NOTEBOOKS if name.startswith(("paper/", "beyond/", "train/"))]
-MODULES = {path.stem: path for path in (ROOT / "seeing_words").glob("[!_]*.py")}
+PACKAGE = ROOT / "seeing_words"
+MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+           if path.name not in ("__init__.py", "_modidx.py")}
+FLOORS = ("core", "data", "plots", "models", "measures", "studies", "app")  # a room imports only from itself and those before it
+# `measures` and `plots` are about arrays: they know nothing of models, stimuli or presets
+NOT_ABOVE = {"measures": {"core", "plots", "measures"}, "plots": {"core", "data", "plots"}, "data": {"core", "data"}}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETTINGS = ConfigParser()
 SETTINGS.read(ROOT / "settings.ini")
@@ -104,16 +110,41 @@ def test_the_public_surface_is_short_and_explains_itself():
     assert seeing_words.__doc__
 
 
-def test_modules_import_only_earlier_ones():
-    exported = [re.search(r"^#\| default_exp (\w+)", source, re.MULTILINE) for name in LIBRARY
+def imports(module: str) -> set[str]:
+    "The modules of the package that a module imports, also within functions."
+    package = ["seeing_words", *module.split(".")[:-1]]
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package[:len(package) - node.level + 1] if node.level else []
+        source = ".".join([*base, *([node.module] if node.module else [])])
+        if source.split(".")[0] != "seeing_words":
+            continue
+        inner = source.removeprefix("seeing_words").lstrip(".")
+        for alias in node.names:
+            longer = f"{inner}.{alias.name}".lstrip(".")
+            names.add(longer if longer in MODULES else inner)
+    return names - {""}  # the version comes from the package itself
+
+
+def test_each_module_has_one_notebook():
+    exported = [re.search(r"^#\| default_exp ([\w.]+)", source, re.MULTILINE)[1] for name in LIBRARY
                 for source in ["\n".join(cell.source for cell in cells(name))]]
-    order = [found[1] for found in exported]
-    assert order[-1] == "__init__"  # the public surface, which imports from all before it
-    assert set(MODULES) == set(order[:-1])
-    for module, path in MODULES.items():
-        used = {(node.module or "").removeprefix("seeing_words.") for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("seeing_words."))}
-        assert used - {""} <= set(order[:order.index(module)]), module  # "": the version, from . import
+    assert sorted(exported) == sorted([*MODULES, "__init__"])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_import_only_from_those_above(module):
+    room = module.split(".")[0]
+    allowed = NOT_ABOVE.get(room, set(FLOORS[:FLOORS.index(room) + 1]))
+    used = imports(module)
+    assert used <= set(MODULES)
+    assert {other.split(".")[0] for other in used} <= allowed
+
+
+def test_no_two_modules_import_each_other():
+    graphlib.TopologicalSorter({module: imports(module) for module in MODULES}).prepare()
 
 
 def test_imports_are_declared():

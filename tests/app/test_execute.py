@@ -1,0 +1,108 @@
+"""Section notebooks run with what was asked for, or not at all, and fail in their own words."""
+import sys
+
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runs import new_checkout, notebook
+
+from seeing_words.app.execute import Job, SectionError, plan_section, read_value, run_section
+from seeing_words.app.run import Parameter, start
+from seeing_words.core.errors import InputError
+
+PARAMETERS = """preset: str = "microworld"
+n_stimuli: int | None = 20
+noise: float = 0.5
+refit: bool = True
+out: str = "figures"
+"""
+WORK = """import sys
+import pandas as pd
+from seeing_words.plots import claims_figure, forest
+from seeing_words.run import start
+run = start("toy", preset=preset, n_stimuli=n_stimuli, noise=noise, refit=refit, out=out)
+table = pd.DataFrame([("L1", "a claim", 0.4, 0.3, 0.5, "> 0", "supported")],
+                     columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
+run.save(claims_figure(table), "claims", data=table, caption="n = 20", alt="A table.")
+print(sys.executable, noise)"""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    return new_checkout(tmp_path / "checkout", monkeypatch)
+
+
+@pytest.fixture
+def toy(root):
+    return notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work=WORK)
+
+
+def failing(tmp_path, source: str) -> str:
+    "What is told of a notebook whose second cell is `source`."
+    path = notebook(tmp_path / "1_bad.ipynb", parameters="seed: int = 0", before="x = 1", bad_cell=source, after="x / 0")
+    with pytest.raises(SectionError) as error:
+        run_section(Job("bad", path, {}, start("bad"), tmp_path / "executed.ipynb"))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "values"), [("int", st.integers()), ("float", st.floats(allow_nan=False)),
+                                              ("str", st.text()), ("bool", st.booleans())])
+def test_values_are_read_as_they_are_written(kind, values):
+    @given(values)
+    def reads_back(value):
+        for optional in "", " | None":
+            read = read_value(Parameter("x", kind + optional, None), str(value))
+            assert (read == value and type(read) is type(value)) or (str(value) == "None" and optional)
+    reads_back()
+
+
+@pytest.mark.parametrize(("kind", "text"), [("int", "5.0"), ("int", "five"), ("int", ""), ("int", "None"), ("float", "a"),
+                                            ("bool", "1"), ("int | None", "none")])
+def test_a_value_of_a_wrong_type_is_refused(kind, text):
+    with pytest.raises(InputError, match=f"^x={text}: ") as error:
+        read_value(Parameter("x", kind, 3), text)
+    assert f"{kind} is expected, for example x=3" in str(error.value)
+
+
+@pytest.mark.parametrize(("given", "named"), [
+    ({"n_stimulus": "50"}, "1_toy has no parameter 'n_stimulus': did you mean n_stimuli"),
+    ({"n_stimuli": "many"}, r"n_stimuli=many: int \| None is expected"),
+    ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
+    ({"preset": "microwrld"}, "did you mean microworld"),
+])
+def test_what_cannot_run_is_refused_before_it_runs(toy, given, named, monkeypatch):
+    monkeypatch.setattr("papermill.execute_notebook", lambda *args, **more: pytest.fail("it ran"))
+    with pytest.raises(InputError, match=named):
+        plan_section("toy", given)
+
+
+def test_a_section_runs_in_this_interpreter_with_what_was_asked_for(root, toy, tmp_path):
+    seen = []
+    job = plan_section("1_toy", {"n_stimuli": "30", "noise": "2", "out": str(tmp_path / "out")})
+    outcome = run_section(job, on_cell=lambda *cell: seen.append(cell))
+    assert outcome.figures == 1
+    assert outcome.verdicts == {"L1": "supported"}
+    assert job.run.folder == tmp_path / "out/microworld/n_stimuli=30,noise=2.0"
+    assert (job.run.folder / "toy_claims.csv").exists()
+    assert job.executed == root / "_runs/microworld/n_stimuli=30,noise=2.0/toy.ipynb"
+    assert nbformat.read(job.executed, 4).cells[-1].outputs[-1].text == f"{sys.executable} 2.0\n"
+    assert [(cell, index, n) for cell, index, n in seen if index != 1] == [("parameters", 0, 3), ("work", 2, 3)]
+
+
+def test_a_failing_cell_is_told_by_name_and_line_with_its_own_error(root, tmp_path):
+    told = failing(tmp_path, "def half(x):\n    raise ValueError('source has 400 stimuli')\ny = 2\nhalf(y)")
+    assert told.splitlines() == [f"cell `bad-cell` of {tmp_path / '1_bad.ipynb'}, line 4:", "    half(y)",
+                                 "ValueError: source has 400 stimuli", f"All of it is in {tmp_path / 'executed.ipynb'}"]
+
+
+def test_a_cell_that_is_no_python_is_told_too(root, tmp_path):
+    told = failing(tmp_path, "y = = 2")
+    assert "cell `bad-cell`" in told
+    assert "SyntaxError: invalid syntax" in told
+
+
+def test_a_killed_process_is_told_too(root, tmp_path):
+    told = failing(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert "cell `bad-cell`" in told
+    assert "lack of memory; try a smaller n_stimuli" in told

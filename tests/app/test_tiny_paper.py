@@ -1,0 +1,150 @@
+"""All sections on the paper's formats in miniature, by the command that runs `paper`."""
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_paper
+from conftest import shared_place
+from filelock import FileLock
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from seeing_words.app import cli
+from seeing_words.app.presets import read_preset
+from seeing_words.app.run import start
+from seeing_words.data.sources import coco_stimuli, pick_a_pic
+from seeing_words.measures.claims import VERDICTS
+from seeing_words.models import load as models
+
+pytestmark = pytest.mark.slow
+PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
+FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
+           "perturbations": {"stimuli", "changes", "dose_rotation", "dose_words", "dose_things", "depth_vision", "depth_language",
+                             "robustness", "claims"},
+           "pick_a_pic": {"trials", "sets", "choice_v2l", "choice_l2v", "pairs", "moved", "depth", "ranks", "robustness",
+                          "claims"},
+           "averaging": {"exemplars", "captions", "images", "depth", "robustness", "claims"}}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    "What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many processes test it."
+    place = shared_place(tmp_path_factory)
+    root, said = place / "tiny-paper", place / "tiny-paper.txt"
+    with FileLock(place / "tiny-paper.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEING_WORDS_STORE", str(root / "_store"))
+        patch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[2]))
+        if not said.exists(): said.write_text(run_all(root, patch))
+    assert said.read_text().startswith("0"), said.read_text()
+    return SimpleNamespace(root=root, folder=root / "figures/tiny-paper", said=said.read_text())
+
+
+def run_all(root: Path, patch: pytest.MonkeyPatch) -> str:  # exit code, and what was said
+    (root / "nbs").mkdir(parents=True)
+    shutil.copytree(tiny_paper.FIXTURES.parent.parent / "nbs/paper", root / "nbs/paper")
+    (root / "settings.ini").touch()
+    patch.chdir(root)
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", *FIGURES, "--preset", str(PRESET), "-j", "1"])
+    return f"{done.exit_code} {done.output}"
+
+
+def about(outcome, name: str) -> dict:
+    "What stands beside a figure, or the provenance of a section."
+    return json.loads((outcome.folder / f"{name}.json").read_text())
+
+
+def test_every_section_writes_its_figures_and_numbers(outcome):
+    assert [path.name for path in (outcome.root / "figures").iterdir()] == ["tiny-paper"]
+    for section, names in FIGURES.items():
+        assert names <= {path.stem.removeprefix(f"{section}_") for path in outcome.folder.glob(f"{section}_*.svg")}
+        for name in names - {"map"}:  # which is several tables
+            assert len(pd.read_csv(outcome.folder / f"{section}_{name}.csv")), (section, name)
+        assert set(about(outcome, f"{section}_provenance")["written"]) == {
+            path.name for path in outcome.folder.glob(f"{section}_*") if path.suffix != ".tsv"
+            and path.name != f"{section}_provenance.json"}
+
+
+def test_every_claim_has_a_verdict(outcome):
+    claims = pd.read_csv(outcome.folder / "claims.csv")
+    assert set(claims.section) == {"layers", "perturbations", "pick a pic", "averaging"}
+    assert set(claims.verdict) <= set(VERDICTS)
+    assert claims[["effect", "low", "high"]].notna().all(axis=None)
+    named = set(claims.claim)
+    assert {"F1a V→L", "F2 L→V", "R1b L→V", "A1a V→L", "A1b V→L", "L1a V→L"} <= named
+    assert not named & {"L2b vision", "L3"}  # three blocks have no early third with a score
+
+
+def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
+    preset = read_preset(PRESET)
+    run = start("pick_a_pic", preset=str(PRESET), out=str(outcome.root / "other"))
+    record = about(outcome, "pick_a_pic_provenance")
+    assert record["stimuli"] == run.stimuli.key
+    assert record["trials"] == {"kind": "pick-a-pic", "preferred": run.trials.preferred.key, "rejected": run.trials.rejected.key}
+    assert record["judge"] == preset.judge
+    assert set(record["models"]) == {*preset.networks, *(f"untrained:{name}@0" for name in preset.vision + preset.language)}
+    for section in FIGURES:
+        record = about(outcome, f"{section}_provenance")
+        assert record["stimuli"] == run.stimuli.key and {*preset.vision, *preset.language} <= set(record["models"])
+    listed = {name: (outcome.folder / f"pick_a_pic_{name}.tsv").read_text() for name in ("stimuli", "trials")}
+    assert all(id_ in listed["stimuli"] for id_ in run.stimuli.ids)
+    assert all(id_ in listed["trials"] for id_ in run.trials.preferred.ids)
+
+
+def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
+    for path in sorted(outcome.folder.glob("*.json")):
+        record = json.loads(path.read_text())
+        told = " ".join([record.get("caption", ""), record.get("alt", "")])
+        found = re.search(r"microworld|\bscenes?\b|near miss|\b(un)?told\b|\boracle\b|\bnan\b|n = 0\b|/", told)
+        assert not found, (path.name, found)
+    for path in outcome.folder.glob("*.svg"):
+        assert "microworld" not in path.read_text(), path.name
+    tables = [pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")]
+    for table in tables:
+        assert not {"untold", "another scene", "oracle"} & set(table.condition)
+        assert {"trained", "shuffled prompts", "untrained", "another prompt's image", "clip"} <= set(table.condition)
+        assert (table.n > 0).all() and table.effect.notna().all()
+        assert not np.array_equal(*(table.effect[table.condition == name] for name in ("trained", "untrained")))
+
+
+def run_again(outcome, section: str, out: Path) -> None:
+    "Run the cells of the executed notebook in this process, figures going elsewhere."
+    notebook = nbformat.read(outcome.root / f"_runs/tiny-paper/{section}.ipynb", as_version=4)
+    space = {"display": lambda shown: None}
+    with mpl.rc_context():
+        for cell in notebook.cells:
+            if cell.cell_type == "code": exec(compile(cell.source, cell.id, "exec"), space)
+            if "parameters" in cell.metadata.get("tags", []): space["out"] = out
+
+
+@pytest.mark.parametrize("section", FIGURES)
+def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, monkeypatch, tmp_path):
+    def refused(*args, **options): raise AssertionError("weights were loaded")
+    monkeypatch.setattr("seeing_words.judges.load_network", refused)
+    for name in "load_network", "draw_network": monkeypatch.setattr(models, name, refused)
+    monkeypatch.setenv("SEEING_WORDS_STORE", str(outcome.root / "_store"))
+    monkeypatch.chdir(outcome.root)
+    run_again(outcome, section, tmp_path)
+    before, after = ({path.name: path.read_bytes() for path in folder.glob(f"{section}_*.csv")}
+                     for folder in (outcome.folder, tmp_path / "tiny-paper"))
+    assert after == before
+
+
+def test_the_fixture_is_what_is_written_today(tmp_path):
+    old, new = tiny_paper.FIXTURES / "tiny-paper", tiny_paper.write(tmp_path)
+    names = {path.relative_to(old) for path in old.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(new) for path in new.rglob("*") if path.is_file()}
+    for kind in tiny_paper.NETWORKS:
+        kept, made = (load_file(root / kind / "model.safetensors") for root in (old, new))
+        assert kept.keys() == made.keys()
+        for weight in kept: np.testing.assert_allclose(made[weight], kept[weight], rtol=1e-6, atol=1e-7, err_msg=weight)
+    for read in (lambda root: [coco_stimuli(root / "coco", 30)],
+                 lambda root: [(found := pick_a_pic(root / "pick-a-pic", 32)).preferred, found.rejected]):
+        for kept, made in zip(read(old), read(new)):
+            assert (kept.ids, kept.captions, kept.key) == (made.ids, made.captions, made.key)

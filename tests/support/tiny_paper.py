@@ -1,0 +1,26 @@
+"""What the preset tests/fixtures/tiny-paper.toml works on: a few pictures and random networks, in the formats of `paper`.
+
+The files are kept in git, so that the preset runs anywhere. This writes them again: `python tests/tiny_paper.py`.
+"""
+import shutil
+import sys
+from pathlib import Path
+
+import datasets
+import families
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+NETWORKS = ("dinov2", "bloom", "llama", "clip")
+
+
+def write(root: Path) -> Path:
+    "Write the folder that the preset names."
+    datasets.coco(root / "coco", n=30)
+    datasets.pick_a_pic(root / "pick-a-pic", n=48)
+    for kind in NETWORKS: families.save(kind, root / kind, seed=7)  # their untrained twins are drawn from 0 on
+    return root
+
+
+if __name__ == "__main__":
+    shutil.rmtree(FIXTURES / "tiny-paper", ignore_errors=True)
+    sys.stdout.write(f"{write(FIXTURES / 'tiny-paper')}\n")
