@@ -5,7 +5,6 @@ import re
 import shutil
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import yaml
@@ -107,10 +106,6 @@ def test_a_network_and_a_data_set_serve_a_section_and_align(page):
     alignment = align(*({f"{k}": layer for k, layer in enumerate(run.features(name, "mean").values)}
                         for name in (vision, language)), n_folds=2, n_permutations=0, n_draws=9, progress=False)
     assert list(alignment.data.vision_name.values) == ["0", "1", "2"]
-
-
-def test_the_section_has_the_anatomy_and_types_no_number():
-    cells = nbformat.read(SECTION, as_version=4).cells
 
 
 def test_a_section_that_is_dropped_in_is_found_and_run(tree, tmp_path, monkeypatch):
