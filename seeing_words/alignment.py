@@ -26,10 +26,31 @@ import zarr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .arrays import InputError, canonical_json, check_pair, commit, feature_array, first_line, versions, write_atomic
+# %% ../nbs/library/13b_alignment.ipynb #imports-own
+from seeing_words.arrays import (
+    InputError,
+    canonical_json,
+    check_pair,
+    commit,
+    feature_array,
+    first_line,
+    versions,
+    without_mask,
+    write_atomic,
+)
+from .features import check_codecs
 from .inference import Estimate, best_pair, max_p_value, nested_score, predictivity_estimate, resample_weights
 from .plots import heatmaps
-from .predictivity import ALPHAS, DIRECTIONS, Folds, make_folds, null_grid, predictivity_grids
+from seeing_words.predictivity import (
+    ALPHAS,
+    DIRECTIONS,
+    Folds,
+    chosen_alphas,
+    make_folds,
+    mean_over_folds,
+    null_grid,
+    predictivity_grids,
+)
 from .similarity import similarity_grid
 
 # %% ../nbs/library/13b_alignment.ipynb #natural
@@ -39,6 +60,7 @@ def _natural(name: str) -> list:  # sorts layer.2 before layer.10
 # %% ../nbs/library/13b_alignment.ipynb #layer
 def _numbers(values, where: str) -> np.ndarray:  # (layer, stimulus, unit), float32 or float64
     values = values.toarray() if hasattr(values, "toarray") else values  # a sparse matrix
+    values = without_mask(values, where.removesuffix(","))
     try: return feature_array(values, model=where).values
     except InputError as error: raise InputError(str(error).removeprefix("features of ")) from None
     except (ValueError, TypeError, RuntimeError) as error:
@@ -76,6 +98,7 @@ def _layer(values, where: str) -> xr.DataArray:  # (stimulus, unit)
 # %% ../nbs/library/13b_alignment.ipynb #from-array
 def _of_array(features, name: str) -> dict:  # layer name → (stimulus, unit)
     "Take an array of layers apart."
+    features = without_mask(features, name)
     if not isinstance(features, xr.DataArray):
         array = features if getattr(features, "ndim", 0) in (2, 3) else _numbers(features, name)
         return {str(i): layer for i, layer in enumerate(array if array.ndim == 3 else [array])}
@@ -111,9 +134,12 @@ def _read_safetensors(path: Path) -> dict:  # name → tensor, which may be bflo
 
 def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     node = zarr.open(path, mode="r")
-    if isinstance(node, zarr.Array): return node[:]
-    layers = {name: node[name] for name in sorted(node.array_keys(), key=_natural)}
-    return {name: layer[:] for name, layer in layers.items() if layer.ndim > 1}  # xarray keeps coordinates beside them
+    if isinstance(node, zarr.Array): return check_codecs(node)[:]
+    layers = {}
+    for name in sorted(node.array_keys(), key=_natural):
+        if node[name].ndim > 1:  # xarray writes coordinates beside its arrays
+            layers[name] = check_codecs(node[name])[:]
+    return layers
 
 
 READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors, ".zarr": _read_zarr}
@@ -207,7 +233,8 @@ def _write_zarr(data: xr.Dataset, path: Path) -> None:
     finally: shutil.rmtree(aside)
 
 
-def _write_netcdf(data: xr.Dataset, path: Path) -> None: write_atomic(path, bytes(data.to_netcdf(engine="scipy")))
+def _write_netcdf(data: xr.Dataset, path: Path) -> None:
+    write_atomic(path, bytes(_without_empty(data).to_netcdf(engine="scipy")))
 
 
 _SAVED = {".nc": (_write_netcdf, {"engine": "scipy"}), ".zarr": (_write_zarr, {"engine": "zarr", "consolidated": False})}
@@ -218,6 +245,42 @@ def _saved_kind(path: str | Path) -> tuple[Path, tuple]:
     if path.suffix not in _SAVED: raise InputError(f"{path}: an alignment is kept as {' or '.join(_SAVED)}")
     return path, _SAVED[path.suffix]
 
+# %% ../nbs/library/13b_alignment.ipynb #saved-empty
+_EMPTY = "empty_variables"  # the attribute that describes variables without values
+
+
+def _without_empty(data: xr.Dataset) -> xr.Dataset:
+    "Replace variables along axes of length 0 by their description in an attribute."
+    empty = {}
+    for name, variable in data.variables.items():
+        if variable.size == 0:
+            empty[name] = {"dims": list(variable.dims), "shape": list(variable.shape), "dtype": _dtype_name(variable.dtype),
+                           "coordinate": name in data.coords, "attrs": dict(variable.attrs)}
+    if not empty:
+        return data
+    return data.drop_vars(list(empty)).assign_attrs({_EMPTY: json.dumps(empty)})
+
+
+def _dtype_name(dtype: np.dtype) -> str:
+    return "text" if dtype.kind == "T" else dtype.str  # text of any length, which pandas makes, has no name in NumPy
+
+# %% ../nbs/library/13b_alignment.ipynb #saved-empty-restored
+def _with_empty(data: xr.Dataset) -> xr.Dataset:
+    "Restore the variables that `_without_empty` left out."
+    if _EMPTY not in data.attrs:
+        return data
+    attrs = dict(data.attrs)
+    empty = json.loads(attrs.pop(_EMPTY))
+    made = {}
+    for name, of in empty.items():
+        dtype = np.dtypes.StringDType(na_object=np.nan) if of["dtype"] == "text" else of["dtype"]
+        made[name] = xr.Variable(of["dims"], np.empty(of["shape"], dtype), of["attrs"])
+    coordinates = {name: made[name] for name, of in empty.items() if of["coordinate"]}
+    variables = {name: made[name] for name, of in empty.items() if not of["coordinate"]}
+    whole = data.assign_coords(coordinates).assign(variables)
+    whole.attrs = attrs
+    return whole
+
 # %% ../nbs/library/13b_alignment.ipynb #alignment
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
@@ -226,7 +289,7 @@ class Alignment:
 
     def scores(self, direction: str) -> xr.DataArray:  # (vision_layer, language_layer)
         "Predictivity of every pair of layers, mean over folds."
-        return self._one_way(direction).predictivity.mean("fold")
+        return mean_over_folds(self._one_way(direction).predictivity)
 
     def best(self, direction: str) -> tuple[str, str]:
         "Names of the vision and the language layer that score highest together."
@@ -263,7 +326,7 @@ class Alignment:
 
     def to_dataframe(self) -> pd.DataFrame:  # a row for each direction and pair of layers
         "Scores of every pair of layers, means over folds."
-        means = self.data[["predictivity", "cka_debiased"]].mean("fold")
+        means = mean_over_folds(self.data[["predictivity", "cka_debiased"]])
         means["n_constant_units"] = self.data.n_constant_units.max("fold")
         names = [f"{side}_{what}" for side in ("vision", "language") for what in ("layer", "name", "depth", "units")]
         return means.to_dataframe().reset_index()[["direction", *names, *means.data_vars]]
@@ -285,7 +348,10 @@ class Alignment:
         "Read what `save` wrote."
         path, (_, how) = _saved_kind(path)
         if not path.exists(): raise InputError(f"there is no file or folder {path}")
-        try: data = xr.load_dataset(path, **how).drop_encoding()
+        try:
+            if path.is_dir():  # zarr, of which all arrays are decoded
+                for _, array in zarr.open_group(path, mode="r", use_consolidated=False).arrays(): check_codecs(array)
+            data = _with_empty(xr.load_dataset(path, **how).drop_encoding())
         except Exception as error:  # of whatever library
             raise InputError(f"{path} cannot be read ({first_line(error)}): align the features again") from error
         if data.attrs.get("kind") != _KIND:
@@ -356,9 +422,8 @@ def _direction(direction: str, sides: tuple, done: Mapping, folds: Folds, weight
     sources, targets = (list(side.values()) for side in sides)
     scores = done["scores"]
     i, j = best_pair(scores.predictivity)
-    alphas = np.unique(scores.alpha.values[i, j])
     best = predictivity_estimate(sources[i].values, targets[j].values, folds=folds, weights=weights,
-                                 alphas=alphas[np.isfinite(alphas)])
+                                 alphas=chosen_alphas(scores.alpha.values[i, j]))
     apart = nested_score(scores.predictivity, [done.get(k, scores).predictivity for k in range(folds.n_folds)])
     names = ("vision", "language") if direction == DIRECTIONS[0] else ("language", "vision")
     renamed = {f"{side}_{axis}": f"{name}_{axis}"

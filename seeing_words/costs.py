@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig
 
 from .arrays import InputError
 from .download import NETWORKS, cached_network, nearest_folder, repository_of, told_bytes
@@ -29,7 +28,7 @@ from .pairs import first_of_each
 from .perturb import PERTURBATIONS
 from .predictivity import ALPHAS, GIB, Folds, count_grid, count_null, make_folds
 from .presets import Preset, best_device
-from .pretrained import BUILDING, DTYPES, network_class, read_config, weight_files
+from .pretrained import BUILDING, DTYPES, known_config, network_class, read_config, weight_files
 
 # %% ../nbs/library/14c_costs.ipynb #speed
 def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
@@ -88,7 +87,7 @@ def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> Shape:
 def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
     "The shape of a network whose files are here."
     card = json.loads(path.read_text()) if (path := folder / "card.json").is_file() else {}
-    config = AutoConfig.from_pretrained(folder) if card else read_config(folder)
+    config = known_config(folder) if card else read_config(folder)
     seen = getattr(config, "vision_config", config)
     with BUILDING, torch.device("meta"):
         network = (build_network(config, seed=0) if card else transformers.CLIPModel(config) if judge

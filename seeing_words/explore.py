@@ -31,14 +31,23 @@ from sklearn.preprocessing import StandardScaler
 
 # %% ../nbs/library/13c_explore.ipynb #imports-own
 from .aggregate import ExemplarCurve
-from .arrays import InputError
+from .arrays import InputError, without_mask
 from .features import pooled_layers
 from .inference import Estimate, resample_weights, score_estimate
 from .microworld import PLACES, THINGS, WORLD, Scene, Thing, caption, render, scene_of, tellings, text
 from .models import Model
 from .pairs import Pairs
 from .plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
-from .predictivity import ALPHAS, DIRECTIONS, Folds, fold_zscore, out_of_fold, out_of_folds
+from seeing_words.predictivity import (
+    ALPHAS,
+    DIRECTIONS,
+    Folds,
+    chosen_alphas,
+    fold_zscore,
+    mean_over_folds,
+    out_of_fold,
+    out_of_folds,
+)
 from .preference import Mapped, PreferenceSet
 from .stimuli import StimulusSet
 
@@ -82,6 +91,7 @@ def similarities(
     shown: np.ndarray,      # (stimulus, unit)
 ) -> np.ndarray:            # (question, stimulus)
     "Cosine of every prediction with every response; 0 where either is 0."
+    predicted, shown = without_mask(predicted, "predicted"), without_mask(shown, "shown")
     a, b = (x / np.where((norm := np.linalg.norm(x, axis=1, keepdims=True)) > 0, norm, 1) for x in (predicted, shown))
     return a @ b.T
 
@@ -586,7 +596,7 @@ def explore_layers(pairs: Pairs) -> Interactive:
     "Choose a pair of layers: its score, and predicted beside observed responses of held-out stimuli."
     networks = {" – ".join(name.rpartition("/")[2] for name in pair): pair for pair in pairs.grids}
     first = pairs.grids[next(iter(pairs.grids))]
-    best = first.predictivity.sel(direction=DIRECTIONS[0]).mean("fold")
+    best = mean_over_folds(first.predictivity.sel(direction=DIRECTIONS[0]))
     v, w = np.unravel_index(np.nanargmax(best), best.shape)
     choices = {"direction": list(DIRECTIONS), "networks": list(networks), "vision_layer": range(best.sizes["vision_layer"]),
                "language_layer": range(best.sizes["language_layer"])}
@@ -604,17 +614,17 @@ def explore_layers(pairs: Pairs) -> Interactive:
 # %% ../nbs/library/13c_explore.ipynb #layers-parts
 def _layer_pair(axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str, v: int, w: int) -> None:
     left, right = axes
-    grid = pairs.grids[pair].predictivity.sel(direction=direction).mean("fold")
+    grid = mean_over_folds(pairs.grids[pair].predictivity.sel(direction=direction))
     v, w = min(v, grid.sizes["vision_layer"] - 1), min(w, grid.sizes["language_layer"] - 1)
     heatmap(left, grid, title=f"{direction}: {' – '.join(name.rpartition('/')[2] for name in pair)}")
     left.plot(w + 0.5, v + 0.5, "o", color=OKABE_ITO[1], markeredgecolor="white", markersize=9)
     left.set(xlabel="language layer", ylabel="vision layer")
     right.set(xlabel="predicted (z)", ylabel="observed (z)")
     if np.isnan(grid.values[v, w]):
-        return right.set_title(f"vision {v}, language {w}:\nno score, since units are constant")
+        return right.set_title(f"vision {v}, language {w}:\nno score, since units are constant in a fold")
     layers = (v, w) if direction == DIRECTIONS[0] else (w, v)
     source, target = (side.values[k] for side, k in zip(pairs.features(pair, direction), layers))
-    alphas = np.unique(pairs.scores(pair, direction).alpha.values[layers])  # those that were chosen in any fold
+    alphas = chosen_alphas(pairs.scores(pair, direction).alpha.values[layers])  # those that were chosen in any fold
     observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
     score = score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
     right.hexbin(predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0)

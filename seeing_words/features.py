@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['POOLINGS', 'BLOCK', 'SPEC', 'pool_cls', 'pool_mean', 'pool_last', 'has_class_token', 'pooled_layers', 'in_batches',
-           'damages', 'Store', 'Writer', 'feature_spec', 'stored', 'extract_many', 'extract', 'bag_of_words', 'pixels']
+           'damages', 'check_codecs', 'Store', 'Writer', 'feature_spec', 'stored', 'extract_many', 'extract',
+           'bag_of_words', 'pixels']
 
 # %% ../nbs/library/04_features.ipynb #imports
 import errno
@@ -182,6 +183,35 @@ def damages(
     return [f"{name} is {'missing' if name not in found else 'changed' if name in expected else 'not part of it'}"
             for name in sorted(found | expected) if found.get(name) != expected.get(name)]
 
+# %% ../nbs/library/04_features.ipynb #codecs
+_CODECS = {  # those that only compute with bytes; `pickle`, which can run code, is none of them
+    "adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian", "fixedscaleoffset", "fletcher32",
+    "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "vlen-bytes", "vlen-utf8", "zlib", "zstd"}
+
+
+def _codec_names(codecs: object) -> Iterator[str]:
+    "Names of codecs in an array's metadata, with those within them, as of a shard."
+    if isinstance(codecs, list | tuple):
+        for codec in codecs:
+            yield from _codec_names(codec)
+    elif isinstance(codecs, dict):
+        name = codecs.get("id", codecs.get("name"))
+        if name is not None:
+            yield str(name).removeprefix("numcodecs.")
+        for inner in codecs.values():
+            yield from _codec_names(inner)
+
+
+def check_codecs(array: zarr.Array) -> zarr.Array:
+    "Refuse an array whose decoding could run code, before any of it is decoded; raises `InputError`."
+    about = array.metadata.to_dict()
+    named = [about.get(part) for part in ("compressor", "filters", "codecs")]
+    unknown = sorted(set(_codec_names(named)) - _CODECS)
+    if unknown: raise InputError(f"zarr array {array.path or '/'!r} needs the codec {unknown[0]!r}, which is never run")
+    if array.dtype.hasobject: raise InputError(f"zarr array {array.path or '/'!r} holds objects: write numbers or text")
+    return array
+
+
 # %% ../nbs/library/04_features.ipynb #store-class
 @dataclass(frozen=True)
 class Store:
@@ -200,7 +230,7 @@ class Store:
     def read(self, spec: dict) -> np.ndarray:  # (layer, stimulus, unit); raises `InputError` when it is damaged
         folder = self.folder(spec)
         if found := damages(folder): raise InputError(f"store entry {folder} cannot be used: {found[0]}")
-        return zarr.open_array(folder / "features.zarr/features", mode="r")[:]
+        return check_codecs(zarr.open_array(folder / "features.zarr/features", mode="r"))[:]
 
     def lock(self, spec: dict) -> FileLock:
         return FileLock(f"{self.folder(spec)}.lock")

@@ -13,14 +13,15 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 
-from .arrays import InputError, check_pair
-from .predictivity import ALPHAS, Folds, in_double, one_layer, out_of_fold, unit_pearson
+from .arrays import InputError, check_pair, without_mask
+from .predictivity import ALPHAS, Folds, in_double, mean_over_folds, one_layer, out_of_fold, unit_pearson
 
 # %% ../nbs/library/07_inference.ipynb #resample-weights
 def resample_weights(
@@ -67,6 +68,8 @@ def bootstrap_scores(
     if not len(target) == len(prediction) == folds.n == weights.shape[1]:
         raise InputError(f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, weights "
                          f"{weights.shape[1]}: all four must be made from the same stimuli")
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
+    weights = without_mask(weights, "weights")
     by_fold = [_mean_over(_weighted_pearson(target[t], prediction[t], weights[:, t])) for t in folds.test]
     return _mean_over(np.stack(by_fold, 1))
 
@@ -76,18 +79,33 @@ def interval(
     level: float = 0.95,
 ) -> tuple[float, float]:   # low, high; NaN if any draw is
     "Percentile bootstrap interval."
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(without_mask(draws, "draws"), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
-# %% ../nbs/library/07_inference.ipynb #estimate
-def _paired(operation: Callable) -> Callable:
+# %% ../nbs/library/07_inference.ipynb #estimate-arithmetic
+def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
+    "A method of `Estimate` for `operation`; reflected: the estimate is its right-hand side, as in 1 - e."
     def method(self, other):
         if isinstance(other, Estimate):
-            return Estimate(operation(self.value, other.value), operation(self.draws, other.draws))
-        return Estimate(operation(self.value, other), operation(self.draws, other))
+            _check_same_draws([self, other], "arithmetic")
+            other_value, other_draws = other.value, other.draws
+        elif isinstance(other, Real):
+            other_value = other_draws = other
+        else:
+            return NotImplemented
+        if reflected:
+            return Estimate(operation(other_value, self.value), operation(other_draws, self.draws))
+        return Estimate(operation(self.value, other_value), operation(self.draws, other_draws))
     return method
 
 
+def _check_same_draws(estimates: Iterable, what: str) -> None:
+    "Refuse estimates with different numbers of draws, which cannot come from the same `weights`."
+    sizes = {len(estimate.draws) for estimate in estimates}
+    if len(sizes) > 1:
+        raise InputError(f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`")
+
+# %% ../nbs/library/07_inference.ipynb #estimate
 @dataclass(frozen=True, eq=False)
 class Estimate:
     "A number and its bootstrap draws. Arithmetic is draw by draw, so both sides must come from the same `weights`."
@@ -102,6 +120,12 @@ class Estimate:
 
     __add__, __sub__ = _paired(operator.add), _paired(operator.sub)
     __mul__, __truediv__ = _paired(operator.mul), _paired(operator.truediv)
+    __radd__, __rsub__ = _paired(operator.add, reflected=True), _paired(operator.sub, reflected=True)
+    __rmul__, __rtruediv__ = _paired(operator.mul, reflected=True), _paired(operator.truediv, reflected=True)
+    __array_ufunc__ = None  # so that NumPy leaves np.float64(2) * estimate to the estimate
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.draws)
 
 # %% ../nbs/library/07_inference.ipynb #average
 def average(estimates: Iterable[Estimate]) -> Estimate:
@@ -109,6 +133,7 @@ def average(estimates: Iterable[Estimate]) -> Estimate:
     estimates = list(estimates)
     if not estimates:
         raise InputError("average: no estimates to average")
+    _check_same_draws(estimates, "average")
     return Estimate(float(np.mean([e.value for e in estimates])), np.mean([e.draws for e in estimates], axis=0))
 
 # %% ../nbs/library/07_inference.ipynb #slope
@@ -133,6 +158,7 @@ def score_estimate(
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws."
     once = np.ones((1, folds.n), dtype=int)
+    weights = without_mask(weights, "weights")
     scores = bootstrap_scores(target, prediction, folds=folds, weights=np.vstack([once, weights]))
     value, draws = float(scores[0]), scores[1:]
     return Estimate(value, draws + (value - _mean_over(draws[None])[0]))  # resampling's own bias taken off
@@ -167,16 +193,12 @@ def differences(
 def best_pair(
     scores: xr.DataArray,  # (source_layer, target_layer), or with fold
 ) -> tuple[int, int]:      # positions of source and target layer
-    "The pair of layers that scores highest, over folds."
-    mean = _over_folds(scores)
+    "The pair of layers that scores highest, mean over folds; only pairs with a score in every fold count."
+    mean = mean_over_folds(scores).values
     if np.isnan(mean).all():
         raise InputError(f"no best pair: all {mean.size} scores are missing (constant layers?)")
     i, j = np.unravel_index(np.nanargmax(mean), mean.shape)
     return int(i), int(j)
-
-
-def _over_folds(scores: xr.DataArray) -> np.ndarray:  # (source_layer, target_layer)
-    return (scores.mean("fold") if "fold" in scores.dims else scores).values
 
 # %% ../nbs/library/07_inference.ipynb #selected-score
 def selected_score(
@@ -190,10 +212,11 @@ def nested_score(
     scores: xr.DataArray,           # (source_layer, target_layer, fold)
     inner: Sequence[xr.DataArray],  # for each fold, the grid of its training stimuli alone, perhaps with folds of its own
 ) -> float:
-    "Score of the best pair of layers, chosen for each fold on what `inner` holds for it, and scored on the fold."
+    "Score of the best pair of layers with a score in every fold, chosen for each on what `inner` holds for it."
     if len(inner) != scores.sizes["fold"]:
         raise InputError(f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; give one for each")
-    chosen = [best_pair(grid) for grid in inner]
+    scored = scores.notnull().all("fold").values  # others cannot be scored on every fold that they are chosen for
+    chosen = [best_pair(grid.where(xr.DataArray(scored, dims=("source_layer", "target_layer")))) for grid in inner]
     return float(np.mean([scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]))
 
 # %% ../nbs/library/07_inference.ipynb #selection
@@ -231,7 +254,7 @@ def split_selected(
         grids = [grid_of(np.sort(half)) for half in np.array_split(rng.permutation(n), 2)]
         for here, there in grids, grids[::-1]:
             pair = best_pair(here)
-            rows.append((pair, _over_folds(here)[pair], _over_folds(there)[pair]))
+            rows.append((pair, mean_over_folds(here).values[pair], mean_over_folds(there).values[pair]))
     return Selection(*map(np.array, zip(*rows)))
 
 # %% ../nbs/library/07_inference.ipynb #peak-depth
@@ -240,7 +263,8 @@ def peak_depth(
     depths: Sequence[float],        # relative depth of each layer
 ) -> Estimate:                      # the depth, with the peak found again in each draw
     "Where in depth the scores peak."
-    values, depths = np.array([e.value for e in estimates]), np.asarray(depths)
+    _check_same_draws(estimates, "peak_depth")
+    values, depths = np.array([e.value for e in estimates]), np.asarray(without_mask(depths, "depths"))
     if np.isnan(values).all():
         raise InputError("no peak: every layer's score is missing (constant layers?)")
     draws = np.stack([e.draws for e in estimates])                # (layer, draw)
@@ -253,7 +277,7 @@ def p_value(
     null: np.ndarray,  # the same statistic under shuffled pairing, (permutation,)
 ) -> float:            # (1 + b) / (1 + m), never 0: the observed pairing is one of those possible; NaN if observed is
     "Share of pairings that score at least as high as the observed one."
-    null = np.asarray(null)
+    null = np.asarray(without_mask(null, "null"))
     if np.isnan(null).any():
         raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
                          "leave out layers that are constant")
@@ -367,7 +391,7 @@ def noise_ceiling(
 # %% ../nbs/library/07_inference.ipynb #noise-ceiling-repeats
 def _repeats(responses: np.ndarray) -> np.ndarray:  # (repeat, stimulus, unit) float64
     "Check repeated responses."
-    responses = np.asarray(responses, dtype=float)
+    responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
         raise InputError(f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
                          "2 or more repeats of 3 or more stimuli")

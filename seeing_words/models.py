@@ -24,13 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from .arrays import InputError, commit, digest, file_digest
 from .pretrained import caption_tokenizer, check_device, draw_network, fetch_network, image_preprocessor, load_network
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained
-from .pretrained import BUILDING, is_commit, naming_config, network_class, number_type, on_hub
+from .pretrained import BUILDING, is_commit, known_config, naming_config, network_class, number_type, on_hub
 
 # %% ../nbs/library/03_models.ipynb #imports-pretrained-read
 from .pretrained import padded, read_config, read_tokenizer, settled, verified
@@ -207,14 +207,14 @@ def _verify_weights(folder: Path, card: dict) -> None:
 def _trained(folder: Path, card: dict) -> tuple[nn.Module, str]:  # network and revision
     _verify_weights(folder, card)
     _verify_companions(folder, card)
-    network = build_network(AutoConfig.from_pretrained(folder), seed=0)
+    network = build_network(known_config(folder), seed=0)
     network.load_state_dict(load_file(folder / "model.safetensors"))
     return network, card["sha256"]
 
 
 def _untrained(folder: Path, card: dict, seed: int) -> tuple[nn.Module, str]:  # network and revision
     _verify_companions(folder, card)
-    network = build_network(AutoConfig.from_pretrained(folder), seed=seed)
+    network = build_network(known_config(folder), seed=seed)
     drawn = hashlib.sha256(_companions(folder, card).encode())
     for weight in network.state_dict().values(): drawn.update(weight.contiguous().numpy())
     return network, f"untrained-seed-{seed}-{drawn.hexdigest()[:16]}"

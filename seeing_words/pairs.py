@@ -19,7 +19,7 @@ import xarray as xr
 
 from .arrays import InputError
 from .inference import Estimate, average, best_pair, peak_depth, predictivity_estimate
-from .predictivity import DIRECTIONS, Folds, align_networks, null_grid, on_every_core
+from .predictivity import DIRECTIONS, Folds, align_networks, chosen_alphas, mean_over_folds, null_grid, on_every_core
 from .results import at_once
 from .similarity import similarity_grid
 
@@ -117,7 +117,7 @@ def layer_estimate(
     key, (i, j) = (pair, direction, layers), layers
     if key not in pairs.estimates:
         source, target = pairs.features(pair, direction)
-        alphas = np.unique(pairs.scores(pair, direction).alpha.values[i, j])
+        alphas = chosen_alphas(pairs.scores(pair, direction).alpha.values[i, j])
         pairs.estimates[key] = pairs.results(predictivity_estimate, source.values[i], target.values[j],
                                              folds=pairs.folds, weights=pairs.weights, alphas=alphas)
     return pairs.estimates[key]
@@ -138,7 +138,7 @@ def mean_grid(
     "Mean over pairs of networks (and folds). All networks of a modality must be equally deep."
     shapes = {tuple(grid.sizes[d] for d in ("vision_layer", "language_layer")) for grid in grids}
     if len(shapes) > 1: raise InputError(f"grids have sizes {sorted(shapes)}: depths must be equal: see `equally_deep`")
-    grids = [grid.mean("fold") if "fold" in grid.dims else grid for grid in grids]
+    grids = [mean_over_folds(grid) for grid in grids]
     return sum(grids[1:], grids[0]) / len(grids)
 
 
@@ -159,10 +159,10 @@ def depth_of_pairs(
     pairs: Pairs,
     direction: str,
     along: str,               # vision or language: whose layers
-) -> dict[Pair, list[float]]: # a score for each layer; NaN where it is constant
+) -> dict[Pair, list[float]]: # a score for each layer; NaN where no partner has a score in every fold
     "Score of each layer of one network with its best partner layer in the other."
     other = {"vision": "language_layer", "language": "vision_layer"}[along]
-    grids = {pair: grid.predictivity.sel(direction=direction).mean("fold") for pair, grid in pairs.grids.items()}
+    grids = {pair: mean_over_folds(grid.predictivity.sel(direction=direction)) for pair, grid in pairs.grids.items()}
     return {pair: grid.max(other).values.tolist() for pair, grid in grids.items()}
 
 # %% ../nbs/library/07b_pairs.ipynb #depth-estimates
@@ -170,7 +170,7 @@ def depth_estimates_of_pairs(
     pairs: Pairs,
     direction: str,
     along: str,           # vision or language: whose layers
-) -> list[Estimate]:      # one a layer, the mean over pairs of networks; NaN where it is constant
+) -> list[Estimate]:      # one a layer, the mean over pairs of networks; NaN where no partner has a score in every fold
     "Score of each layer with its best partner layer, averaged over pairs, with its bootstrap draws."
     mine = "source_layer" if _sides(direction)[0] == along else "target_layer"
     n_layers = {pairs.scores(pair, direction).sizes[mine] for pair in pairs.grids}
@@ -183,7 +183,7 @@ def depth_estimates_of_pairs(
 def _layer_of_pair(pairs: Pairs, pair: Pair, direction: str, mine: str, k: int) -> Estimate:
     scores = pairs.scores(pair, direction).predictivity
     row = scores.isel({mine: [k]})
-    if not row.notnull().any(): return Estimate(np.nan, np.full(len(pairs.weights), np.nan))
+    if mean_over_folds(row).isnull().all(): return Estimate(np.nan, np.full(len(pairs.weights), np.nan))
     i, j = best_pair(row)
     return layer_estimate(pairs, pair, direction, (k, j) if mine == "source_layer" else (i, k))
 

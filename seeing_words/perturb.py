@@ -28,11 +28,11 @@ from torch.nn import functional as F
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 # %% ../nbs/library/08_perturb.ipynb #imports-own
-from .arrays import InputError, digest
+from .arrays import InputError, digest, without_mask
 from .features import in_batches
 from .inference import Estimate, average
 from .models import Model, load_model, pretrained_folder
-from .predictivity import ALPHAS, DIRECTIONS, Folds, Layers, fold_zscore, on_every_core
+from .predictivity import ALPHAS, DIRECTIONS, Folds, Layers, fold_zscore, mean_over_folds, on_every_core
 from .pretrained import is_commit, load_network, read_config, verified
 from .stimuli import OnDemand, StimulusSet
 
@@ -473,6 +473,7 @@ def linear_estimate(
     weights: np.ndarray,     # from `resample_weights`, (draw, stimulus)
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws to first order in the weights."
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     scores, slopes = [], np.zeros(folds.n)
     for test in folds.test:
         y, z = (_unit_columns(values[test]) for values in (target, prediction))
@@ -609,7 +610,7 @@ def changed_depth(
     rows = []
     for (condition, name), grids in zip(shown, from_each):
         for direction, found in ((forward, grids.values()), (back, [g[condition, name] for g in to_each])):
-            scores = np.mean([g.predictivity.mean("fold").values.ravel() for g in found], 0)
+            scores = np.mean([mean_over_folds(g.predictivity).values.ravel() for g in found], 0)
             rows += [(direction, condition, depth, score) for depth, score in zip(intact[name].depth.values, scores)]
     table = pd.DataFrame(rows, columns=["direction", "condition", "depth", "score"])
     return table.groupby(["direction", "condition", "depth"], sort=False, as_index=False).score.mean()

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'ALPHAS', 'GIB', 'DIRECTIONS', 'Layers', 'Folds', 'make_folds', 'in_double', 'rounding', 'unit_moments',
-           'unit_pearson', 'one_layer', 'on_every_core', 'pair_coords', 'predictivity_grids', 'predictivity_grid',
-           'predictivity', 'align_networks', 'fold_zscore', 'out_of_fold', 'out_of_folds', 'fold_permutations',
-           'null_grid', 'count_grid', 'count_null']
+           'unit_pearson', 'one_layer', 'on_every_core', 'pair_coords', 'mean_over_folds', 'chosen_alphas',
+           'predictivity_grids', 'predictivity_grid', 'predictivity', 'align_networks', 'fold_zscore', 'out_of_fold',
+           'out_of_folds', 'fold_permutations', 'null_grid', 'count_grid', 'count_null']
 
 # %% ../nbs/library/05_predictivity.ipynb #imports
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from .arrays import InputError, check_features, check_pair
+from .arrays import InputError, check_features, check_pair, without_mask
 
 # %% ../nbs/library/05_predictivity.ipynb #folds
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def make_folds(
 # %% ../nbs/library/05_predictivity.ipynb #moments
 def in_double(values: np.ndarray) -> torch.Tensor:
     "Copy to a float64 tensor, whatever the strides, byte order or permissions of `values`."
-    return torch.from_numpy(np.array(values, dtype=np.float64))
+    return torch.from_numpy(np.array(without_mask(values), dtype=np.float64))
 
 
 def rounding(values: np.ndarray) -> float:  # 0 for integers
@@ -93,6 +93,7 @@ def unit_pearson(
     if np.shape(target) != np.shape(prediction):
         raise InputError(f"target has shape {np.shape(target)}, prediction {np.shape(prediction)}: "
                          "both must be (stimulus, unit) over the same stimuli")
+    target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     return (_unit_vectors(in_double(target)) * _unit_vectors(in_double(prediction))).sum(0).numpy()
 
 # %% ../nbs/library/05_predictivity.ipynb #zscore
@@ -409,7 +410,7 @@ def _check(
     targets = {name: check_features(target, f"target {name}".strip()) for name, target in targets.items()}
     for name, target in targets.items():
         check_pair(source, target, ("source", f"target {name}".strip()))
-    n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(alphas, dtype=float))
+    n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float))
     folds = folds or make_folds(n)
     if folds.n != n:
         raise InputError(f"folds partition {folds.n} stimuli, source and target have {n}: use make_folds({n})")
@@ -561,6 +562,58 @@ def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> x
         attrs |= {f"{side}_model": features.attrs.get("model", ""), f"n_{side}_units": features.sizes["unit"]}
         if "converted_from" in features.attrs: attrs[f"{side}_converted_from"] = features.attrs["converted_from"]
     return xr.Dataset(data, pair_coords(source, target), attrs)
+
+# %% ../nbs/library/05_predictivity.ipynb #mean-over-folds
+def mean_over_folds(
+    scores: xr.DataArray | xr.Dataset,  # with or without fold
+) -> xr.DataArray | xr.Dataset:         # without fold
+    """Average scores over folds.
+
+    A pair of layers without a score in any one fold has no mean (NaN). A mean over fewer folds
+    would not compare with the others: the folds differ, and one hard fold less could make it the best.
+
+    Parameters
+    ----------
+    scores : DataArray or Dataset
+        Any axes. Without the axis `fold`, it is returned as it is.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Without the axis `fold`; NaN where any fold has no score.
+
+    Examples
+    --------
+    >>> mean_over_folds(xr.DataArray([[0.2, 0.4], [0.9, np.nan]], dims=("layer", "fold"))).values
+    array([0.3, nan])
+    """
+    if "fold" not in scores.dims:
+        return scores
+    return scores.mean("fold", skipna=False)
+
+# %% ../nbs/library/05_predictivity.ipynb #chosen-alphas
+def chosen_alphas(
+    alpha: np.ndarray,  # λ of a pair of layers in each fold; NaN where it has no score
+) -> np.ndarray:        # (alpha,), sorted
+    """List the ridge penalties that were chosen in any fold.
+
+    Parameters
+    ----------
+    alpha : array of shape (n_folds,)
+        Chosen penalties; NaN in a fold without a score.
+
+    Returns
+    -------
+    array of shape (n_alphas,)
+        Each penalty once, in ascending order, without NaN.
+
+    Examples
+    --------
+    >>> chosen_alphas(np.array([10.0, np.nan, 1.0, 10.0]))
+    array([ 1., 10.])
+    """
+    alpha = np.asarray(alpha)
+    return np.unique(alpha[np.isfinite(alpha)])
 
 # %% ../nbs/library/05_predictivity.ipynb #sweep
 def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.ndarray:  # (source layer, target layer, 3)
@@ -1151,7 +1204,7 @@ def null_grid(
     each = tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress)
     scores = np.stack([_null_fold(fold, source.values, values, pairings, blocks) for fold in each])
     dims = ("fold", "permutation", "source_layer", "target_layer")
-    mean = xr.DataArray(scores, pair_coords(source, targets[""]), dims).mean("fold")
+    mean = mean_over_folds(xr.DataArray(scores, pair_coords(source, targets[""]), dims))
     return xr.Dataset({"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed})
 
 # %% ../nbs/library/05_predictivity.ipynb #counts

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .arrays import InputError
+from .arrays import InputError, without_mask
 from .inference import Estimate, average, score_estimate
 from .microworld import NEAR_MISSES, Scene, near_miss, render, scene_facts, scene_of, true_of
 from .predictivity import DIRECTIONS, Folds, Layers, fold_zscore, on_every_core, out_of_folds
@@ -84,7 +84,9 @@ def labelled_trials(
 ) -> PreferenceSet:
     "Trials from labels, without ties and without those that have no label."
     n, (first, second) = len(prompts), images
-    label = np.asarray(label_0, dtype=float)
+    first, second = without_mask(first, f"{name}: first images"), without_mask(second, f"{name}: second images")
+    label = np.asarray(without_mask(label_0, f"{name}: label_0"), dtype=float)
+    has_label = without_mask(has_label, f"{name}: has_label")
     given = np.isfinite(label) if has_label is None else np.asarray(has_label, bool)
     ids, kinds = (default if values is None else tuple(values) for values, default in
                   ((ids, tuple(f"trial-{i}" for i in range(n))), (kinds, ("",) * n)))
@@ -490,7 +492,7 @@ def rank_captions(
     scores: np.ndarray,           # from a judge, (stimulus, caption)
 ) -> tuple[np.ndarray, int]:      # which caption has each rank, the lowest score first, (stimulus, rank); images with ties
     "Order each image's captions by their scores; equal ones keep their order, and are counted."
-    scores = np.asarray(scores, float)
+    scores = np.asarray(without_mask(scores, "scores"), float)
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise InputError(f"scores have shape {scores.shape}: ranks need (stimulus, caption) with 2 or more captions each")
     if len(bad := np.argwhere(~np.isfinite(scores))):

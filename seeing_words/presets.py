@@ -266,8 +266,8 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 # %% ../nbs/library/14_presets.ipynb #least
-LEAST: Mapping[str, int] = {  # smallest sizes that make sense
-    "n_stimuli": 10, "n_captions": 1, "n_folds": 2, "n_permutations": 1, "n_draws": 1, "n_untrained": 0, "batch_size": 1}
+LEAST: Mapping[str, int] = {  # smallest sizes that make sense; every section compares with untrained twins
+    "n_stimuli": 10, "n_captions": 1, "n_folds": 2, "n_permutations": 1, "n_draws": 1, "n_untrained": 1, "batch_size": 1}
 
 # %% ../nbs/library/14_presets.ipynb #read-kinds
 def _text(value):
@@ -284,7 +284,7 @@ def _texts(value):
 
 def _table(read: Callable) -> Callable:
     return lambda value: (tuple((key, read(item)) for key, item in value.items())
-                          if isinstance(value, dict) and all(read(item) for item in value.values()) else None)
+                          if isinstance(value, dict) and all(read(item) is not None for item in value.values()) else None)
 
 
 _KINDS: Mapping[object, tuple[Callable, str]] = {  # type of a field → how it is read (None: it can't be), how it is written

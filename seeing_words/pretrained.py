@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'COMPANIONS', 'DTYPES', 'BUILDING', 'on_hub', 'hub_refusal', 'weight_files', 'fetch_network',
-           'check_weights', 'is_commit', 'verified', 'read_config', 'settled', 'network_class', 'naming_config',
-           'number_type', 'check_device', 'load_network', 'drawing', 'draw_network', 'image_preprocessor', 'longest',
-           'padded', 'read_tokenizer', 'caption_tokenizer', 'check_head', 'check_whole']
+           'check_weights', 'is_commit', 'verified', 'refuse_code', 'known_config', 'read_config', 'settled',
+           'network_class', 'naming_config', 'number_type', 'check_device', 'load_network', 'drawing', 'draw_network',
+           'image_preprocessor', 'longest', 'padded', 'read_tokenizer', 'caption_tokenizer', 'check_head',
+           'check_whole']
 
 # %% ../nbs/library/02a_pretrained.ipynb #imports
 import hashlib
@@ -14,7 +15,7 @@ import importlib.util
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -189,17 +191,122 @@ def verified(
     for path in files: _verify(path)
     return folder.name if is_commit(folder) else digest({path.name: file_digest(path) for path in files})
 
+# %% ../nbs/library/02a_pretrained.ipynb #code
+_CLASS_FIELDS = {  # file → the fields that name the class which reads it; of config.json it follows from model_type
+    "tokenizer_config.json": ("tokenizer_class",),
+    "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
+    "processor_config.json": ("image_processor_type", "feature_extractor_type"),
+}
+
+
+def _json_object(path: Path) -> dict:
+    "What a JSON file says; nothing where it is missing or damaged, which whoever reads it reports."
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+# %% ../nbs/library/02a_pretrained.ipynb #code-known
+def _is_known_class(name: object) -> bool:
+    "Does transformers have a class of this name, or the successor of an older one?"
+    if not isinstance(name, str):
+        return False
+    stem = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    return any(hasattr(transformers, known) for known in (name, stem, f"{stem}Fast"))
+
+
+def _unknown(part: Mapping, fields: Sequence[str], model_type: object) -> str:
+    "What of a file only the model's own code can read; empty where transformers reads it all."
+    if not part.get("auto_map"):
+        return ""
+    for field in fields:
+        if name := part.get(field):
+            return "" if _is_known_class(name) else f"{field} {name!r}"
+    return "" if isinstance(model_type, str) and model_type in CONFIG_MAPPING else f"model_type {model_type!r}"
+
+
+def _unknown_part(path: Path, model_type: object) -> str:
+    "The same, of the file as a whole and of the parts within it."
+    whole = _json_object(path)
+    parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
+    for part in parts:
+        unknown = _unknown(part, _CLASS_FIELDS.get(path.name, ()), part.get("model_type", model_type))
+        if unknown:
+            return unknown
+    return ""
+
+
+# %% ../nbs/library/02a_pretrained.ipynb #code-refuse
+def refuse_code(folder: Path, *names: str) -> None:
+    """Refuse a folder that cannot be read without Python code that comes with it.
+
+    A file with `auto_map` that transformers can read with a class of its own is let pass: that class reads it.
+
+    Parameters
+    ----------
+    folder
+        Of a network, a tokenizer or a preprocessor.
+    *names
+        The files in it that are about to be read, such as `config.json`.
+
+    Raises
+    ------
+    InputError
+        If one of the files names such code.
+
+    Examples
+    --------
+    >>> refuse_code(Path("checkpoints/vit"), "config.json", "preprocessor_config.json")
+    """
+    model_type = _json_object(folder / "config.json").get("model_type")
+    for name in names:
+        unknown = _unknown_part(folder / name, model_type)
+        if unknown:
+            raise InputError(f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
+                             f"{transformers.__version__} does not know; code that comes with a model is never run: "
+                             "name a network, tokenizer or preprocessor of a kind that transformers knows")
+
+
+# %% ../nbs/library/02a_pretrained.ipynb #code-kernels
+def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
+    "Refuse a configuration that has its attention or experts computed by code from a repository of the hub."
+    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
+    for part in parts:
+        for name in ("_attn_implementation", "_experts_implementation"):
+            wanted = getattr(part, name, None)
+            if isinstance(wanted, str) and "/" in wanted:
+                raise InputError(f"{path}: {name.removeprefix('_')} names the repository {wanted!r}; code that comes with a "
+                                 "model is never run: remove the entry")
+
+
 # %% ../nbs/library/02a_pretrained.ipynb #config
+def known_config(
+    folder: Path,
+) -> PreTrainedConfig:
+    """Read config.json as it is, of a kind that transformers itself knows.
+
+    Raises `InputError`, and never asks, where the network needs code that comes with it.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: name a folder that `save_pretrained` wrote")
+    refuse_code(folder, path.name)
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds
+        raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} "
+                         f"does not know; code that comes with a model is never run ({first_line(error)})") from None
+    _refuse_kernels(path, config)
+    return config
+
+
+# %% ../nbs/library/02a_pretrained.ipynb #config-read
 def read_config(folder: Path) -> PreTrainedConfig:
     "Configuration of a pretrained network, of a kind that transformers itself knows."
-    path = folder / "config.json"
-    if not path.is_file(): raise InputError(f"{path} is missing: name a folder that `save_pretrained` wrote")
-    try:
-        with _quiet(): config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds
-        raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} does not know; code "
-                         f"that comes with a model is never run ({first_line(error)})") from None
-    return settled(config)
+    return settled(known_config(folder))
 
 
 def settled(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -207,6 +314,7 @@ def settled(config: PreTrainedConfig) -> PreTrainedConfig:
     config.use_cache = False
     if hasattr(config, "mask_ratio"): config.mask_ratio = 0.0
     return config
+
 
 # %% ../nbs/library/02a_pretrained.ipynb #config-class
 def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
@@ -400,13 +508,16 @@ def _of_folder(folder: Path, auto: type, needed: str, **options):
                          "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`") from None
 
 
-_TOKENIZERS = "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"
+_TOKENIZERS = "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"  # one of them is needed
 _PREPROCESSORS = "preprocessor_config.json", "processor_config.json"  # the latter of image and text in one
 
 
 def _check_there(folder: Path, names: Sequence[str]) -> None:
+    "Refuse a folder without any of these files, or whose tokenizer or preprocessor needs code that comes with it."
     if not any((folder / name).is_file() for name in names):
         raise InputError(f"{folder} holds no {names[0]}: save it beside the network, or fetch it again")
+    refuse_code(folder, *(_PREPROCESSORS if names == _PREPROCESSORS else ("tokenizer_config.json",)))
+
 
 # %% ../nbs/library/02a_pretrained.ipynb #images-preprocessor
 def image_preprocessor(

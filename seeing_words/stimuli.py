@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import InputError, digest
+from .arrays import InputError, digest, without_mask
 
 # %% ../nbs/library/01_stimuli.ipynb #demand
 def _positions(index: Sequence[int] | slice | np.ndarray, n: int) -> np.ndarray:  # numbers, a mask or a slice, as numbers
@@ -154,6 +154,7 @@ def _as_images(name: str, images: Sequence) -> np.ndarray | OnDemand:
     if isinstance(images, OnDemand):
         if not len(images): raise InputError(f"{name}: there are no images: there must be one or more")
         return images
+    images = without_mask(images, f"{name}: images")
     if isinstance(images, np.ndarray) or len({np.shape(image) for image in images}) < 2:
         images = _read_only(images)
         _check_images(name, images)

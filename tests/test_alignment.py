@@ -1,6 +1,8 @@
 "One call on features from anywhere: what is read, what is said, what is kept."
 import json
+import pickle
 
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from scipy import sparse
 from scipy.stats import kstest
 
 from seeing_words import Alignment, InputError, align, feature_array, predictivity, read_features
+from seeing_words.features import check_codecs
 from seeing_words.predictivity import DIRECTIONS, align_networks, make_folds
 
 NAMES = ["embed", "h.2", "h.10"]  # in order of depth and in natural order, not in that of the alphabet
@@ -219,6 +222,32 @@ def test_what_is_saved_is_loaded(aligned, tmp_path, name):
     assert {len(side["sha256"]) for side in about["features"].values()} == {64}
 
 
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+def test_an_alignment_without_permutations_survives_saving(sides, tmp_path, name):
+    alignment = quick(dict(zip(NAMES, sides[0])), sides[1], n_permutations=0)
+    alignment.save(tmp_path / name)
+    loaded = Alignment.load(tmp_path / name)
+    xr.testing.assert_identical(loaded.data, alignment.data)
+    assert repr(loaded) == repr(alignment)
+    how = {"engine": "scipy"} if name == "a.nc" else {"engine": "zarr", "consolidated": False}
+    with xr.open_dataset(tmp_path / name, **how) as plain:  # without this package
+        np.testing.assert_array_equal(plain.predictivity, alignment.data.predictivity)
+    loaded.save(tmp_path / f"again{name}")
+    xr.testing.assert_identical(Alignment.load(tmp_path / f"again{name}").data, alignment.data)
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+@pytest.mark.parametrize("axis", ["direction", "vision_layer", "language_layer", "fold", "permutation", "draw"])
+def test_any_axis_of_length_0_survives_saving(aligned, tmp_path, name, axis):
+    empty = Alignment(aligned.data.isel({axis: slice(0)}))
+    empty.save(tmp_path / name)
+    loaded = Alignment.load(tmp_path / name).data
+    xr.testing.assert_identical(loaded, empty.data)
+    for key, variable in empty.data.variables.items():
+        if variable.dtype.kind in "fiub":  # text comes back as text of another width
+            assert loaded[key].dtype.kind == variable.dtype.kind  # netCDF 3 has its own byte order and no int64
+
+
 def test_provenance_tells_features_apart(sides, aligned):
     other = quick(dict(zip(NAMES, sides[0])), sides[1] + 1).provenance["features"]
     assert other["vision"] == aligned.provenance["features"]["vision"]
@@ -321,6 +350,18 @@ def test_a_torn_file_is_refused(sides, tmp_path, kind):
         read_features(path)
 
 
+def test_masked_features_are_refused_whatever_they_come_in(sides):
+    masked = np.ma.masked_array(sides[0].copy(), mask=False)
+    masked[1, 3, 2] = np.ma.masked
+    for given, name in [(masked, r"vision features is masked at index \(1, 3, 2\)"),
+                        (list(masked), r"vision features, layer '1' is masked at index \(3, 2\)"),
+                        (dict(zip(NAMES, masked)), r"vision features, layer 'h.2' is masked at index \(3, 2\)")]:
+        with pytest.raises(InputError, match=name):
+            align(given, sides[1])
+    layers = read_features(np.ma.masked_array(sides[0], mask=np.zeros_like(sides[0], bool)))
+    np.testing.assert_array_equal(np.stack(list(layers.values())), sides[0])
+
+
 def test_a_torn_zarr_is_refused(sides, tmp_path):
     write(sides[0], ".zarr", tmp_path)
     chunk = next(file for file in (tmp_path / "features.zarr").rglob("*") if file.is_file() and file.name != "zarr.json")
@@ -354,3 +395,40 @@ def test_no_pickle_is_opened(tmp_path):
 
 def test_provenance_is_json_with_its_keys_sorted(aligned):
     assert list(json.loads(aligned.data.attrs["provenance"])) == sorted(aligned.provenance)
+
+
+@pytest.mark.parametrize("filters", [[{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}], [{"id": "pickle", "protocol": 5}]])
+@pytest.mark.parametrize("dtype", ["|O", "<f8"])
+@pytest.mark.parametrize("within", [True, False])
+def test_a_pickle_within_zarr_is_never_opened(tmp_path, filters, dtype, within):
+    ran, path = tmp_path / "ran", tmp_path / "outside.zarr"
+
+    class Harm:
+        def __reduce__(self):
+            return open, (str(ran), "w")
+    array = path / "layer" if within else path
+    array.mkdir(parents=True)
+    if within:
+        (path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
+    (array / ".zarray").write_text(json.dumps({
+        "zarr_format": 2, "shape": [20, 3], "chunks": [20, 3], "dtype": dtype, "order": "C",
+        "fill_value": 0 if dtype == "<f8" else "",
+        "compressor": None, "filters": filters}))
+    (array / "0.0").write_bytes(pickle.dumps(Harm()))
+    with pytest.raises(InputError, match="cannot be read as .zarr"):
+        read_features(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        Alignment.load(path)
+    assert not ran.exists()
+
+
+def test_codecs_that_only_compute_are_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    for form in (2, 3):
+        zarr.create_array(tmp_path / f"{form}.zarr", data=values, zarr_format=form)
+        np.testing.assert_allclose(read_features(tmp_path / f"{form}.zarr")["0"].values, values)
+    array = zarr.create_array(tmp_path / "sharded.zarr", data=values, shards=(20, 3), chunks=(10, 3))
+    assert check_codecs(array) is array
+    pickled = zarr.create_array(tmp_path / "p.zarr", shape=(2,), dtype="f8", zarr_format=2, filters=[numcodecs.Pickle()])
+    with pytest.raises(InputError, match="needs the codec 'pickle', which is never run"):
+        check_codecs(pickled)

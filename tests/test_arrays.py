@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -23,8 +24,23 @@ from seeing_words.arrays import (
     feature_array,
     file_digest,
     versions,
+    without_mask,
     write_atomic,
 )
+from seeing_words.explore import similarities
+from seeing_words.inference import (
+    bootstrap_scores,
+    calibrate,
+    interval,
+    noise_ceiling,
+    p_value,
+    resample_weights,
+)
+from seeing_words.perturb import linear_estimate
+from seeing_words.predictivity import make_folds, out_of_fold, predictivity, predictivity_grid, unit_pearson
+from seeing_words.preference import rank_captions
+from seeing_words.similarity import SIMILARITIES, cka, similarity_grid
+from seeing_words.stimuli import StimulusSet
 
 PLAIN = st.recursive(st.none() | st.booleans() | st.integers(-10**6, 10**6) | st.text(max_size=5),
                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
@@ -139,3 +155,83 @@ def test_commit_is_not_that_of_a_project_we_are_merely_installed_in(tmp_path, mo
     assert commit().endswith("+changes")
     monkeypatch.setenv("PATH", "")  # no git at all
     assert commit().startswith("release")
+
+
+LAYER = np.random.default_rng(0).normal(size=(24, 3))
+
+
+def masked_layer() -> np.ma.MaskedArray:
+    "`LAYER`, with two values masked, the first at index (5, 1)."
+    layer = np.ma.masked_array(LAYER.copy(), mask=False)
+    layer[5, 1] = layer[7, 0] = np.ma.masked
+    return layer
+
+
+FOLDS = make_folds(24, n_folds=3)
+WEIGHTS = resample_weights(FOLDS, n_draws=20)
+TAKE_A_LAYER = {
+    "check_features": check_features,
+    "feature_array": feature_array,
+    "predictivity, source": lambda x: predictivity(x, LAYER),
+    "predictivity, target": lambda x: predictivity(LAYER, x),
+    "predictivity_grid": lambda x: predictivity_grid(x, LAYER),
+    "out_of_fold": lambda x: out_of_fold(x, LAYER),
+    "unit_pearson": lambda x: unit_pearson(LAYER, x),
+    "similarity_grid": lambda x: similarity_grid(x, LAYER),
+    "calibrate": lambda x: calibrate(cka, x, LAYER, n_permutations=5),
+    "bootstrap_scores": lambda x: bootstrap_scores(x, LAYER, folds=FOLDS, weights=WEIGHTS),
+    "linear_estimate": lambda x: linear_estimate(LAYER, x, folds=FOLDS, weights=WEIGHTS),
+    "interval": interval,
+    "p_value": lambda x: p_value(0.5, x),
+    "similarities": lambda x: similarities(LAYER, x),
+    "rank_captions": rank_captions,
+    **{name: (lambda x, f=measure.function: f(x, LAYER)) for name, measure in SIMILARITIES.items()},
+}
+
+
+@pytest.mark.parametrize("take", TAKE_A_LAYER.values(), ids=TAKE_A_LAYER)
+def test_masked_values_are_refused_by_everything_that_takes_an_array(take):
+    with pytest.raises(InputError, match=r"is masked at index \(5, 1\) \(2 masked values\): fill in those values"):
+        take(masked_layer())
+
+
+@pytest.mark.parametrize("take", TAKE_A_LAYER.values(), ids=TAKE_A_LAYER)
+def test_a_mask_that_hides_nothing_changes_nothing(take):
+    unmasked = np.ma.masked_array(LAYER, mask=np.zeros_like(LAYER, bool))
+    plain, made = take(LAYER), take(unmasked)
+    assert repr(plain) == repr(made)
+
+
+def test_masked_repeats_and_images_are_refused():
+    with pytest.raises(InputError, match=r"^responses is masked at index \(0, 5, 1\)"):
+        noise_ceiling(np.ma.stack([masked_layer(), masked_layer()]))
+    images = np.ma.masked_array(np.zeros((2, 4, 4, 3), np.uint8), mask=False)
+    images[1, 0, 0, 2] = np.ma.masked
+    with pytest.raises(InputError, match=r"^toy: images is masked at index \(1, 0, 0, 2\)"):
+        StimulusSet("toy", ("a", "b"), images, (("one",), ("two",)))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of (MaskedTensors|nested tensors)")  # prototypes
+def test_masks_within_lists_and_of_tensors_are_seen():
+    with pytest.raises(InputError, match=r"vision, item 1, is masked at index \(5, 1\)"):
+        check_features([LAYER, masked_layer()], "vision")
+    with pytest.raises(InputError, match="item 1, is masked at index"):
+        without_mask([1.0, np.ma.masked])
+    mask = torch.ones(24, 3, dtype=torch.bool)
+    whole = torch.masked.masked_tensor(torch.from_numpy(LAYER), mask.clone())
+    np.testing.assert_array_equal(check_features(whole).values[0], LAYER)
+    mask[5, 1] = False
+    with pytest.raises(InputError, match=r"masked at index \(5, 1\) \(1 masked value\)"):
+        check_features(torch.masked.masked_tensor(torch.from_numpy(LAYER), mask))
+    with pytest.raises(InputError, match="is a nested tensor: give one"):
+        check_features(torch.nested.nested_tensor([torch.ones(12, 3), torch.ones(11, 3)]))
+
+
+def test_missing_values_of_pandas_are_refused_and_nullable_numbers_are_numbers():
+    nullable = pd.DataFrame(LAYER).astype("Float64").assign(count=pd.array(range(24), "Int64"))
+    np.testing.assert_array_equal(check_features(nullable).values[0, :, :3], LAYER)
+    nullable.loc[5, 1] = pd.NA
+    with pytest.raises(InputError, match=r"is missing at index \(5, 1\) \(1 missing value\)"):
+        check_features(nullable)
+    with pytest.raises(InputError, match="null is missing at index"):
+        p_value(0.5, pd.Series([0.1, pd.NA], dtype="Float64"))

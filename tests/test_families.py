@@ -15,13 +15,16 @@ import pytest
 import torch
 from families import ADDED, CONFIGS, LANGUAGE, LONGEST, N_BLOCKS, PREPROCESSORS, SIZE, TEXTS, VISION, photographs, save
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from seeing_words import pretrained
-from seeing_words.arrays import InputError
+from seeing_words.arrays import InputError, file_digest
+from seeing_words.costs import shape
 from seeing_words.features import POOLINGS, Store, extract, feature_spec, pooled_layers
-from seeing_words.models import Model, blocks, capture, load_model
+from seeing_words.models import CHECKPOINTS, Model, _companions, blocks, capture, load_model
+from seeing_words.perturb import load_reader
+from seeing_words.presets import get_preset
 from seeing_words.pretrained import check_head, check_whole, image_preprocessor, load_network, verified, weight_files
 from seeing_words.stimuli import StimulusSet
 
@@ -421,6 +424,93 @@ def test_a_network_that_transformers_does_not_know_is_refused_and_its_code_not_r
     (folder / "config.json").write_text(json.dumps(config | code))  # known to transformers, whose own class is taken
     assert type(load_model(str(folder)).network).__module__.startswith("transformers.")
     assert not ran.exists()
+
+
+@pytest.fixture
+def nobody_asked(monkeypatch):
+    "On a terminal, where any question is a failure."
+    def asked(*words):
+        raise AssertionError(f"asked: {words}")
+    monkeypatch.setattr("builtins.input", asked)
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True, "readline": asked, "read": asked})())
+
+
+def with_code(folder: Path, name: str, **said) -> Path:
+    "Let a file of the folder name a module beside it, and return the file that this module writes when it runs."
+    ran = folder.parent / "ran"
+    (folder / "mine.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    kinds = "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoImageProcessor"
+    code = dict.fromkeys(kinds, "mine.C") | {"AutoTokenizer": ["mine.C", "mine.C"]}
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": code} | said))
+    return ran
+
+
+@pytest.mark.parametrize(("kind", "name", "said"), [
+    ("llama", "config.json", {"model_type": "mine"}),
+    ("llama", "config.json", {"model_type": None}),
+    ("llama", "config.json", {"model_type": ["llama"]}),
+    ("llama", "tokenizer_config.json", {"tokenizer_class": "MineTokenizer"}),
+    ("vit", "config.json", {"model_type": "mine"}),
+    ("vit", "preprocessor_config.json", {"image_processor_type": "MineProcessor"}),
+])
+def test_a_folder_that_needs_its_own_code_is_refused_and_nobody_is_asked(copy, nobody_asked, kind, name, said):
+    folder = copy(kind)
+    ran = with_code(folder, name, **said)
+    refusal = rf"{re.escape(str(folder))}: {name} names Python code .* that comes with a model is never run"
+    with pytest.raises(InputError, match=refusal):
+        load_model(str(folder))
+    with pytest.raises(InputError, match=refusal):
+        pretrained.check_whole(folder)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    ("llama", "config.json"), ("llama", "tokenizer_config.json"), ("vit", "config.json"), ("vit", "preprocessor_config.json")])
+def test_what_transformers_knows_itself_is_read_without_the_code_beside_it(copy, nobody_asked, kind, name):
+    folder = copy(kind)
+    expected = load_model(str(folder))
+    ran = with_code(folder, name)
+    found = load_model(str(folder))
+    pretrained.check_whole(folder)
+    batch = shown(kind)[:2]
+    for key, values in expected.encode(batch).items():
+        torch.testing.assert_close(found.encode(batch)[key], values, rtol=0, atol=0)
+    assert type(found.network) is type(expected.network)
+    assert not ran.exists()
+
+
+def test_a_checkpoint_with_a_card_runs_no_code(tmp_path, nobody_asked):
+    folder = Path(shutil.copytree(str(CHECKPOINTS / "llama-0"), tmp_path / "mine"))
+    ran = with_code(folder, "config.json", model_type="mine")
+    card = json.loads((folder / "card.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights, folder / "model.safetensors", {"format": "pt", "companions": _companions(folder, card)})
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": file_digest(folder / "model.safetensors")}))
+    for name in (str(folder), f"untrained:{folder}@0"):
+        with pytest.raises(InputError, match=r"config\.json names Python code .* never run"):
+            load_model(name)
+    assert shape(get_preset("microworld"), str(folder), "language") is None
+    assert not ran.exists()
+
+
+def test_a_folder_that_brings_its_own_generation_is_not_run(copy, nobody_asked):
+    folder = copy("llama")
+    ran = folder.parent / "ran"
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate/generate.py").write_text(f"open({str(ran)!r}, 'w')\ndef generate(model, **more): pass\n")
+    assert load_reader(str(folder)).has_weights
+    assert load_model(str(folder)).has_weights
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("said", [{"attn_implementation": "someone/attention"}, {"experts_implementation": "someone/experts"}])
+def test_attention_from_a_repository_is_refused(copy, said):
+    folder = copy("llama")
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    with pytest.raises(InputError, match="names the repository 'someone/"):
+        load_model(str(folder))
 
 
 @pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "BertForMaskedLM", "BertModel", "RobertaModel",

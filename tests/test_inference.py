@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from layers import related
 from scipy.stats import kstest
 
-from seeing_words.arrays import InputError
+from seeing_words.arrays import InputError, feature_array
 from seeing_words.inference import (
     VERDICTS,
     Calibration,
@@ -30,10 +30,22 @@ from seeing_words.inference import (
     resample_weights,
     score_estimate,
     selected_score,
+    slope,
     split_selected,
     verdict,
 )
-from seeing_words.predictivity import make_folds, null_grid, out_of_fold, predictivity, predictivity_grid, unit_pearson
+from seeing_words.pairs import align_pairs, best_of_pairs, depth_estimates_of_pairs, depth_of_pairs, layer_estimate
+from seeing_words.predictivity import (
+    Folds,
+    chosen_alphas,
+    make_folds,
+    mean_over_folds,
+    null_grid,
+    out_of_fold,
+    predictivity,
+    predictivity_grid,
+    unit_pearson,
+)
 from seeing_words.similarity import SIMILARITIES, similarity_grid, similarity_null
 
 FOLDS = make_folds(103)
@@ -136,6 +148,47 @@ def test_best_pair_is_over_folds_and_skips_missing_layers():
     assert best_pair(grid(values)) == best_pair(grid(values).mean("fold")) == (2, 3)
     with pytest.raises(InputError, match="all 4 scores are missing"):
         best_pair(grid(values)[0])
+
+
+def test_a_pair_without_a_score_in_some_fold_is_never_the_best():
+    values = np.full((2, 2, 5), 0.3)
+    values[1, 1] = 0.4
+    values[0, 1] = [0.9, 0.9, 0.9, 0.9, np.nan]
+    assert best_pair(grid(values)) == (1, 1)
+    assert selected_score(grid(values)) == pytest.approx(0.4)  # also where fold 4, left out, is the one without a score
+    assert np.isnan(mean_over_folds(grid(values)).values[0, 1])
+    with pytest.raises(InputError, match="all 1 scores are missing"):
+        best_pair(grid(values)[:1, 1:])
+
+
+def ending_alike() -> tuple[dict, dict, Folds]:
+    "Features at last-token pooling: in layer 0, all captions of a test fold end in the same token."
+    folds, rng = make_folds(40), np.random.default_rng(0)
+    images = rng.normal(size=(40, 6))
+    captions = rng.normal(size=(2, 40, 4))
+    captions[0] = images[:, :4]         # the best layer by far, if it counted
+    captions[0][folds.test[2]] = 1.0    # the embedding of one token
+    captions[1] += 0.5 * images[:, :4]
+    ids = [str(i) for i in range(40)]
+    return {"v": feature_array(images[None], ids=ids)}, {"w": feature_array(captions, ids=ids)}, folds
+
+
+def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
+    vision, language, folds = ending_alike()
+    pairs = align_pairs(vision, language, folds=folds, weights=resample_weights(folds, n_draws=20))
+    pair = "v", "w"
+    scores = pairs.scores(pair, "V→L")
+    missing = scores.predictivity.values[0, 0]
+    assert np.isnan(missing).sum() == 1 and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
+    assert best_of_pairs(pairs, "V→L")[pair].value == pytest.approx(scores.predictivity.values[0, 1].mean(), abs=1e-6)
+    first, second = depth_estimates_of_pairs(pairs, "V→L", "language")
+    assert np.isnan(first.value) and np.isfinite(second.value)
+    assert np.isnan(depth_of_pairs(pairs, "V→L", "language")[pair]).tolist() == [True, False]
+    assert np.isfinite(layer_estimate(pairs, pair, "V→L", (0, 0)).value)  # the λ of the other folds
+
+
+def test_penalties_are_those_of_the_folds_that_have_a_score():
+    assert chosen_alphas(np.array([10.0, np.nan, 1.0, 10.0])).tolist() == [1.0, 10.0]
 
 
 def test_selection_on_other_folds_is_not_flattered():
@@ -419,3 +472,31 @@ def test_claims_table_is_computed():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(related(103, 20, 8)[1])
+
+
+def test_estimates_add_up_and_numbers_may_stand_on_either_side():
+    a, b = Estimate(2.0, np.array([1.0, 2.0, 4.0])), Estimate(4.0, np.array([3.0, 4.0, 5.0]))
+    for made, value, draws in [
+        (sum([a, b]), 6, [4, 6, 9]), (1 - a, -1, [0, -1, -3]), (-a, -2, [-1, -2, -4]), (2 * a, 4, [2, 4, 8]),
+        (1 / a, 0.5, [1, 0.5, 0.25]), (1 + a, 3, [2, 3, 5]), (a - 1, 1, [0, 1, 3]), (a / b, 0.5, [1 / 3, 0.5, 0.8]),
+        (np.float64(2) * a, 4, [2, 4, 8]), (np.float32(1) - a, -1, [0, -1, -3]), (np.int64(1) / a, 0.5, [1, 0.5, 0.25]),
+    ]:
+        assert isinstance(made, Estimate)
+        assert made.value == pytest.approx(value)
+        np.testing.assert_allclose(made.draws, draws)
+
+
+@pytest.mark.parametrize("combine", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b,
+                                     lambda a, b: sum([a, b]), lambda a, b: average([a, b]),
+                                     lambda a, b: peak_depth([a, b], [0, 1]), lambda a, b: slope([a, b])])
+def test_estimates_of_different_draws_are_not_combined(combine):
+    one, few, many = (Estimate(1.0, np.ones(n)) for n in (1, 3, 4))
+    with pytest.raises(InputError, match="3 to 4 draws; make them with the same `weights`"):
+        combine(few, many)
+    with pytest.raises(InputError, match="1 to 4 draws"):  # which NumPy would broadcast
+        combine(one, many)
+
+
+def test_what_is_no_number_is_not_combined_with_an_estimate():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Estimate(1.0, np.ones(3)) + "1"

@@ -109,7 +109,7 @@ n_captions = 2
 n_folds = 4
 n_permutations = 3
 n_draws = 2
-n_untrained = 0
+n_untrained = 2
 dtype = "bfloat16"
 folder = "pictures"
 table = "captions.csv"
@@ -159,7 +159,8 @@ language = ["last", "mean"]
     ("revisions = {llama = 'a'}", "revisions = .*'llama' is none of its networks: .*microworld/llama-0"),
     ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
     ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
-    ("n_untrained = -1", "n_untrained = -1 is impossible: at least 0"),
+    ("n_untrained = 0", "n_untrained = 0 is impossible: at least 1 is needed"),
+    ("sections = {layers = {n_untrained = 0}}", "at least 1 is needed for layers's n_untrained"),
     ("n_captions = 0", "n_captions = 0 is impossible: at least 1"),
     ("name = 'microworld'", "name = 'microworld' is impossible: .* none of microworld"),
     ("name = '../x'", "name = '../x' is impossible: .*letters"),

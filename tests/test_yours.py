@@ -22,7 +22,7 @@ from seeing_words.run import start
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
 TOLD = ["Zwei Hunde schlafen", "犬が寝る", "كلب", "un café à Zürich", "🐕 💤", 'a "quoted" word,\nand a line']
 MINE = {"source": "folder", "folder": ".", "table": "table.csv", "vision": ["./dinov2"], "language": ["./bloom"],
-        "judge": "./clip", "n_folds": 2, "n_untrained": 0, "device": "cpu"}
+        "judge": "./clip", "n_folds": 2, "n_untrained": 1, "device": "cpu"}
 USES = 'preset: str = "microworld"\nout: str = "figures"'
 
 
