@@ -52,7 +52,7 @@ def sheet(n=7, n_columns=5) -> Figure:
 
 
 def heat(n_panels=3, n_vision=9, n_language=9) -> Figure:
-    titles = ["V→L", "L→V", "both ways", "untrained", "again"][:n_panels]
+    titles = ["v2l", "l2v", "both ways", "untrained", "again"][:n_panels]
     measures = dict(zip(titles, ["linear predictivity (r)"] * 2 + ["debiased CKA"] * 3))
     return heatmaps({t: grid(n_vision, n_language) for t in titles}, labels=measures)
 
@@ -75,7 +75,7 @@ def conditions() -> pd.DataFrame:
     table = pd.DataFrame({"condition": ["trained", "untrained", "bag of words", "shuffled pairs"],
                           "kind": ["trained", "untrained", "trivial", "shuffled"], "effect": [0.6, 0.2, -0.3, 0.0]})
     table = table.assign(low=table["effect"] - 0.05, high=table["effect"] + 0.05)
-    return pd.concat([table.assign(group=group) for group in ("V→L", "L→V")], ignore_index=True)
+    return pd.concat([table.assign(group=group) for group in ("v2l", "l2v")], ignore_index=True)
 
 
 def claims() -> pd.DataFrame:
@@ -175,7 +175,7 @@ def test_names_that_are_apart_stay_where_they_are(wanted):
 
 def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty():
     shown = grid()
-    ax = heatmaps({"V→L": shown.T}, labels={"V→L": "r"}).axes[0]  # dims decide which way it lies, not their order
+    ax = heatmaps({"v2l": shown.T}, labels={"v2l": "r"}).axes[0]  # dims decide which way it lies, not their order
     cells = ax.collections[0].get_array()
     np.testing.assert_array_equal(cells.filled(np.nan), shown)
     best = np.unravel_index(np.nanargmax(shown), shown.shape)
@@ -281,7 +281,7 @@ SHAPES = [(480, 640), (640, 427), (3000, 4000), (64, 64), (8, 8), (20, 900)]
 
 def changes(photographs: list[np.ndarray]) -> Figure:
     names = [f"change {i}" for i in range(len(photographs))]
-    rows = [("images: appearance", name, "V→L", "refit", 0.0, -0.1, 0.1) for name in names]
+    rows = [("images: appearance", name, "v2l", "refit", 0.0, -0.1, 0.1) for name in names]
     table = pd.DataFrame(rows, columns=["group", "condition", "direction", "arm", "effect", "low", "high"])
     return perturbation_forest(table, dict(zip(names, photographs)), label="r")
 

@@ -126,7 +126,7 @@ def figures(
     preset: Annotated[str | None, typer.Option(help="Stimuli, networks and sizes: see `presets`; or mine.toml.",
                                                autocompletion=_preset_names)] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Of the notebook.")] = None,
-    at_once: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: as fits.")] = None,
+    uncached: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: as fits.")] = None,
     as_json: Json = False,
 ) -> None:
     "Run sections of the paper and write their figures."
@@ -140,7 +140,7 @@ def figures(
     jobs = _with_captions(jobs, named=bool(names))
     _check_first(jobs)
     _tell_room(jobs)
-    outcomes = _run_all(jobs, min(len(jobs), at_once or _usual_jobs(jobs)))
+    outcomes = _run_all(jobs, min(len(jobs), uncached or _usual_jobs(jobs)))
     for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
         save_claims(folder)
     _print_json([_as_dict(o) for o in outcomes]) if as_json else _summary(outcomes)
@@ -243,13 +243,13 @@ def _tell_room(jobs: "list[Job]") -> None:
 
 def _tell_kept(outcomes: "list[Outcome]") -> None:
     from seeing_words.app.costs import kept
-    from seeing_words.app.download import told_bytes
+    from seeing_words.app.download import format_bytes
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
     for preset in {o.job.run.preset.name: o.job.run.preset for o in outcomes}.values():
         n, size = kept(Store(store_root()), preset)
         if not preset.is_embedded or size > 1e9:
-            _bars.print(f"The store holds {n} entries of the networks of {preset.name}, {told_bytes(size)}: see "
+            _bars.print(f"The store holds {n} entries of the networks of {preset.name}, {format_bytes(size)}: see "
                            "[bold]seeing-words store list[/]", highlight=False)
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-run-all
@@ -257,10 +257,10 @@ _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
 
 
-def _run_all(jobs: "list[Job]", at_once: int) -> "list[Outcome]":
+def _run_all(jobs: "list[Job]", uncached: int) -> "list[Outcome]":
     "Run sections, several at once, which share the cores; what failed is told and left out."
-    kernels, share = [], {"n_threads": max(1, n_cores() // at_once) if at_once > 1 else None}
-    with _progress(*_COLUMNS) as progress, ThreadPoolExecutor(at_once) as pool:
+    kernels, share = [], {"n_threads": max(1, n_cores() // uncached) if uncached > 1 else None}
+    with _progress(*_COLUMNS) as progress, ThreadPoolExecutor(uncached) as pool:
         tasks = [progress.add_task(job.section, start=False, total=None, cell="") for job in jobs]
         running = [pool.submit(_with_progress, job, progress, task, begun=kernels, **share) for job, task in zip(jobs, tasks)]
         try:
@@ -326,7 +326,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     "Write claims, figures, tables and provenance of a preset as one HTML file."
-    from seeing_words.app.download import told_bytes
+    from seeing_words.app.download import format_bytes
     from seeing_words.app.report import write_report
     from seeing_words.core.errors import InputError
     _can_write(out.parent, str(out))
@@ -338,7 +338,7 @@ def report(
                             "notes": shown.notes})
     for note in shown.notes:
         _console.print(f"{_SIGNS['warning']} {escape(note)}", highlight=False, soft_wrap=True)
-    _console.print(f"{_SIGNS['ok']} {escape(str(out))}: {shown.preset.name}, {told_bytes(size)}", highlight=False, soft_wrap=True)
+    _console.print(f"{_SIGNS['ok']} {escape(str(out))}: {shown.preset.name}, {format_bytes(size)}", highlight=False, soft_wrap=True)
 
 # %% ../../nbs/library/app/08_cli.ipynb #doctor-checks-existing
 def _file_size(path: Path) -> int:
@@ -476,33 +476,33 @@ def _time(seconds: float | None) -> str:
 
 
 def _networks_table(told: "Expected") -> Table:
-    from seeing_words.app.download import told_bytes
+    from seeing_words.app.download import format_bytes
     sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
     table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
                   title="Networks: what they take")
     for cost in told.networks:
-        table.add_row(cost.network, *map(told_bytes, (cost.download, cost.memory, cost.store)), _time(cost.seconds))
+        table.add_row(cost.network, *map(format_bytes, (cost.download, cost.memory, cost.store)), _time(cost.seconds))
     on_disk, passes = (sum(getattr(cost, what) or 0 for cost in told.networks) for what in ("download", "seconds"))
-    table.add_row("all, one at a time", *map(told_bytes, (on_disk, told.largest, told.store)), _time(passes))
+    table.add_row("all, one at a time", *map(format_bytes, (on_disk, told.largest, told.store)), _time(passes))
     return table
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs-sections
 def _sections_table(told: "Expected") -> Table:
-    from seeing_words.app.download import told_bytes
+    from seeing_words.app.download import format_bytes
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
     table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
     for one in told.sections:
-        table.add_row(one.section, *map(_time, (one.extraction, one.alignment, one.seconds)), told_bytes(one.store))
-    table.add_row("all in turn", "", "", _time(told.seconds), told_bytes(told.store))
+        table.add_row(one.section, *map(_time, (one.extraction, one.alignment, one.seconds)), format_bytes(one.store))
+    table.add_row("all in turn", "", "", _time(told.seconds), format_bytes(told.store))
     return table
 
 
 def _estimated(told: "Expected") -> Iterator[str]:
     "What the tables rest on."
-    from seeing_words.app.download import told_bytes
+    from seeing_words.app.download import format_bytes
     speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))
-    yield (f"Memory: about {told_bytes(told.memory)}, of the largest network, the features that a section holds at once "
-           f"({told_bytes(told.held)}) and the engine (4 GiB).")
+    yield (f"Memory: about {format_bytes(told.memory)}, of the largest network, the features that a section holds at once "
+           f"({format_bytes(told.held)}) and the engine (4 GiB).")
     yield (f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
            "and 20 s a section for all else. Small networks do not reach that speed: they take up to twice as long. What the "
            "store holds already takes no time again.")
@@ -547,11 +547,11 @@ def download(
 # %% ../../nbs/library/app/08_cli.ipynb #download-helpers
 def _with_bars(needed: "Plan", mirror: str | None, *, hidden: bool) -> dict[str, str]:
     "Fetch under one bar for each file."
-    from seeing_words.app.download import carry_out
+    from seeing_words.app.download import execute_plan
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
         with _progress(*columns, hidden=hidden) as progress:
-            return carry_out(needed, mirror=mirror, progress=progress)
+            return execute_plan(needed, mirror=mirror, progress=progress)
     except KeyboardInterrupt:
         _bars.print("Stopped. What has arrived is kept: the same command goes on from there.")
         raise typer.Exit(130) from None
@@ -588,15 +588,15 @@ def store_verify(as_json: Json = False) -> None:
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
     store = Store(store_root())
-    damages = store.verify(_each(store.keys(), "verifying"))
+    find_damage = store.verify(_each(store.keys(), "verifying"))
     if as_json:
-        _print_json(damages)
+        _print_json(find_damage)
     else:
-        for key, found in damages.items():
+        for key, found in find_damage.items():
             _console.print(f"{_SIGNS['bad' if found else 'ok']} {key[:12]} {escape('; '.join(found))}")
-        n_damaged = sum(map(bool, damages.values()))
-        _console.print(f"{len(damages)} entries, {n_damaged} damaged" + ": see `store rm --damaged`" * bool(n_damaged))
-    if any(damages.values()):
+        n_damaged = sum(map(bool, find_damage.values()))
+        _console.print(f"{len(find_damage)} entries, {n_damaged} damaged" + ": see `store rm --damaged`" * bool(n_damaged))
+    if any(find_damage.values()):
         raise typer.Exit(1)
 
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands-store-rm
@@ -665,7 +665,7 @@ def _machine() -> Iterator[_Finding]:
     "Where things are computed, and what with."
     import torch
 
-    from seeing_words.app.download import nearest_folder, plan, told_bytes
+    from seeing_words.app.download import nearest_folder, plan, format_bytes
     from seeing_words.app.presets import PRESETS
     from seeing_words.app.run import short_path, store_root
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
@@ -677,7 +677,7 @@ def _machine() -> Iterator[_Finding]:
     free = shutil.disk_usage(nearest_folder(store)).free
     yield "store", "ok", f"{short_path(store)}: {size / 2**20:.0f} MiB, {free / 2**30:.0f} GiB free"
     needed = {name: sum(item.needs for item in plan(preset).items) for name, preset in PRESETS.items()}
-    yield "downloads", "ok", "; ".join(f"{name}: {told_bytes(n) if n else 'none'}" for name, n in needed.items())
+    yield "downloads", "ok", "; ".join(f"{name}: {format_bytes(n) if n else 'none'}" for name, n in needed.items())
 
 # %% ../../nbs/library/app/08_cli.ipynb #doctor
 @app.command(epilog=_EXIT_CODES)

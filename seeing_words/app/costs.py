@@ -25,7 +25,7 @@ from seeing_words.app.download import (
     cached_network,
     nearest_folder,
     repository_of,
-    told_bytes,
+    format_bytes,
 )
 from .presets import Preset, best_device
 from ..core.errors import InputError
@@ -44,7 +44,7 @@ from seeing_words.models.load import (
     read_config,
 )
 from ..models.store import Store
-from ..studies.layers import first_of_each
+from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed
 def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
@@ -199,7 +199,7 @@ def _layers(w: Work) -> None:
         w.both(*(w.every(w.names(m, twins=f"@{seed}")) for m in ("vision", "language")), times=n_ways)
     w.both(_PIXELS, read, times=n_ways)
     w.both(every, _WORDS)
-    w.both(every[:1], w.every(first_of_each(language)), times=3)  # other choices
+    w.both(every[:1], w.every(one_per_architecture(language)), times=3)  # other choices
     for n, p in every:
         for k, q in read:
             w.multiplications += sum(count_null(w.folds, a, ks, n_permutations=w.preset.n_permutations, n_units=8)
@@ -223,7 +223,7 @@ def _perturbations(w: Work) -> None:
     usable = [p for p in PERTURBATIONS.values() if masks or "thing_masks" not in p.needs]
     images, captions = ([p.name for p in usable if p.modality == modality] for modality in ("image", "caption"))
     vision, language = w.names("vision"), w.names("language")
-    one, few = vision[:1], first_of_each(language)
+    one, few = vision[:1], one_per_architecture(language)
     w.show([*vision, *language, *(n for m in ("vision", "language") for n in w.names(m, twins="@0"))], "intact")
     w.show(vision, *images)
     w.show(language, *captions)
@@ -261,7 +261,7 @@ def _pick_a_pic(w: Work) -> None:
         w.both(a, b, times=3)  # better, worse, and the choice
         w.draw(a, times=2 * len(b))
         w.draw(b, times=2 * len(a))
-    one, few = first_of_each(vision), first_of_each(language)
+    one, few = one_per_architecture(vision), one_per_architecture(language)
     for a, b in ((w.every(one), w.last(few)), (w.every(few), w.last(one))): w.both(a, b)
     for a, b, times in ((seen, read, 1), (seen[:1], read[:1], 5)):  # ranks of captions, and controls
         w.fit(a, b * n, times=times)
@@ -283,7 +283,7 @@ def _averaging(w: Work) -> None:
     twins = [w.names(m, twins="@0")[-1:] for m in ("vision", "language")]
     w.show([*vision, *twins[0]], "intact")
     w.show([*language, *twins[1]], "intact", *(f"caption {i}" for i in range(1, n)))
-    seen, read, some = w.last(vision), w.last(language), w.last(first_of_each(language))
+    seen, read, some = w.last(vision), w.last(language), w.last(one_per_architecture(language))
     _exemplars(w, seen, read, n, max_draws=3)
     for a, b in ((seen, read), (w.last(twins[0]), w.last(twins[1])), (seen[:1], some), (_PIXELS, read), (seen, _WORDS)):
         _exemplars(w, a, b, n)
@@ -435,7 +435,7 @@ def check_room(
     grows = max(0, told.store - kept(store, told.preset)[1])
     unknown = f" (without {', '.join(told.unknown)}: not known before download)" * bool(told.unknown)
     if grows > free:
-        raise InputError(f"preset {told.preset.name} adds about {told_bytes(grows)} of features to {store.root}, whose disk has "
-                         f"{told_bytes(free)} free: set SEEING_WORDS_STORE to a folder on a larger disk, or take fewer stimuli "
+        raise InputError(f"preset {told.preset.name} adds about {format_bytes(grows)} of features to {store.root}, whose disk has "
+                         f"{format_bytes(free)} free: set SEEING_WORDS_STORE to a folder on a larger disk, or take fewer stimuli "
                          "(n_stimuli), captions or networks; `seeing-words store rm` removes what is no longer needed")
-    return f"features: about {told_bytes(grows)} more in {store.root}, {told_bytes(free)} free{unknown}"
+    return f"features: about {format_bytes(grows)} more in {store.root}, {format_bytes(free)} free{unknown}"

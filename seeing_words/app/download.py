@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
-           'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'told_bytes', 'cached_network', 'fetch_repository',
-           'Item', 'Plan', 'plan', 'carry_out']
+           'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'format_bytes', 'cached_network', 'fetch_repository',
+           'Item', 'Plan', 'plan', 'execute_plan']
 
 # %% ../../nbs/library/app/01_download.ipynb #imports
 import os
@@ -400,7 +400,7 @@ def _unpack_missing(opened: zipfile.ZipFile, archive: Path, folder: Path, missin
     if not missing: return
     size, free = sum(m.file_size for m in missing.values()), shutil.disk_usage(nearest_folder(folder)).free
     if size > free:
-        raise InputError(f"{archive}: {told_bytes(size)} to unpack, {told_bytes(free)} free on the disk of {folder}: make room")
+        raise InputError(f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk of {folder}: make room")
     hidden = folder / f".{archive.name}.unpacking"
     hidden.mkdir(parents=True, exist_ok=True)
     for member in missing.values():
@@ -416,7 +416,7 @@ def nearest_folder(folder: Path) -> Path:
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
-def told_bytes(size: float | None) -> str:
+def format_bytes(size: float | None) -> str:
     "A size in words, in units of 1000 as networks and disks are sold."
     if size is None: return "?"
     return next(f"{size / unit:.3g} {name}" for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
@@ -543,8 +543,8 @@ class Plan:
         "Refuse to begin what the disk has no room for."
         for place, (needed, free) in self.disks.items():
             if needed > free:
-                raise InputError(f"preset {self.preset.name} needs {told_bytes(needed)} on the disk of {place}, which has "
-                                 f"{told_bytes(free)} free: make room, or choose another with --data (networks: HF_HOME)")
+                raise InputError(f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of {place}, which has "
+                                 f"{format_bytes(free)} free: make room, or choose another with --data (networks: HF_HOME)")
 
     def as_dict(self) -> dict:
         "For scripts."
@@ -570,8 +570,8 @@ def _source(source: Download | Repository | None) -> dict:
 def _row(item: Item) -> tuple[str, ...]:
     source, about = item.source, "about " * isinstance(item.source, Repository)
     what = f"{item.what}: {Path(source.path).name}" if isinstance(source, Download) else item.what
-    state = f"{told_bytes(item.have)} have arrived" if item.state == "part" else item.state
-    size = "" if source is None else f"{about}{told_bytes(item.bytes)}" if item.bytes else "?"
+    state = f"{format_bytes(item.have)} have arrived" if item.state == "part" else item.state
+    size = "" if source is None else f"{about}{format_bytes(item.bytes)}" if item.bytes else "?"
     pinned = f"revision {source.revision[:12]}" if getattr(source, "revision", None) else ""
     unchecked = "no checksum published" if isinstance(source, Download) and not source.sha256 else ""
     return what, size, state, "\n".join(filter(None, (item.licence, item.about, pinned, unchecked, item.note)))
@@ -579,7 +579,7 @@ def _row(item: Item) -> tuple[str, ...]:
 
 def _small_print(plan: Plan) -> list[str]:
     unknown = sum(item.bytes is None for item in plan.open)
-    lines = [f"{told_bytes(needed)} needed on the disk of {place}, {told_bytes(free)} free"
+    lines = [f"{format_bytes(needed)} needed on the disk of {place}, {format_bytes(free)} free"
              + f"; {unknown} sizes are not known before" * bool(unknown) for place, (needed, free) in plan.disks.items()]
     return lines or ["Nothing is to be fetched."]
 
@@ -638,7 +638,7 @@ def _bar(progress: Progress | None, item: Item) -> Callable:
     return show
 
 # %% ../../nbs/library/app/01_download.ipynb #carry-out
-def carry_out(
+def execute_plan(
     plan: Plan,
     *,
     mirror: str | None = None,          # base address of another server of the files

@@ -20,7 +20,7 @@ import torch
 from rich.table import Table
 
 from ..core.errors import InputError, did_you_mean
-from ..core.files import checkout, kept_in
+from ..core.files import checkout, cache_dir
 from ..data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.data.sources import (
     TABLES,
@@ -140,7 +140,7 @@ class Preset:
 # %% ../../nbs/library/app/00_presets.ipynb #place
 def data_root() -> Path:
     "Where data sets are kept."
-    return kept_in("data")
+    return cache_dir("data")
 
 
 def best_device() -> str:

@@ -32,11 +32,11 @@ from seeing_words.core.files import (
     commit,
     digest,
     file_digest,
-    kept_in,
+    cache_dir,
     versions,
     write_atomic,
 )
-from ..core.parallel import on_every_core
+from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
@@ -51,7 +51,7 @@ from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
 # %% ../../nbs/library/app/04_run.ipynb #places
 def store_root() -> Path:
     "Where features are kept."
-    return kept_in("store")
+    return cache_dir("store")
 
 
 def short_path(path: Path) -> str:
@@ -333,7 +333,7 @@ class Recordings(Materials):
 
     def each(self, function: Callable, jobs: Sequence) -> list:  # results in the order of the jobs
         "Call a function that asks for features with each of many jobs: side by side only where networks are small."
-        return on_every_core(function, jobs) if self.preset.is_embedded else [function(job) for job in jobs]
+        return parallel_map(function, jobs) if self.preset.is_embedded else [function(job) for job in jobs]
 
     def losses(
         self,

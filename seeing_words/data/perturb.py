@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from ..core.errors import InputError
 from ..core.files import digest
-from ..core.parallel import on_every_core
+from ..core.parallel import parallel_map
 from .stimuli import OnDemand, StimulusSet
 
 # %% ../../nbs/library/data/03_perturb.ipynb #stimulus
@@ -377,7 +377,7 @@ def count_changes(
     def look(i: int) -> tuple[bool, bool]:
         a, b = before.images[i], after.images[i]
         return np.array_equal(a, b), bool((b == _GREY).all() and (a != _GREY).any())
-    same, blank = zip(*([(True, False)] * n if before.images_key == after.images_key else on_every_core(look, range(n))))
+    same, blank = zip(*([(True, False)] * n if before.images_key == after.images_key else parallel_map(look, range(n))))
     emptied = [b == " ".join(EMPTY.words) != a for a, b in zip(told, retold)]
     return {"unchanged": sum(s and a == b for s, a, b in zip(same, told, retold)),
             "emptied": sum(one or other for one, other in zip(emptied, blank))}
@@ -387,4 +387,4 @@ def count_things(
     thing_masks: Sequence[np.ndarray],  # stimulus → (thing, height, width) bool
 ) -> np.ndarray:                        # (stimulus,)
     "How many things each image shows, by its masks."
-    return np.array(on_every_core(lambda i: len(thing_masks[i]), range(len(thing_masks))))
+    return np.array(parallel_map(lambda i: len(thing_masks[i]), range(len(thing_masks))))

@@ -15,14 +15,14 @@ import torch
 from tqdm import tqdm
 
 from ..core.errors import InputError
-from ..core.parallel import _at_once, on_every_core
+from ..core.parallel import _at_once, parallel_map
 from .folds import Folds
 from seeing_words.measures.numerics import (
     _device,
     _unit_vectors,
     _zscore,
     fold_zscore,
-    in_double,
+    to_float64,
     rounding,
     unit_moments,
 )
@@ -130,7 +130,7 @@ def _source(
     z = fold.zscore(values)
     Z, Z_test = z[fold.train], z[fold.test]
     U, s = _left_svd(Z)
-    mean, moves = Z_test.mean(0), unit_moments(in_double(values[fold.test]), rounding(values))[1].isfinite().to(Z.device)
+    mean, moves = Z_test.mean(0), unit_moments(to_float64(values[fold.test]), rounding(values))[1].isfinite().to(Z.device)
     F = torch.linalg.multi_dot(((Z_test - mean).where(moves, 0.0), Z.T, U))
     return _Source(fold, U, s.square(), F, torch.linalg.multi_dot((mean, Z.T, U)))
 
@@ -330,7 +330,7 @@ class _Sizes:
     n_alphas: int
     n_sources: int = 1    # layers
     dtype: torch.dtype = torch.float32
-    at_once: int = 1      # layers at work
+    uncached: int = 1      # layers at work
 
     @property
     def parts(self) -> tuple[int, int]:  # most training stimuli, most test stimuli
@@ -351,7 +351,7 @@ def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each 
     making_target = 24 * sizes.folds.n * q + (32 * m*m if q > m else 0)
     predicting = single * (4*t*q + 3 * min(r, t) * max(m, q))
     target = single * (sizes.folds.n * q + m*m)
-    return (held, target), sizes.at_once * max(making, making_target, choosing, predicting)
+    return (held, target), sizes.uncached * max(making, making_target, choosing, predicting)
 
 
 def _dual_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # source and target layers at once
@@ -382,13 +382,13 @@ def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float,
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #sweep
 def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.ndarray:  # (source layer, target layer, 3)
     first = _row(shared[0], targets, choose)  # what targets share is made once, by it
-    others = on_every_core(lambda source: _row(source, targets, choose), shared[1:], at_most=_at_once(shared[0].fold.device))
+    others = parallel_map(lambda source: _row(source, targets, choose), shared[1:], at_most=_at_once(shared[0].fold.device))
     return np.array([first, *others])
 
 
 def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose) -> np.ndarray:
     "Cells of one fold, (source layer, target layer, 3). Made where they are passed on, no two blocks are alive at once."
-    def made(make, layers): return on_every_core(lambda layer: make(layer, fold), layers, at_most=_at_once(fold.device))
+    def made(make, layers): return parallel_map(lambda layer: make(layer, fold), layers, at_most=_at_once(fold.device))
     def against_all(shared):
         return np.concatenate([_sweep_block(shared, _Targets(made(_target, part), len(shared)), choose)
                                for part in _split(targets, blocks[1])], 1)

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..core.parallel import _at_once, on_every_core
+from ..core.parallel import _at_once, parallel_map
 from seeing_words.measures._ridge_dual import (
     _BUFFER,
     _blocks,
@@ -139,7 +139,7 @@ def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled, Y: tor
 def _null_by_stimulus(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
     best = _gcv_errors(sources, shuffled).argmin(1)                                  # (source, pairing, layer)
     layers = shuffled.by_layer                                                       # made once, before all need them
-    scores = on_every_core(lambda i: _map_scores(sources[i], best[i], shuffled, *layers), range(len(sources)),
+    scores = parallel_map(lambda i: _map_scores(sources[i], best[i], shuffled, *layers), range(len(sources)),
                            at_most=_at_once(sources[0].fold.device))
     return torch.stack(scores, 1)
 
@@ -166,7 +166,7 @@ def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-memory
 def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int], n_units: int, n_alphas: int,
-                 n_pairings: int, at_once: int) -> tuple[int, int]:
+                 n_pairings: int, uncached: int) -> tuple[int, int]:
     m, t = folds.n - min(map(len, folds.test)), max(map(len, folds.test))
     n_sources, n_targets = shape
     held, making = _source_bytes((m, t), p, n_alphas, 4)
@@ -174,7 +174,7 @@ def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int]
     by_stimulus = _cheaper_null(n_alphas, min(m, p), m, t, n_pairings * n_targets, n_units) == "stimulus"
     target = 4 * (3 * folds.n * n_units + 2 * m*m * by_stimulus) + 12 * t * n_units    # in ranks no Gram, no map
     indices = 16 * n_pairings * folds.n
-    return _blocks(max_memory, shape, (held, target), at_once * making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
+    return _blocks(max_memory, shape, (held, target), uncached * making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
 
 
 def _null_fold(
@@ -183,6 +183,6 @@ def _null_fold(
     "Scores of one fold, (pairing, source layer, target layer)."
     def against_all(shared):
         return torch.cat([_null_block(shared, _shuffle(fold, part, pairings)).cpu() for part in _split(targets, blocks[1])], 2)
-    def made(layers): return on_every_core(lambda layer: _source(layer, fold), layers, at_most=_at_once(fold.device))
+    def made(layers): return parallel_map(lambda layer: _source(layer, fold), layers, at_most=_at_once(fold.device))
     scores = [against_all(made(some)) for some in _split(sources, blocks[0])]
     return torch.cat(scores, 1).double().numpy()

@@ -29,7 +29,7 @@ from seeing_words.measures._ridge_dual import (
     _unit_errors,
 )
 from .folds import Folds
-from .numerics import _unless_rounding, in_double, rounding
+from .numerics import _unless_rounding, to_float64, rounding
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #other-parts
 def _others(folds: Folds, left_out: int) -> tuple[list[int], list[int]]:  # stimuli in each other part, the parts
@@ -46,10 +46,10 @@ class _Stream:
     home: torch.device    # has float64
 
     @cached_property
-    def first(self) -> torch.Tensor: return in_double(self.values[0]).to(self.home)  # (unit,)
+    def first(self) -> torch.Tensor: return to_float64(self.values[0]).to(self.home)  # (unit,)
     def read(self, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:  # default: of `values`
         values = self.values if of is None else of
-        return in_double(values[stimuli]).to(self.home).sub_(self.first)  # of a constant unit nothing is left
+        return to_float64(values[stimuli]).to(self.home).sub_(self.first)  # of a constant unit nothing is left
     @cached_property
     def mean(self) -> torch.Tensor:  # (part, unit)
         return torch.stack([sum(self.read(rows).sum(0) for rows in _split(test, self.size)) / len(test)

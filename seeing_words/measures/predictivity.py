@@ -141,8 +141,8 @@ def _dual_cost(sizes: _Sizes) -> int:  # of one source layer and fold
 
 def _primal_cost(sizes: _Sizes) -> int:
     (m, t), p, q = sizes.parts, sizes.p, sum(sizes.units)
-    in_double = t*p * (p + q) + 10 * p**3 + m*p*p + 3 * p*p*q
-    return 2 * in_double + sizes.n_alphas * m*p*p + q * (2*m*p + -(-m // _ROWS[1]) * p*p)
+    to_float64 = t*p * (p + q) + 10 * p**3 + m*p*p + 3 * p*p*q
+    return 2 * to_float64 + sizes.n_alphas * m*p*p + q * (2*m*p + -(-m // _ROWS[1]) * p*p)
 
 
 _FORMS = {"dual": (_dual_cost, _dual_bytes, _dual_blocks, _dual_sweep),

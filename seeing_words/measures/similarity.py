@@ -18,12 +18,12 @@ import xarray as xr
 from ..core.arrays import check_features, check_pair, one_layer, pair_coords
 from ..core.errors import InputError
 from ._ridge_dual import GIB
-from .numerics import in_double, rounding, unit_moments
+from .numerics import to_float64, rounding, unit_moments
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #centred
 def _centred(X: np.ndarray) -> torch.Tensor:  # (stimulus, unit) float64
     "Take off each unit's mean; a constant unit becomes exactly 0, not rounding noise."
-    x = in_double(X)
+    x = to_float64(X)
     mean, norm = unit_moments(x, rounding(X))
     return (x - mean).where(norm.isfinite(), 0.0)
 
@@ -48,7 +48,7 @@ def _knn_matrix(X: np.ndarray, k: int = 10) -> torch.Tensor:  # (stimulus, stimu
     n = len(X)
     if not 1 <= k < n - 1:
         raise InputError(f"mutual_knn: {n} stimuli have no {k} nearest neighbours to tell apart; k is 1…{n - 2}")
-    x = torch.nn.functional.normalize(in_double(X), dim=1)
+    x = torch.nn.functional.normalize(to_float64(X), dim=1)
     neighbours = (x @ x.T).fill_diagonal_(-torch.inf).topk(k).indices
     K = torch.zeros(n, n, dtype=x.dtype).scatter_(1, neighbours, 1.0)
     return _unit_norm(K * _centred(X).any())
@@ -64,7 +64,7 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:  # same shape, (value,)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #rsa-matrix
 def _rsa_matrix(X: np.ndarray) -> torch.Tensor:  # (stimulus, stimulus), 0 on the diagonal
-    patterns = in_double(X).T                                        # (unit, stimulus)
+    patterns = to_float64(X).T                                        # (unit, stimulus)
     mean, norm = unit_moments(patterns, rounding(X))
     z = (patterns - mean) / norm
     i, j = torch.triu_indices(len(X), len(X), 1)
@@ -215,7 +215,7 @@ def plain_measure(
     def compare(sources, targets, pairings) -> torch.Tensor:  # (pairing, source, target)
         return torch.tensor([[[function(X.double().numpy(), Y.double().numpy()[pairing]) for Y in targets] for X in sources]
                              for pairing in pairings.numpy()], dtype=torch.float64)
-    return Measure(function, in_double, compare, label, **about)
+    return Measure(function, to_float64, compare, label, **about)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #similarities
 SIMILARITIES = {

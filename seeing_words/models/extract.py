@@ -30,7 +30,7 @@ from seeing_words.models.store import (
     Store,
     Writer,
     _full_disk_explained,
-    damages,
+    find_damage,
     feature_spec,
 )
 
@@ -228,7 +228,7 @@ def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, b
 def _usable(store: Store, spec: dict) -> bool:
     "Is the entry there and sound? A damaged one is removed, so that it is computed again."
     if spec not in store: return False
-    if found := damages(store.folder(spec)):
+    if found := find_damage(store.folder(spec)):
         warnings.warn(f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed again",
                       stacklevel=2)
         shutil.rmtree(store.folder(spec))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'BUILDING', 'CHECKPOINTS', 'refuse_code', 'known_config', 'read_config', 'settled', 'network_class',
-           'naming_config', 'number_type', 'check_device', 'load_network', 'drawing', 'draw_network',
+           'config_errors', 'number_type', 'check_device', 'load_network', 'drawing', 'draw_network',
            'image_preprocessor', 'longest', 'padded', 'read_tokenizer', 'caption_tokenizer', 'check_head',
            'check_whole', 'Model', 'build_network', 'image_encoder', 'caption_encoder', 'save_checkpoint',
            'checkpoints', 'checkpoint_card', 'pretrained_folder', 'short_names', 'load_model', 'blocks']
@@ -211,7 +211,7 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
 
 # %% ../../nbs/library/models/01_load.ipynb #config-naming
 @contextmanager
-def naming_config(folder: Path) -> Iterator[None]:
+def config_errors(folder: Path) -> Iterator[None]:
     "What is wrong with what a configuration says is told with its file."
     path = folder / "config.json"
     try: yield
@@ -455,7 +455,7 @@ def check_head(
 ) -> None:
     "Refuse weights that were saved without the head that guesses the next token."
     config = read_config(folder)
-    with BUILDING, torch.device("meta"), naming_config(folder):
+    with BUILDING, torch.device("meta"), config_errors(folder):
         network = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
     if network.get_output_embeddings().weight is network.get_input_embeddings().weight: return
     body = set(network.base_model.state_dict())
@@ -474,7 +474,7 @@ def check_whole(
     verified(folder, weights=False)
     config = read_config(folder)
     for path in weight_files(folder): _check_header(path)
-    with naming_config(folder): sees = network_class(config).main_input_name == "pixel_values"
+    with config_errors(folder): sees = network_class(config).main_input_name == "pixel_values"
     if sees or both: _check_there(folder, _PREPROCESSORS)
     if both or not sees: _check_there(folder, _TOKENIZERS)
 
@@ -695,7 +695,7 @@ def _revision(folder: Path, seed: int | None, weights: bool) -> str:
 # %% ../../nbs/library/models/01_load.ipynb #load-from-pretrained
 def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
     verified(folder, weights=False)  # what is damaged is said before it is read
-    with naming_config(folder):
+    with config_errors(folder):
         cls = network_class(read_config(folder))
         network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
     tokenizer = None if sees else read_tokenizer(folder)

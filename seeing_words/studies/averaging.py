@@ -19,13 +19,13 @@ import xarray as xr
 
 from ..core.arrays import check_features, check_pair
 from ..core.errors import InputError
-from ..core.parallel import on_every_core
+from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
 from ..measures.inference import Estimate, average
-from ..measures.numerics import in_double, rounding, unit_moments
+from ..measures.numerics import to_float64, rounding, unit_moments
 from ..measures.predictivity import out_of_folds
 from .layers import Pair
 
@@ -99,7 +99,7 @@ def exemplar_features(
     names: Sequence[str],                          # of networks
     m: int,                                        # exemplars
     *,
-    each: Callable = on_every_core,                # calls a function with each of many things
+    each: Callable = parallel_map,                # calls a function with each of many things
 ) -> dict[str, xr.DataArray]:                      # name → (exemplar, layer, stimulus, unit)
     "Stack `m` exemplars' features of every network."
     jobs = [(name, j) for name in names for j in range(m)]
@@ -144,7 +144,7 @@ def mean_with_others(
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #spread
 def _unit(values: np.ndarray) -> np.ndarray:  # (stimulus, unit): each unit of mean 0 and norm 1, or NaN where it is constant
-    x = in_double(values)
+    x = to_float64(values)
     mean, norm = unit_moments(x, rounding(np.asarray(values)))
     return ((x - mean) / norm).numpy()
 
@@ -309,7 +309,7 @@ def exemplar_curves(
             measured = {k: estimate(np.mean(scores[target, k], 0)) for k in ks}
             found[name, target] = ExemplarCurve(measured, {k: estimate(predicted[target, k]) for k in [*ks, *beyond]})
         return found
-    return {pair: curve for found in on_every_core(against_all, sources) for pair, curve in found.items()}
+    return {pair: curve for found in parallel_map(against_all, sources) for pair, curve in found.items()}
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #both
 def align_exemplars(

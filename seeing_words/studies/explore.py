@@ -591,7 +591,7 @@ def explore_changes(
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)
         images = [(changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}") for c, i in by_image.items()]
         images += [(blank, "")] * (-len(images) % 6)  # captions begin a row
-        images += [(stimuli.images[i], f"{c}: {changed.get(c, stimuli).chosen()[stimulus]} ↑") for c, i in by_caption.items()]
+        images += [(stimuli.images[i], f"{c}: {changed.get(c, stimuli).caption()[stimulus]} ↑") for c, i in by_caption.items()]
         return contact_sheet(*zip(*images), n_columns=6)
     return Interactive(draw, {"stimulus": range(len(stimuli))},
                        alt="The image of a stimulus under every perturbation, each with the caption nearest to it (→); then its "

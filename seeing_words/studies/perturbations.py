@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from ..core.errors import InputError, without_mask
-from ..core.parallel import on_every_core
+from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS
 from ..data.perturb import PERTURBATIONS, Perturbation
 from ..measures._ridge_dual import ALPHAS
@@ -112,7 +112,7 @@ def changed_estimates(
                 else _target_changed(theirs[name], mine, z, folds))
         return [((direction, arm, c), estimate(*both, folds=folds, weights=weights)) for arm, c, *both in made]
 
-    return _averaged(key_and_estimate for each in on_every_core(work, tasks) for key_and_estimate in each)
+    return _averaged(key_and_estimate for each in parallel_map(work, tasks) for key_and_estimate in each)
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #compare-checks
 def _check_changed(intact: Mapping, changed: Mapping[str, Mapping], modality: str) -> None:
@@ -170,8 +170,8 @@ def changed_depth(
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
     shown = {(c, name): f for c, each in {"intact": intact, **changed}.items() for name, f in each.items()}
     fixed = {name: f.isel(layer=[layer]) for name, f in partners.items()}
-    from_each = on_every_core(lambda f: predictivity_grids(f, fixed, folds=folds, alphas=alphas), shown.values())
-    to_each = on_every_core(lambda f: predictivity_grids(f, shown, folds=folds, alphas=alphas), fixed.values())
+    from_each = parallel_map(lambda f: predictivity_grids(f, fixed, folds=folds, alphas=alphas), shown.values())
+    to_each = parallel_map(lambda f: predictivity_grids(f, shown, folds=folds, alphas=alphas), fixed.values())
     rows = []
     for (condition, name), grids in zip(shown, from_each):
         for direction, found in ((forward, grids.values()), (back, [g[condition, name] for g in to_each])):
@@ -213,6 +213,6 @@ def fact_scores(
     z = {kind: values for kind, values in varying.items() if values.size}
     def scores(X): return {kind: linear_estimate(fold_zscore(z[kind], folds=folds), p, folds=folds, weights=weights)
                            for kind, (p,) in out_of_folds(X, z, folds=folds).items()}
-    found = on_every_core(lambda f: scores(f.values[layer]), features.values()) if z else []
+    found = parallel_map(lambda f: scores(f.values[layer]), features.values()) if z else []
     made = {kind: average(each[kind] for each in found) for kind in z}
     return {kind: estimate for kind, estimate in made.items() if np.isfinite(estimate.value)}

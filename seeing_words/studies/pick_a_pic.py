@@ -18,7 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from ..core.errors import InputError, without_mask
-from ..core.parallel import on_every_core
+from ..core.parallel import parallel_map
 from seeing_words.data.microworld.near_miss import (
     NEAR_MISSES,
     near_miss,
@@ -224,7 +224,7 @@ def choices_of_pairs(
     else:
         sources, one = prompts, read
         shown = {v: [fold_zscore(x, folds=folds, of=of) for of in (x, rejected[v])] for v, x in preferred.items()}
-    return {pair: mapped for found in on_every_core(one, sources) for pair, mapped in found.items()}
+    return {pair: mapped for found in parallel_map(one, sources) for pair, mapped in found.items()}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice-map
 def map_trials(
@@ -418,7 +418,7 @@ def align_layers(
         found = out_of_folds(sources[s], targets, folds=folds)
         return {(t, s) if flip else (s, t): score_estimate(observed[t], made, folds=folds, weights=weights)
                 for t, (made,) in found.items()}
-    return {pair: e for found in on_every_core(one, sources) for pair, e in found.items()}
+    return {pair: e for found in parallel_map(one, sources) for pair, e in found.items()}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #lowest
 def lowest(

@@ -360,10 +360,10 @@ def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     assert all(str(file) in result.output for file in out.iterdir())
     rows = pd.read_csv(out / "alignment.csv")
     assert len(rows) == 2 * 2 * 2
-    np.testing.assert_allclose(rows.predictivity.max(), max(expected.scores(d).max() for d in ("V→L", "L→V")), rtol=1e-5)
+    np.testing.assert_allclose(rows.predictivity.max(), max(expected.scores(d).max() for d in ("v2l", "l2v")), rtol=1e-5)
     again = command(*words, "--json")
     said = json.loads(again.stdout)
-    assert [row["direction"] for row in said["table"]] == ["V→L", "L→V"]
+    assert [row["direction"] for row in said["table"]] == ["v2l", "l2v"]
     np.testing.assert_allclose([row["best"] for row in said["table"]], expected.table.best, atol=1e-6)
     assert {Path(file).suffix for file in said["files"]} == {".csv", ".nc", ".svg", ".png", ".json"}
     assert said["provenance"]["seed"] == 7

@@ -19,7 +19,7 @@ from seeing_words.app.costs import (
     shapes,
     trained,
 )
-from seeing_words.app.download import told_bytes
+from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
 from seeing_words.core.errors import InputError
 from seeing_words.data.perturb import PERTURBATIONS
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
 def test_figures_refuses_before_it_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
     monkeypatch.setattr("seeing_words.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
-    monkeypatch.setattr(cli, "_run_all", lambda jobs, at_once: pytest.fail("it began"))
+    monkeypatch.setattr(cli, "_run_all", lambda jobs, uncached: pytest.fail("it began"))
     result = command("figures", "--preset", TINY)
     assert isinstance(result.exception, InputError) and "set SEEING_WORDS_STORE" in str(result.exception)
 
@@ -138,7 +138,7 @@ def test_figures_runs_small_networks_side_by_side_and_others_in_turn(tmp_path, m
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(cli, "n_cores", lambda: 3)
     asked = []
-    monkeypatch.setattr(cli, "_run_all", lambda jobs, at_once: asked.append(at_once) or [])
+    monkeypatch.setattr(cli, "_run_all", lambda jobs, uncached: asked.append(uncached) or [])
     said = [command("figures", *words).output for words in ((), ("--preset", TINY), ("--preset", TINY, "-j", "2"))]
     assert asked == [3, 1, 2]
     assert "features: about" not in said[0] and all("features: about" in text for text in said[1:])
@@ -164,7 +164,7 @@ def test_presets_show_what_they_cost(monkeypatch, tmp_path):
     told = estimate(get_preset("paper-small"), 1e12)
     all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all, one"))
     assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
-        told_bytes(sum(cost.download for cost in told.networks)), told_bytes(told.largest), told_bytes(told.store)]
+        format_bytes(sum(cost.download for cost in told.networks)), format_bytes(told.largest), format_bytes(told.store)]
 
 
 @pytest.mark.parametrize("name", [*PRESETS, TINY])

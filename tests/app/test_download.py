@@ -31,7 +31,7 @@ from seeing_words.app.download import (
     DataSet,
     Download,
     Repository,
-    carry_out,
+    execute_plan,
     fetch_file,
     fetch_repository,
     mirrored,
@@ -532,13 +532,13 @@ def test_a_plan_is_carried_out_and_then_all_is_there(server, small, tmp_path):
     assert not server.asked and not root.exists(), "a plan begins nothing"
     server.cuts = [100, 50, 70]
     with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
-        assert carry_out(before, progress=progress) == {}
+        assert execute_plan(before, progress=progress) == {}
         assert all(task.finished for task in progress.tasks)
     assert files(root) == {"images.zip", "annotations.zip", "1.jpg", "2.jpg", "captions.json", "panoptic_val.zip", "1.png"}
     assert small.is_there(root)
     assert states(root) == ["there", "by hand"]
     n_asked = len(server.asked)
-    assert carry_out(plan("paper", root)) == {}
+    assert execute_plan(plan("paper", root)) == {}
     assert len(server.asked) == n_asked
 
 
@@ -553,7 +553,7 @@ def test_a_folder_of_ones_own_is_used_as_it_is(server, small, tmp_path):
 
 def test_one_that_fails_does_not_hold_up_the_others(server, small, tmp_path):
     del server.content["/images.zip"]
-    failed = carry_out(plan("paper", tmp_path / "data"))
+    failed = execute_plan(plan("paper", tmp_path / "data"))
     assert list(failed) == ["small/images.zip"]
     assert "HTTP 404" in failed["small/images.zip"]
     assert "captions.json" in files(tmp_path / "data")
@@ -570,7 +570,7 @@ def test_ctrl_c_stops_all_and_keeps_what_has_arrived(server, small, tmp_path, mo
         raise KeyboardInterrupt
     monkeypatch.setattr(download, "as_completed", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(plan("paper", root))
+        execute_plan(plan("paper", root))
     monkeypatch.undo()
     kept = (root / "small/images.zip.partial").read_bytes()
     assert kept == big[:len(kept)]
@@ -580,7 +580,7 @@ def test_ctrl_c_stops_all_and_keeps_what_has_arrived(server, small, tmp_path, mo
 def test_a_disk_without_room_is_refused_before_anything_starts(server, small, tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 100}))
     with pytest.raises(InputError, match=r"preset paper needs .* has 100 B free: make room, or choose another with --data"):
-        carry_out(plan("paper", tmp_path / "data"))
+        execute_plan(plan("paper", tmp_path / "data"))
     assert not server.asked
 
 

@@ -565,8 +565,8 @@ def test_depth_curves_are_predictivity_layer_by_layer(made):
     curves = changed_depth(made.vision, made.changed, made.language, modality="vision", folds=made.folds)
     at = curves.set_index(["direction", "condition", "depth"]).score
     nets = [(made.changed["blur"][name].values[2], w.values[-2]) for name in made.vision for w in made.language.values()]
-    assert at["V→L", "blur", 1.0] == pytest.approx(np.mean([predictivity(x, y) for x, y in nets]), abs=1e-5)
-    assert at["L→V", "blur", 1.0] == pytest.approx(np.mean([predictivity(y, x) for x, y in nets]), abs=1e-5)
+    assert at["v2l", "blur", 1.0] == pytest.approx(np.mean([predictivity(x, y) for x, y in nets]), abs=1e-5)
+    assert at["l2v", "blur", 1.0] == pytest.approx(np.mean([predictivity(y, x) for x, y in nets]), abs=1e-5)
     assert len(curves) == 2 * 3 * 3
 
 
@@ -582,7 +582,7 @@ def test_facts_are_read_where_they_are(world):
 
 
 def test_losses_are_cross_entropies_of_single_captions(tmp_path):
-    net, texts = model("llama", tmp_path), stimuli(7).chosen()
+    net, texts = model("llama", tmp_path), stimuli(7).caption()
     found = caption_losses(net, texts, batch_size=3)
     for text, loss in zip(texts, found):
         ids = net.encode([text])["input_ids"]

@@ -60,10 +60,10 @@ def test_a_subset_by_mask_or_slice_is_the_one_by_numbers():
 
 
 def test_captions_are_chosen_by_number():
-    assert made().chosen()[2] == "thing 2" and made().chosen(1) == ["a thing"] * 5
+    assert made().caption()[2] == "thing 2" and made().caption(1) == ["a thing"] * 5
     for missing in (2, -1):
         with pytest.raises(InputError, match=f"5 stimuli have no caption {missing}, the first is 's0'"):
-            made().chosen(missing)
+            made().caption(missing)
 
 
 def test_keys_follow_what_is_shown_and_nothing_else():

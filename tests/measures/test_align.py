@@ -148,8 +148,8 @@ def test_the_table_says_the_best_pair(aligned):
 def test_as_a_table_it_has_a_row_for_each_direction_and_pair(aligned):
     frame = aligned.to_dataframe()
     assert len(frame) == 2 * 3 * 3
-    row = frame.set_index(["direction", "vision_name", "language_name"]).loc["L→V", "h.10", "1"]
-    np.testing.assert_allclose(row.predictivity, aligned.scores("L→V")[2, 1])
+    row = frame.set_index(["direction", "vision_name", "language_name"]).loc["l2v", "h.10", "1"]
+    np.testing.assert_allclose(row.predictivity, aligned.scores("l2v")[2, 1])
     np.testing.assert_allclose(row.cka_debiased, aligned.data.cka_debiased[2, 1])
 
 
@@ -171,7 +171,7 @@ def test_a_constant_layer_is_missing_and_counted(sides):
     vision = {"flat": np.zeros((60, 6)), "h": sides[0][1]}
     some = quick(vision, sides[1])
     assert some.data.predictivity[:, 0].isnull().all() and some.data.predictivity[:, 1].notnull().all()
-    assert (some.data.n_constant_units.sel(direction="L→V")[0] == 6).all()
+    assert (some.data.n_constant_units.sel(direction="l2v")[0] == 6).all()
     assert set(some.table.vision_layer) == {"h"}
     with pytest.raises(InputError, match="no best pair"):
         quick(np.zeros((2, 60, 6)), sides[1])
@@ -189,7 +189,7 @@ def test_too_little_memory_for_cka_leaves_it_out(sides, monkeypatch):
 
 def test_the_figure_shows_both_directions_and_cka(aligned):
     titles = [ax.get_title(loc="left") for ax in aligned.plot().axes]
-    assert [title for title in titles if title] == ["V→L", "L→V", "similarity"]
+    assert [title for title in titles if title] == ["v2l", "l2v", "similarity"]
 
 
 # Statistics
@@ -204,7 +204,7 @@ def test_on_noise_the_score_chosen_apart_is_near_0_and_p_is_spread():
     apart, best = tables.chosen_apart, tables.best
     assert abs(apart.mean()) < 3 * apart.std() / 24**0.5
     assert best.mean() > apart.mean() + 3 * apart.std() / 24**0.5
-    assert kstest(tables.p[tables.direction == "V→L"], "uniform").pvalue > 0.01
+    assert kstest(tables.p[tables.direction == "v2l"], "uniform").pvalue > 0.01
 
 
 # Kept

@@ -180,14 +180,14 @@ def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
     vision, language, folds = ending_alike()
     pairs = align_pairs(vision, language, folds=folds, weights=resample_weights(folds, n_draws=20))
     pair = "v", "w"
-    scores = pairs.scores(pair, "V→L")
+    scores = pairs.scores(pair, "v2l")
     missing = scores.predictivity.values[0, 0]
     assert np.isnan(missing).sum() == 1 and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
-    assert best_of_pairs(pairs, "V→L")[pair].value == pytest.approx(scores.predictivity.values[0, 1].mean(), abs=1e-6)
-    first, second = depth_estimates_of_pairs(pairs, "V→L", "language")
+    assert best_of_pairs(pairs, "v2l")[pair].value == pytest.approx(scores.predictivity.values[0, 1].mean(), abs=1e-6)
+    first, second = depth_estimates_of_pairs(pairs, "v2l", "language")
     assert np.isnan(first.value) and np.isfinite(second.value)
-    assert np.isnan(depth_of_pairs(pairs, "V→L", "language")[pair]).tolist() == [True, False]
-    assert np.isfinite(layer_estimate(pairs, pair, "V→L", (0, 0)).value)  # the λ of the other folds
+    assert np.isnan(depth_of_pairs(pairs, "v2l", "language")[pair]).tolist() == [True, False]
+    assert np.isfinite(layer_estimate(pairs, pair, "v2l", (0, 0)).value)  # the λ of the other folds
 
 
 def test_penalties_are_those_of_the_folds_that_have_a_score():

@@ -206,7 +206,7 @@ def test_every_penalty_is_found_everywhere(penalty, form):
     by_fold = [unit_pearson(target[test], prediction[test]).mean() for test in folds.test]
     np.testing.assert_allclose(by_fold, expected[0, 0], atol=1e-6)
     both = align_networks({"v": X}, {"l": Y}, folds=folds, penalty=penalty)["v", "l"].predictivity
-    np.testing.assert_array_equal(both.sel(direction="V→L"), expected)
+    np.testing.assert_array_equal(both.sel(direction="v2l"), expected)
 
 
 def test_one_unit_has_one_penalty(form):
@@ -345,13 +345,13 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
     monkeypatch.setattr(engine, "_ROWS", (16, 50))
     for name, layer in zip("XY", related(997, 6, 5)): np.save(tmp_path / f"{name}.npy", layer.astype(np.float32))
     X, Y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XY")
-    blocks, whole = [], engine.in_double
-    monkeypatch.setattr(engine, "in_double", lambda values: blocks.append(values.shape) or whole(values))
+    blocks, whole = [], engine.to_float64
+    monkeypatch.setattr(engine, "to_float64", lambda values: blocks.append(values.shape) or whole(values))
     found = predictivity_grid(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
     observed, predicted = out_of_fold(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
-    monkeypatch.setattr(engine, "in_double", whole)
+    monkeypatch.setattr(engine, "to_float64", whole)
     free(monkeypatch, engine._FORMS, "dual")
     monkeypatch.delitem(engine._FORMS, "primal")
     xr.testing.assert_allclose(found, predictivity_grid(X, Y, folds=folds, penalty=penalty), atol=1e-5)
@@ -409,8 +409,8 @@ def test_align_goes_both_ways():
     assert tuple(pair.direction.values) == DIRECTIONS
     forward = predictivity_grid(vision["v1"], language["l0"]).predictivity.values
     back = predictivity_grid(language["l0"], vision["v1"]).predictivity.values
-    np.testing.assert_array_equal(pair.predictivity.sel(direction="V→L"), forward)
-    np.testing.assert_array_equal(pair.predictivity.sel(direction="L→V"), back.swapaxes(0, 1))
+    np.testing.assert_array_equal(pair.predictivity.sel(direction="v2l"), forward)
+    np.testing.assert_array_equal(pair.predictivity.sel(direction="l2v"), back.swapaxes(0, 1))
     assert {"vision_depth", "language_depth"} <= set(pair.coords)
 
 

@@ -33,8 +33,8 @@ def same(a, b) -> bool:
 
 VALUES = [
     3, 0.1, "é", None, True, [1, (2.0, "x")], {("a", "b"): np.arange(3), "c": [np.zeros((0, 2))]},
-    np.array(["V→L", "L→V"]), np.array(1.5), np.array([np.nan, np.inf]),
-    xr.DataArray(np.ones((2, 3), np.float32), {"way": ["V→L", "L→V"], "depth": ("way", [0.0, 1.0])}, ("way", "unit"), "r",
+    np.array(["v2l", "l2v"]), np.array(1.5), np.array([np.nan, np.inf]),
+    xr.DataArray(np.ones((2, 3), np.float32), {"way": ["v2l", "l2v"], "depth": ("way", [0.0, 1.0])}, ("way", "unit"), "r",
                  {"model": "m", "n": 3}),
     xr.Dataset({"a": ("x", [1, 2]), "b": (("x", "y"), np.eye(2))}, {"x": [5, 6]}, {"seed": 0}),
     Estimate(0.25, np.linspace(0, 1, 5)),
@@ -144,8 +144,8 @@ def test_pairs_come_out_of_the_folder_as_they_went_in(tmp_path):
 
     def all_of(results):
         pairs = align_pairs(vision, language, folds=folds, weights=weights, results=results)
-        return [*pairs.grids.values(), *similarity_grids(pairs).values(), *best_of_pairs(pairs, "V→L").values(),
-                *null_of_pairs(pairs, "L→V", n_permutations=3, n_units=4).values()]
+        return [*pairs.grids.values(), *similarity_grids(pairs).values(), *best_of_pairs(pairs, "v2l").values(),
+                *null_of_pairs(pairs, "l2v", n_permutations=3, n_units=4).values()]
     first = all_of(Results(tmp_path, "s"))
     n_files = len(list(tmp_path.iterdir()))
     assert all(map(same, all_of(Results(tmp_path, "s")), first)) and len(list(tmp_path.iterdir())) == n_files

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from seeing_words.app.cli import app
-from seeing_words.app.download import carry_out, plan
+from seeing_words.app.download import execute_plan, plan
 from seeing_words.app.presets import read_preset
 from seeing_words.core.errors import InputError
 from seeing_words.models.clip import clip_scores
@@ -199,7 +199,7 @@ def loads(preset, name) -> bool:
 
 def test_what_was_downloaded_needs_no_network_again(lab, mine, offline):
     assert set(states(mine).values()) == {"missing"}
-    assert carry_out(plan(mine)) == {}
+    assert execute_plan(plan(mine)) == {}
     assert set(states(mine).values()) == {"there"}
     assert not any("consolidated" in name for name in lab.asked)
     lab.asked.clear()
@@ -208,7 +208,7 @@ def test_what_was_downloaded_needs_no_network_again(lab, mine, offline):
         whole, bare, twin = mine.load(name), mine.load(name, weights=False), mine.load(f"untrained:{name}@0")
         assert whole.revision == bare.revision and twin.revision.startswith("untrained-seed-0-")
     assert clip_scores(photographs(2), [["a boat"], ["a dog"]], name=mine.judge).shape == (2, 1)
-    assert set(states(mine).values()) == {"there"} and carry_out(plan(mine)) == {}
+    assert set(states(mine).values()) == {"there"} and execute_plan(plan(mine)) == {}
     assert not lab.asked
 
 
@@ -225,7 +225,7 @@ def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
 @pytest.mark.parametrize("name", MODELS)
 def test_there_is_said_of_what_loads_and_of_nothing_else(lab, mine, tmp_path, offline, name):
     "Any file of the cache removed or cut: the plan says missing exactly where loading fails, and fetching mends it."
-    carry_out(plan(mine))
+    execute_plan(plan(mine))
     snapshot = next((tmp_path / f"cache/models--{name.replace('/', '--')}/snapshots").iterdir())
     for path in sorted(snapshot.iterdir()):
         kept = path.resolve()
@@ -237,7 +237,7 @@ def test_there_is_said_of_what_loads_and_of_nothing_else(lab, mine, tmp_path, of
             kept.write_bytes(whole)
     path.resolve().unlink()
     if path.is_symlink(): path.unlink()
-    assert carry_out(plan(mine)) == {} and states(mine)[name] == "there"
+    assert execute_plan(plan(mine)) == {} and states(mine)[name] == "there"
 
 
 @contextmanager
@@ -252,7 +252,7 @@ def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, p
     preset, path = replace(mine, judge=""), folder / "preprocessor_config.json"
     text = path.read_text()
     path.unlink()
-    try: assert "holds no preprocessor_config.json" in carry_out(plan(preset))["lab/sees"]
+    try: assert "holds no preprocessor_config.json" in execute_plan(plan(preset))["lab/sees"]
     finally: path.write_text(text)
 
 

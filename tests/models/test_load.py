@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
-from seeing_words.core.parallel import on_every_core
+from seeing_words.core.parallel import parallel_map
 from seeing_words.models.extract import capture
 from seeing_words.models.load import (
     Model,
@@ -32,7 +32,7 @@ from seeing_words.models.load import (
 
 
 def inputs(made: Model, n: int = 6) -> dict[str, torch.Tensor]:
-    return made.encode(stimuli(n).images if made.modality == "vision" else stimuli(n).chosen())
+    return made.encode(stimuli(n).images if made.modality == "vision" else stimuli(n).caption())
 
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def test_twins_drawn_by_several_threads_are_those_drawn_alone():
     n_threads = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        together = on_every_core(lambda n: load_model(n).revision, [name] * 6)
+        together = parallel_map(lambda n: load_model(n).revision, [name] * 6)
     finally:
         torch.set_num_threads(n_threads)
     assert set(together) == {alone}

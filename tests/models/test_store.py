@@ -18,7 +18,7 @@ from tiny import fill_store, model, stimuli
 from seeing_words.core.errors import InputError
 from seeing_words.models import extract as ft
 from seeing_words.models.extract import extract, extract_many
-from seeing_words.models.store import Store, damages, feature_spec
+from seeing_words.models.store import Store, feature_spec, find_damage
 
 KIND, SIZE = "llama", 40
 
@@ -100,7 +100,7 @@ def test_other_damage_is_found_too(made, store, fault):
     if fault == "no manifest": (folder / "manifest.json").unlink()
     if fault == "torn manifest": (folder / "manifest.json").write_text('{"spec":')
     if fault == "not an object": (folder / "manifest.json").write_text("[]")
-    assert damages(folder)
+    assert find_damage(folder)
     if fault == "no manifest": get(made, store)  # the folder is no entry; it gives way
     else:
         with pytest.warns(UserWarning, match="is damaged"): assert get(made, store).identical(first)

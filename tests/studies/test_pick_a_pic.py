@@ -45,10 +45,10 @@ def naive_choices(prompts, better, worse, direction: str, alpha: float) -> np.nd
         train = FOLDS.train(k)
         def z(x, of, train=train): return (of - x[train].mean(0)) / x[train].std(0)
         said, liked, other = z(prompts, prompts), z(better, better), z(better, worse)
-        source, target = (said, liked) if direction == "L→V" else (liked, said)
+        source, target = (said, liked) if direction == "l2v" else (liked, said)
         line = Ridge(alpha=alpha, fit_intercept=False).fit(source[train], target[train])
         for i in test:
-            if direction == "L→V": a, b = (cosine(line.predict(said[[i]])[0], x[i]) for x in (liked, other))
+            if direction == "l2v": a, b = (cosine(line.predict(said[[i]])[0], x[i]) for x in (liked, other))
             else: a, b = (cosine(line.predict(x[[i]])[0], said[i]) for x in (liked, other))
             right[i] = 1.0 if a > b else 0.0 if a < b else 0.5
     return right
@@ -212,13 +212,13 @@ def test_bad_trials_are_refused():
     with pytest.raises(InputError, match="choose one of V→L"):
         pf.map_trials(prompts, better, worse, direction="V→V", folds=FOLDS)
     with pytest.raises(InputError, match="of 149 to 150 trials"):
-        pf.map_trials(prompts[:-1], better, worse, direction="L→V", folds=FOLDS)
+        pf.map_trials(prompts[:-1], better, worse, direction="l2v", folds=FOLDS)
     with pytest.raises(InputError, match="the same units"):
-        pf.map_trials(prompts, better, worse[:, 1:], direction="V→L", folds=FOLDS)
+        pf.map_trials(prompts, better, worse[:, 1:], direction="v2l", folds=FOLDS)
     with pytest.raises(InputError, match="too few for folds"):
-        pf.map_trials(prompts[:1], better[:1], worse[:1], direction="V→L", folds=make_folds(1))
+        pf.map_trials(prompts[:1], better[:1], worse[:1], direction="v2l", folds=make_folds(1))
     with pytest.raises(InputError, match="of the same networks"):
-        pf.choices_of_pairs({"l": prompts}, {"v": better}, {"w": worse}, direction="V→L", folds=FOLDS)
+        pf.choices_of_pairs({"l": prompts}, {"v": better}, {"w": worse}, direction="v2l", folds=FOLDS)
 
 
 # Accuracy
@@ -255,7 +255,7 @@ def test_alignment_is_predictivity():
     for direction in DIRECTIONS:
         made = pf.align_layers({"v": better}, {"l": prompts, "m": prompts[:, :3]}, direction=direction, folds=FOLDS,
                                weights=WEIGHTS)
-        pair = (better, prompts) if direction == "V→L" else (prompts, better)
+        pair = (better, prompts) if direction == "v2l" else (prompts, better)
         expected = predictivity_estimate(*pair, folds=FOLDS, weights=WEIGHTS)
         assert abs(made["v", "l"].value - expected.value) < 1e-5 and set(made) == {("v", "l"), ("v", "m")}
         np.testing.assert_allclose(made["v", "l"].draws, expected.draws, atol=1e-4)
