@@ -4,6 +4,7 @@ A benchmark is a table. `publish` writes it as csv, adds the machine and the ver
 writes every table that is there between the marks of README.md. Tables come from the csv alone, so that the README says
 what the csv says. Nothing here is a benchmark: names that begin with `_` are not run by `make bench`.
 """
+
 import argparse
 import os
 import platform
@@ -25,18 +26,26 @@ from threadpoolctl import threadpool_limits
 HERE = Path(__file__).resolve().parent
 TRIED = HERE.parent / "_runs" / "benchmarks"  # where tiny runs go: git ignores it
 ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 10))
-N_FOLDS, SHARED = 5, 20                        # SHARED: planted dimensions
+N_FOLDS, SHARED = 5, 20  # SHARED: planted dimensions
 VERSIONS = ("seeing-words", "torch", "numpy", "scipy", "scikit-learn", "himalaya")
 START = time.perf_counter()
 
 
 # Running
 
+
 def options(doc: str, *flags: str) -> argparse.Namespace:  # tiny, out, and the flags
     "What the command line asks for; the folder for results is there."
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag in ("tiny", *flags): parser.add_argument(f"--{flag}", action="store_true")
-    parser.add_argument("--out", type=Path, help="folder for results (default: beside this script; of --tiny: _runs/benchmarks)")
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag in ("tiny", *flags):
+        parser.add_argument(f"--{flag}", action="store_true")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for results (default: beside this script; of --tiny: _runs/benchmarks)",
+    )
     asked = parser.parse_args()
     asked.out = asked.out or (TRIED if asked.tiny else HERE)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -73,10 +82,13 @@ def repeated(call: Callable, *, times: int = 3, long: float = 20.0) -> tuple[flo
 
 
 def peak() -> float:  # GiB of this process so far
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if platform.system() == "Darwin" else 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**30 if platform.system() == "Darwin" else 2**20
+    )
 
 
 # Layers and their operations
+
 
 def planted(n_layers: int, units: int, shared: np.ndarray, seed: int) -> np.ndarray:
     "Float32 layers (layer, stimulus, unit), the middle ones nearest to what is shared, (stimulus, dimension)."
@@ -88,27 +100,42 @@ def planted(n_layers: int, units: int, shared: np.ndarray, seed: int) -> np.ndar
     return layers
 
 
-def two_networks(layers: tuple[int, int], units: tuple[int, int], n: int) -> list[np.ndarray]:  # two (layer, stimulus, unit)
+def two_networks(
+    layers: tuple[int, int], units: tuple[int, int], n: int
+) -> list[np.ndarray]:  # two (layer, stimulus, unit)
     shared = np.random.default_rng(0).normal(size=(n, SHARED))
-    return [planted(*side, shared, seed) for seed, side in enumerate(zip(layers, units, strict=True), 1)]
+    return [
+        planted(*side, shared, seed) for seed, side in enumerate(zip(layers, units, strict=True), 1)
+    ]
 
 
-def sweep_operations(n_sources: int, n_targets: int, p: int, q: int, n: int, n_alphas: int) -> float:
+def sweep_operations(
+    n_sources: int, n_targets: int, p: int, q: int, n: int, n_alphas: int
+) -> float:
     "Floating-point operations of one direction, by the counts in the library notebook; decompositions not counted."
     t = n // N_FOLDS
     m = n - t
-    r, gram = min(p, m - 1), 2 * min(m, p)**2 * max(m, p)
-    sources = n_sources * (gram + n_alphas * (2*m*m*r + 1.25 * m**3))
-    return N_FOLDS * (sources + n_targets * m*m*q + n_sources * n_targets * (n_alphas*m*m + 2*t*m * (r + q)))
+    r, gram = min(p, m - 1), 2 * min(m, p) ** 2 * max(m, p)
+    sources = n_sources * (gram + n_alphas * (2 * m * m * r + 1.25 * m**3))
+    return N_FOLDS * (
+        sources
+        + n_targets * m * m * q
+        + n_sources * n_targets * (n_alphas * m * m + 2 * t * m * (r + q))
+    )
 
 
-def null_operations(n_sources: int, n_targets: int, p: int, n: int, n_alphas: int, n_pairings: int, n_units: int) -> float:
+def null_operations(
+    n_sources: int, n_targets: int, p: int, n: int, n_alphas: int, n_pairings: int, n_units: int
+) -> float:
     "The same of the null, observed pairing counted."
     t = n // N_FOLDS
     m = n - t
-    r, gram = min(p, m - 1), 2 * min(m, p)**2 * max(m, p)
+    r, gram = min(p, m - 1), 2 * min(m, p) ** 2 * max(m, p)
     pairings = n_sources * n_targets * n_pairings
-    return N_FOLDS * (n_sources * (gram + n_alphas*m*m*r) + pairings * (n_alphas*m*m + 2*t*m * n_units))
+    return N_FOLDS * (
+        n_sources * (gram + n_alphas * m * m * r)
+        + pairings * (n_alphas * m * m + 2 * t * m * n_units)
+    )
 
 
 def bare_speed(n: int, units: int) -> float:
@@ -119,6 +146,7 @@ def bare_speed(n: int, units: int) -> float:
 
 
 # Tables
+
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
@@ -131,9 +159,15 @@ def _memory() -> str:  # GiB
 
 
 def _machine(name: str, threads: int) -> dict[str, str]:
-    return {"table": name, "processor": _processor(), "cores": str(os.cpu_count()), "threads": str(threads),
-            "memory (GiB)": _memory(), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version()} | {package: version(package) for package in VERSIONS}
+    return {
+        "table": name,
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(threads),
+        "memory (GiB)": _memory(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    } | {package: version(package) for package in VERSIONS}
 
 
 def read(path: Path) -> pd.DataFrame:  # of what is written, nothing parsed
@@ -144,14 +178,17 @@ def publish(name: str, rows: list[dict], out: Path, threads: int) -> pd.DataFram
     "Write a table, who made it, and the README of the folder."
     table = pd.DataFrame(rows)
     numbers = table.select_dtypes("floating")
-    table[numbers.columns] = numbers.map(lambda x: "" if np.isnan(x) else f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}")
+    table[numbers.columns] = numbers.map(
+        lambda x: "" if np.isnan(x) else f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+    )
     table.to_csv(out / f"{name}.csv", index=False)
     machines = out / "machine.csv"
     others = read(machines).query("table != @name") if machines.exists() else pd.DataFrame()
     both = pd.concat([others, pd.DataFrame([_machine(name, threads)])]).sort_values("table")
     both.to_csv(machines, index=False)
     page = out / "README.md"
-    if not page.exists(): shutil.copy(HERE / "README.md", page)
+    if not page.exists():
+        shutil.copy(HERE / "README.md", page)
     page.write_text(with_tables(page.read_text(encoding="utf-8"), out), encoding="utf-8")
     print(table.to_string(index=False))
     return table
@@ -165,9 +202,13 @@ def save(fig, path: Path) -> None:
 
 # README
 
+
 def markdown(table: pd.DataFrame) -> str:
     lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in map(str, line)) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in map(str, line)) + " |"
+        for line in lines
+    )
 
 
 def _and_all(short: pd.DataFrame, table: pd.DataFrame, what: str) -> str:
@@ -177,15 +218,23 @@ def _and_all(short: pd.DataFrame, table: pd.DataFrame, what: str) -> str:
 def ratios(table: pd.DataFrame) -> str:
     "Of the comparison, times as long by method and case; then the whole of it, folded away."
     extrapolated = np.where(table.measured == "extrapolated", "≈ ", "")
-    cells = table.assign(case=table.units + " units, " + table.layers, cell=extrapolated + table["times as long"])
-    wide = cells.pivot(index="method", columns="case", values="cell").loc[table.method.unique(), cells.case.unique()]
-    return _and_all(wide.fillna("").reset_index(), table, "Seconds, differences, and what was measured")
+    cells = table.assign(
+        case=table.units + " units, " + table.layers, cell=extrapolated + table["times as long"]
+    )
+    wide = cells.pivot(index="method", columns="case", values="cell").loc[
+        table.method.unique(), cells.case.unique()
+    ]
+    return _and_all(
+        wide.fillna("").reset_index(), table, "Seconds, differences, and what was measured"
+    )
 
 
 def slopes(table: pd.DataFrame) -> str:
     "Of the growth, a slope for each method and axis; then the whole of it, folded away."
     one = table.drop_duplicates(["method", "along"])
-    wide = one.pivot(index="method", columns="along", values="slope").loc[one.method.unique(), one.along.unique()]
+    wide = one.pivot(index="method", columns="along", values="slope").loc[
+        one.method.unique(), one.along.unique()
+    ]
     return _and_all(wide.fillna("").reset_index(), table, "Seconds")
 
 
@@ -194,7 +243,13 @@ DRAWN = {"predictivity": ratios, "growth": slopes}  # other tables as they are
 
 def with_tables(page: str, folder: Path) -> str:
     "Fill `page` between `<!-- name -->` and `<!-- /name -->` with `name`.csv of the folder, where there is one."
+
     def fill(mark: re.Match) -> str:
         name, path = mark[1], folder / f"{mark[1]}.csv"
-        return f"<!-- {name} -->\n{DRAWN.get(name, markdown)(read(path))}\n<!-- /{name} -->" if path.exists() else mark[0]
+        return (
+            f"<!-- {name} -->\n{DRAWN.get(name, markdown)(read(path))}\n<!-- /{name} -->"
+            if path.exists()
+            else mark[0]
+        )
+
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", fill, page, flags=re.DOTALL)

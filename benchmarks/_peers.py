@@ -9,6 +9,7 @@ all units of the target, as ours does. Those that compute in float32 if asked ar
 
 Z-scoring, and correlating the prediction, are left out of a peer's time; ours is timed with both.
 """
+
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +27,8 @@ from sklearn.model_selection import GridSearchCV
 from seeing_words.measures.folds import Folds
 from seeing_words.measures.numerics import unit_pearson
 
-INNER = 5                                             # folds of the peers that choose the penalty by folds
-SHARED = {"local_alpha": False}                       # himalaya: one penalty for all target units
+INNER = 5  # folds of the peers that choose the penalty by folds
+SHARED = {"local_alpha": False}  # himalaya: one penalty for all target units
 
 
 def ridge_cv(x, y, x_test, alphas) -> np.ndarray:
@@ -35,7 +36,9 @@ def ridge_cv(x, y, x_test, alphas) -> np.ndarray:
 
 
 def grid_search(x, y, x_test, alphas) -> np.ndarray:
-    search = GridSearchCV(Ridge(), {"alpha": list(alphas)}, cv=INNER, scoring="neg_mean_squared_error")
+    search = GridSearchCV(
+        Ridge(), {"alpha": list(alphas)}, cv=INNER, scoring="neg_mean_squared_error"
+    )
     return search.fit(x, y).predict(x_test)
 
 
@@ -46,13 +49,18 @@ def himalaya_ridge_cv(x, y, x_test, alphas) -> np.ndarray:
 
 def himalaya_kernel(x, y, x_test, alphas) -> np.ndarray:
     x, y, x_test = map(torch.from_numpy, (x, y, x_test))
-    model = KernelRidgeCV(alphas=alphas, cv=INNER, kernel="precomputed", solver_params=SHARED | {"n_targets_batch": 512})
+    model = KernelRidgeCV(
+        alphas=alphas,
+        cv=INNER,
+        kernel="precomputed",
+        solver_params=SHARED | {"n_targets_batch": 512},
+    )
     return model.fit(torch.mm(x, x.T), y).predict(torch.mm(x_test, x.T)).numpy()
 
 
 @dataclass(frozen=True)
 class Peer:
-    fit: Callable                             # (train x, train y, test x, alphas) → prediction
+    fit: Callable  # (train x, train y, test x, alphas) → prediction
     dtypes: tuple[str, ...] = ("float32", "float64")
 
 
@@ -81,8 +89,15 @@ def zscored(X: np.ndarray, train: np.ndarray, dtype: str) -> np.ndarray:  # (sti
     return ((X - X[train].mean(0, dtype=float)) / X[train].std(0, dtype=float)).astype(dtype)
 
 
-def one_fold(peer: Peer, X: np.ndarray, Y: np.ndarray, folds: Folds, i: int, alphas: Sequence[float],
-             dtype: str) -> tuple[float, np.ndarray]:  # seconds, r of each target unit
+def one_fold(
+    peer: Peer,
+    X: np.ndarray,
+    Y: np.ndarray,
+    folds: Folds,
+    i: int,
+    alphas: Sequence[float],
+    dtype: str,
+) -> tuple[float, np.ndarray]:  # seconds, r of each target unit
     "Fit and predict one fold of one pair, `X` and `Y` (stimulus, unit)."
     train, test = folds.train(i), folds.test[i]
     x, y = zscored(X, train, dtype), zscored(Y, train, dtype)
@@ -91,7 +106,13 @@ def one_fold(peer: Peer, X: np.ndarray, Y: np.ndarray, folds: Folds, i: int, alp
     return time.perf_counter() - start, unit_pearson(y[test], prediction)
 
 
-def faster_dtype(peer: Peer, X: np.ndarray, Y: np.ndarray, folds: Folds, alphas: Sequence[float]) -> str:
+def faster_dtype(
+    peer: Peer, X: np.ndarray, Y: np.ndarray, folds: Folds, alphas: Sequence[float]
+) -> str:
     "By the faster of two runs of one fold in each."
-    if len(peer.dtypes) == 1: return peer.dtypes[0]
-    return min(peer.dtypes, key=lambda dtype: min(one_fold(peer, X, Y, folds, 0, alphas, dtype)[0] for _ in range(2)))
+    if len(peer.dtypes) == 1:
+        return peer.dtypes[0]
+    return min(
+        peer.dtypes,
+        key=lambda dtype: min(one_fold(peer, X, Y, folds, 0, alphas, dtype)[0] for _ in range(2)),
+    )

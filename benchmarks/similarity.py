@@ -7,6 +7,7 @@ again. The difference is the largest between both over those permutations.
 
 Written: similarity.csv. `--tiny` shows that it runs.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,21 +48,42 @@ def plain(K: np.ndarray, L: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
 def compare(size: Size) -> list[dict]:
     networks = two_networks(size.layers, size.units, size.n)
     say(f"{size.layers[0]} and {size.layers[1]} layers")
-    seconds, timings, null = repeated(lambda: similarity_null(
-        *networks, measure=MEASURE, n_permutations=size.n_permutations, seed=SEED), times=1)
+    seconds, timings, null = repeated(
+        lambda: similarity_null(
+            *networks, measure=MEASURE, n_permutations=size.n_permutations, seed=SEED
+        ),
+        times=1,
+    )
     say(f"seeing_words: {seconds:.1f} s")
     rng = np.random.default_rng(SEED)
     orders = [rng.permutation(size.n) for _ in range(size.n_plain)]
     K, L = (centred(network[0]) for network in networks)
     of_one, again, expected = repeated(lambda: plain(K, L, orders))
     naive = of_one / size.n_plain * size.n_permutations * size.layers[0] * size.layers[1]
-    difference = float(abs(null.values[:size.n_plain, 0, 0] - expected).max())
+    difference = float(abs(null.values[: size.n_plain, 0, 0] - expected).max())
     say(f"numpy: {naive:.0f} s, extrapolated")
-    common = {"measure": MEASURE, "permutations": size.n_permutations, "layers": "{} × {}".format(*size.layers),
-              "units": "{}, {}".format(*size.units), "n": size.n}
-    return [{"times as long": t / seconds, "method": method, "seconds": t, **common, "measured": how, "timings": k, "max |Δ|": d}
-            for method, t, how, k, d in (("seeing_words", seconds, "measured", timings, difference),
-                                         ("numpy, matrices made once", naive, "extrapolated", again, 0.0))]
+    common = {
+        "measure": MEASURE,
+        "permutations": size.n_permutations,
+        "layers": "{} × {}".format(*size.layers),
+        "units": "{}, {}".format(*size.units),
+        "n": size.n,
+    }
+    return [
+        {
+            "times as long": t / seconds,
+            "method": method,
+            "seconds": t,
+            **common,
+            "measured": how,
+            "timings": k,
+            "max |Δ|": d,
+        }
+        for method, t, how, k, d in (
+            ("seeing_words", seconds, "measured", timings, difference),
+            ("numpy, matrices made once", naive, "extrapolated", again, 0.0),
+        )
+    ]
 
 
 if __name__ == "__main__":

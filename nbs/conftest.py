@@ -7,6 +7,7 @@ size. After its last cell, a section's tables are compared with those of `tests/
 tests/test_golden.py. For this it starts without tables of earlier runs, and from an empty feature
 store: stored features would hide that their computation has changed.
 """
+
 import re
 import shutil
 import sys
@@ -34,14 +35,21 @@ class GoldenTables(pytest.Item):
         section = section_of(self.path)
         folders = {file.parent for file in (RUNS / section).rglob(f"{section}_*.csv")}
         if len(folders) != 1:
-            pytest.fail(f"{section} wrote tables into {len(folders)} folders of {RUNS / section}: "
-                        "one is expected, after all cells of its notebook", pytrace=False)
+            pytest.fail(
+                f"{section} wrote tables into {len(folders)} folders of {RUNS / section}: "
+                "one is expected, after all cells of its notebook",
+                pytrace=False,
+            )
         renamed = read_renames(GOLDEN / "renamed.toml")
         found = compare_folders(
-            GOLDEN / section, folders.pop(), tolerance=TOLERANCE, renamed=renamed)
+            GOLDEN / section, folders.pop(), tolerance=TOLERANCE, renamed=renamed
+        )
         if not found.agrees:
-            pytest.fail(f"numbers of section {section} have changed (tests/test_golden.py says what "
-                        f"to do), golden → now:\n{found.describe()}", pytrace=False)
+            pytest.fail(
+                f"numbers of section {section} have changed (tests/test_golden.py says what "
+                f"to do), golden → now:\n{found.describe()}",
+                pytrace=False,
+            )
 
     def reportinfo(self):
         return self.path, None, f"{self.path.name}: golden tables"

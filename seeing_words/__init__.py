@@ -13,4 +13,6 @@ from importlib.util import find_spec
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub("seeing_words", find_spec("seeing_words").origin)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    "seeing_words", find_spec("seeing_words").origin
+)

@@ -36,16 +36,38 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  
 INK, SOFT, FAINT = "#222222", "#666666", "#d9d9d9"  # text, small print, grids
 
 _STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 8.5, "text.color": INK,
-    "axes.titlesize": 9, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 6,
-    "axes.labelsize": 8.5, "axes.labelcolor": INK, "axes.edgecolor": SOFT, "axes.linewidth": 0.7,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "xtick.labelsize": 8, "ytick.labelsize": 8, "xtick.color": SOFT, "ytick.color": SOFT,
-    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.major.size": 3, "ytick.major.size": 3,
-    "grid.color": FAINT, "grid.linewidth": 0.6, "lines.solid_capstyle": "round",
-    "image.cmap": "cividis", "hatch.linewidth": 0.5,
-    "figure.facecolor": "white", "figure.dpi": 110,
-    "savefig.dpi": 300, "svg.fonttype": "path", "svg.hashsalt": "seeing_words",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 6,
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "lines.solid_capstyle": "round",
+    "image.cmap": "cividis",
+    "hatch.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "figure.dpi": 110,
+    "savefig.dpi": 300,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "seeing_words",
 }
 
 
@@ -72,8 +94,10 @@ def _inches(fig: Figure, left: float, bottom: float, width: float, height: float
 def _need(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     missing = [c for c in columns if c not in table.columns]
     if missing or table.empty:
-        raise InputError(f"{what} is a table with the columns {', '.join(columns)}: "
-                         + (f"{', '.join(missing)} missing" if missing else "it has no rows"))
+        raise InputError(
+            f"{what} is a table with the columns {', '.join(columns)}: "
+            + (f"{', '.join(missing)} missing" if missing else "it has no rows")
+        )
 
 # %% ../nbs/library/plots.ipynb #style-known
 def _known(names: Iterable[str], choices: Iterable[str], what: str) -> None:
@@ -91,18 +115,22 @@ def _contrast(colour: str) -> float:  # of a colour with white, 1…21, by WCAG 
 def _ink(colour: str) -> str:
     "Darken `colour` until letters in it can be read on white."
     hue, saturation, value = mpl.colors.rgb_to_hsv(mpl.colors.to_rgb(colour))
-    shades = (mpl.colors.to_hex(mpl.colors.hsv_to_rgb((hue, saturation, value * k))) for k in np.linspace(1, 0, 51))
+    shades = (
+        mpl.colors.to_hex(mpl.colors.hsv_to_rgb((hue, saturation, value * k)))
+        for k in np.linspace(1, 0, 51)
+    )
     return next(shade for shade in shades if _contrast(shade) >= 4.5)
 
 # %% ../nbs/library/plots.ipynb #spread
 def _spread(
-    places: np.ndarray,   # where each name would like to be
+    places: np.ndarray,  # where each name would like to be
     heights: np.ndarray,  # how much room each takes
-    low: float,           # the room ends here
-    high: float,          # and here
-) -> np.ndarray:          # where each goes: apart, in the same order, as near as can be
+    low: float,  # the room ends here
+    high: float,  # and here
+) -> np.ndarray:  # where each goes: apart, in the same order, as near as can be
     "Move names apart, as little as needed."
     from sklearn.isotonic import isotonic_regression  # slow to import, and needed nowhere else
+
     order = np.argsort(places, kind="stable")
     h = np.asarray(heights, float)[order]
     offset = np.concatenate([[0], np.cumsum((h[1:] + h[:-1]) / 2)])
@@ -113,13 +141,16 @@ def _spread(
 # %% ../nbs/library/plots.ipynb #wrap
 def _wrap(text: str, inches: float, points: float) -> str:
     "Break `text` into lines that fit `inches` at a size of `points`."
-    return textwrap.fill(text, max(8, int(inches * 72 / (0.56 * points))))  # a letter is about 0.56 of its size wide
+    return textwrap.fill(
+        text, max(8, int(inches * 72 / (0.56 * points)))
+    )  # a letter is about 0.56 of its size wide
 
 # %% ../nbs/library/plots.ipynb #thumbnail
 def _thumbnail(image: np.ndarray, inches: float) -> np.ndarray:  # (height, width, 3) uint8
     "The image in no more pixels than can be seen at a size of `inches`: 300 an inch. Smaller ones stay as they are."
     most = max(1, round(300 * inches))
-    if max(image.shape[:2]) <= most: return image
+    if max(image.shape[:2]) <= most:
+        return image
     small = Image.fromarray(image)
     small.thumbnail((most, most), Image.Resampling.LANCZOS)
     return np.asarray(small)
@@ -127,20 +158,24 @@ def _thumbnail(image: np.ndarray, inches: float) -> np.ndarray:  # (height, widt
 # %% ../nbs/library/plots.ipynb #sheet
 def contact_sheet(
     images: Sequence[np.ndarray],  # (height, width, 3) uint8 each
-    captions: Sequence[str],       # one for each image
+    captions: Sequence[str],  # one for each image
     *,
-    n_columns: int = 5,            # pictures in a row
-    width: float = WIDTH,          # inches
+    n_columns: int = 5,  # pictures in a row
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Show `images` with their `captions` beneath."
     if not len(images) or len(images) != len(captions):
-        raise InputError("a contact sheet shows a caption for each image, not "
-                         f"{len(images)} images and {len(captions)} captions")
+        raise InputError(
+            "a contact sheet shows a caption for each image, not "
+            f"{len(images)} images and {len(captions)} captions"
+        )
     gap, points = 0.14, 7.5
     side = (width + gap) / n_columns - gap
     told = [_wrap(c, side, points) for c in captions]
     rows = [range(i, min(i + n_columns, len(images))) for i in range(0, len(images), n_columns)]
-    room = [max(told[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows]  # for text
+    room = [
+        max(told[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
+    ]  # for text
     top = sum(room) + len(rows) * (side + gap) - gap
     with style():
         fig = Figure(figsize=(width, top))
@@ -149,32 +184,57 @@ def contact_sheet(
                 ax = _inches(fig, column * (side + gap), top - side, side, side)
                 ax.imshow(_thumbnail(images[i], side), interpolation="none")
                 ax.axis("off")
-                ax.annotate(told[i], (0, 0), (0, -3), "axes fraction", "offset points", va="top", fontsize=points,
-                            linespacing=1.25)
+                ax.annotate(
+                    told[i],
+                    (0, 0),
+                    (0, -3),
+                    "axes fraction",
+                    "offset points",
+                    va="top",
+                    fontsize=points,
+                    linespacing=1.25,
+                )
             top -= side + below + gap
     return fig
 
 # %% ../nbs/library/plots.ipynb #heat
 def heatmap(
     ax: Axes,
-    grid: xr.DataArray,          # (vision_layer, language_layer)
+    grid: xr.DataArray,  # (vision_layer, language_layer)
     *,
     title: str = "",
-    vmin: float | None = None,   # colour limits, here and below; those of the grid
+    vmin: float | None = None,  # colour limits, here and below; those of the grid
     vmax: float | None = None,
-) -> mpl.collections.QuadMesh:   # for a colour bar
+) -> mpl.collections.QuadMesh:  # for a colour bar
     "Draw the score of every pair of layers, and frame the best."
     values = _layer_pairs(grid)
     ax.set_facecolor("#eeeeee")
     ax.patch.set(hatch="////", edgecolor="#bbbbbb")
-    mesh = ax.pcolormesh(np.ma.masked_invalid(values), vmin=vmin, vmax=vmax, edgecolors="white", linewidth=0.4)
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(values), vmin=vmin, vmax=vmax, edgecolors="white", linewidth=0.4
+    )
     best_v, best_l = np.unravel_index(np.nanargmax(values), values.shape)
     for colour, linewidth in ("black", 2.6), ("white", 1.2):  # seen on dark and on light
-        ax.add_patch(mpl.patches.Rectangle((best_l, best_v), 1, 1, fill=False, edgecolor=colour, linewidth=linewidth,
-                                             clip_on=False))
+        ax.add_patch(
+            mpl.patches.Rectangle(
+                (best_l, best_v),
+                1,
+                1,
+                fill=False,
+                edgecolor=colour,
+                linewidth=linewidth,
+                clip_on=False,
+            )
+        )
     ax.set_title(title, pad=17)
-    ax.text(0, 1.02, f"best {values[best_v, best_l]:.3f}: vision {best_v}, language {best_l}",
-            transform=ax.transAxes, fontsize=7.5, color=SOFT)
+    ax.text(
+        0,
+        1.02,
+        f"best {values[best_v, best_l]:.3f}: vision {best_v}, language {best_l}",
+        transform=ax.transAxes,
+        fontsize=7.5,
+        color=SOFT,
+    )
     for axis, n in zip((ax.yaxis, ax.xaxis), values.shape):
         axis.set_ticks(np.arange(0, n, _step(n)) + 0.5, np.arange(0, n, _step(n)))
     ax.tick_params(length=0)
@@ -185,11 +245,15 @@ def heatmap(
 def _layer_pairs(grid: xr.DataArray) -> np.ndarray:  # (vision_layer, language_layer)
     "The values of `grid`, refused where they are not pairs of layers or hold no number."
     if not isinstance(grid, xr.DataArray) or set(grid.dims) != {"vision_layer", "language_layer"}:
-        raise InputError(f"a heat map shows (vision_layer, language_layer), not {getattr(grid, 'dims', type(grid))}: "
-                         "take the mean over the other dimensions, e.g. grid.mean('fold')")
+        raise InputError(
+            f"a heat map shows (vision_layer, language_layer), not {getattr(grid, 'dims', type(grid))}: "
+            "take the mean over the other dimensions, e.g. grid.mean('fold')"
+        )
     values = grid.transpose("vision_layer", "language_layer").to_numpy()
     if not np.isfinite(values).any():
-        raise InputError(f"no pair of layers has a score in {grid.name or 'the grid'}: is every unit constant?")
+        raise InputError(
+            f"no pair of layers has a score in {grid.name or 'the grid'}: is every unit constant?"
+        )
     return values
 
 
@@ -200,22 +264,32 @@ def _step(n: int) -> int:  # between ticks, so that at most ten are labelled
 def heatmaps(
     grids: Mapping[str, xr.DataArray],  # title → (vision_layer, language_layer)
     *,
-    labels: Mapping[str, str],          # title → the measure; panels of one measure share their colours
-    width: float = WIDTH,               # inches
+    labels: Mapping[str, str],  # title → the measure; panels of one measure share their colours
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Draw several grids side by side, with one colour bar for each measure."
     if bare := [t for t in grids if t not in labels]:
-        raise InputError(f"no label for {', '.join(bare)}: `labels` names the measure of every grid")
-    titles = sorted(grids, key=lambda t: list(labels.values()).index(labels[t]))  # a measure's panels side by side
-    limits = {label: _limits([grids[t] for t in titles if labels[t] == label]) for label in map(labels.get, titles)}
+        raise InputError(
+            f"no label for {', '.join(bare)}: `labels` names the measure of every grid"
+        )
+    titles = sorted(
+        grids, key=lambda t: list(labels.values()).index(labels[t])
+    )  # a measure's panels side by side
+    limits = {
+        label: _limits([grids[t] for t in titles if labels[t] == label])
+        for label in map(labels.get, titles)
+    }
     n_columns = 2 if len(titles) == 4 else min(len(titles), 3)
-    rows = [titles[i:i + n_columns] for i in range(0, len(titles), n_columns)]
+    rows = [titles[i : i + n_columns] for i in range(0, len(titles), n_columns)]
     side = min((width - 0.14) / n_columns - 0.36, 3.0)  # of a panel, in inches
     with style():
         fig = plt.figure(figsize=(0.14 + n_columns * (side + 0.36), len(rows) * (side + 1.4)))
         plt.close(fig)  # as in `_figure`
         for i, row in enumerate(reversed(rows)):
-            bottom, lefts = i * (side + 1.4), {t: 0.45 + k * (side + 0.36) for k, t in enumerate(row)}
+            bottom, lefts = (
+                i * (side + 1.4),
+                {t: 0.45 + k * (side + 0.36) for k, t in enumerate(row)},
+            )
             for t, left in lefts.items():
                 ax = _inches(fig, left, bottom + 0.98, side, side)
                 heatmap(ax, grids[t], title=t, **limits[labels[t]])
@@ -224,7 +298,9 @@ def heatmaps(
                 first, *_, last = 2 * [lefts[t] for t in row if labels[t] == label]
                 bar = _inches(fig, first, bottom + 0.42, last + side - first, 0.09)
                 colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(**limits[label]))
-                fig.colorbar(colours, bar, label=label, orientation="horizontal").outline.set_visible(False)
+                fig.colorbar(
+                    colours, bar, label=label, orientation="horizontal"
+                ).outline.set_visible(False)
     return fig
 
 # %% ../nbs/library/plots.ipynb #heats-limits
@@ -236,21 +312,35 @@ def _limits(grids: Sequence[xr.DataArray]) -> dict[str, float]:
 # %% ../nbs/library/plots.ipynb #kinds
 KINDS = {  # kind of condition → its line
     "trained": {"linestyle": "-", "linewidth": 1.8, "markersize": 4.5},
-    "untrained": {"linestyle": "-", "linewidth": 1.1, "markersize": 3.5, "markerfacecolor": "white"},
+    "untrained": {
+        "linestyle": "-",
+        "linewidth": 1.1,
+        "markersize": 3.5,
+        "markerfacecolor": "white",
+    },
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
 }
-_COLOURS = {"trained": ("#0072B2", "#D55E00", "#56B4E9"), "untrained": ("#009E73",), "trivial": ("#CC79A7", "#E69F00"),
-            "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # those of what they are predicted for
-            "shuffled": ("#8c8c8c",)}  # the same kind has the same colours in every figure
+_COLOURS = {
+    "trained": ("#0072B2", "#D55E00", "#56B4E9"),
+    "untrained": ("#009E73",),
+    "trivial": ("#CC79A7", "#E69F00"),
+    "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # those of what they are predicted for
+    "shuffled": ("#8c8c8c",),
+}  # the same kind has the same colours in every figure
 
 
-def _looks(conditions: pd.DataFrame) -> dict[str, dict]:  # condition → line, marker, colour; told apart in grey too
+def _looks(
+    conditions: pd.DataFrame,
+) -> dict[str, dict]:  # condition → line, marker, colour; told apart in grey too
     _known(conditions["kind"], KINDS, "kind")
     colours, markers = {kind: cycle(own) for kind, own in _COLOURS.items()}, cycle("osD^vP")
     fixed = conditions.drop_duplicates("condition")[["condition", "kind"]].itertuples(index=False)
-    return {name: {"color": next(colours[kind]), "marker": next(markers)} | KINDS[kind] for name, kind in fixed}
+    return {
+        name: {"color": next(colours[kind]), "marker": next(markers)} | KINDS[kind]
+        for name, kind in fixed
+    }
 
 # %% ../nbs/library/plots.ipynb #curve
 def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
@@ -258,33 +348,51 @@ def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
     rows = rows.sort_values("depth")
     for low, high, alpha in ("pair_low", "pair_high", 0.12), ("low", "high", 0.28):
         if {low, high} <= set(rows.columns):
-            ax.fill_between(rows["depth"], rows[low], rows[high], color=look["color"], alpha=alpha, linewidth=0)
+            ax.fill_between(
+                rows["depth"], rows[low], rows[high], color=look["color"], alpha=alpha, linewidth=0
+            )
     ax.plot(rows["depth"], rows["score"], clip_on=False, markeredgewidth=1, **look)
 
 # %% ../nbs/library/plots.ipynb #names
 def _name_curves(
     ax: Axes,
-    ends: Mapping[str, tuple[float, float, str]],  # name → where its curve ends (x, y), and its colour
-    inches: float,                                 # room for the names
+    ends: Mapping[
+        str, tuple[float, float, str]
+    ],  # name → where its curve ends (x, y), and its colour
+    inches: float,  # room for the names
 ) -> None:
     "Write the names of curves to the right of `ax`, apart from each other, each tied to its curve's end."
     right = mpl.transforms.blended_transform_factory(ax.transAxes, ax.transData)
     names = []
     for name, (x, y, colour) in ends.items():
         tie = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
-        names.append(ax.annotate(_wrap(name, inches, 8), (x, y), (1.07, y), "data", right, arrowprops=tie, va="center",
-                                 color=_ink(colour), fontsize=8, linespacing=1.05))
+        names.append(
+            ax.annotate(
+                _wrap(name, inches, 8),
+                (x, y),
+                (1.07, y),
+                "data",
+                right,
+                arrowprops=tie,
+                va="center",
+                color=_ink(colour),
+                fontsize=8,
+                linespacing=1.05,
+            )
+        )
     ax.figure.draw_without_rendering()  # the layout settles, and with it how many data units a line of text takes
     boxes = [Text.get_window_extent(t).transformed(ax.transData.inverted()) for t in names]
-    places = _spread([y for _, y, _ in ends.values()], [1.25 * b.height for b in boxes], *ax.get_ylim())
+    places = _spread(
+        [y for _, y, _ in ends.values()], [1.25 * b.height for b in boxes], *ax.get_ylim()
+    )
     for text, y in zip(names, places):
         text.set_y(y)
 
 # %% ../nbs/library/plots.ipynb #depth
 def depth_curves(
-    curves: pd.DataFrame,     # panel, along, condition, kind, depth, score; low, high, pair_low, pair_high if known
+    curves: pd.DataFrame,  # panel, along, condition, kind, depth, score; low, high, pair_low, pair_high if known
     *,
-    width: float = WIDTH,     # inches
+    width: float = WIDTH,  # inches
     row_height: float = 2.5,  # inches
 ) -> Figure:
     "Draw scores along relative depth, a row for each `panel`, a column for each network `along` whose depth it is."
@@ -292,11 +400,20 @@ def depth_curves(
     panels, alongs = list(dict.fromkeys(curves["panel"])), list(dict.fromkeys(curves["along"]))
     looks = _looks(curves)
     with style():
-        fig, axes = _figure(len(panels), len(alongs), sharex=True, sharey="row",
-                            figsize=(width, row_height * len(panels) + 0.3))
-        for ax, panel, along in zip(axes.flat, np.repeat(panels, len(alongs)), alongs * len(panels)):
+        fig, axes = _figure(
+            len(panels),
+            len(alongs),
+            sharex=True,
+            sharey="row",
+            figsize=(width, row_height * len(panels) + 0.3),
+        )
+        for ax, panel, along in zip(
+            axes.flat, np.repeat(panels, len(alongs)), alongs * len(panels)
+        ):
             shown = curves[(curves["panel"] == panel) & (curves["along"] == along)]
-            for condition in sorted(set(shown["condition"]), key=list(looks).index, reverse=True):  # the first on top
+            for condition in sorted(
+                set(shown["condition"]), key=list(looks).index, reverse=True
+            ):  # the first on top
                 _curve(ax, shown[shown["condition"] == condition], looks[condition])
             ax.grid(axis="y")
         for ax, panel in zip(axes[:, 0], panels):
@@ -305,26 +422,34 @@ def depth_curves(
             ax.set(xlim=(-0.03, 1.03), xlabel=f"relative depth, {along}")
             ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         for ax, panel in zip(axes[:, -1], panels):
-            _name_curves(ax, _ends(curves[curves["panel"] == panel], alongs[-1], looks), width * 0.17)
+            _name_curves(
+                ax, _ends(curves[curves["panel"] == panel], alongs[-1], looks), width * 0.17
+            )
     return fig
 
 # %% ../nbs/library/plots.ipynb #ends
-def _ends(curves: pd.DataFrame, along: str, looks: Mapping[str, dict]) -> dict[str, tuple[float, float, str]]:
+def _ends(
+    curves: pd.DataFrame, along: str, looks: Mapping[str, dict]
+) -> dict[str, tuple[float, float, str]]:
     "Where the curves of one row of panels end in its last column, by name."
-    shown = curves[curves["along"] == along].dropna(subset="score").sort_values("depth", kind="stable")
+    shown = (
+        curves[curves["along"] == along].dropna(subset="score").sort_values("depth", kind="stable")
+    )
     last = shown.groupby("condition", sort=False).last()
-    return {name: (row["depth"], row["score"], looks[name]["color"]) for name, row in last.iterrows()}
+    return {
+        name: (row["depth"], row["score"], looks[name]["color"]) for name, row in last.iterrows()
+    }
 
 # %% ../nbs/library/plots.ipynb #panels
 def score_panels(
-    curves: pd.DataFrame,     # panel, condition, kind, x, score; low, high if known
+    curves: pd.DataFrame,  # panel, condition, kind, x, score; low, high if known
     *,
     xlabel: str,
     ylabel: str,
     ticks: Mapping[float, str] | None = None,  # at `x` → label; default: matplotlib's choice
-    reference: float | None = None,            # a value to compare with: a line
-    width: float = WIDTH,     # inches
-    height: float = 2.6,      # inches
+    reference: float | None = None,  # a value to compare with: a line
+    width: float = WIDTH,  # inches
+    height: float = 2.6,  # inches
 ) -> Figure:
     "Draw scores along `x`, a panel beside the other, on one scale."
     _need(curves, ["panel", "condition", "kind", "x", "score"], "curves")
@@ -333,10 +458,14 @@ def score_panels(
         fig, (axes,) = _figure(1, len(panels), sharey="row", figsize=(width, height))
         for ax, panel in zip(axes, panels):
             shown = curves[curves["panel"] == panel].rename(columns={"x": "depth"})
-            for condition, rows in reversed(list(shown.groupby("condition", sort=False))):  # the first on top
+            for condition, rows in reversed(
+                list(shown.groupby("condition", sort=False))
+            ):  # the first on top
                 _curve(ax, rows, looks[condition])
-            if reference is not None: ax.axhline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
-            if ticks: ax.set_xticks(list(ticks), list(ticks.values()))
+            if reference is not None:
+                ax.axhline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+            if ticks:
+                ax.set_xticks(list(ticks), list(ticks.values()))
             ax.set(title=panel, xlabel=xlabel)
             ax.grid(axis="y")
         axes[0].set_ylabel(ylabel)
@@ -347,23 +476,32 @@ def score_panels(
 
 # %% ../nbs/library/plots.ipynb #forest
 def forest(
-    table: pd.DataFrame,             # condition, effect, low, high; kind and group if they matter
+    table: pd.DataFrame,  # condition, effect, low, high; kind and group if they matter
     *,
-    label: str,                      # what is shown, with its unit
+    label: str,  # what is shown, with its unit
     reference: float | None = None,  # a value to compare with: a line
-    width: float = WIDTH,            # inches
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Draw each condition's effect and interval as a row, under the heading of its `group`."
     _need(table, ["condition", "effect", "low", "high"], "table")
     table = table.assign(kind=table.get("kind", "trained"))
-    looks = _looks(table.assign(condition=table["kind"]))  # rows are named, so a colour need only tell the kind
+    looks = _looks(
+        table.assign(condition=table["kind"])
+    )  # rows are named, so a colour need only tell the kind
     rows = _rows(table)
     with style():
         fig, ((ax,),) = _figure(figsize=(width, 0.24 * len(rows) + 0.65))
         for y, (_, row) in enumerate(rows):
             if row is not None:
                 _interval(ax, y, row, **looks[row["kind"]])
-                ax.text(1.02, y, _numbers(row), va="center", fontsize=8, transform=ax.get_yaxis_transform())
+                ax.text(
+                    1.02,
+                    y,
+                    _numbers(row),
+                    va="center",
+                    fontsize=8,
+                    transform=ax.get_yaxis_transform(),
+                )
         if reference is not None:
             ax.axvline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
         ax.set_yticks(range(len(rows)), [name for name, _ in rows])
@@ -379,14 +517,32 @@ def forest(
 def _rows(table: pd.DataFrame) -> list[tuple[str, pd.Series | None]]:  # None: a heading
     "The rows of a forest plot from its top, with a heading before each group."
     groups = table.groupby("group", sort=False) if "group" in table else [("", table)]
-    return [row for heading, part in groups
-            for row in [(heading, None)] * bool(heading) + [(r["condition"], r) for _, r in part.iterrows()]]
+    return [
+        row
+        for heading, part in groups
+        for row in [(heading, None)] * bool(heading)
+        + [(r["condition"], r) for _, r in part.iterrows()]
+    ]
 
 
 def _interval(ax: Axes, y: float, row: pd.Series, *, color: str, marker: str = "o", **look) -> None:
     "A dot on its interval, lying at height `y`."
-    ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=3, alpha=0.4, solid_capstyle="butt")
-    ax.plot(row["effect"], y, marker or "d", color=color, markersize=5.5, mfc=look.get("markerfacecolor", color))
+    ax.plot(
+        [row["low"], row["high"]],
+        [y, y],
+        color=color,
+        linewidth=3,
+        alpha=0.4,
+        solid_capstyle="butt",
+    )
+    ax.plot(
+        row["effect"],
+        y,
+        marker or "d",
+        color=color,
+        markersize=5.5,
+        mfc=look.get("markerfacecolor", color),
+    )
 
 
 def _minus(number: str) -> str:  # with a true minus sign
@@ -398,18 +554,22 @@ def _numbers(row: pd.Series) -> str:
     return _minus(f"{row['effect']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
 
 # %% ../nbs/library/plots.ipynb #changes-arms
-_ARMS = {"refit": {"color": "#0072B2", "marker": "o"},
-         "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
-         "control": {"color": "#8c8c8c", "marker": "s"}}
+_ARMS = {
+    "refit": {"color": "#0072B2", "marker": "o"},
+    "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
+    "control": {"color": "#8c8c8c", "marker": "s"},
+}
 
 # %% ../nbs/library/plots.ipynb #changes
 def perturbation_forest(
-    table: pd.DataFrame,                        # group, condition, direction, arm, effect, low, high; arm: refit,
-                                                # without refit, or control
-    examples: Mapping[str, np.ndarray | str],   # condition → what was shown: (height, width, 3) uint8, or words
+    table: pd.DataFrame,  # group, condition, direction, arm, effect, low, high; arm: refit,
+    # without refit, or control
+    examples: Mapping[
+        str, np.ndarray | str
+    ],  # condition → what was shown: (height, width, 3) uint8, or words
     *,
-    label: str,                                 # what is shown, with its unit
-    width: float = WIDTH,                       # inches
+    label: str,  # what is shown, with its unit
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Draw each condition's difference from intact in every arm, an example of its stimuli beside its row."
     _need(table, ["group", "condition", "direction", "arm", "effect", "low", "high"], "table")
@@ -421,20 +581,38 @@ def perturbation_forest(
         height = sum(row[3] for row in rows)
         fig = Figure(figsize=(width, height + 1.0))
         names = _inches(fig, 0, 0.45, left, height)
-        for row in rows: _example(names, *row, examples)
+        for row in rows:
+            _example(names, *row, examples)
         names.set(xlim=(0, left), ylim=(0, height))
         names.axis("off")
-        axes = [_inches(fig, left + k * (side + gap), 0.45, side, height) for k in range(len(directions))]
+        axes = [
+            _inches(fig, left + k * (side + gap), 0.45, side, height)
+            for k in range(len(directions))
+        ]
         low, high = min(0, table["low"].min()), max(0, table["high"].max())
         for ax, direction in zip(axes, directions):
             _differences(ax, table[table["direction"] == direction], rows)
-            ax.set(title=direction, xlabel=label, ylim=(0, height), xlim=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
-        axes[0].legend(*axes[0].get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(-0.02, 1 + 0.28 / height),
-                       ncols=3, frameon=False, borderaxespad=0, fontsize=8)
+            ax.set(
+                title=direction,
+                xlabel=label,
+                ylim=(0, height),
+                xlim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
+            )
+        axes[0].legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1 + 0.28 / height),
+            ncols=3,
+            frameon=False,
+            borderaxespad=0,
+            fontsize=8,
+        )
     return fig
 
 # %% ../nbs/library/plots.ipynb #changes-rows
-def _example_rows(table: pd.DataFrame, examples: Mapping, inches: float) -> list[tuple[str, str, float, float]]:
+def _example_rows(
+    table: pd.DataFrame, examples: Mapping, inches: float
+) -> list[tuple[str, str, float, float]]:
     "Rows from the top: name, words beneath it, where its middle lies and how high it is, in inches; headings among them."
     rows, below = [], table.groupby("group", sort=False)["condition"].unique()
     for heading, conditions in below.items():
@@ -442,23 +620,46 @@ def _example_rows(table: pd.DataFrame, examples: Mapping, inches: float) -> list
         for name in conditions:
             told = examples.get(name, "")
             words = _wrap(told, inches - 0.3, 7) if isinstance(told, str) else ""
-            room = 0.5 if not isinstance(told, str) else 0.24 + 0.13 * (words.count("\n") + bool(words))
+            room = (
+                0.5
+                if not isinstance(told, str)
+                else 0.24 + 0.13 * (words.count("\n") + bool(words))
+            )
             rows.append((name, words, room))
-    middles = sum(room for *_, room in rows) - np.cumsum([room for *_, room in rows]) + [room / 2 for *_, room in rows]
+    middles = (
+        sum(room for *_, room in rows)
+        - np.cumsum([room for *_, room in rows])
+        + [room / 2 for *_, room in rows]
+    )
     return [(name, words, middle, room) for (name, words, room), middle in zip(rows, middles)]
 
 
-def _example(ax: Axes, name: str, words: str, middle: float, room: float, examples: Mapping) -> None:
+def _example(
+    ax: Axes, name: str, words: str, middle: float, room: float, examples: Mapping
+) -> None:
     "Write the name of a row, and show its example; `ax` is in inches."
     image, at = examples.get(name, ""), 0.05
     if not isinstance(image, str):
-        h, w = 0.22 * np.array(image.shape[:2]) / max(image.shape[:2])  # half its height and width, in inches
-        ax.imshow(_thumbnail(image, 0.44), interpolation="none", aspect="auto", zorder=2,
-                  extent=(at + 0.22 - w, at + 0.22 + w, middle - h, middle + h))
+        h, w = (
+            0.22 * np.array(image.shape[:2]) / max(image.shape[:2])
+        )  # half its height and width, in inches
+        ax.imshow(
+            _thumbnail(image, 0.44),
+            interpolation="none",
+            aspect="auto",
+            zorder=2,
+            extent=(at + 0.22 - w, at + 0.22 + w, middle - h, middle + h),
+        )
         at = 0.58
     top = middle + (room / 2 - 0.06 if words else 0)
-    ax.text(at, top, name.lstrip("*"), fontsize=8.5, va="top" if words else "center",
-            weight="bold" if name[:1] == "*" else "normal")
+    ax.text(
+        at,
+        top,
+        name.lstrip("*"),
+        fontsize=8.5,
+        va="top" if words else "center",
+        weight="bold" if name[:1] == "*" else "normal",
+    )
     ax.text(at, top - 0.15, words, fontsize=7, color=SOFT, va="top", linespacing=1.2)
 
 # %% ../nbs/library/plots.ipynb #changes-panel
@@ -479,13 +680,17 @@ def _differences(ax: Axes, table: pd.DataFrame, rows: Sequence[tuple]) -> None:
     ax.grid(axis="x")
 
 # %% ../nbs/library/plots.ipynb #claims-figure
-SIGNS = {"supported": ("✓", "#009E73"), "not supported": ("○", "#8c8c8c"), "contradicted": ("✗", "#D55E00")}
+SIGNS = {
+    "supported": ("✓", "#009E73"),
+    "not supported": ("○", "#8c8c8c"),
+    "contradicted": ("✗", "#D55E00"),
+}
 
 
 def claims_figure(
-    table: pd.DataFrame,    # claim, text, effect, low, high, threshold such as "> 0", verdict
+    table: pd.DataFrame,  # claim, text, effect, low, high, threshold such as "> 0", verdict
     *,
-    width: float = WIDTH,   # inches
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Show each claim, its effect against its threshold, and the verdict."
     _need(table, ["claim", "text", "effect", "low", "high", "threshold", "verdict"], "claims")
@@ -493,8 +698,13 @@ def claims_figure(
     texts = [_wrap(text, width * 0.36, 8) for text in table["text"]]
     heights = [max(3, text.count("\n") + 1) * 0.145 + 0.14 for text in texts]
     with style():
-        fig, axes = _figure(len(table), 4, figsize=(width, sum(heights) + 0.36), height_ratios=heights,
-                            width_ratios=[0.13, 0.39, 0.30, 0.18])
+        fig, axes = _figure(
+            len(table),
+            4,
+            figsize=(width, sum(heights) + 0.36),
+            height_ratios=heights,
+            width_ratios=[0.13, 0.39, 0.30, 0.18],
+        )
         fig.get_layout_engine().set(w_pad=0, h_pad=0.02, hspace=0, wspace=0)
         for row, text, (_, claim) in zip(axes, texts, table.iterrows()):
             _claim(row, text, claim)
@@ -511,8 +721,11 @@ def _claim(axes: Sequence[Axes], text: str, claim: pd.Series) -> None:
         ax.spines[:].set_visible(False)
         ax.spines["top"].set(visible=True, color=FAINT)
     name, told, plot, judged = axes
-    for ax, words, look in ((name, claim["claim"], {"weight": "bold"}), (told, text, {}),
-                            (judged, f"{sign} {claim['verdict']}", {"weight": "bold", "color": _ink(colour)})):
+    for ax, words, look in (
+        (name, claim["claim"], {"weight": "bold"}),
+        (told, text, {}),
+        (judged, f"{sign} {claim['verdict']}", {"weight": "bold", "color": _ink(colour)}),
+    ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
     threshold = float(claim["threshold"].strip("<> "))
     ends = [claim["low"], claim["high"], threshold]
@@ -522,18 +735,24 @@ def _claim(axes: Sequence[Axes], text: str, claim: pd.Series) -> None:
     plot.set(xlim=(low - 2 * margin, high + 2 * margin), ylim=(0, 1))
     plot.fill_between([threshold, claimed], 0.28, 0.66, color=FAINT, alpha=0.6, linewidth=0)
     plot.plot([threshold, threshold], [0.28, 0.66], color=INK, linewidth=1)
-    plot.text(threshold, 0.23, _minus(claim["threshold"]), ha="center", va="top", fontsize=7.5, color=SOFT)
+    plot.text(
+        threshold, 0.23, _minus(claim["threshold"]), ha="center", va="top", fontsize=7.5, color=SOFT
+    )
     plot.text((low + high) / 2, 0.94, _numbers(claim), ha="center", va="top", fontsize=8)
     _interval(plot, 0.47, claim, color=colour)
 
 # %% ../nbs/library/plots.ipynb #glance
 def claims_overview(
-    table: pd.DataFrame,    # section, and the columns of `claims_figure`
+    table: pd.DataFrame,  # section, and the columns of `claims_figure`
     *,
-    width: float = WIDTH,   # inches
+    width: float = WIDTH,  # inches
 ) -> Figure:
     "Show every claim of every section in a line or two, with its verdict."
-    _need(table, ["section", "claim", "text", "effect", "low", "high", "threshold", "verdict"], "claims")
+    _need(
+        table,
+        ["section", "claim", "text", "effect", "low", "high", "threshold", "verdict"],
+        "claims",
+    )
     _known(table["verdict"], SIGNS, "verdict")
     texts = [_wrap(text, 0.43 * width, 7.5) for text in table["text"]]
     new = (table["section"] != table["section"].shift()).to_numpy()  # does a section begin here?
@@ -543,8 +762,11 @@ def claims_overview(
         fig = Figure(figsize=(width, tops[-1] + heights[-1] + 0.05))
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(tops[-1] + heights[-1] + 0.05, 0))
         ax.axis("off")
-        for top, height, begins, text, (_, claim) in zip(tops, heights, new, texts, table.iterrows()):
-            if begins: ax.text(0.02, top - 0.08, claim["section"], fontsize=9, weight="bold", va="center")
+        for top, height, begins, text, (_, claim) in zip(
+            tops, heights, new, texts, table.iterrows()
+        ):
+            if begins:
+                ax.text(0.02, top - 0.08, claim["section"], fontsize=9, weight="bold", va="center")
             ax.axhline(top, color=FAINT, linewidth=0.6)
             _overview_row(ax, top + height / 2, text, claim, width)
     return fig
@@ -553,15 +775,25 @@ def claims_overview(
 def _overview_row(ax: Axes, y: float, text: str, claim: pd.Series, width: float) -> None:
     "One claim at height `y` (inches): sign, name, text, interval, numbers."
     sign, colour = SIGNS[claim["verdict"]]
-    for x, words, look in ((0.005, sign, {"color": _ink(colour), "weight": "bold", "fontsize": 9}), (0.035, claim["claim"], {}),
-                           (0.17, text, {}), (0.755, _numbers(claim), {}), (0.95, _minus(claim["threshold"]), {"color": SOFT})):
+    for x, words, look in (
+        (0.005, sign, {"color": _ink(colour), "weight": "bold", "fontsize": 9}),
+        (0.035, claim["claim"], {}),
+        (0.17, text, {}),
+        (0.755, _numbers(claim), {}),
+        (0.95, _minus(claim["threshold"]), {"color": SOFT}),
+    ):
         ax.text(x * width, y, words, va="center", **{"fontsize": 7.5, "linespacing": 1.1} | look)
     threshold = float(claim["threshold"].strip("<> "))
     low, high = np.nanmin([claim["low"], threshold]), np.nanmax([claim["high"], threshold])
     left, room = 0.615 * width, 0.125 * width
-    def at(value): return left + room * (0.15 + 0.7 * (value - low) / (high - low or 1))
+
+    def at(value):
+        return left + room * (0.15 + 0.7 * (value - low) / (high - low or 1))
+
     side = left if claim["threshold"].startswith("<") else left + room
-    ax.fill_between([at(threshold), side], y - 0.055, y + 0.055, color=FAINT, alpha=0.7, linewidth=0)
+    ax.fill_between(
+        [at(threshold), side], y - 0.055, y + 0.055, color=FAINT, alpha=0.7, linewidth=0
+    )
     ax.plot([at(threshold)] * 2, [y - 0.055, y + 0.055], color=INK, linewidth=1)
     shown = claim.copy()
     shown[["low", "high", "effect"]] = [at(claim[name]) for name in ("low", "high", "effect")]
@@ -569,11 +801,11 @@ def _overview_row(ax: Axes, y: float, text: str, claim: pd.Series, width: float)
 
 # %% ../nbs/library/plots.ipynb #learn
 def learning_curves(
-    curves: pd.DataFrame,             # panel, curve, step, value
+    curves: pd.DataFrame,  # panel, curve, step, value
     *,
     xlabel: str = "training step",
-    width: float = WIDTH,             # inches
-    height: float = 2.4,              # inches
+    width: float = WIDTH,  # inches
+    height: float = 2.4,  # inches
 ) -> Figure:
     "Draw what a training run logged, a panel for each measure, its curves named where they end."
     _need(curves, ["panel", "curve", "step", "value"], "curves")
@@ -613,8 +845,16 @@ def _small_print(fig: Figure, text: str) -> None:
     room = (lines.count("\n") + 1) * 0.14 + 0.08  # inches
     _shift_up(fig, room / (height + room))
     fig.set_size_inches(width, height + room)
-    fig.text(0.004, 0.02 / (height + room), lines, fontsize=7, color=SOFT, va="bottom", linespacing=1.2,
-             in_layout=False)
+    fig.text(
+        0.004,
+        0.02 / (height + room),
+        lines,
+        fontsize=7,
+        color=SOFT,
+        va="bottom",
+        linespacing=1.2,
+        in_layout=False,
+    )
 
 
 def _shift_up(fig: Figure, share: float) -> None:
@@ -630,17 +870,23 @@ def _shift_up(fig: Figure, share: float) -> None:
 @dataclass(frozen=True)
 class SavedFigure:
     "What was written; in a notebook it shows the picture and its caption."
-    png: Path                  # the picture
-    files: tuple[Path, ...]    # all that was written
+
+    png: Path  # the picture
+    files: tuple[Path, ...]  # all that was written
     caption: str
     alt: str
 
     def _ipython_display_(self) -> None:
         from IPython.display import Image, Markdown, display
-        display(Image(self._preview(), width=int(WIDTH * 110), alt=self.alt), Markdown(f"*{self.caption}*"))
+
+        display(
+            Image(self._preview(), width=int(WIDTH * 110), alt=self.alt),
+            Markdown(f"*{self.caption}*"),
+        )
 
     def _preview(self) -> bytes:  # at half the size: a notebook need not carry 300 dots an inch
         from PIL import Image as Picture
+
         picture, small = Picture.open(self.png), io.BytesIO()
         picture.convert("RGB").reduce(2).save(small, "PNG")
         return small.getvalue()
@@ -648,24 +894,31 @@ class SavedFigure:
 # %% ../nbs/library/plots.ipynb #save
 def save_figure(
     fig: Figure,
-    stem: str | Path,                        # path without suffix: stem.svg, stem.png, stem.csv, stem.json
+    stem: str | Path,  # path without suffix: stem.svg, stem.png, stem.csv, stem.json
     *,
-    data: Table | Mapping[str, Table],       # the numbers shown; several tables become stem_<name>.csv
-    caption: str,                            # what is shown; names n and the interval
-    alt: str,                                # what it looks like, for who cannot see it
-    provenance: Mapping[str, object] = {},   # goes into the json
-    small_print: str = "",                   # one line beneath the figure
+    data: Table | Mapping[str, Table],  # the numbers shown; several tables become stem_<name>.csv
+    caption: str,  # what is shown; names n and the interval
+    alt: str,  # what it looks like, for who cannot see it
+    provenance: Mapping[str, object] = {},  # goes into the json
+    small_print: str = "",  # one line beneath the figure
 ) -> SavedFigure:
     "Write a figure, its numbers and its provenance; the same input gives the same bytes."
     if not caption.strip() or not alt.strip():
         raise InputError(f"figure {Path(stem).name}: a caption and an alt text are needed")
     tables = data if isinstance(data, Mapping) and not isinstance(data, xr.Dataset) else {"": data}
-    files = {f"{stem}{'_' * bool(name)}{name}.csv": csv_text(table) for name, table in tables.items()}
+    files = {
+        f"{stem}{'_' * bool(name)}{name}.csv": csv_text(table) for name, table in tables.items()
+    }
     if small_print:
         _small_print(fig, small_print)
     for kind, metadata in _METADATA.items():
         files[f"{stem}.{kind}"] = _picture(fig, kind, metadata(alt))
-    about = {"caption": caption, "alt": alt, "files": [Path(f).name for f in files], "provenance": dict(provenance)}
+    about = {
+        "caption": caption,
+        "alt": alt,
+        "files": [Path(f).name for f in files],
+        "provenance": dict(provenance),
+    }
     files[f"{stem}.json"] = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     for path, content in files.items():
         write_atomic(path, content)

@@ -20,9 +20,15 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def files() -> list[Path]:
     "Every file of the project, relative to its root: what git tracks or would add."
-    if not (ROOT / ".git").exists(): pytest.skip("the list of the project's files comes from git")
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    if not (ROOT / ".git").exists():
+        pytest.skip("the list of the project's files comes from git")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     return [Path(name) for name in sorted(listed.split("\0")) if name and (ROOT / name).exists()]
 
 
@@ -58,12 +64,18 @@ def site(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Path:
     "The site, made without Quarto from a copy of the project; once, however many processes test it."
     place = shared_place(tmp_path_factory)
     root = place / "site" / "seeing_words"
-    if any(part.startswith(".") for part in root.parts): pytest.skip(f"nbdev sees no page under a dotted folder: {root}")
+    if any(part.startswith(".") for part in root.parts):
+        pytest.skip(f"nbdev sees no page under a dotted folder: {root}")
     with FileLock(place / "site.lock"):
         if not root.exists():
             copy_of_project(root, files)
-            run = subprocess.run([sys.executable, "tools/site.py", "--without-quarto"], cwd=root, capture_output=True, text=True,
-                                 env=os.environ | {"PYTHONPATH": str(root)})
+            run = subprocess.run(
+                [sys.executable, "tools/site.py", "--without-quarto"],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(root)},
+            )
             (root / "made").write_text(run.stderr if run.returncode else "")
     failed = (root / "made").read_text()
     assert not failed, failed

@@ -1,4 +1,5 @@
 """Every benchmark runs at a size of no interest, and its README says what its tables say."""
+
 import os
 import re
 import runpy
@@ -14,21 +15,107 @@ from filelock import FileLock
 BENCHMARKS = ROOT / "benchmarks"
 COMMON = runpy.run_path(str(BENCHMARKS / "_common.py"))
 TABLES = {  # table: the script that writes it, and its columns
-    "predictivity": ("predictivity", ["times as long", "method", "units", "layers", "seconds", "measured", "timings", "max |Δr|",
-                                      "max |Δr| of a unit at one λ", "how"]),
-    "speed": ("predictivity", ["share of torch.mm", "units", "layers", "GFLOP/s", "GFLOP/s of torch.mm", "seconds",
-                               "peak memory (GiB)", "of which before, with features"]),
+    "predictivity": (
+        "predictivity",
+        [
+            "times as long",
+            "method",
+            "units",
+            "layers",
+            "seconds",
+            "measured",
+            "timings",
+            "max |Δr|",
+            "max |Δr| of a unit at one λ",
+            "how",
+        ],
+    ),
+    "speed": (
+        "predictivity",
+        [
+            "share of torch.mm",
+            "units",
+            "layers",
+            "GFLOP/s",
+            "GFLOP/s of torch.mm",
+            "seconds",
+            "peak memory (GiB)",
+            "of which before, with features",
+        ],
+    ),
     "growth": ("growth", ["slope", "along", "method", "value", "seconds", "timings", "measured"]),
-    "memory": ("memory", ["times as much", "method", "units", "layers", "GiB for the work", "peak (GiB)",
-                          "of which before (GiB)"]),
-    "similarity": ("similarity", ["times as long", "method", "seconds", "measure", "permutations", "layers", "units", "n",
-                                  "measured", "timings", "max |Δ|"]),
-    "extraction": ("extraction", ["overhead (%)", "network", "store", "seconds", "seconds of the bare pass", "blocks", "units",
-                                  "images", "batch", "rounds timed"]),
-    "extraction_memory": ("extraction", ["beyond one bare batch (MiB)", "network", "peak (MiB)", "peak of one bare batch (MiB)",
-                                         "peak of the model alone (MiB)", "images", "batch"]),
-    "full_size": ("full_size", ["times the sweep", "share of torch.mm", "part", "seconds", "GFLOP/s", "GFLOP/s of torch.mm",
-                                "layers", "units", "n", "penalties", "permutations", "peak memory (GiB)"]),
+    "memory": (
+        "memory",
+        [
+            "times as much",
+            "method",
+            "units",
+            "layers",
+            "GiB for the work",
+            "peak (GiB)",
+            "of which before (GiB)",
+        ],
+    ),
+    "similarity": (
+        "similarity",
+        [
+            "times as long",
+            "method",
+            "seconds",
+            "measure",
+            "permutations",
+            "layers",
+            "units",
+            "n",
+            "measured",
+            "timings",
+            "max |Δ|",
+        ],
+    ),
+    "extraction": (
+        "extraction",
+        [
+            "overhead (%)",
+            "network",
+            "store",
+            "seconds",
+            "seconds of the bare pass",
+            "blocks",
+            "units",
+            "images",
+            "batch",
+            "rounds timed",
+        ],
+    ),
+    "extraction_memory": (
+        "extraction",
+        [
+            "beyond one bare batch (MiB)",
+            "network",
+            "peak (MiB)",
+            "peak of one bare batch (MiB)",
+            "peak of the model alone (MiB)",
+            "images",
+            "batch",
+        ],
+    ),
+    "full_size": (
+        "full_size",
+        [
+            "times the sweep",
+            "share of torch.mm",
+            "part",
+            "seconds",
+            "GFLOP/s",
+            "GFLOP/s of torch.mm",
+            "layers",
+            "units",
+            "n",
+            "penalties",
+            "permutations",
+            "peak memory (GiB)",
+        ],
+    ),
 }
 SCRIPTS = sorted({script for script, _ in TABLES.values()})
 APART = {"memory", "extraction"}  # which compare the peaks of processes
@@ -47,25 +134,38 @@ def tiny(tmp_path_factory):
     place = shared_place(tmp_path_factory) / "benchmarks"
 
     def run(script: str) -> Path:
-        together = [script] if script in APART else [name for name in SCRIPTS if name not in APART]  # they share their imports
+        together = (
+            [script] if script in APART else [name for name in SCRIPTS if name not in APART]
+        )  # they share their imports
         with FileLock(place.with_name(f"benchmarks-{together[0]}.lock")):
-            if not (place / script).exists(): fill({name: place / name for name in together})
+            if not (place / script).exists():
+                fill({name: place / name for name in together})
         failed = (place / script / "failed").read_text()
         assert not failed, failed
         return place / script
+
     return run
 
 
 def fill(folders: dict[str, Path]) -> None:
     "Run scripts one after the other in a process of their own, and note what went wrong."
-    for folder in folders.values(): folder.mkdir(parents=True)
+    for folder in folders.values():
+        folder.mkdir(parents=True)
     before = written(BENCHMARKS)
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{BENCHMARKS}", "OMP_NUM_THREADS": "1"}
-    words = [str(word) for script, out in folders.items() for word in (BENCHMARKS / f"{script}.py", out)]
-    done = subprocess.run([sys.executable, "-c", IN_TURN, *words], cwd=next(iter(folders.values())), env=env, capture_output=True,
-                          text=True)
+    words = [
+        str(word) for script, out in folders.items() for word in (BENCHMARKS / f"{script}.py", out)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, *words],
+        cwd=next(iter(folders.values())),
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     touched = "" if written(BENCHMARKS) == before else "a tiny run leaves what is committed alone"
-    for folder in folders.values(): (folder / "failed").write_text(done.stderr if done.returncode else touched)
+    for folder in folders.values():
+        (folder / "failed").write_text(done.stderr if done.returncode else touched)
 
 
 def written(folder: Path) -> dict[Path, int]:  # file → when
@@ -75,7 +175,10 @@ def written(folder: Path) -> dict[Path, int]:  # file → when
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_tiny_run_writes_its_tables_and_figures(script, tiny):
-    out, mine = tiny(script), {name: columns for name, (by, columns) in TABLES.items() if by == script}
+    out, mine = (
+        tiny(script),
+        {name: columns for name, (by, columns) in TABLES.items() if by == script},
+    )
     for name, columns in mine.items():
         table = pd.read_csv(out / f"{name}.csv")
         assert list(table) == columns
@@ -107,7 +210,9 @@ def test_peers_compute_what_is_computed_here(tiny):
 
 def test_every_script_is_run_by_make_and_here():
     scripts = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
-    named = re.search(r"^BENCHMARKS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    named = re.search(r"^BENCHMARKS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[
+        1
+    ].split()
     assert scripts == set(SCRIPTS)
     assert sorted([*named, "full_size"]) == SCRIPTS, "make bench runs all but the full size"
 
@@ -138,5 +243,5 @@ def test_operations_follow_the_sizes_of_the_products():
     m, t = 40, 10
     gram, errors, predictions = m * m * 96, 10 * m * m, 2 * t * m * (m - 1 + 96)
     assert more_targets - one == 5 * (gram + errors + predictions)
-    source = 2*m*m*64 + 10 * (2*m*m*(m - 1) + 1.25 * m**3)
+    source = 2 * m * m * 64 + 10 * (2 * m * m * (m - 1) + 1.25 * m**3)
     assert count(2, 2, 64, 96, 50, 10) - more_targets == 5 * (source + 2 * (errors + predictions))

@@ -1,4 +1,5 @@
 """The site in a real browser, where there is one: no error, no sideways scrolling, accessible, usable by keyboard alone."""
+
 import functools
 import http.server
 import os
@@ -15,17 +16,30 @@ pytestmark = pytest.mark.slow
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 # a page of each kind; `EVERY_PAGE=1 pytest tests/test_browser.py -k accessible` takes them all, in a minute or two
-PAGES = ["index.html", "paper/layers.html", "library/similarity.html", "docs/how_it_can_mislead.html", "docs/glossary.html"]
+PAGES = [
+    "index.html",
+    "paper/layers.html",
+    "library/similarity.html",
+    "docs/how_it_can_mislead.html",
+    "docs/glossary.html",
+]
 if os.environ.get("EVERY_PAGE"):
-    PAGES = [path.relative_to(ROOT / "nbs").with_name(re.sub(r"^\d+[a-z]?_", "", path.stem) + ".html").as_posix()
-             for path in sorted((ROOT / "nbs").glob("**/[!.]*.ipynb")) if path.parent.name != ".ipynb_checkpoints"]
+    PAGES = [
+        path.relative_to(ROOT / "nbs")
+        .with_name(re.sub(r"^\d+[a-z]?_", "", path.stem) + ".html")
+        .as_posix()
+        for path in sorted((ROOT / "nbs").glob("**/[!.]*.ipynb"))
+        if path.parent.name != ".ipynb_checkpoints"
+    ]
 
 
 @pytest.fixture(scope="module")
 def address(site):
     "Of the site under a path of a server, as it is published."
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
+        def log_message(self, *args):
+            pass
 
     handler = functools.partial(Quiet, directory=site.parent.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -36,19 +50,34 @@ def address(site):
 
 @pytest.fixture
 def desk(chromium: Browser):
-    with chromium.new_context(viewport=DESK, reduced_motion="reduce") as context: yield context
+    with chromium.new_context(viewport=DESK, reduced_motion="reduce") as context:
+        yield context
 
 
 def opened(context: BrowserContext, url: str) -> tuple[Page, list[str]]:
     "A page, and the list that its troubles go to."
     page, troubles = context.new_page(), []
-    icon = urljoin(url, "/favicon.ico")  # asked for by the browser itself where a picture, not a page, is opened
+    icon = urljoin(
+        url, "/favicon.ico"
+    )  # asked for by the browser itself where a picture, not a page, is opened
     page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
-    page.on("console", lambda message: troubles.append(f"{message.text} {message.location['url']}")
-            if message.type in ("error", "warning") and message.location["url"] != icon else None)
+    page.on(
+        "console",
+        lambda message: (
+            troubles.append(f"{message.text} {message.location['url']}")
+            if message.type in ("error", "warning") and message.location["url"] != icon
+            else None
+        ),
+    )
     page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("requestfailed", lambda request: troubles.append(f"{request.failure}: {request.url}")
-            if request.failure != "net::ERR_ABORTED" else None)  # a picture still on its way when the reader moved on
+    page.on(
+        "requestfailed",
+        lambda request: (
+            troubles.append(f"{request.failure}: {request.url}")
+            if request.failure != "net::ERR_ABORTED"
+            else None
+        ),
+    )  # a picture still on its way when the reader moved on
     page.goto(url)
     return page, troubles
 
@@ -56,12 +85,16 @@ def opened(context: BrowserContext, url: str) -> tuple[Page, list[str]]:
 @pytest.mark.parametrize("url", PAGES)
 def test_page_is_accessible_and_fits(url, chromium, address):
     for colours in ("light", "dark"):
-        with chromium.new_context(viewport=DESK, color_scheme=colours, reduced_motion="reduce") as context:
+        with chromium.new_context(
+            viewport=DESK, color_scheme=colours, reduced_motion="reduce"
+        ) as context:
             page, troubles = opened(context, address + url)
             assert serious(page) == [], colours
             for size in (DESK, PHONE):
                 page.set_viewport_size(size)
-                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], colours
+                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], (
+                    colours
+                )
             assert troubles == [], colours
 
 
@@ -71,17 +104,23 @@ def test_phone_is_accessible_with_its_menu_open(chromium, address):
         menu = page.get_by_role("button", name="Menu")
         menu.press("Enter")
         assert menu.get_attribute("aria-expanded") == "true"
-        page.get_by_role("navigation", name="All pages").get_by_role("link", name="Citation and changelog").wait_for()
+        page.get_by_role("navigation", name="All pages").get_by_role(
+            "link", name="Citation and changelog"
+        ).wait_for()
         assert serious(page) == []
         page.keyboard.press("Escape")
-        assert menu.get_attribute("aria-expanded") == "false" and menu.evaluate("e => e === document.activeElement")
+        assert menu.get_attribute("aria-expanded") == "false" and menu.evaluate(
+            "e => e === document.activeElement"
+        )
         assert page.get_by_role("navigation", name="All pages").count() == 0
         assert troubles == []
 
 
 def test_axe_would_find_what_is_wrong(desk):
     page = desk.new_page()
-    page.set_content("<html lang=en><title>x</title><main><h1>x</h1><img src=x><p style='color:#ccc'>pale</p></main>")
+    page.set_content(
+        "<html lang=en><title>x</title><main><h1>x</h1><img src=x><p style='color:#ccc'>pale</p></main>"
+    )
     assert {found.partition(":")[0] for found in serious(page)} >= {"image-alt", "color-contrast"}
 
 
@@ -135,7 +174,10 @@ def test_search_works_from_a_file_and_says_when_nothing_is_found(desk, site):
 
 def test_theme_is_chosen_kept_and_told(desk, address):
     page, _ = opened(desk, address + "index.html")
-    button, ground = page.get_by_role("button", name="Dark theme"), "getComputedStyle(document.body).backgroundColor"
+    button, ground = (
+        page.get_by_role("button", name="Dark theme"),
+        "getComputedStyle(document.body).backgroundColor",
+    )
     light = page.evaluate(ground)
     assert button.get_attribute("aria-pressed") == "false"
     button.press("Enter")

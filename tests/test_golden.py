@@ -17,6 +17,7 @@ is right:
 
 A table that is added later has no golden numbers until it is copied in the same way.
 """
+
 import re
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 # The golden tables themselves; nbs/conftest.py compares them with what the sections compute
 
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_has_golden_tables_of_numbers(section):
     notebooks = [path.name for path in (ROOT / "nbs/paper").glob(f"*_{section}.ipynb")]
@@ -66,6 +68,7 @@ def test_every_golden_folder_belongs_to_a_section():
 
 # The comparison
 
+
 def test_equal_tables_agree(folders):
     found = compare_folders(*folders, tolerance=0)
     assert found.agrees
@@ -78,7 +81,8 @@ def test_a_number_outside_the_tolerance_is_reported_with_its_place(folders):
     found = compare_folders(old, new, tolerance=5e-4)
     assert not found.agrees
     assert [(d.file, d.column, d.row, d.old, d.new) for d in found.differences] == [
-        ("scores.csv", "r", 1, "0.25", "0.251")]
+        ("scores.csv", "r", 1, "0.25", "0.251")
+    ]
     assert found.largest["scores.csv"] == pytest.approx(0.001)
     everything = compare_folders(old, new, tolerance=1e-6)
     assert [d.row for d in everything.differences] == [1, 2], "the largest difference comes first"
@@ -90,14 +94,17 @@ def test_one_in_the_sixth_decimal_is_within_one_millionth():
     assert len(compare_tables(old, pd.DataFrame({"r": ["0.123458"]}), tolerance=1e-6)[0]) == 1
 
 
-@pytest.mark.parametrize(("before", "after"), [
-    ("0.5,\n", "0.5,0\n"),        # NaN became a number
-    ("0.125", ""),                # a number became NaN
-    ("0.125", "inf"),
-    ("grey", "gray"),
-    ("grey,0,0.75,0.5\n", ""),    # a row is gone
-    ("condition,layer,r,low", "condition,layer,score,low"),
-])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("0.5,\n", "0.5,0\n"),  # NaN became a number
+        ("0.125", ""),  # a number became NaN
+        ("0.125", "inf"),
+        ("grey", "gray"),
+        ("grey,0,0.75,0.5\n", ""),  # a row is gone
+        ("condition,layer,r,low", "condition,layer,score,low"),
+    ],
+)
 def test_what_is_no_small_change_of_a_number_is_reported(folders, before, after):
     old, new = folders
     assert before in OLD
@@ -134,8 +141,10 @@ def test_renamed_files_columns_and_labels_are_still_compared(folders, tmp_path):
     old, new = folders
     (new / "scores.csv").unlink()
     renames = tmp_path / "renamed.toml"
-    renames.write_text('[files]\n"scores.csv" = "alignment.csv"\n'
-                       '[columns]\nr = "score"\n[labels]\ngrey = "greyscale"\n')
+    renames.write_text(
+        '[files]\n"scores.csv" = "alignment.csv"\n'
+        '[columns]\nr = "score"\n[labels]\ngrey = "greyscale"\n'
+    )
     text = OLD.replace(",r,", ",score,").replace("grey", "greyscale")
     (new / "alignment.csv").write_text(text)
     assert compare_folders(old, new, tolerance=0, renamed=read_renames(renames)).agrees
@@ -157,26 +166,34 @@ def test_the_command_prints_differences_and_fails(folders):
 
 # The comparison after a notebook's last cell
 
+
 @pytest.mark.slow
 def test_a_changed_or_missing_table_fails_the_notebook_that_wrote_it(tmp_path):
     paper = tmp_path / "nbs/paper"
     golden = tmp_path / "tests/golden/tiny"
     for folder in (paper, golden, tmp_path / "tests/support"):
         folder.mkdir(parents=True)
-    for name in ("nbs/conftest.py", "tests/support/compare_tables.py", "tests/golden/renamed.toml",
-                 "pyproject.toml"):
+    for name in (
+        "nbs/conftest.py",
+        "tests/support/compare_tables.py",
+        "tests/golden/renamed.toml",
+        "pyproject.toml",
+    ):
         (tmp_path / name).write_text((ROOT / name).read_text())
     parameters = nbformat.v4.new_code_cell(
-        'n_stimuli: int | None = None\nout: str = "figures"', metadata={"tags": ["parameters"]})
+        'n_stimuli: int | None = None\nout: str = "figures"', metadata={"tags": ["parameters"]}
+    )
     compute = nbformat.v4.new_code_cell(
         "from pathlib import Path\n"
         "folder = Path('../..', out, 'microworld')\n"
         "folder.mkdir(parents=True)\n"
         "text = f'n,r\\n{n_stimuli},0.5\\n'\n"
-        "written = (folder / 'tiny_scores.csv').write_text(text)")
+        "written = (folder / 'tiny_scores.csv').write_text(text)"
+    )
     notebook = nbformat.v4.new_notebook(
         cells=[parameters, compute],
-        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}})
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
     nbformat.write(notebook, paper / "1_tiny.ipynb")
 
     (golden / "tiny_scores.csv").write_text("n,r\n120,0.5009\n")
@@ -189,7 +206,9 @@ def test_a_changed_or_missing_table_fails_the_notebook_that_wrote_it(tmp_path):
 
     notebook.cells.pop()
     nbformat.write(notebook, paper / "1_tiny.ipynb")
-    assert re.search(r"1 failed, 1 passed", _nbval(tmp_path)), "a table of an earlier run was compared"
+    assert re.search(r"1 failed, 1 passed", _nbval(tmp_path)), (
+        "a table of an earlier run was compared"
+    )
 
 
 def _nbval(root: Path) -> str:

@@ -1,4 +1,5 @@
 """Every figure is legible and says what it is given; saved twice it is the same bytes."""
+
 import io
 import json
 import string
@@ -47,8 +48,11 @@ def grid(n_vision=9, n_language=9, empty=1) -> xr.DataArray:
 
 def sheet(n=7, n_columns=5) -> Figure:
     words = "a red boat on the sea at dusk , two birds left of it and an umbrella below".split()
-    return contact_sheet([np.full((8, 8, 3), i, np.uint8) for i in range(n)],
-                         [" ".join(RNG.choice(words, 3 * i + 1)) for i in range(n)], n_columns=n_columns)
+    return contact_sheet(
+        [np.full((8, 8, 3), i, np.uint8) for i in range(n)],
+        [" ".join(RNG.choice(words, 3 * i + 1)) for i in range(n)],
+        n_columns=n_columns,
+    )
 
 
 def heat(n_panels=3, n_vision=9, n_language=9) -> Figure:
@@ -57,52 +61,91 @@ def heat(n_panels=3, n_vision=9, n_language=9) -> Figure:
     return heatmaps({t: grid(n_vision, n_language) for t in titles}, labels=measures)
 
 
-CONDITIONS = {"trained, mean": "trained", "trained, end token": "trained", "untrained": "untrained",
-              "pixels": "trivial", "shuffled pairs": "shuffled"}
+CONDITIONS = {
+    "trained, mean": "trained",
+    "trained, end token": "trained",
+    "untrained": "untrained",
+    "pixels": "trivial",
+    "shuffled pairs": "shuffled",
+}
 
 
 def curves(*ends: float) -> pd.DataFrame:
     "Straight lines that end at `ends`: three rows of panels."
-    table = pd.DataFrame([{"panel": panel, "along": along, "condition": name, "kind": kind, "depth": depth, "score": end * depth}
-                          for panel in ("V→L (r)", "L→V (r)", "debiased CKA") for along in ("vision", "language")
-                          for (name, kind), end in zip(CONDITIONS.items(), ends or (0.6, 0.58, 0.57, 0.2, 0.0))
-                          for depth in np.linspace(0, 1, 9)])
+    table = pd.DataFrame(
+        [
+            {
+                "panel": panel,
+                "along": along,
+                "condition": name,
+                "kind": kind,
+                "depth": depth,
+                "score": end * depth,
+            }
+            for panel in ("V→L (r)", "L→V (r)", "debiased CKA")
+            for along in ("vision", "language")
+            for (name, kind), end in zip(CONDITIONS.items(), ends or (0.6, 0.58, 0.57, 0.2, 0.0))
+            for depth in np.linspace(0, 1, 9)
+        ]
+    )
     around = {"low": -0.01, "high": 0.01, "pair_low": -0.05, "pair_high": 0.05}
     return table.assign(**{name: table["score"] + shift for name, shift in around.items()})
 
 
 def conditions() -> pd.DataFrame:
-    table = pd.DataFrame({"condition": ["trained", "untrained", "bag of words", "shuffled pairs"],
-                          "kind": ["trained", "untrained", "trivial", "shuffled"], "effect": [0.6, 0.2, -0.3, 0.0]})
+    table = pd.DataFrame(
+        {
+            "condition": ["trained", "untrained", "bag of words", "shuffled pairs"],
+            "kind": ["trained", "untrained", "trivial", "shuffled"],
+            "effect": [0.6, 0.2, -0.3, 0.0],
+        }
+    )
     table = table.assign(low=table["effect"] - 0.05, high=table["effect"] + 0.05)
     return pd.concat([table.assign(group=group) for group in ("v2l", "l2v")], ignore_index=True)
 
 
 def claims() -> pd.DataFrame:
-    long = "language to vision works from early language layers into late vision layers, but the other way it does not " * 2
-    return pd.DataFrame([("L1", "short", 0.4, 0.39, 0.41, "> 0", "supported"),
-                         ("L2", long, 0.3, 0.2, 0.45, "< 0.4", "not supported"),
-                         ("L3", long[:90], -0.1, -0.2, -0.05, "> 0", "contradicted"),
-                         ("L4", "of no width", 0.0, 0.0, 0.0, "> 0", "not supported"),
-                         ("L5", "without a number", np.nan, np.nan, np.nan, "> 0", "not supported")],
-                        columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
+    long = (
+        "language to vision works from early language layers into late vision layers, but the other way it does not "
+        * 2
+    )
+    return pd.DataFrame(
+        [
+            ("L1", "short", 0.4, 0.39, 0.41, "> 0", "supported"),
+            ("L2", long, 0.3, 0.2, 0.45, "< 0.4", "not supported"),
+            ("L3", long[:90], -0.1, -0.2, -0.05, "> 0", "contradicted"),
+            ("L4", "of no width", 0.0, 0.0, 0.0, "> 0", "not supported"),
+            ("L5", "without a number", np.nan, np.nan, np.nan, "> 0", "not supported"),
+        ],
+        columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"],
+    )
 
 
 def logged() -> pd.DataFrame:
-    return pd.DataFrame([{"panel": panel, "curve": curve, "step": step, "value": 1 / (1 + step)}
-                         for panel in ("loss (nats a word)", "retrieval") for curve in ("training", "unseen scenes")
-                         for step in range(0, 1000, 100)])
+    return pd.DataFrame(
+        [
+            {"panel": panel, "curve": curve, "step": step, "value": 1 / (1 + step)}
+            for panel in ("loss (nats a word)", "retrieval")
+            for curve in ("training", "unseen scenes")
+            for step in range(0, 1000, 100)
+        ]
+    )
 
 
 FIGURES = {
-    "sheet": sheet, "sheet, 4 columns": lambda: sheet(9, 4), "one image": lambda: sheet(1),
+    "sheet": sheet,
+    "sheet, 4 columns": lambda: sheet(9, 4),
+    "one image": lambda: sheet(1),
     **{f"heat maps, {n}": lambda n=n: heat(n) for n in (1, 2, 3, 4, 5)},
     "heat maps, deep": lambda: heat(3, 25, 31),
     "depth": lambda: depth_curves(curves()),
     "depth, all in one place": lambda: depth_curves(curves(0.5, 0.5, 0.5, 0.5, 0.5)),
     "forest": lambda: forest(conditions(), label="r", reference=0),
-    "forest, no groups": lambda: forest(conditions().drop(columns=["group", "kind"])[:3], label="r"),
-    "claims": lambda: claims_figure(claims()), "one claim": lambda: claims_figure(claims()[:1]),
+    "forest, no groups": lambda: forest(
+        conditions().drop(columns=["group", "kind"])[:3], label="r"
+    ),
+    "claims": lambda: claims_figure(claims()),
+    "one claim": lambda: claims_figure(claims()[:1]),
     "learning": lambda: learning_curves(logged()),
 }
 
@@ -110,29 +153,50 @@ FIGURES = {
 def shown(fig: Figure) -> list[Text]:
     "The texts that a reader sees: not the labels of ticks beyond the axis' ends, which are never drawn."
     fig.draw_without_rendering()
-    axes = [(axis, sorted(axis.get_view_interval())) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
-    beyond = {id(label) for axis, (low, high) in axes for tick in axis.get_major_ticks() + axis.get_minor_ticks()
-              for label in (tick.label1, tick.label2) if not low - 1e-9 <= tick.get_loc() <= high + 1e-9}
-    return [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip() and id(t) not in beyond]
+    axes = [
+        (axis, sorted(axis.get_view_interval())) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)
+    ]
+    beyond = {
+        id(label)
+        for axis, (low, high) in axes
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        for label in (tick.label1, tick.label2)
+        if not low - 1e-9 <= tick.get_loc() <= high + 1e-9
+    }
+    return [
+        t
+        for t in fig.findobj(Text)
+        if t.get_visible() and t.get_text().strip() and id(t) not in beyond
+    ]
 
 
 def saved(fig: Figure, folder, **about):
-    about = {"data": conditions(), "caption": "Conditions, n = 20, 95 % intervals.", "alt": "Dots."} | about
+    about = {
+        "data": conditions(),
+        "caption": "Conditions, n = 20, 95 % intervals.",
+        "alt": "Dots.",
+    } | about
     return save_figure(fig, folder / "figure", **about)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_overlaps_or_leaves_the_page_and_none_is_small(name):
     fig = FIGURES[name]()
-    _small_print(fig, "preset microworld · vision-0,1,2, llama-0,1 · n = 1000, 5 folds · seed 0 · " * 2)
-    texts = [(t, Text.get_window_extent(t)) for t in shown(fig)]  # of the letters, without an annotation's arrow
+    _small_print(
+        fig, "preset microworld · vision-0,1,2, llama-0,1 · n = 1000, 5 folds · seed 0 · " * 2
+    )
+    texts = [
+        (t, Text.get_window_extent(t)) for t in shown(fig)
+    ]  # of the letters, without an annotation's arrow
     page = fig.bbox.padded(1)
     for i, (text, box) in enumerate(texts):
         assert text.get_fontsize() >= 7, text
         assert page.contains(box.x0, box.y0), text
         assert page.contains(box.x1, box.y1), text
         for other, taken in texts[:i]:
-            assert not box.padded(-1).overlaps(taken.padded(-1)), f"{text.get_text()!r} lies on {other.get_text()!r}"
+            assert not box.padded(-1).overlaps(taken.padded(-1)), (
+                f"{text.get_text()!r} lies on {other.get_text()!r}"
+            )
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -149,9 +213,14 @@ def test_style_leaves_matplotlib_as_it_was():
 
 
 def test_colours_of_letters_are_readable_and_curves_differ_in_grey():
-    assert all(_contrast(_ink(colour)) >= 4.5 for colour in (*OKABE_ITO, *(c for _, c in SIGNS.values())))
-    looks = [(line.get_marker(), str(line.get_linestyle()), line.get_markerfacecolor() == "white")
-             for line in depth_curves(curves()).axes[0].lines if line.get_linestyle() != "None"]
+    assert all(
+        _contrast(_ink(colour)) >= 4.5 for colour in (*OKABE_ITO, *(c for _, c in SIGNS.values()))
+    )
+    looks = [
+        (line.get_marker(), str(line.get_linestyle()), line.get_markerfacecolor() == "white")
+        for line in depth_curves(curves()).axes[0].lines
+        if line.get_linestyle() != "None"
+    ]
     assert len(set(looks)) == len(looks)
 
 
@@ -175,77 +244,123 @@ def test_names_that_are_apart_stay_where_they_are(wanted):
 
 def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty():
     shown = grid()
-    ax = heatmaps({"v2l": shown.T}, labels={"v2l": "r"}).axes[0]  # dims decide which way it lies, not their order
+    ax = heatmaps({"v2l": shown.T}, labels={"v2l": "r"}).axes[
+        0
+    ]  # dims decide which way it lies, not their order
     cells = ax.collections[0].get_array()
     np.testing.assert_array_equal(cells.filled(np.nan), shown)
     best = np.unravel_index(np.nanargmax(shown), shown.shape)
     assert {patch.get_xy() for patch in ax.patches} == {best[::-1]}
-    assert f"{float(shown.max()):.3f}: vision {best[0]}, language {best[1]}" in ax.texts[0].get_text()
+    assert (
+        f"{float(shown.max()):.3f}: vision {best[0]}, language {best[1]}" in ax.texts[0].get_text()
+    )
 
 
 def test_heat_maps_of_one_measure_share_their_colours_and_0_is_shown():
     a, b = grid() * 0 + 0.2, grid() * 0 + 0.5
     c = -xr.concat([a[:4], b[4:]], "vision_layer")
     axes = heatmaps({"a": a, "b": b, "c": c}, labels={"a": "r", "b": "r", "c": "cka"}).axes
-    limits = {ax.get_title(loc="left"): ax.collections[0].get_clim() for ax in axes if ax.get_title(loc="left")}
+    limits = {
+        ax.get_title(loc="left"): ax.collections[0].get_clim()
+        for ax in axes
+        if ax.get_title(loc="left")
+    }
     assert limits == {"a": (0, 0.5), "b": (0, 0.5), "c": (-0.5, -0.2)}
 
 
 def test_depth_curves_show_the_numbers_and_name_each_once_a_row():
     table = curves()
     fig = depth_curves(table.sample(frac=1, random_state=0))  # rows may come in any order
-    part = table[(table["panel"] == "V→L (r)") & (table["along"] == "vision") & (table["condition"] == "untrained")]
+    part = table[
+        (table["panel"] == "V→L (r)")
+        & (table["along"] == "vision")
+        & (table["condition"] == "untrained")
+    ]
     lines = [line.get_ydata() for line in fig.axes[0].lines]
     assert any(np.allclose(line, part["score"]) for line in lines)
     names = [t.get_text().replace("\n", " ") for t in shown(fig)]
     assert all(names.count(condition) == 3 for condition in set(table["condition"]))
 
 
-@pytest.mark.parametrize(("draw", "needed"), [
-    (lambda: depth_curves(curves().drop(columns=["kind", "depth"])), "kind, depth missing"),
-    (lambda: depth_curves(curves()[:0]), "it has no rows"),
-    (lambda: depth_curves(curves().assign(kind="best")), "kind 'best': one of trained, untrained, trivial, predicted, shuffled"),
-    (lambda: forest(pd.DataFrame({"effect": [1.0]}), label="r"), "condition, low, high missing"),
-    (lambda: claims_figure(claims().drop(columns="verdict")), "verdict missing"),
-    (lambda: claims_figure(claims().assign(verdict="proved")), "verdict 'proved': one of supported, not supported"),
-    (lambda: learning_curves(logged().drop(columns="step")), "step missing"),
-    (lambda: contact_sheet([], []), "0 images and 0 captions"),
-    (lambda: heatmaps({"a": grid().expand_dims(fold=5)}, labels={"a": "r"}), r"mean\('fold'\)"),
-    (lambda: heatmaps({"a": grid(empty=9)}, labels={"a": "r"}), "is every unit constant"),
-    (lambda: heatmaps({"a": grid()}, labels={"b": "r"}), "no label for a"),
-])
+@pytest.mark.parametrize(
+    ("draw", "needed"),
+    [
+        (lambda: depth_curves(curves().drop(columns=["kind", "depth"])), "kind, depth missing"),
+        (lambda: depth_curves(curves()[:0]), "it has no rows"),
+        (
+            lambda: depth_curves(curves().assign(kind="best")),
+            "kind 'best': one of trained, untrained, trivial, predicted, shuffled",
+        ),
+        (
+            lambda: forest(pd.DataFrame({"effect": [1.0]}), label="r"),
+            "condition, low, high missing",
+        ),
+        (lambda: claims_figure(claims().drop(columns="verdict")), "verdict missing"),
+        (
+            lambda: claims_figure(claims().assign(verdict="proved")),
+            "verdict 'proved': one of supported, not supported",
+        ),
+        (lambda: learning_curves(logged().drop(columns="step")), "step missing"),
+        (lambda: contact_sheet([], []), "0 images and 0 captions"),
+        (lambda: heatmaps({"a": grid().expand_dims(fold=5)}, labels={"a": "r"}), r"mean\('fold'\)"),
+        (lambda: heatmaps({"a": grid(empty=9)}, labels={"a": "r"}), "is every unit constant"),
+        (lambda: heatmaps({"a": grid()}, labels={"b": "r"}), "no label for a"),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused_by_name(draw, needed):
     with pytest.raises(InputError, match=needed):
         draw()
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
-    first, second = (saved(forest(conditions(), label="r"), tmp_path / name, small_print="n = 20") for name in "ab")
-    assert [f.name for f in first.files] == ["figure.csv", "figure.svg", "figure.png", "figure.json"]
+    first, second = (
+        saved(forest(conditions(), label="r"), tmp_path / name, small_print="n = 20")
+        for name in "ab"
+    )
+    assert [f.name for f in first.files] == [
+        "figure.csv",
+        "figure.svg",
+        "figure.png",
+        "figure.json",
+    ]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(first.files, second.files))
     assert not any(str(tmp_path).encode() in f.read_bytes() for f in first.files)
 
 
 def test_a_saved_figure_is_300_dpi_with_alt_text_numbers_and_provenance(tmp_path):
     table, pairs = conditions(), grid().rename("r")
-    saved(forest(table, label="r"), tmp_path, data={"all": table, "grid": pairs}, provenance={"seed": 3},
-          alt="Dots & bars.")
+    saved(
+        forest(table, label="r"),
+        tmp_path,
+        data={"all": table, "grid": pairs},
+        provenance={"seed": 3},
+        alt="Dots & bars.",
+    )
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width == 2100
         assert picture.info["Description"] == "Dots & bars."
     assert "<title>Dots &amp; bars.</title>" in (tmp_path / "figure.svg").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "figure_all.csv"), table)
-    kept = pd.read_csv(tmp_path / "figure_grid.csv", index_col=["vision_layer", "language_layer"])["r"].to_xarray()
+    kept = pd.read_csv(tmp_path / "figure_grid.csv", index_col=["vision_layer", "language_layer"])[
+        "r"
+    ].to_xarray()
     np.testing.assert_allclose(kept, pairs, rtol=1e-5)
     about = json.loads((tmp_path / "figure.json").read_text())
     assert about["provenance"] == {"seed": 3}
     assert "n = 20" in about["caption"]
 
 
-@given(st.lists(st.tuples(st.text(string.printable), st.floats(allow_nan=False, width=32)), min_size=1))
+@given(
+    st.lists(st.tuples(st.text(string.printable), st.floats(allow_nan=False, width=32)), min_size=1)
+)
 def test_csv_keeps_text_as_it_is_and_numbers_to_six_digits(rows):
     table = pd.DataFrame(rows, columns=["text", "value"])
-    back = pd.read_csv(io.StringIO(csv_text(table)), dtype={"text": str}, keep_default_na=False, lineterminator="\n")
+    back = pd.read_csv(
+        io.StringIO(csv_text(table)),
+        dtype={"text": str},
+        keep_default_na=False,
+        lineterminator="\n",
+    )
     assert list(back["text"]) == list(table["text"])
     np.testing.assert_allclose(back["value"], table["value"], rtol=1e-5)
 
@@ -268,12 +383,16 @@ def test_a_notebook_shows_the_picture_with_its_caption(tmp_path, monkeypatch):
 
 # Photographs in figures
 
+
 def drawn(fig: Figure) -> list[tuple[np.ndarray, float, float]]:
     "Images of a figure, and how wide and high each is, in inches."
     fig.draw_without_rendering()
     images = [image for ax in fig.axes for image in ax.get_images()]
     sizes = [image.get_window_extent() for image in images]
-    return [(image.get_array(), size.width / fig.dpi, size.height / fig.dpi) for image, size in zip(images, sizes)]
+    return [
+        (image.get_array(), size.width / fig.dpi, size.height / fig.dpi)
+        for image, size in zip(images, sizes)
+    ]
 
 
 SHAPES = [(480, 640), (640, 427), (3000, 4000), (64, 64), (8, 8), (20, 900)]
@@ -282,7 +401,9 @@ SHAPES = [(480, 640), (640, 427), (3000, 4000), (64, 64), (8, 8), (20, 900)]
 def changes(photographs: list[np.ndarray]) -> Figure:
     names = [f"change {i}" for i in range(len(photographs))]
     rows = [("images: appearance", name, "v2l", "refit", 0.0, -0.1, 0.1) for name in names]
-    table = pd.DataFrame(rows, columns=["group", "condition", "direction", "arm", "effect", "low", "high"])
+    table = pd.DataFrame(
+        rows, columns=["group", "condition", "direction", "arm", "effect", "low", "high"]
+    )
     return perturbation_forest(table, dict(zip(names, photographs)), label="r")
 
 
@@ -294,13 +415,18 @@ def test_figures_hold_photographs_in_as_many_pixels_as_can_be_seen_and_in_their_
         h, w = shown.shape[:2]
         assert max(h, w) <= 300 * max(width, height) + 1
         assert width / height == pytest.approx(photograph.shape[1] / photograph.shape[0], rel=0.02)
-        if (h, w) == photograph.shape[:2]: assert np.array_equal(shown, photograph)
-        else: assert max(h, w) >= 0.98 * 300 * max(width, height)  # no fewer either
-    for i in (3, 4): assert np.array_equal(found[i][0], photographs[i])  # never enlarged
+        if (h, w) == photograph.shape[:2]:
+            assert np.array_equal(shown, photograph)
+        else:
+            assert max(h, w) >= 0.98 * 300 * max(width, height)  # no fewer either
+    for i in (3, 4):
+        assert np.array_equal(found[i][0], photographs[i])  # never enlarged
 
 
 def test_a_figure_of_photographs_weighs_little(tmp_path):
-    photographs = [RNG.integers(0, 256, (1200, 1600, 3), np.uint8) for _ in range(4)]  # noise: the worst to compress
+    photographs = [
+        RNG.integers(0, 256, (1200, 1600, 3), np.uint8) for _ in range(4)
+    ]  # noise: the worst to compress
     fig = changes(photographs)
     save_figure(fig, tmp_path / "f", data=pd.DataFrame({"a": [1]}), caption="c", alt="a")
     assert (tmp_path / "f.svg").stat().st_size < 4 * 132 * 132 * 3 * 4 / 3 + 200_000
@@ -311,5 +437,8 @@ def test_thumbnails_keep_the_shape_and_what_is_uniform(height, width, inches):
     image = np.full((height, width, 3), (10, 200, 90), np.uint8)
     small = _thumbnail(image, inches)
     shrink = min(1, round(300 * inches) / max(height, width))
-    assert np.abs(np.array(small.shape[:2]) - np.maximum(1, np.array([height, width]) * shrink)).max() <= 1
+    assert (
+        np.abs(np.array(small.shape[:2]) - np.maximum(1, np.array([height, width]) * shrink)).max()
+        <= 1
+    )
     assert (small == image[0, 0]).all()

@@ -1,4 +1,5 @@
 """The project's files agree with each other and keep the house rules."""
+
 import ast
 import graphlib
 import re
@@ -18,16 +19,36 @@ from packaging.requirements import Requirement
 import seeing_words
 
 NBS, README = ROOT / "nbs", ROOT / "README.md"
-NOTEBOOKS = sorted(path.relative_to(NBS).as_posix() for path in NBS.rglob("[!.]*.ipynb")
-                   if path.parent.name != ".ipynb_checkpoints")
+NOTEBOOKS = sorted(
+    path.relative_to(NBS).as_posix()
+    for path in NBS.rglob("[!.]*.ipynb")
+    if path.parent.name != ".ipynb_checkpoints"
+)
 LIBRARY = [name for name in NOTEBOOKS if name.startswith("library/")]
-RUN_WITH_PARAMETERS = [name for name in NOTEBOOKS if name.startswith(("paper/", "beyond/", "train/"))]
+RUN_WITH_PARAMETERS = [
+    name for name in NOTEBOOKS if name.startswith(("paper/", "beyond/", "train/"))
+]
 PACKAGE = ROOT / "seeing_words"
-MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
-           if path.name not in ("__init__.py", "_modidx.py")}
-FLOORS = ("core", "data", "plots", "models", "measures", "studies", "app")  # a room imports only from itself and those before it
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name not in ("__init__.py", "_modidx.py")
+}
+FLOORS = (
+    "core",
+    "data",
+    "plots",
+    "models",
+    "measures",
+    "studies",
+    "app",
+)  # a room imports only from itself and those before it
 # `measures` and `plots` are about arrays: they know nothing of models, stimuli or presets
-NOT_ABOVE = {"measures": {"core", "data", "plots", "measures"}, "plots": {"core", "data", "plots"}, "data": {"core", "data"}}
+NOT_ABOVE = {
+    "measures": {"core", "data", "plots", "measures"},
+    "plots": {"core", "data", "plots"},
+    "data": {"core", "data"},
+}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETTINGS = ConfigParser()
 SETTINGS.read(ROOT / "settings.ini")
@@ -41,6 +62,7 @@ def cells(name: str) -> list[nbformat.NotebookNode]:
 
 # Notebooks
 
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_cell_ids_are_names(name):
     ids = [cell.id for cell in cells(name)]
@@ -52,7 +74,9 @@ def test_cell_ids_are_names(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_first_cell_is_title_and_purpose_alone(name):
     lines = [line for line in cells(name)[0].source.splitlines() if line]
-    assert [line.split()[0] for line in lines] == ["#", ">"], "nbdev makes the first cell the page's head and drops the rest"
+    assert [line.split()[0] for line in lines] == ["#", ">"], (
+        "nbdev makes the first cell the page's head and drops the rest"
+    )
 
 
 @pytest.mark.parametrize("name", RUN_WITH_PARAMETERS)
@@ -69,26 +93,37 @@ def test_one_parameters_cell_of_annotated_literals(name):
 
 # README
 
+
 def test_readme_is_the_index_notebook():
     readme = runpy.run_path(str(ROOT / "tools" / "readme.py"))["readme"]()
-    assert README.read_text(encoding="utf-8") == readme, "README.md is behind nbs/index.ipynb: make export"
+    assert README.read_text(encoding="utf-8") == readme, (
+        "README.md is behind nbs/index.ipynb: make export"
+    )
 
 
 def test_readme_links_hold():
-    links = re.findall(r"""(?:\]\(|\b(?:src|srcset|href)=")([^)\s"#]+)""", README.read_text(encoding="utf-8"))
-    missing = [link for link in links if not re.match(r"[a-z]+:", link) and not (ROOT / link).exists()]
+    links = re.findall(
+        r"""(?:\]\(|\b(?:src|srcset|href)=")([^)\s"#]+)""", README.read_text(encoding="utf-8")
+    )
+    missing = [
+        link for link in links if not re.match(r"[a-z]+:", link) and not (ROOT / link).exists()
+    ]
     assert not missing
 
 
 def test_readme_rewrites_links_but_not_code():
     from_root = runpy.run_path(str(ROOT / "tools" / "readme.py"))["from_root"]
-    assert from_root("![a](../figures/a.png) [b](paper/1.ipynb#x)") == "![a](figures/a.png) [b](nbs/paper/1.ipynb#x)"
+    assert (
+        from_root("![a](../figures/a.png) [b](paper/1.ipynb#x)")
+        == "![a](figures/a.png) [b](nbs/paper/1.ipynb#x)"
+    )
     assert from_root('<img src="../figures/a.png">') == '<img src="figures/a.png">'
     kept = "[c](https://example.org) [d](#claims) `x[0](y)`\n```python\nfunctions[0](y)\n```"
     assert from_root(kept) == kept
 
 
 # Package
+
 
 def test_every_public_name_explains_itself():
     names = seeing_words.__all__
@@ -104,7 +139,7 @@ def imports(module: str) -> set[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if not isinstance(node, ast.ImportFrom):
             continue
-        base = package[:len(package) - node.level + 1] if node.level else []
+        base = package[: len(package) - node.level + 1] if node.level else []
         source = ".".join([*base, *([node.module] if node.module else [])])
         if source.split(".")[0] != "seeing_words":
             continue
@@ -116,15 +151,18 @@ def imports(module: str) -> set[str]:
 
 
 def test_each_module_has_one_notebook():
-    exported = [re.search(r"^#\| default_exp ([\w.]+)", source, re.MULTILINE)[1] for name in LIBRARY
-                for source in ["\n".join(cell.source for cell in cells(name))]]
+    exported = [
+        re.search(r"^#\| default_exp ([\w.]+)", source, re.MULTILINE)[1]
+        for name in LIBRARY
+        for source in ["\n".join(cell.source for cell in cells(name))]
+    ]
     assert sorted(exported) == sorted([*MODULES, "__init__"])
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_rooms_import_only_from_those_above(module):
     room = module.split(".")[0]
-    allowed = NOT_ABOVE.get(room, set(FLOORS[:FLOORS.index(room) + 1]))
+    allowed = NOT_ABOVE.get(room, set(FLOORS[: FLOORS.index(room) + 1]))
     used = imports(module)
     assert used <= set(MODULES)
     assert {other.split(".")[0] for other in used} <= allowed
@@ -135,22 +173,56 @@ def test_no_two_modules_import_each_other():
 
 
 def test_imports_are_declared():
-    imported = {name.split(".")[0] for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text()))
-                for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else
-                             [node.module] if isinstance(node, ast.ImportFrom) and not node.level else [])}
-    distributions = {"IPython": "ipython", "PIL": "pillow", "huggingface_hub": "huggingface-hub",
-                     "jupyter_client": "jupyter-client", "jupyter_core": "jupyter-core", "sklearn": "scikit-learn"}
+    imported = {
+        name.split(".")[0]
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    distributions = {
+        "IPython": "ipython",
+        "PIL": "pillow",
+        "huggingface_hub": "huggingface-hub",
+        "jupyter_client": "jupyter-client",
+        "jupyter_core": "jupyter-core",
+        "sklearn": "scikit-learn",
+    }
     declared = {Requirement(text).name for text in PYPROJECT["project"]["dependencies"]}
-    assert {distributions.get(name, name) for name in imported - sys.stdlib_module_names - {"seeing_words"}} <= declared
+    assert {
+        distributions.get(name, name)
+        for name in imported - sys.stdlib_module_names - {"seeing_words"}
+    } <= declared
 
 
 def test_checkpoints_are_small():
-    assert sum(path.stat().st_size for path in (ROOT / "seeing_words" / "checkpoints").rglob("*")) <= 40 * 2**20
+    assert (
+        sum(path.stat().st_size for path in (ROOT / "seeing_words" / "checkpoints").rglob("*"))
+        <= 40 * 2**20
+    )
 
 
 def test_wheel_carries_every_file_of_the_package(tree, files, tmp_path):
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-                    "--wheel-dir", tmp_path, tree], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            tmp_path,
+            tree,
+        ],
+        check=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     expected = {file.as_posix() for file in files if file.parts[0] == "seeing_words"}
     assert any(name.endswith(".safetensors") for name in expected)
@@ -158,6 +230,7 @@ def test_wheel_carries_every_file_of_the_package(tree, files, tmp_path):
 
 
 # Versions, addresses, paths
+
 
 def test_one_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
@@ -172,13 +245,26 @@ def test_one_description_and_address():
     assert project["description"] == SETTINGS["description"] == site["description"]
     assert project["requires-python"] == f">={SETTINGS['min_python']}"
     assert project["urls"]["Repository"] == SETTINGS["git_url"] == site["repo-url"]
-    assert project["urls"]["Documentation"] == SETTINGS["doc_host"] + SETTINGS["doc_baseurl"] == site["site-url"]
+    assert (
+        project["urls"]["Documentation"]
+        == SETTINGS["doc_host"] + SETTINGS["doc_baseurl"]
+        == site["site-url"]
+    )
 
 
 def locked() -> dict[str, str]:
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "every line pins one version"
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+    lines = [
+        line
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), (
+        "every line pins one version"
+    )
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in (line.split("==") for line in lines)
+    }
 
 
 def test_lock_satisfies_pyproject():
@@ -195,12 +281,16 @@ def test_no_machine_in_the_files(files):
     registry = rb"index-ur[l]|find-link[s]|py[p]i\.org|pythonhoste[d]"
     place = re.compile(folder + b"|" + registry)
     texts = {file: (ROOT / file).read_bytes() for file in files if not (ROOT / file).is_dir()}
-    found = {str(file): match[0] for file, text in texts.items()
-             if b"\0" not in text and (match := place.search(text))}
+    found = {
+        str(file): match[0]
+        for file, text in texts.items()
+        if b"\0" not in text and (match := place.search(text))
+    }
     assert not found
 
 
 # Commands
+
 
 def test_help_lists_every_target():
     makefile = (ROOT / "Makefile").read_text()
@@ -210,7 +300,9 @@ def test_help_lists_every_target():
 
 
 def test_old_python_is_refused_in_words(tree):
-    run = subprocess.run(["make", "figures", "PYTHON=false"], cwd=tree, capture_output=True, text=True)
+    run = subprocess.run(
+        ["make", "figures", "PYTHON=false"], cwd=tree, capture_output=True, text=True
+    )
     assert run.returncode != 0
     assert "needs Python 3.11 or newer" in run.stderr
 

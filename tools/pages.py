@@ -1,4 +1,5 @@
 """Render _proc/ as _docs/ without Quarto: the same pages, titles and navigation, from _quarto.yml."""
+
 import base64
 import io
 import json
@@ -25,19 +26,36 @@ from pygments.token import Token
 from pygments.util import ClassNotFound
 
 THEME = Path(__file__).resolve().parent / "site"
-STYLED = (Token.Keyword, Token.Operator.Word, Token.Literal, Token.Comment, Token.Name.Function, Token.Name.Class,
-          Token.Name.Decorator, Token.Name.Tag, Token.Name.Attribute)
+STYLED = (
+    Token.Keyword,
+    Token.Operator.Word,
+    Token.Literal,
+    Token.Comment,
+    Token.Name.Function,
+    Token.Name.Class,
+    Token.Name.Decorator,
+    Token.Name.Tag,
+    Token.Name.Attribute,
+)
 PICTURES = ("figures", "benchmarks")
 LONG = 40  # letters of a cell that wants room for several words in a line
-STATIC = ("site.css", "site.js", "favicon.svg", "minisearch.js", "minisearch.LICENSE.txt", "stix-two-math.woff2",
-          "stix-two-math.LICENSE.txt")
+STATIC = (
+    "site.css",
+    "site.js",
+    "favicon.svg",
+    "minisearch.js",
+    "minisearch.LICENSE.txt",
+    "stix-two-math.woff2",
+    "stix-two-math.LICENSE.txt",
+)
 
 
 @dataclass
 class Page:
     "One notebook of the site."
-    source: str       # path of the notebook, from the root of the site
-    url: str          # path of the page
+
+    source: str  # path of the notebook, from the root of the site
+    url: str  # path of the page
     title: str
     description: str
     notebook: nbformat.NotebookNode = field(repr=False)
@@ -51,6 +69,7 @@ class Page:
 @dataclass
 class Section:
     "A titled part of the sidebar."
+
     title: str
     entries: list  # of Page or Section
 
@@ -58,7 +77,9 @@ class Section:
 def render(proc: Path, docs: Path) -> None:
     "Write every page of `proc` into `docs`."
     site = yaml.safe_load((proc / "_quarto.yml").read_text(encoding="utf-8"))["website"]
-    pages = {page.source: page for page in (read(proc, path) for path in sorted(proc.rglob("*.ipynb")))}
+    pages = {
+        page.source: page for page in (read(proc, path) for path in sorted(proc.rglob("*.ipynb")))
+    }
     sidebar = [placed(entry, pages) for entry in site["sidebar"]["contents"]]
     order = reading_order(sidebar)
     docs.mkdir(parents=True)
@@ -67,13 +88,27 @@ def render(proc: Path, docs: Path) -> None:
     for k, page in enumerate(order):
         body = content(page, proc, docs, {p.source: p.url for p in order})
         records += search_records(page, body)
-        html = template.render(site=site, page=page, sidebar=sidebar, navbar=navbar(site, pages), body=Markup(str(body)),
-                               outline=outline(body), before=order[k - 1] if k else None,
-                               after=order[k + 1] if k + 1 < len(order) else None)
+        html = template.render(
+            site=site,
+            page=page,
+            sidebar=sidebar,
+            navbar=navbar(site, pages),
+            body=Markup(str(body)),
+            outline=outline(body),
+            before=order[k - 1] if k else None,
+            after=order[k + 1] if k + 1 < len(order) else None,
+        )
         write(docs / page.url, html)
-    write(docs / "search.js", "window.searchRecords = " + json.dumps(records, ensure_ascii=False, separators=(",", ":")) + ";\n")
-    for name in STATIC: shutil.copy2(THEME / name, docs / name)
-    for folder in PICTURES: shutil.copytree(proc / folder, docs / folder)
+    write(
+        docs / "search.js",
+        "window.searchRecords = "
+        + json.dumps(records, ensure_ascii=False, separators=(",", ":"))
+        + ";\n",
+    )
+    for name in STATIC:
+        shutil.copy2(THEME / name, docs / name)
+    for folder in PICTURES:
+        shutil.copytree(proc / folder, docs / folder)
 
 
 def write(path: Path, text: str) -> None:
@@ -83,26 +118,39 @@ def write(path: Path, text: str) -> None:
 
 def environment() -> jinja2.Environment:
     "Where templates are found; an undefined name is an error."
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(THEME), autoescape=True, undefined=jinja2.StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(THEME),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 # Navigation
+
 
 def read(proc: Path, path: Path) -> Page:
     "A page with the head that nbdev made of the notebook's first cell."
     notebook = nbformat.read(path, as_version=4)
     head = yaml.safe_load(notebook.cells[0].source.strip().strip("-"))
     source = path.relative_to(proc).as_posix()
-    notebook.cells = [cell for cell in notebook.cells[1:] if not cell.source.startswith("<!-- WARNING")]
-    url = posixpath.join(posixpath.dirname(source), head.get("output-file", path.with_suffix(".html").name))
+    notebook.cells = [
+        cell for cell in notebook.cells[1:] if not cell.source.startswith("<!-- WARNING")
+    ]
+    url = posixpath.join(
+        posixpath.dirname(source), head.get("output-file", path.with_suffix(".html").name)
+    )
     return Page(source, url, head["title"], head.get("description", ""), notebook)
 
 
-def placed(entry: str | dict, pages: dict[str, Page], trail: tuple[str, ...] = ()) -> Page | Section:
+def placed(
+    entry: str | dict, pages: dict[str, Page], trail: tuple[str, ...] = ()
+) -> Page | Section:
     "An entry of the sidebar, with the page that it names; pages learn in which sections they stand."
     if isinstance(entry, str):
-        if entry not in pages: raise SystemExit(f"_quarto.yml: no notebook {entry}, which the sidebar lists")
+        if entry not in pages:
+            raise SystemExit(f"_quarto.yml: no notebook {entry}, which the sidebar lists")
         pages[entry].trail = trail
         return pages[entry]
     title = entry["section"]
@@ -111,25 +159,44 @@ def placed(entry: str | dict, pages: dict[str, Page], trail: tuple[str, ...] = (
 
 def reading_order(sidebar: list) -> list[Page]:
     "Every page once, in the order of the sidebar."
-    return [page for entry in sidebar for page in ([entry] if isinstance(entry, Page) else reading_order(entry.entries))]
+    return [
+        page
+        for entry in sidebar
+        for page in ([entry] if isinstance(entry, Page) else reading_order(entry.entries))
+    ]
 
 
 def navbar(site: dict, pages: dict[str, Page]) -> list[dict]:
     "The links at the top: those to pages know their page."
     items = site["navbar"].get("left", []) + site["navbar"].get("right", [])
-    return [{"text": item.get("text") or item["aria-label"], "page": pages.get(item["href"]), "href": item["href"]}
-            for item in items]
+    return [
+        {
+            "text": item.get("text") or item["aria-label"],
+            "page": pages.get(item["href"]),
+            "href": item["href"],
+        }
+        for item in items
+    ]
 
 
 def outline(body: BeautifulSoup) -> list[dict]:
     "Headings for the page's own table of contents."
-    return [{"level": int(h.name[1]), "id": h["id"], "text": heading_text(h), "code": "api" in h.get("class", [])}
-            for h in body.find_all(["h2", "h3"])]
+    return [
+        {
+            "level": int(h.name[1]),
+            "id": h["id"],
+            "text": heading_text(h),
+            "code": "api" in h.get("class", []),
+        }
+        for h in body.find_all(["h2", "h3"])
+    ]
 
 
 def heading_text(heading: Tag) -> str:
     "The heading without the link to itself."
-    return "".join(text for text in heading.find_all(string=True) if not text.find_parent(class_="anchor")).strip()
+    return "".join(
+        text for text in heading.find_all(string=True) if not text.find_parent(class_="anchor")
+    ).strip()
 
 
 def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
@@ -137,7 +204,14 @@ def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
     parts = [{"id": page.url, "page": page.title, "title": page.title, "text": [page.description]}]
     for tag in body.find_all(["h2", "h3", "p", "li", "td", "figcaption"]):
         if tag.name in ("h2", "h3"):
-            parts.append({"id": f"{page.url}#{tag['id']}", "page": page.title, "title": heading_text(tag), "text": []})
+            parts.append(
+                {
+                    "id": f"{page.url}#{tag['id']}",
+                    "page": page.title,
+                    "title": heading_text(tag),
+                    "text": [],
+                }
+            )
         else:
             parts[-1]["text"].append(tag.get_text(" ", strip=True))
     return [part | {"text": " ".join(part["text"])} for part in parts]
@@ -145,25 +219,33 @@ def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
 
 # Cells
 
+
 def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> BeautifulSoup:
     "The body of a page."
     cells = [cell_html(cell, page, docs) for cell in page.notebook.cells]
     body = BeautifulSoup("\n".join(cells), "html.parser")
-    for finish in (headings, tables, figures): finish(body)
+    for finish in (headings, tables, figures):
+        finish(body)
     sizes(body, page, proc)
     links(body, page, urls)
     return body
 
 
 def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path) -> str:
-    if cell.cell_type == "markdown": return markdown(cell.source)
-    if cell.cell_type != "code": return ""
+    if cell.cell_type == "markdown":
+        return markdown(cell.source)
+    if cell.cell_type != "code":
+        return ""
     told, source = directives(cell.source)
     shown = "" if told.get("echo") is False or not source else code_html(source)
-    if told.get("code-fold"): shown = f"<details class=fold><summary>{told['code-summary']}</summary>{shown}</details>"
+    if told.get("code-fold"):
+        shown = f"<details class=fold><summary>{told['code-summary']}</summary>{shown}</details>"
     kept = [] if told.get("output") is False else cell.outputs
-    outputs = [output_html(output, told, f"{cell.id}-{k}", page, docs) for k, output in enumerate(kept)]
-    if source.startswith("show_doc("): return f"<section class=doc>{''.join(outputs)}</section>"
+    outputs = [
+        output_html(output, told, f"{cell.id}-{k}", page, docs) for k, output in enumerate(kept)
+    ]
+    if source.startswith("show_doc("):
+        return f"<section class=doc>{''.join(outputs)}</section>"
     return shown + "".join(outputs)
 
 
@@ -172,33 +254,55 @@ def directives(source: str) -> tuple[dict, str]:
     lines = source.strip().splitlines()
     n = next((k for k, line in enumerate(lines) if not line.startswith("#|")), len(lines))
     named = [line[2:] for line in lines[:n] if re.match(r"#\| *[\w-]+: ", line)]
-    return {name: value for line in named for name, value in yaml.safe_load(line).items()}, "\n".join(lines[n:])
+    return {
+        name: value for line in named for name, value in yaml.safe_load(line).items()
+    }, "\n".join(lines[n:])
 
 
 def code_html(source: str, language: str = "ipython3") -> str:
     "Code with its keywords, names, texts, numbers and comments marked, and nothing else: fewer tags, lighter pages."
-    try: lexer = get_lexer_by_name(language)
-    except ClassNotFound: lexer = get_lexer_by_name("text")
+    try:
+        lexer = get_lexer_by_name(language)
+    except ClassNotFound:
+        lexer = get_lexer_by_name("text")
     lexer.add_filter(only_styled())
     return f"<div class=code>{highlight(source, lexer, HtmlFormatter())}</div>"
 
 
 @simplefilter
 def only_styled(self, lexer, stream, options):
-    for kind, text in stream: yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
+    for kind, text in stream:
+        yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
 
 
-def output_html(output: nbformat.NotebookNode, told: dict, name: str, page: Page, docs: Path) -> str:
+def output_html(
+    output: nbformat.NotebookNode, told: dict, name: str, page: Page, docs: Path
+) -> str:
     "One output in the best form that a page can show."
-    if output.output_type == "stream": return "" if output.name == "stderr" else printed(output.text)
-    if output.output_type == "error": return printed("\n".join(output.traceback))
-    for kind in ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"):
-        if kind not in output.data: continue
+    if output.output_type == "stream":
+        return "" if output.name == "stderr" else printed(output.text)
+    if output.output_type == "error":
+        return printed("\n".join(output.traceback))
+    for kind in (
+        "text/html",
+        "text/markdown",
+        "image/svg+xml",
+        "image/png",
+        "image/jpeg",
+        "text/plain",
+    ):
+        if kind not in output.data:
+            continue
         value = output.data[kind]
-        if kind == "text/html": return f"<div class=output>{value}</div>"
-        if kind == "text/markdown": return f"<div class=output>{markdown(value)}</div>"
-        if kind == "text/plain": return printed(value)
-        return picture(value, kind, output.metadata.get(kind, {}), told["fig-alt"], name, page, docs)
+        if kind == "text/html":
+            return f"<div class=output>{value}</div>"
+        if kind == "text/markdown":
+            return f"<div class=output>{markdown(value)}</div>"
+        if kind == "text/plain":
+            return printed(value)
+        return picture(
+            value, kind, output.metadata.get(kind, {}), told["fig-alt"], name, page, docs
+        )
     return ""
 
 
@@ -209,7 +313,10 @@ def printed(text: str) -> str:
 def picture(data: str, kind: str, about: dict, alt: str, name: str, page: Page, docs: Path) -> str:
     "Write a picture beside its page."
     folder, suffix = posixpath.splitext(page.url)[0] + "_files", kind.split("/")[1].split("+")[0]
-    file, raw = docs / folder / f"{name}.{suffix}", data.encode() if suffix == "svg" else base64.b64decode(data)
+    file, raw = (
+        docs / folder / f"{name}.{suffix}",
+        data.encode() if suffix == "svg" else base64.b64decode(data),
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(raw)
     size = ""
@@ -222,18 +329,26 @@ def picture(data: str, kind: str, about: dict, alt: str, name: str, page: Page, 
 
 # Markdown
 
+
 class Prose(IPythonRenderer):
     "Formulas become MathML, which browsers draw without a script."
 
-    def block_math(self, body: str) -> str: return f'<span class="formula">{convert(body.strip(), display="block")}</span>'
+    def block_math(self, body: str) -> str:
+        return f'<span class="formula">{convert(body.strip(), display="block")}</span>'
 
-    def inline_math(self, body: str) -> str: return convert(body)
+    def inline_math(self, body: str) -> str:
+        return convert(body)
 
     def codespan(self, text: str) -> str:
         "A command's name and its options stay whole at the end of a line."
-        return re.sub(r"(?<![^\s>])(seeing-words|--[\w-]+)", r"<span class=whole>\1</span>", super().codespan(text))
+        return re.sub(
+            r"(?<![^\s>])(seeing-words|--[\w-]+)",
+            r"<span class=whole>\1</span>",
+            super().codespan(text),
+        )
 
-    def block_code(self, code: str, info: str | None = None) -> str: return code_html(code.rstrip(), info or "text")
+    def block_code(self, code: str, info: str | None = None) -> str:
+        return code_html(code.rstrip(), info or "text")
 
 
 def markdown(source: str) -> str:
@@ -241,6 +356,7 @@ def markdown(source: str) -> str:
 
 
 # What is put right in the whole page
+
 
 def slug(title: str) -> str:
     "The anchor that pandoc, and so Quarto, gives a heading."
@@ -255,35 +371,48 @@ def headings(body: BeautifulSoup) -> None:
         name = slug(heading.get_text())
         taken[name] = taken.get(name, -1) + 1
         heading["id"] = f"{name}-{taken[name]}" if taken[name] else name
-        if heading.find_parent(class_="doc"): heading["class"] = "api"
-        link = body.new_tag("a", href=f"#{heading['id']}", attrs={"class": "anchor", "aria-label": "Link to this heading"})
+        if heading.find_parent(class_="doc"):
+            heading["class"] = "api"
+        link = body.new_tag(
+            "a",
+            href=f"#{heading['id']}",
+            attrs={"class": "anchor", "aria-label": "Link to this heading"},
+        )
         link.string = "#"
         heading.append(link)
-    for line in body.select("section.doc hr"): line.decompose()
+    for line in body.select("section.doc hr"):
+        line.decompose()
 
 
 def tables(body: BeautifulSoup) -> None:
     "Tables scroll in a box of their own and leave their looks to the style sheet."
-    for style in body.select(".output style"): style.decompose()
+    for style in body.select(".output style"):
+        style.decompose()
     for table in body.find_all("table"):
         for tag in [table, *table.find_all(True)]:
-            for attribute in ("style", "border"): tag.attrs.pop(attribute, None)
+            for attribute in ("style", "border"):
+                tag.attrs.pop(attribute, None)
         join_head(table)
         for cell in table.find_all("th"):
-            if not cell.get_text(strip=True): cell.name = "td"
+            if not cell.get_text(strip=True):
+                cell.name = "td"
         for cell in table.select("td"):
-            if len(cell.get_text(strip=True)) > LONG: cell["class"] = "long"
+            if len(cell.get_text(strip=True)) > LONG:
+                cell["class"] = "long"
         table.wrap(body.new_tag("div", attrs={"class": "table"}))
 
 
 def join_head(table: Tag) -> None:
     "pandas names the index in a row of its own below the columns: one row holds both."
     rows = [row.find_all(["th", "td"]) for row in table.select("thead > tr")]
-    if len(rows) != 2 or len(rows[0]) != len(rows[1]): return
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+        return
     names, columns = [[cell.get_text(strip=True) for cell in row] for row in (rows[1], rows[0])]
     n = sum(map(bool, names))
-    if any(names[n:]) or any(columns[:n - 1]): return
-    for column, name in zip(rows[0][:n], names): column.string = name
+    if any(names[n:]) or any(columns[: n - 1]):
+        return
+    for column, name in zip(rows[0][:n], names):
+        column.string = name
     rows[1][0].find_parent("tr").decompose()
 
 
@@ -293,10 +422,14 @@ def figures(body: BeautifulSoup) -> None:
         image["loading"] = "lazy"
         shown = image.parent if image.parent.name == "a" else image
         paragraph = shown.parent
-        if paragraph.name != "p" or any(child is not shown and str(child).strip() for child in paragraph.children): continue
+        if paragraph.name != "p" or any(
+            child is not shown and str(child).strip() for child in paragraph.children
+        ):
+            continue
         following = paragraph.find_next_sibling()
         paragraph.name = "figure"
-        if shown is image: image.wrap(body.new_tag("a", href=image["src"]))
+        if shown is image:
+            image.wrap(body.new_tag("a", href=image["src"]))
         if following is not None and is_italic(following):
             caption = following.extract()
             caption.name = "figcaption"
@@ -307,11 +440,15 @@ def figures(body: BeautifulSoup) -> None:
 def sizes(body: BeautifulSoup, page: Page, proc: Path) -> None:
     "Say how large a picture is, so that the page does not jump when it comes."
     for image in body.find_all("img", width=False):
-        if image["src"].startswith("data:"): continue
+        if image["src"].startswith("data:"):
+            continue
         file = proc / posixpath.normpath(posixpath.join(posixpath.dirname(page.url), image["src"]))
-        if not file.exists(): continue
+        if not file.exists():
+            continue
         if file.suffix == ".svg":
-            found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', file.read_text(encoding="utf-8")[:2000])
+            found = re.search(
+                r'width="([\d.]+)pt" height="([\d.]+)pt"', file.read_text(encoding="utf-8")[:2000]
+            )
             size = [round(float(points) * 4 / 3) for points in found.groups()] if found else []
         else:
             size = Image.open(file).size
@@ -329,4 +466,5 @@ def links(body: BeautifulSoup, page: Page, urls: dict[str, str]) -> None:
     for link in body.find_all("a", href=True):
         path, hash, anchor = link["href"].partition("#")
         source = posixpath.normpath(posixpath.join(posixpath.dirname(page.source), path))
-        if source in urls and path: link["href"] = page.to(urls[source]) + hash + anchor
+        if source in urls and path:
+            link["href"] = page.to(urls[source]) + hash + anchor

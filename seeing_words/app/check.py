@@ -37,53 +37,73 @@ from ..studies.pick_a_pic import JUDGES
 @dataclass(frozen=True)
 class Finding:
     "What came of looking at one thing."
-    what: str                         # device, stimuli, images, a network, judge, trials
-    found: str = ""                   # in words
-    problem: str = ""                 # "": none
-    leave_out: tuple[str, ...] = ()   # ids of stimuli without which there were none
+
+    what: str  # device, stimuli, images, a network, judge, trials
+    found: str = ""  # in words
+    problem: str = ""  # "": none
+    leave_out: tuple[str, ...] = ()  # ids of stimuli without which there were none
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:
-    try: return Finding(what, look())
-    except InputError as error: return Finding(what, problem=str(error))
+    try:
+        return Finding(what, look())
+    except InputError as error:
+        return Finding(what, problem=str(error))
 
 
-Progress = Callable[[str, int, int], None]  # told what is looked at, how much of it is done, and of how much
+Progress = Callable[
+    [str, int, int], None
+]  # told what is looked at, how much of it is done, and of how much
 
 # %% ../../nbs/library/app/03_check.ipynb #stimuli
 def _usable(preset: Preset, ids_file: Path | None) -> tuple[StimulusSet | None, list[Finding]]:
     "Stimuli without those that cannot be used, and what is wrong."
     findings = []
     while True:
-        try: return preset.stimuli(ids_file), findings
+        try:
+            return preset.stimuli(ids_file), findings
         except Unusable as error:
             findings.append(Finding("stimuli", problem=str(error), leave_out=error.wrong))
             preset = replace(preset, leave_out=(*preset.leave_out, *error.wrong))
         except TooFew as error:
-            if not any(one.leave_out for one in findings): findings.append(Finding("stimuli", problem=str(error)))
-            if min(error.there.values()) < 1: return None, findings
+            if not any(one.leave_out for one in findings):
+                findings.append(Finding("stimuli", problem=str(error)))
+            if min(error.there.values()) < 1:
+                return None, findings
             preset = replace(preset, **error.there)
-        except InputError as error: return None, [*findings, Finding("stimuli", problem=str(error))]
+        except InputError as error:
+            return None, [*findings, Finding("stimuli", problem=str(error))]
 
 
 def _images(stimuli: StimulusSet, progress: Progress) -> Finding:
     "Every image, read once."
     wrong = damaged_images(stimuli, lambda done, n: progress("images", done, n))
-    if not wrong: return Finding("images", f"{len(stimuli)} read")
+    if not wrong:
+        return Finding("images", f"{len(stimuli)} read")
     some = "; ".join(list(wrong.values())[:3]) + "; …" * (len(wrong) > 3)
-    return Finding("images", problem=f"{len(wrong)} of {len(stimuli)} are damaged. {some}", leave_out=tuple(wrong))
+    return Finding(
+        "images",
+        problem=f"{len(wrong)} of {len(stimuli)} are damaged. {some}",
+        leave_out=tuple(wrong),
+    )
 
 # %% ../../nbs/library/app/03_check.ipynb #networks
 def _whole(captions: Sequence[tuple[str, str]], model: Model, told: Callable[[int], None]) -> None:
     "Refuse captions, each with the id of its stimulus, that a network does not take."
     wrong = {}
     for done, (id_, caption) in enumerate(captions, 1):
-        try: model.encode([caption])
-        except InputError as error: wrong.setdefault(id_, _briefly(error))
+        try:
+            model.encode([caption])
+        except InputError as error:
+            wrong.setdefault(id_, _briefly(error))
         told(done)
     if wrong:
         id_, why = next(iter(wrong.items()))
-        raise Unusable(f"{len(wrong)} stimuli have a caption that it does not take. {id_!r}: {why}", wrong, "Change the captions")
+        raise Unusable(
+            f"{len(wrong)} stimuli have a caption that it does not take. {id_!r}: {why}",
+            wrong,
+            "Change the captions",
+        )
 
 
 def _briefly(error: InputError) -> str:  # of a batch of one caption
@@ -93,8 +113,10 @@ def _briefly(error: InputError) -> str:  # of a batch of one caption
 def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perhaps of several sizes
     found = []
     for i in range(len(stimuli)):
-        with suppress(InputError): found.append(stimuli.images[i])  # of damaged ones is told elsewhere
-        if len(found) == n: break
+        with suppress(InputError):
+            found.append(stimuli.images[i])  # of damaged ones is told elsewhere
+        if len(found) == n:
+            break
     return found or [np.zeros((48, 64, 3), np.uint8)]
 
 
@@ -105,24 +127,36 @@ def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
         has_one = has_class_token(model, images[0])
         model.encode(images)
     except (ValueError, TypeError) as error:
-        if isinstance(error, InputError): raise
-        raise InputError(f"it does not take what its preprocessor_config.json makes of an image ({error}): give it the "
-                         "preprocessor it was trained with") from None
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"it does not take what its preprocessor_config.json makes of an image ({error}): give it the "
+            "preprocessor it was trained with"
+        ) from None
     if "cls" in poolings and not has_one:
-        raise InputError("it has no class token, its first token is a patch like the others: pool by mean, in the preset "
-                         'poolings = {vision = ["mean"], language = ["mean", "last"]}')
+        raise InputError(
+            "it has no class token, its first token is a patch like the others: pool by mean, in the preset "
+            'poolings = {vision = ["mean"], language = ["mean", "last"]}'
+        )
 
 # %% ../../nbs/library/app/03_check.ipynb #network-one
-def _network(preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress) -> str:
+def _network(
+    preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress
+) -> str:
     "Look at one network without its weights; what it is, in words."
     model = preset.load(f"untrained:{name}@0", weights=False)
     if model.modality != modality:
-        raise InputError(f"it is a {model.modality} network, listed under {modality}: write it into {model.modality} = […]")
+        raise InputError(
+            f"it is a {model.modality} network, listed under {modality}: write it into {model.modality} = […]"
+        )
     if not name.startswith("microworld/") and not (Path(name) / "card.json").is_file():
         check_weights(name, dict(preset.revisions).get(name, ""))
-    if stimuli is not None and modality == "vision": _sees(model, dict(preset.poolings)[modality], stimuli)
+    if stimuli is not None and modality == "vision":
+        _sees(model, dict(preset.poolings)[modality], stimuli)
     if stimuli is not None and modality == "language":
-        told = [(id_, caption) for id_, own in zip(stimuli.ids, stimuli.captions) for caption in own]
+        told = [
+            (id_, caption) for id_, own in zip(stimuli.ids, stimuli.captions) for caption in own
+        ]
         _whole(told, model, lambda done: progress(f"captions, {name}", done, len(told)))
     config = model.network.config
     return f"{modality}, {config.num_hidden_layers} blocks of {config.hidden_size} units, {_counted(model)} parameters"
@@ -134,18 +168,26 @@ def _counted(model: Model) -> str:
     return next(f"{n / unit:.3g} {name}".strip() for unit, name in units if n >= unit)
 
 
-def _look_at(preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress) -> Finding:
-    try: return Finding(name, _network(preset, name, modality, stimuli, progress))
-    except InputError as error: return Finding(name, problem=str(error), leave_out=getattr(error, "wrong", ()))
+def _look_at(
+    preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress
+) -> Finding:
+    try:
+        return Finding(name, _network(preset, name, modality, stimuli, progress))
+    except InputError as error:
+        return Finding(name, problem=str(error), leave_out=getattr(error, "wrong", ()))
 
 # %% ../../nbs/library/app/03_check.ipynb #judge
 def _judge(preset: Preset) -> str:
     "Look at what will score captions."
-    if preset.judge in JUDGES: return preset.judge
+    if preset.judge in JUDGES:
+        return preset.judge
     revision = preset.options(preset.judge)["revision"]
     folder = pretrained_folder(preset.judge, revision, weights=False)
     kind = read_config(folder).model_type if folder else "network that is not there"
-    if kind != "clip": raise InputError(f'{preset.judge} is a {kind}: a judge is of the CLIP family, as judge = "{CLIP}"')
+    if kind != "clip":
+        raise InputError(
+            f'{preset.judge} is a {kind}: a judge is of the CLIP family, as judge = "{CLIP}"'
+        )
     check_weights(preset.judge, revision or "")
     read_tokenizer(folder), image_preprocessor(folder)
     return f"{preset.judge}, of the CLIP family"
@@ -153,9 +195,12 @@ def _judge(preset: Preset) -> str:
 # %% ../../nbs/library/app/03_check.ipynb #judge-head
 def _head(preset: Preset, name: str) -> str:
     "Look whether a language network can guess words, as far as its weights are here."
-    if not Path(name).is_dir() or (Path(name) / "card.json").is_file(): return ""
-    try: weight_files(Path(name)), network_class(read_config(Path(name)))
-    except InputError: return ""  # of that is told elsewhere
+    if not Path(name).is_dir() or (Path(name) / "card.json").is_file():
+        return ""
+    try:
+        weight_files(Path(name)), network_class(read_config(Path(name)))
+    except InputError:
+        return ""  # of that is told elsewhere
     return check_head(Path(name)) or ""
 
 
@@ -169,46 +214,74 @@ def _trials(preset: Preset, stimuli: StimulusSet) -> str:
 def check_preset(
     preset: Preset,
     *,
-    every_image: bool = True,        # decode them all, or look at their heads alone
-    forced_choice: bool = True,      # judge and trials too
-    next_words: bool = True,         # whether language networks can guess them, too
-    ids_file: Path | None = None,    # of a choice of stimuli that was made before
+    every_image: bool = True,  # decode them all, or look at their heads alone
+    forced_choice: bool = True,  # judge and trials too
+    next_words: bool = True,  # whether language networks can guess them, too
+    ids_file: Path | None = None,  # of a choice of stimuli that was made before
     progress: Progress = lambda what, done, n: None,
 ) -> list[Finding]:
     "Look at all that a preset names; no weights are loaded, and no list of ids is written."
     return list(_look(preset, every_image, forced_choice, next_words, ids_file, progress))
 
 # %% ../../nbs/library/app/03_check.ipynb #check-look
-def _look(preset: Preset, every_image: bool, forced_choice: bool, next_words: bool, ids_file: Path | None,
-          progress: Progress) -> Iterator[Finding]:
+def _look(
+    preset: Preset,
+    every_image: bool,
+    forced_choice: bool,
+    next_words: bool,
+    ids_file: Path | None,
+    progress: Progress,
+) -> Iterator[Finding]:
     device = preset.options("")["device"]
     yield (computes := _finding("device", lambda: check_device(device) or device))
-    if computes.problem: preset = replace(preset, device="cpu")  # for all that follows
-    ids_file = next((path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None)
+    if computes.problem:
+        preset = replace(preset, device="cpu")  # for all that follows
+    ids_file = next(
+        (path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None
+    )
     stimuli, wrong = _usable(replace(preset, ids_file=""), ids_file)
-    yield from wrong or [Finding("stimuli", f"{stimuli!r}, {preset.n_captions} caption{'s' * (preset.n_captions > 1)} each")]
-    if stimuli is not None and every_image: yield _images(stimuli, progress)
-    networks = [(name, modality) for modality in ("vision", "language") for name in getattr(preset, modality)]
+    yield from wrong or [
+        Finding(
+            "stimuli",
+            f"{stimuli!r}, {preset.n_captions} caption{'s' * (preset.n_captions > 1)} each",
+        )
+    ]
+    if stimuli is not None and every_image:
+        yield _images(stimuli, progress)
+    networks = [
+        (name, modality)
+        for modality in ("vision", "language")
+        for name in getattr(preset, modality)
+    ]
     for i, (name, modality) in enumerate(networks):
         progress("networks", i, len(networks))
         yield _look_at(preset, name, modality, stimuli, progress)
-    heads = [_finding("next words", lambda name=name: _head(preset, name)) for name in preset.language if next_words]
+    heads = [
+        _finding("next words", lambda name=name: _head(preset, name))
+        for name in preset.language
+        if next_words
+    ]
     yield from (head for head in heads if head.problem)
     if forced_choice:
         yield _finding("judge", lambda: _judge(preset))
-        if stimuli is not None: yield _finding("trials", lambda: _trials(preset, stimuli))
+        if stimuli is not None:
+            yield _finding("trials", lambda: _trials(preset, stimuli))
     progress("networks", len(networks), len(networks))
 
 # %% ../../nbs/library/app/03_check.ipynb #problems
 def problems(findings: Sequence[Finding]) -> list[str]:
     "What is wrong, each in a line of its own."
-    return [one.problem if one.problem.startswith(one.what) else f"{one.what}: {one.problem}" for one in findings if one.problem]
+    return [
+        one.problem if one.problem.startswith(one.what) else f"{one.what}: {one.problem}"
+        for one in findings
+        if one.problem
+    ]
 
 
 def all_left_out(
     preset: Preset,
     findings: Sequence[Finding],
-) -> str:                        # "" where nothing would be gained
+) -> str:  # "" where nothing would be gained
     "The line of the preset's file that leaves out every stimulus which cannot be used."
     wrong = dict.fromkeys(id_ for one in findings for id_ in one.leave_out)
     return leave_out_line(dict.fromkeys([*preset.leave_out, *wrong])) if wrong else ""

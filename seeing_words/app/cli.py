@@ -57,8 +57,12 @@ if TYPE_CHECKING:  # names in annotations; a command imports what it needs when 
 # %% ../../nbs/library/app/08_cli.ipynb #app
 _EXIT_CODES = "Exit codes: 0 done, 1 a notebook failed or a check found something wrong, 2 bad usage, 130 interrupted."
 
-app = typer.Typer(name="seeing-words", no_args_is_help=True, epilog=_EXIT_CODES,
-                  help="Where vision and language networks that never met represent the world alike.")
+app = typer.Typer(
+    name="seeing-words",
+    no_args_is_help=True,
+    epilog=_EXIT_CODES,
+    help="Where vision and language networks that never met represent the world alike.",
+)
 store_app = typer.Typer(no_args_is_help=True, help="Look after the features kept on disk.")
 presets_app = typer.Typer(no_args_is_help=True, help="What can be run: stimuli, networks, sizes.")
 app.add_typer(store_app, name="store")
@@ -76,8 +80,12 @@ def main() -> None:
         app()
     except ValueError as error:
         from seeing_words.core.errors import InputError
-        if not isinstance(error, InputError): raise
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)  # commands in it can be copied
+
+        if not isinstance(error, InputError):
+            raise
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True
+        )  # commands in it can be copied
         sys.exit(2)
 
 # %% ../../nbs/library/app/08_cli.ipynb #version
@@ -89,20 +97,28 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     pass
 
 # %% ../../nbs/library/app/08_cli.ipynb #completion
 def _section_names(incomplete: str) -> list[str]:
     from seeing_words.app.run import sections
+
     return [name for name in sections() if name.startswith(incomplete)]
 
 
 def _preset_names(incomplete: str) -> list[str]:
     "Presets, and files of one's own."
     from seeing_words.app.presets import PRESETS
-    return [name for name in (*PRESETS, *sorted(map(str, Path().glob("*.toml")))) if name.startswith(incomplete)]
+
+    return [
+        name
+        for name in (*PRESETS, *sorted(map(str, Path().glob("*.toml"))))
+        if name.startswith(incomplete)
+    ]
 
 # %% ../../nbs/library/app/08_cli.ipynb #progress
 def _progress(*columns, hidden: bool = False, **settings) -> Progress:
@@ -112,7 +128,9 @@ def _progress(*columns, hidden: bool = False, **settings) -> Progress:
 
 def _each(things: Iterable, what: str) -> Iterator:
     "Go through `things` under a bar that is gone at the end."
-    yield from track(list(things), what, console=_bars, transient=True, disable=not _bars.is_terminal)
+    yield from track(
+        list(things), what, console=_bars, transient=True, disable=not _bars.is_terminal
+    )
 
 
 def _print_json(value: object) -> None:
@@ -121,22 +139,38 @@ def _print_json(value: object) -> None:
 # %% ../../nbs/library/app/08_cli.ipynb #figures
 @app.command(epilog=_EXIT_CODES)
 def figures(
-    names: Annotated[list[str] | None, typer.Argument(metavar="SECTION", help="Such as `layers`; none: all.",
-                                                      autocompletion=_section_names)] = None,
-    preset: Annotated[str | None, typer.Option(help="Stimuli, networks and sizes: see `presets`; or mine.toml.",
-                                               autocompletion=_preset_names)] = None,
-    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Of the notebook.")] = None,
-    uncached: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: as fits.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SECTION", help="Such as `layers`; none: all.", autocompletion=_section_names
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Stimuli, networks and sizes: see `presets`; or mine.toml.",
+            autocompletion=_preset_names,
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Of the notebook.")
+    ] = None,
+    uncached: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Sections at once; none: as fits.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Run sections of the paper and write their figures."
     from seeing_words.app.execute import plan_section
     from seeing_words.app.run import find_section, sections
     from seeing_words.app.tables import save_claims
+
     given = dict(_pair(text) for text in parameter or []) | ({"preset": preset} if preset else {})
     if not sections():
         find_section("")  # says why there are none
-    jobs = [plan_section(name, given) for name in names or sections()]  # all are checked before any runs
+    jobs = [
+        plan_section(name, given) for name in names or sections()
+    ]  # all are checked before any runs
     jobs = _with_captions(jobs, named=bool(names))
     _check_first(jobs)
     _tell_room(jobs)
@@ -153,27 +187,47 @@ def _check_first(jobs: "list[Job]") -> None:
     "Refuse, before any section begins, what none of them could end with."
     from seeing_words.app.check import check_preset, problems
     from seeing_words.core.errors import InputError
+
     first = {job.run.preset: job for job in reversed(jobs)}  # one a preset and its sizes
     for preset, job in first.items():
-        if preset.is_embedded and preset.source == "microworld": continue
+        if preset.is_embedded and preset.source == "microworld":
+            continue
         chosen, read = (any(_asks(job, what) for job in jobs) for what in _ASKED.values())
         with _console.status(f"Looking at what {preset.name} names"):
-            wrong = problems(check_preset(preset, every_image=False, forced_choice=chosen, next_words=read,
-                                          ids_file=job.run.folder / f"{job.section}_stimuli.tsv"))
+            wrong = problems(
+                check_preset(
+                    preset,
+                    every_image=False,
+                    forced_choice=chosen,
+                    next_words=read,
+                    ids_file=job.run.folder / f"{job.section}_stimuli.tsv",
+                )
+            )
         if wrong:
             told = "\n".join(f"• {one}" for one in wrong)
-            raise InputError(f"preset {preset.name} cannot run, nothing was begun:\n{told}{_others(jobs, wrong)}")
+            raise InputError(
+                f"preset {preset.name} cannot run, nothing was begun:\n{told}{_others(jobs, wrong)}"
+            )
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-check-asked
-_ASKED = {"judge": "run.judge", "next words": "run.losses"}  # finding → what asks for it in a section's notebook
+_ASKED = {
+    "judge": "run.judge",
+    "next words": "run.losses",
+}  # finding → what asks for it in a section's notebook
 
 
 def _others(jobs: "list[Job]", wrong: list[str]) -> str:
     "Which sections run, where others alone ask for what is amiss."
     from seeing_words.app.run import short_path
+
     amiss = {one.partition(": ")[0] for one in wrong}
-    others = [job.section for job in jobs if not any(_asks(job, _ASKED[what]) for what in amiss & _ASKED.keys())]
-    if not others or amiss - _ASKED.keys(): return ""
+    others = [
+        job.section
+        for job in jobs
+        if not any(_asks(job, _ASKED[what]) for what in amiss & _ASKED.keys())
+    ]
+    if not others or amiss - _ASKED.keys():
+        return ""
     preset = short_path(Path(jobs[0].given["preset"]))
     return f"\nWhat does not ask for it runs: seeing-words figures {' '.join(others)} --preset {preset}"
 
@@ -185,16 +239,22 @@ def _asks(job: "Job", what: str) -> bool:  # does its notebook say so?
 def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
     "Without sections that average captions where images have one each; refused if they were asked for by name."
     from seeing_words.core.errors import InputError
-    few = [job for job in jobs if job.run.preset.n_captions < 2 and _asks(job, "captions_to_average")]
-    if not few: return jobs
+
+    few = [
+        job for job in jobs if job.run.preset.n_captions < 2 and _asks(job, "captions_to_average")
+    ]
+    if not few:
+        return jobs
     told = f"{few[0].section} averages captions, of which {few[0].run.preset.name} has one an image"
-    if named or len(few) == len(jobs): raise InputError(f"{told}: add captions, or raise n_captions; the other sections run")
+    if named or len(few) == len(jobs):
+        raise InputError(f"{told}: add captions, or raise n_captions; the other sections run")
     _bars.print(escape(f"{told}: it is left out"), highlight=False)
     return [job for job in jobs if job not in few]
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-helpers
 def _pair(text: str) -> tuple[str, str]:
     from seeing_words.core.errors import InputError
+
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"-p {text}: write it as -p name=value")
@@ -211,13 +271,19 @@ def _with_progress(job: "Job", progress: Progress, task: TaskID, **settings) -> 
     from jupyter_core.utils import ensure_event_loop
 
     from seeing_words.app.execute import SectionError, run_section
+
     progress.start_task(task)
-    def on_cell(cell, i, n): progress.update(task, completed=i, total=n, cell=cell)
+
+    def on_cell(cell, i, n):
+        progress.update(task, completed=i, total=n, cell=cell)
+
     try:
         with closing(ensure_event_loop()):  # this thread's, which nbclient would leave open
             outcome = run_section(job, on_cell=on_cell, **settings)
     except SectionError as error:
-        return progress.console.print(f"[bold red]✗ {job.section}[/] failed in {escape(str(error))}", highlight=False)
+        return progress.console.print(
+            f"[bold red]✗ {job.section}[/] failed in {escape(str(error))}", highlight=False
+        )
     progress.update(task, completed=progress.tasks[task].total, cell="done")
     return outcome
 
@@ -225,8 +291,11 @@ def _with_progress(job: "Job", progress: Progress, task: TaskID, **settings) -> 
 def _usual_jobs(jobs: "list[Job]") -> int:
     "Sections at once: networks that are large, or share a GPU, would be in memory twice."
     from seeing_words.app.presets import best_device
+
     presets = [job.run.preset for job in jobs]
-    on_cpu = all((best_device() if preset.device == "auto" else preset.device) == "cpu" for preset in presets)
+    on_cpu = all(
+        (best_device() if preset.device == "auto" else preset.device) == "cpu" for preset in presets
+    )
     return n_cores() if on_cpu and all(preset.is_embedded for preset in presets) else 1
 
 
@@ -235,10 +304,14 @@ def _tell_room(jobs: "list[Job]") -> None:
     from seeing_words.app.costs import check_room, estimate
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
+
     preset = jobs[0].run.preset
-    told = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})  # of sizes only: no speed
+    told = estimate(
+        preset, 1.0, sections={job.section: job.run.preset for job in jobs}
+    )  # of sizes only: no speed
     said = check_room(told, Store(store_root()))
-    if not preset.is_embedded or told.store > 1e9: _bars.print(escape(said), highlight=False, soft_wrap=True)
+    if not preset.is_embedded or told.store > 1e9:
+        _bars.print(escape(said), highlight=False, soft_wrap=True)
 
 
 def _tell_kept(outcomes: "list[Outcome]") -> None:
@@ -246,15 +319,26 @@ def _tell_kept(outcomes: "list[Outcome]") -> None:
     from seeing_words.app.download import format_bytes
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
+
     for preset in {o.job.run.preset.name: o.job.run.preset for o in outcomes}.values():
         n, size = kept(Store(store_root()), preset)
         if not preset.is_embedded or size > 1e9:
-            _bars.print(f"The store holds {n} entries of the networks of {preset.name}, {format_bytes(size)}: see "
-                           "[bold]seeing-words store list[/]", highlight=False)
+            _bars.print(
+                f"The store holds {n} entries of the networks of {preset.name}, {format_bytes(size)}: see "
+                "[bold]seeing-words store list[/]",
+                highlight=False,
+            )
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-run-all
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[cell]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[cell]}"),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
 
 
 def _run_all(jobs: "list[Job]", uncached: int) -> "list[Outcome]":
@@ -262,15 +346,25 @@ def _run_all(jobs: "list[Job]", uncached: int) -> "list[Outcome]":
     kernels, share = [], {"n_threads": max(1, n_cores() // uncached) if uncached > 1 else None}
     with _progress(*_COLUMNS) as progress, ThreadPoolExecutor(uncached) as pool:
         tasks = [progress.add_task(job.section, start=False, total=None, cell="") for job in jobs]
-        running = [pool.submit(_with_progress, job, progress, task, begun=kernels, **share) for job, task in zip(jobs, tasks)]
+        running = [
+            pool.submit(_with_progress, job, progress, task, begun=kernels, **share)
+            for job, task in zip(jobs, tasks)
+        ]
         try:
             return [outcome for future in running if (outcome := future.result())]
         except KeyboardInterrupt:
             logging.disable()  # of the kernels' end asyncio would tell at length
             pool.shutdown(wait=False, cancel_futures=True)
-            stopped = [job.section for job, future in zip(jobs, running) if not (future.done() and not future.cancelled())]
-            for kernel in kernels: kernel.stop()
-    _bars.print(f"Stopped in {', '.join(stopped)}. What was computed is kept: the same command goes on from there.")
+            stopped = [
+                job.section
+                for job, future in zip(jobs, running)
+                if not (future.done() and not future.cancelled())
+            ]
+            for kernel in kernels:
+                kernel.stop()
+    _bars.print(
+        f"Stopped in {', '.join(stopped)}. What was computed is kept: the same command goes on from there."
+    )
     raise typer.Exit(130)
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-helpers-summary
@@ -278,25 +372,44 @@ def _summary(outcomes: "list[Outcome]") -> None:
     "A table of what was run: minutes, figures and verdicts."
     from seeing_words.app.run import short_path
     from seeing_words.plots import SIGNS
+
     table = Table("section", "minutes", "figures", "verdicts", Column("in", overflow="fold"))
     for o in outcomes:
         n = Counter(o.verdicts.values())
-        verdicts = "\n".join(f"[{colour}]{sign}[/] {n[v]} {v}" for v, (sign, colour) in SIGNS.items() if n[v])
-        table.add_row(o.job.section, f"{o.minutes:.1f}", str(o.figures), verdicts, short_path(o.job.run.folder))
+        verdicts = "\n".join(
+            f"[{colour}]{sign}[/] {n[v]} {v}" for v, (sign, colour) in SIGNS.items() if n[v]
+        )
+        table.add_row(
+            o.job.section,
+            f"{o.minutes:.1f}",
+            str(o.figures),
+            verdicts,
+            short_path(o.job.run.folder),
+        )
     if outcomes:
         _console.print(table, "What was claimed, and what came of it: [bold]seeing-words claims[/]")
 
 
 def _as_dict(outcome: "Outcome") -> dict[str, object]:
     from seeing_words.app.run import short_path
-    return {"section": outcome.job.section, "minutes": round(outcome.minutes, 2), "figures": outcome.figures,
-            "verdicts": outcome.verdicts, "folder": short_path(outcome.job.run.folder)}
+
+    return {
+        "section": outcome.job.section,
+        "minutes": round(outcome.minutes, 2),
+        "figures": outcome.figures,
+        "verdicts": outcome.verdicts,
+        "folder": short_path(outcome.job.run.folder),
+    }
 
 # %% ../../nbs/library/app/08_cli.ipynb #claims
 @app.command(epilog=_EXIT_CODES)
 def claims(
-    preset: Annotated[str, typer.Option(help="Whose figures: see `presets`; or mine.toml.",
-                                        autocompletion=_preset_names)] = "microworld",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Whose figures: see `presets`; or mine.toml.", autocompletion=_preset_names
+        ),
+    ] = "microworld",
     out: Annotated[str, typer.Option(help="The folder that `figures` wrote to.")] = "figures",
     as_json: Json = False,
 ) -> None:
@@ -305,23 +418,38 @@ def claims(
     from seeing_words.app.tables import paper_claims
     from seeing_words.core.files import checkout
     from seeing_words.plots import SIGNS
+
     folder = (checkout() or Path()) / out / get_preset(preset).name
     found = paper_claims(folder)
     if as_json:
         return _print_json(found.to_dict("records"))
-    table = Table("claim", "in words", Column("effect [95 %], claimed", no_wrap=True), box=SIMPLE_HEAD)
+    table = Table(
+        "claim", "in words", Column("effect [95 %], claimed", no_wrap=True), box=SIMPLE_HEAD
+    )
     for row, new in zip(found.itertuples(), found["section"] != found["section"].shift()):
-        if new: table.add_row(f"[bold]{row.section}[/]")
-        (sign, colour), effect = SIGNS[row.verdict], f"{row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] {row.threshold}"
-        table.add_row(row.claim, escape(row.text), f"[{colour}]{sign}[/] {row.verdict}\n{escape(effect)}")
+        if new:
+            table.add_row(f"[bold]{row.section}[/]")
+        (sign, colour), effect = (
+            SIGNS[row.verdict],
+            f"{row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] {row.threshold}",
+        )
+        table.add_row(
+            row.claim, escape(row.text), f"[{colour}]{sign}[/] {row.verdict}\n{escape(effect)}"
+        )
     _console.print(table)
 
 # %% ../../nbs/library/app/08_cli.ipynb #report
 @app.command()
 def report(
-    preset: Annotated[str, typer.Option(help="Whose figures: see `presets`; or mine.toml.",
-                                        autocompletion=_preset_names)] = "microworld",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("report.html"),
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Whose figures: see `presets`; or mine.toml.", autocompletion=_preset_names
+        ),
+    ] = "microworld",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path(
+        "report.html"
+    ),
     figures: Annotated[str, typer.Option(help="The folder that `figures` wrote to.")] = "figures",
     as_json: Json = False,
 ) -> None:
@@ -329,26 +457,44 @@ def report(
     from seeing_words.app.download import format_bytes
     from seeing_words.app.report import write_report
     from seeing_words.core.errors import InputError
+
     _can_write(out.parent, str(out))
-    if out.is_dir(): raise InputError(f"--out {out}: that is a folder; name a file, such as {out / 'report.html'}")
+    if out.is_dir():
+        raise InputError(
+            f"--out {out}: that is a folder; name a file, such as {out / 'report.html'}"
+        )
     shown = write_report(preset, out, figures)
     size = out.stat().st_size
     if as_json:
-        return _print_json({"file": str(out), "bytes": size, "preset": shown.preset.name, "missing": shown.missing,
-                            "notes": shown.notes})
+        return _print_json(
+            {
+                "file": str(out),
+                "bytes": size,
+                "preset": shown.preset.name,
+                "missing": shown.missing,
+                "notes": shown.notes,
+            }
+        )
     for note in shown.notes:
         _console.print(f"{_SIGNS['warning']} {escape(note)}", highlight=False, soft_wrap=True)
-    _console.print(f"{_SIGNS['ok']} {escape(str(out))}: {shown.preset.name}, {format_bytes(size)}", highlight=False, soft_wrap=True)
+    _console.print(
+        f"{_SIGNS['ok']} {escape(str(out))}: {shown.preset.name}, {format_bytes(size)}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 # %% ../../nbs/library/app/08_cli.ipynb #doctor-checks-existing
 def _file_size(path: Path) -> int:
-    try: return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError: return 0  # another run has just moved it
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0  # another run has just moved it
 
 # %% ../../nbs/library/app/08_cli.ipynb #align-write
 def _can_write(folder: Path, told: str = "") -> None:
     from seeing_words.app.download import nearest_folder
     from seeing_words.core.errors import InputError
+
     place = nearest_folder(folder.absolute())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise InputError(f"--out {told or folder}: {place} is no folder that can be written to")
@@ -357,23 +503,37 @@ def _can_write(folder: Path, told: str = "") -> None:
 def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
     "The figure, its table and the whole alignment, as `alignment.*`."
     from seeing_words.plots import save_figure
+
     data, table = alignment.data, alignment.table
-    best = "; ".join(f"{row.direction} {row.vision_layer} with {row.language_layer}, "
-                     f"r = {row.best:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in table.itertuples())
+    best = "; ".join(
+        f"{row.direction} {row.vision_layer} with {row.language_layer}, "
+        f"r = {row.best:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        for row in table.itertuples()
+    )
     saved = save_figure(
-        alignment.plot(), folder / "alignment", data=alignment.to_dataframe(), provenance=alignment.provenance,
+        alignment.plot(),
+        folder / "alignment",
+        data=alignment.to_dataframe(),
+        provenance=alignment.provenance,
         caption=f"Linear predictivity of every pair of layers, both ways, and debiased CKA; n = {data.attrs['n_stimuli']} "
-                f"stimuli, {data.sizes['fold']} folds. Best pairs (framed) with 95 % bootstrap intervals: {best}.",
-        alt="Three heat maps of vision layers by language layers: predictivity in both directions, and debiased CKA.")
+        f"stimuli, {data.sizes['fold']} folds. Best pairs (framed) with 95 % bootstrap intervals: {best}.",
+        alt="Three heat maps of vision layers by language layers: predictivity in both directions, and debiased CKA.",
+    )
     alignment.save(folder / "alignment.nc")
     return [*saved.files, folder / "alignment.nc"]
 
 # %% ../../nbs/library/app/08_cli.ipynb #align-command
 @app.command("align", epilog=_EXIT_CODES)
 def align_files(
-    vision: Annotated[str, typer.Argument(metavar="A", help="Vision features: .npy, .npz, .safetensors or zarr.")],
-    language: Annotated[str, typer.Argument(metavar="B", help="Language features of the same stimuli.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Takes alignment.csv, .nc, .svg, .png.")] = Path("alignment"),
+    vision: Annotated[
+        str, typer.Argument(metavar="A", help="Vision features: .npy, .npz, .safetensors or zarr.")
+    ],
+    language: Annotated[
+        str, typer.Argument(metavar="B", help="Language features of the same stimuli.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Takes alignment.csv, .nc, .svg, .png.")
+    ] = Path("alignment"),
     folds: Annotated[int, typer.Option(help="Of cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds, permutations and draws.")] = 0,
     permutations: Annotated[int, typer.Option(help="Shuffled pairings for p; 0: none.")] = 100,
@@ -383,17 +543,28 @@ def align_files(
 ) -> None:
     "Align your own features, every layer with every layer."
     from seeing_words.measures.align import align
+
     _can_write(out)
     try:
-        alignment = align(vision, language, n_folds=folds, seed=seed, n_permutations=permutations, device=device,
-                          max_memory=max_memory, progress=_bars.is_terminal)
+        alignment = align(
+            vision,
+            language,
+            n_folds=folds,
+            seed=seed,
+            n_permutations=permutations,
+            device=device,
+            max_memory=max_memory,
+            progress=_bars.is_terminal,
+        )
     except KeyboardInterrupt:
         _bars.print("Stopped. Nothing was written; the same command begins again.")
         raise typer.Exit(130) from None
     files = [str(path) for path in _write_alignment(alignment, out)]
     if as_json:
         table = alignment.table.astype(object).where(alignment.table.notna(), None)
-        return _print_json({"table": table.to_dict("records"), "files": files, "provenance": alignment.provenance})
+        return _print_json(
+            {"table": table.to_dict("records"), "files": files, "provenance": alignment.provenance}
+        )
     typer.echo(f"{alignment}\n\nwritten: {', '.join(files)}")
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-commands
@@ -401,6 +572,7 @@ def align_files(
 def presets_list(as_json: Json = False) -> None:
     "List the presets."
     from seeing_words.app.presets import PRESETS
+
     if as_json:
         return _print_json(list(PRESETS))
     for preset in PRESETS.values():
@@ -409,20 +581,26 @@ def presets_list(as_json: Json = False) -> None:
 
 @presets_app.command("show")
 def presets_show(
-    name: Annotated[str, typer.Argument(help="Such as `paper`, or a file of your own: mine.toml.",
-                                    autocompletion=_preset_names)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Such as `paper`, or a file of your own: mine.toml.", autocompletion=_preset_names
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     "Show what a preset works on, what it needs, and what it will take of this machine."
     from seeing_words.app.costs import estimate
     from seeing_words.app.download import plan
     from seeing_words.app.presets import get_preset
+
     preset = get_preset(name)
     needed, told = plan(preset), estimate(preset)
     if as_json:
         return _print_json(asdict(preset) | needed.as_dict() | told.as_dict())
     _console.print(preset)
-    if needed.fetched: _console.print(needed)
+    if needed.fetched:
+        _console.print(needed)
     _console.print(_networks_table(told), _sections_table(told), *_estimated(told), sep="\n")
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-check
@@ -435,64 +613,113 @@ def presets_check(
     from seeing_words.app.check import Finding, all_left_out, problems
     from seeing_words.app.presets import get_preset
     from seeing_words.core.errors import InputError
-    try: preset, findings = (preset := get_preset(name)), _checked(preset, hidden=as_json)
-    except InputError as error: preset, findings = None, [Finding("preset", problem=str(error))]
+
+    try:
+        preset, findings = (preset := get_preset(name)), _checked(preset, hidden=as_json)
+    except InputError as error:
+        preset, findings = None, [Finding("preset", problem=str(error))]
     line = all_left_out(preset, findings) if preset else ""
-    if as_json: _print_json({"preset": name, "findings": [asdict(one) for one in findings], "leave_out": line})
-    else: _print_findings(findings, line)
-    if problems(findings): raise typer.Exit(1)
+    if as_json:
+        _print_json(
+            {"preset": name, "findings": [asdict(one) for one in findings], "leave_out": line}
+        )
+    else:
+        _print_findings(findings, line)
+    if problems(findings):
+        raise typer.Exit(1)
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-check-helpers
 def _checked(preset: "Preset", *, hidden: bool) -> "list[Finding]":
     "Look at everything under a bar for each thing that takes long."
     from seeing_words.app.check import check_preset
+
     tasks: dict[str, TaskID] = {}
     with _progress(*_COLUMNS, hidden=hidden, transient=True) as progress:
+
         def tell(what: str, done: int, n: int) -> None:
-            if what not in tasks: tasks[what] = progress.add_task(what, total=n, cell="")
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=n, cell="")
             progress.update(tasks[what], completed=done)
+
         return check_preset(preset, progress=tell)
 
 
 def _print_findings(findings: "list[Finding]", line: str) -> None:
     from seeing_words.app.check import problems
+
     for one in findings:
         text = problems([one])[0] if one.problem else f"{one.what}: {one.found}"
-        _console.print(f"{_SIGNS['bad' if one.problem else 'ok']} {escape(text)}", highlight=False, soft_wrap=True)
+        _console.print(
+            f"{_SIGNS['bad' if one.problem else 'ok']} {escape(text)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     n = len(problems(findings))
-    _console.print("Nothing is wrong." if not n else f"{n} problem{'s' * (n > 1)}: nothing was begun.", highlight=False)
+    _console.print(
+        "Nothing is wrong." if not n else f"{n} problem{'s' * (n > 1)}: nothing was begun.",
+        highlight=False,
+    )
     if line:
         _console.print("To leave out every stimulus that cannot be used, write into the file:")
         typer.echo(line)
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs
-_UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))  # from so many seconds on
+_UNITS = (
+    (172_800, 86_400, "days"),
+    (7200, 3600, "h"),
+    (120, 60, "min"),
+    (0, 1, "s"),
+)  # from so many seconds on
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None: return "?"
+    if seconds is None:
+        return "?"
     size, unit = next((size, unit) for least, size, unit in _UNITS if seconds >= least)
     return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
 
 
 def _networks_table(told: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
+
     sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
-    table = Table(Column("network", overflow="fold"), *(Column(size, justify="right") for size in sizes), title_justify="left",
-                  title="Networks: what they take")
+    table = Table(
+        Column("network", overflow="fold"),
+        *(Column(size, justify="right") for size in sizes),
+        title_justify="left",
+        title="Networks: what they take",
+    )
     for cost in told.networks:
-        table.add_row(cost.network, *map(format_bytes, (cost.download, cost.memory, cost.store)), _time(cost.seconds))
-    on_disk, passes = (sum(getattr(cost, what) or 0 for cost in told.networks) for what in ("download", "seconds"))
-    table.add_row("all, one at a time", *map(format_bytes, (on_disk, told.largest, told.store)), _time(passes))
+        table.add_row(
+            cost.network,
+            *map(format_bytes, (cost.download, cost.memory, cost.store)),
+            _time(cost.seconds),
+        )
+    on_disk, passes = (
+        sum(getattr(cost, what) or 0 for cost in told.networks) for what in ("download", "seconds")
+    )
+    table.add_row(
+        "all, one at a time", *map(format_bytes, (on_disk, told.largest, told.store)), _time(passes)
+    )
     return table
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs-sections
 def _sections_table(told: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
+
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
-    table = Table("section", *columns, title_justify="left", title="Sections: how long each takes with an empty store")
+    table = Table(
+        "section",
+        *columns,
+        title_justify="left",
+        title="Sections: how long each takes with an empty store",
+    )
     for one in told.sections:
-        table.add_row(one.section, *map(_time, (one.extraction, one.alignment, one.seconds)), format_bytes(one.store))
+        table.add_row(
+            one.section,
+            *map(_time, (one.extraction, one.alignment, one.seconds)),
+            format_bytes(one.store),
+        )
     table.add_row("all in turn", "", "", _time(told.seconds), format_bytes(told.store))
     return table
 
@@ -500,24 +727,38 @@ def _sections_table(told: "Expected") -> Table:
 def _estimated(told: "Expected") -> Iterator[str]:
     "What the tables rest on."
     from seeing_words.app.download import format_bytes
-    speeds = " and ".join(dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed)))
-    yield (f"Memory: about {format_bytes(told.memory)}, of the largest network, the features that a section holds at once "
-           f"({format_bytes(told.held)}) and the engine (4 GiB).")
-    yield (f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
-           "and 20 s a section for all else. Small networks do not reach that speed: they take up to twice as long. What the "
-           "store holds already takes no time again.")
-    if told.unknown: yield f"Not known before download, and not counted: {', '.join(told.unknown)}."
+
+    speeds = " and ".join(
+        dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed))
+    )
+    yield (
+        f"Memory: about {format_bytes(told.memory)}, of the largest network, the features that a section holds at once "
+        f"({format_bytes(told.held)}) and the engine (4 GiB)."
+    )
+    yield (
+        f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
+        "and 20 s a section for all else. Small networks do not reach that speed: they take up to twice as long. What the "
+        "store holds already takes no time again."
+    )
+    if told.unknown:
+        yield f"Not known before download, and not counted: {', '.join(told.unknown)}."
 
 # %% ../../nbs/library/app/08_cli.ipynb #sections
 @app.command("sections")
 def sections_list(as_json: Json = False) -> None:
     "List the sections of the paper, with the parameters of each."
     from seeing_words.app.run import find_section, parameters, sections
+
     found = {name: parameters(notebook) for name, notebook in sections().items()}
     if as_json:
-        return _print_json({name: {p.name: {"type": p.type, "default": p.default} for p in known.values()}
-                            for name, known in found.items()})
-    if not found: find_section("")  # says why there are none
+        return _print_json(
+            {
+                name: {p.name: {"type": p.type, "default": p.default} for p in known.values()}
+                for name, known in found.items()
+            }
+        )
+    if not found:
+        find_section("")  # says why there are none
     for name, known in found.items():
         told = "  ".join(f"{p.name}={p.default}" for p in known.values())
         _console.print(f"[bold]{name}[/]  {escape(told)}", highlight=False)
@@ -525,30 +766,52 @@ def sections_list(as_json: Json = False) -> None:
 # %% ../../nbs/library/app/08_cli.ipynb #download
 @app.command(epilog=_EXIT_CODES)
 def download(
-    preset: Annotated[str, typer.Option(help="What for: see `presets`; or mine.toml.", autocompletion=_preset_names)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched, and stop.")] = False,
-    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Data folder; default: SEEING_WORDS_DATA.")] = None,
-    mirror: Annotated[str | None, typer.Option(metavar="URL", help="Base address of the same paths (hub: HF_ENDPOINT).")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="What for: see `presets`; or mine.toml.", autocompletion=_preset_names),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be fetched, and stop.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Data folder; default: SEEING_WORDS_DATA.")
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Base address of the same paths (hub: HF_ENDPOINT)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Fetch what a preset needs: files, sizes and licences are shown first."
     from seeing_words.app.download import plan
+
     root = data.expanduser().resolve() if data else None
     needed = plan(preset, root)
     if dry_run:
         return _print_json(needed.as_dict()) if as_json else _console.print(needed)
-    if not as_json: _console.print(needed)
+    if not as_json:
+        _console.print(needed)
     failed = _with_bars(needed, mirror, hidden=as_json)
     left = plan(preset, root)
-    if as_json: _print_json(left.as_dict() | {"failed": failed})
-    else: _what_is_left(left, failed)
-    if failed: raise typer.Exit(1)
+    if as_json:
+        _print_json(left.as_dict() | {"failed": failed})
+    else:
+        _what_is_left(left, failed)
+    if failed:
+        raise typer.Exit(1)
 
 # %% ../../nbs/library/app/08_cli.ipynb #download-helpers
 def _with_bars(needed: "Plan", mirror: str | None, *, hidden: bool) -> dict[str, str]:
     "Fetch under one bar for each file."
     from seeing_words.app.download import execute_plan
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     try:
         with _progress(*columns, hidden=hidden) as progress:
             return execute_plan(needed, mirror=mirror, progress=progress)
@@ -559,11 +822,18 @@ def _with_bars(needed: "Plan", mirror: str | None, *, hidden: bool) -> dict[str,
 
 def _what_is_left(left: "Plan", failed: dict[str, str]) -> None:
     for name, why in failed.items():
-        _console.print(f"{_SIGNS['bad']} {escape(name)}: {escape(why)}", highlight=False, soft_wrap=True)
+        _console.print(
+            f"{_SIGNS['bad']} {escape(name)}: {escape(why)}", highlight=False, soft_wrap=True
+        )
     by_hand = [item for item in left.items if item.state == "by hand"]
     for item in by_hand:
-        _console.print(f"By hand: {item.what}, {escape(item.licence)}: {escape(item.note)}", highlight=False, soft_wrap=True)
-    if not failed and not by_hand: _console.print(f"{_SIGNS['ok']} All that {left.preset.name} needs is there.")
+        _console.print(
+            f"By hand: {item.what}, {escape(item.licence)}: {escape(item.note)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if not failed and not by_hand:
+        _console.print(f"{_SIGNS['ok']} All that {left.preset.name} needs is there.")
 
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands
 @store_app.command("ls", hidden=True)
@@ -572,13 +842,20 @@ def store_ls(as_json: Json = False) -> None:
     "List the features that are kept."
     from seeing_words.app.run import short_path, store_root
     from seeing_words.models.store import Store
+
     rows = Store(store_root()).ls()
     if as_json:
         return _print_json(rows)
     table = Table("key", "model", "pooling", "stimuli", "dtype", Column("MiB", justify="right"))
     for row in rows:
-        table.add_row(row["key"][:12], row["model"], row["pooling"], row["stimuli"][:12], row["dtype"],
-                      f"{row['bytes'] / 2**20:.1f}")
+        table.add_row(
+            row["key"][:12],
+            row["model"],
+            row["pooling"],
+            row["stimuli"][:12],
+            row["dtype"],
+            f"{row['bytes'] / 2**20:.1f}",
+        )
     _console.print(table if rows else f"Nothing is kept in {short_path(store_root())}.")
 
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands-store-verify
@@ -587,22 +864,31 @@ def store_verify(as_json: Json = False) -> None:
     "Read all of it, and compare it with its checksums."
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
+
     store = Store(store_root())
     find_damage = store.verify(_each(store.keys(), "verifying"))
     if as_json:
         _print_json(find_damage)
     else:
         for key, found in find_damage.items():
-            _console.print(f"{_SIGNS['bad' if found else 'ok']} {key[:12]} {escape('; '.join(found))}")
+            _console.print(
+                f"{_SIGNS['bad' if found else 'ok']} {key[:12]} {escape('; '.join(found))}"
+            )
         n_damaged = sum(map(bool, find_damage.values()))
-        _console.print(f"{len(find_damage)} entries, {n_damaged} damaged" + ": see `store rm --damaged`" * bool(n_damaged))
+        _console.print(
+            f"{len(find_damage)} entries, {n_damaged} damaged"
+            + ": see `store rm --damaged`" * bool(n_damaged)
+        )
     if any(find_damage.values()):
         raise typer.Exit(1)
 
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands-store-rm
 @store_app.command("rm")
 def store_rm(
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="As `list` shows it, or its beginning.")] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY", help="As `list` shows it, or its beginning."),
+    ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Remove every damaged entry.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Remove every entry.")] = False,
     as_json: Json = False,
@@ -611,15 +897,21 @@ def store_rm(
     from seeing_words.app.run import store_root
     from seeing_words.core.errors import InputError
     from seeing_words.models.store import Store
+
     store = Store(store_root())
-    chosen = [*(keys or []), *(store.keys() if everything else []),
-              *(_damaged(store) if damaged and not everything else [])]
+    chosen = [
+        *(keys or []),
+        *(store.keys() if everything else []),
+        *(_damaged(store) if damaged and not everything else []),
+    ]
     if not chosen and not (damaged or everything):
         raise InputError("name the keys to remove, or give --damaged or --all")
     for key in chosen:
         store.rm(key)
-        if not as_json: _console.print(f"removed {key}")
-    if as_json: _print_json(chosen)
+        if not as_json:
+            _console.print(f"removed {key}")
+    if as_json:
+        _print_json(chosen)
 
 
 def _damaged(store: "Store") -> list[str]:
@@ -632,16 +924,28 @@ _Finding = tuple[str, str, str]  # what was looked at; ok, warning or bad; what 
 def _packages() -> Iterator[_Finding]:
     "Python, and the installed packages against the lock."
     from seeing_words.core.files import checkout
+
     new_enough = "ok" if sys.version_info >= (3, 11) else "bad"
     yield "python", new_enough, f"{platform.python_version()} on {platform.platform(terse=True)}"
     lock = (checkout() or Path()) / "requirements.lock"
     if not lock.is_file():
         return
     wanted = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE))
-    installed = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}
+    installed = {
+        d.metadata["Name"].lower().replace("_", "-"): d.version
+        for d in importlib.metadata.distributions()
+    }
     found = {name: installed.get(name.lower().replace("_", "-"), "missing") for name in wanted}
-    differ = [f"{name} {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
-    yield "packages", "warning" if differ else "ok", "; ".join(differ) or f"{len(wanted)} as in {lock.name}"
+    differ = [
+        f"{name} {found[name]} instead of {wanted[name]}"
+        for name in wanted
+        if found[name] != wanted[name]
+    ]
+    yield (
+        "packages",
+        "warning" if differ else "ok",
+        "; ".join(differ) or f"{len(wanted)} as in {lock.name}",
+    )
 
 # %% ../../nbs/library/app/08_cli.ipynb #doctor-checks-networks
 def _networks() -> Iterator[_Finding]:
@@ -650,9 +954,13 @@ def _networks() -> Iterator[_Finding]:
     from seeing_words.app.presets import PRESETS
     from seeing_words.core.errors import InputError
     from seeing_words.models.load import load_model
+
     sound = []
-    for name in dict.fromkeys(name for preset in PRESETS.values() for name in preset.vision + preset.language):
-        if repository_of(name): continue  # of the hub: `downloads` tells
+    for name in dict.fromkeys(
+        name for preset in PRESETS.values() for name in preset.vision + preset.language
+    ):
+        if repository_of(name):
+            continue  # of the hub: `downloads` tells
         try:
             load_model(name)
             sound.append(name)
@@ -665,25 +973,40 @@ def _machine() -> Iterator[_Finding]:
     "Where things are computed, and what with."
     import torch
 
-    from seeing_words.app.download import nearest_folder, plan, format_bytes
+    from seeing_words.app.download import format_bytes, nearest_folder, plan
     from seeing_words.app.presets import PRESETS
     from seeing_words.app.run import short_path, store_root
+
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     yield "device", "ok", ", ".join(gpus) or ("MPS" if torch.backends.mps.is_available() else "CPU")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    yield "machine", "ok", f"{n_cores()} cores" + f", {memory / 2**30:.0f} GiB memory" * (memory > 0)
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    )
+    yield (
+        "machine",
+        "ok",
+        f"{n_cores()} cores" + f", {memory / 2**30:.0f} GiB memory" * (memory > 0),
+    )
     store = store_root()
     size = sum(map(_file_size, store.rglob("*")))
     free = shutil.disk_usage(nearest_folder(store)).free
     yield "store", "ok", f"{short_path(store)}: {size / 2**20:.0f} MiB, {free / 2**30:.0f} GiB free"
-    needed = {name: sum(item.needs for item in plan(preset).items) for name, preset in PRESETS.items()}
-    yield "downloads", "ok", "; ".join(f"{name}: {format_bytes(n) if n else 'none'}" for name, n in needed.items())
+    needed = {
+        name: sum(item.needs for item in plan(preset).items) for name, preset in PRESETS.items()
+    }
+    yield (
+        "downloads",
+        "ok",
+        "; ".join(f"{name}: {format_bytes(n) if n else 'none'}" for name, n in needed.items()),
+    )
 
 # %% ../../nbs/library/app/08_cli.ipynb #doctor
 @app.command(epilog=_EXIT_CODES)
 def doctor(as_json: Json = False) -> None:
     "Say what is installed and intact, what this machine has, and what would be downloaded."
-    found = [finding for look in _each((_packages, _networks, _machine), "looking") for finding in look()]
+    found = [
+        finding for look in _each((_packages, _networks, _machine), "looking") for finding in look()
+    ]
     if as_json:
         _print_json([dict(zip(("what", "state", "found"), finding)) for finding in found])
     else:
@@ -697,12 +1020,22 @@ def doctor(as_json: Json = False) -> None:
 # %% ../../nbs/library/app/08_cli.ipynb #examples
 EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "": ("figures", "claims", "report --out report.html"),
-    "figures": ("figures", "figures layers averaging --jobs 2", "figures layers --preset mine.toml -p pooling=last"),
+    "figures": (
+        "figures",
+        "figures layers averaging --jobs 2",
+        "figures layers --preset mine.toml -p pooling=last",
+    ),
     "sections": ("sections", "sections --json"),
     "claims": ("claims", "claims --preset paper --json"),
     "report": ("report", "report --preset mine.toml --out mine.html"),
-    "align": ("align vision.npy language.npy", "align A.npz B.safetensors --out mine --permutations 1000"),
-    "download": ("download --preset paper-small --dry-run", "download --preset paper --data /data/seeing_words"),
+    "align": (
+        "align vision.npy language.npy",
+        "align A.npz B.safetensors --out mine --permutations 1000",
+    ),
+    "download": (
+        "download --preset paper-small --dry-run",
+        "download --preset paper --data /data/seeing_words",
+    ),
     "doctor": ("doctor", "doctor --json"),
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
@@ -717,10 +1050,18 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
 # %% ../../nbs/library/app/08_cli.ipynb #examples-shown
 def _show_examples(group: typer.Typer, above: str = "") -> None:
     "Put examples and exit codes beneath the help of every command."
-    def told(name): return "\n".join(["Examples:", *(f"  seeing-words {line}" for line in EXAMPLES[name]), "", _EXIT_CODES])
+
+    def told(name):
+        return "\n".join(
+            ["Examples:", *(f"  seeing-words {line}" for line in EXAMPLES[name]), "", _EXIT_CODES]
+        )
+
     group.info.epilog = told(above.strip())
     for command in group.registered_commands:
-        if not command.hidden: command.epilog = told(above + command.name if command.name else above + command.callback.__name__)
+        if not command.hidden:
+            command.epilog = told(
+                above + command.name if command.name else above + command.callback.__name__
+            )
     for inner in group.registered_groups:
         inner.epilog = told(inner.name)
         _show_examples(inner.typer_instance, f"{inner.name} ")

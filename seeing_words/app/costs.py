@@ -23,9 +23,9 @@ from torch import nn
 from seeing_words.app.download import (
     NETWORKS,
     cached_network,
+    format_bytes,
     nearest_folder,
     repository_of,
-    format_bytes,
 )
 from .presets import Preset, best_device
 from ..core.errors import InputError
@@ -47,45 +47,70 @@ from ..models.store import Store
 from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed
-def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:  # floating-point operations a second
+def machine_speed(
+    n: int = 1024, repeats: int = 5, *, device: str = "auto"
+) -> float:  # floating-point operations a second
     "How fast this machine multiplies matrices in float32: the best of some repeats, on a GPU where there is one."
     a = torch.ones(n, n, device=best_device() if device == "auto" else device)
+
     def once() -> float:
         began = time.perf_counter()
         torch.mm(a, a)[0, 0].item()  # waits for the device
         return time.perf_counter() - began
+
     return 2 * n**3 / min(once() for _ in range(repeats + 1))
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape
-N_TOKENS = {"vision": 257, "language": 15}  # 16 × 16 patches and CLS of 224 pixels; a caption of some 10 words
+N_TOKENS = {
+    "vision": 257,
+    "language": 15,
+}  # 16 × 16 patches and CLS of 224 pixels; a caption of some 10 words
 
 
 @dataclass(frozen=True)
 class Shape:
     "What is known of a network before it runs."
-    n_layers: int            # blocks; layers are numbered from 0, the embedding
+
+    n_layers: int  # blocks; layers are numbered from 0, the embedding
     n_units: int
     n_parameters: float
-    n_multiplied: float      # parameters that every token is multiplied with: those of embeddings are looked up
-    n_bytes: float           # of its files
-    n_tokens: int = 0        # of a stimulus
-    n_reading: float = 0     # of a judge: parameters of the tower that reads
+    n_multiplied: (
+        float  # parameters that every token is multiplied with: those of embeddings are looked up
+    )
+    n_bytes: float  # of its files
+    n_tokens: int = 0  # of a stimulus
+    n_reading: float = 0  # of a judge: parameters of the tower that reads
 
 
 def _published(name: str, modality: str) -> Shape | None:
     known = NETWORKS.get(name)
-    if known is None: return None
+    if known is None:
+        return None
     multiplied = known.n_parameters - known.n_words * known.n_units
-    return Shape(known.n_layers, known.n_units, known.n_parameters, multiplied, known.n_parameters * known.n_bytes,
-                 N_TOKENS[modality], known.n_reading)
+    return Shape(
+        known.n_layers,
+        known.n_units,
+        known.n_parameters,
+        multiplied,
+        known.n_parameters * known.n_bytes,
+        N_TOKENS[modality],
+        known.n_reading,
+    )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here
 def _patches(folder: Path, config, card: dict) -> int:  # with a class token
     side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    told = card or (json.loads(path.read_text()) if (path := folder / "preprocessor_config.json").is_file() else {})
+    told = card or (
+        json.loads(path.read_text())
+        if (path := folder / "preprocessor_config.json").is_file()
+        else {}
+    )
     size = told.get("preprocess") or told.get("crop_size") or told.get("size") or config.image_size
-    while isinstance(size, dict): size = size.get("size") or size.get("height") or size.get("shortest_edge") or config.image_size
-    return (size // side)**2 + 1
+    while isinstance(size, dict):
+        size = (
+            size.get("size") or size.get("height") or size.get("shortest_edge") or config.image_size
+        )
+    return (size // side) ** 2 + 1
 
 
 def _multiplied(network: nn.Module) -> int:
@@ -96,8 +121,15 @@ def _multiplied(network: nn.Module) -> int:
 def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> Shape:
     config = getattr(network.config, "vision_config", network.config)
     reading = _multiplied(network.text_model) if hasattr(network, "text_model") else 0
-    return Shape(config.num_hidden_layers, config.hidden_size, sum(w.numel() for w in network.parameters()),
-                 _multiplied(network), n_bytes, n_tokens, reading)
+    return Shape(
+        config.num_hidden_layers,
+        config.hidden_size,
+        sum(w.numel() for w in network.parameters()),
+        _multiplied(network),
+        n_bytes,
+        n_tokens,
+        reading,
+    )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here-whole
 def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
@@ -106,8 +138,13 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
     config = known_config(folder) if card else read_config(folder)
     seen = getattr(config, "vision_config", config)
     with BUILDING, torch.device("meta"):
-        network = (build_network(config, seed=0) if card else transformers.CLIPModel(config) if judge
-                   else network_class(config)(seen))
+        network = (
+            build_network(config, seed=0)
+            if card
+            else transformers.CLIPModel(config)
+            if judge
+            else network_class(config)(seen)
+        )
     files = [folder / "model.safetensors"] if card else weight_files(folder)
     n_tokens = _patches(folder, seen, card) if modality == "vision" else N_TOKENS["language"]
     return _shape_of(network, sum(path.stat().st_size for path in files), n_tokens)
@@ -115,7 +152,8 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
 def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
     "Where a network's files are, if they are here."
-    if name.startswith("microworld/"): return Path(str(CHECKPOINTS)) / name.removeprefix("microworld/")
+    if name.startswith("microworld/"):
+        return Path(str(CHECKPOINTS)) / name.removeprefix("microworld/")
     repository = repository_of(name, dict(preset.revisions).get(name), both=judge)
     return Path(name) if repository is None else cached_network(repository)
 
@@ -129,14 +167,21 @@ def shape(
 ) -> Shape | None:
     "Sizes of one of a preset's networks; None where they are not known before it is downloaded."
     folder = _folder_of(preset, name, judge)
-    if folder is None: return _published(name.partition("@")[0], modality)
-    try: return _here(folder, modality, judge=judge)
-    except (InputError, OSError): return None  # the plan says what is missing of it
+    if folder is None:
+        return _published(name.partition("@")[0], modality)
+    try:
+        return _here(folder, modality, judge=judge)
+    except (InputError, OSError):
+        return None  # the plan says what is missing of it
 
 
 def shapes(preset: Preset) -> dict[str, Shape | None]:
     "Sizes of all networks that are compared, by name."
-    return {name: shape(preset, name, modality) for modality in ("vision", "language") for name in getattr(preset, modality)}
+    return {
+        name: shape(preset, name, modality)
+        for modality in ("vision", "language")
+        for name in getattr(preset, modality)
+    }
 
 # %% ../../nbs/library/app/02_costs.ipynb #work-names
 _Layers = list[tuple[int, int]]  # of each network: how many layers, of how many units
@@ -145,75 +190,131 @@ _PIXELS, _WORDS = [(1, 256)], [(1, 500)]  # units of the trivial sources; of wor
 
 def trained(name: str) -> str:
     "What an untrained twin is a twin of."
-    return name.removeprefix("untrained:").rpartition("@")[0] if name.startswith("untrained:") else name
+    return (
+        name.removeprefix("untrained:").rpartition("@")[0]
+        if name.startswith("untrained:")
+        else name
+    )
 
 # %% ../../nbs/library/app/02_costs.ipynb #work
 @dataclass(eq=False)
 class Work:
     "What a section shows and fits, counted."
-    preset: Preset                    # with the section's own sizes
-    shapes: Mapping[str, Shape]       # of networks whose sizes are known
-    passes: dict[tuple, int] = field(default_factory=dict)  # (network, what is shown, stimuli) → poolings kept
+
+    preset: Preset  # with the section's own sizes
+    shapes: Mapping[str, Shape]  # of networks whose sizes are known
+    passes: dict[tuple, int] = field(
+        default_factory=dict
+    )  # (network, what is shown, stimuli) → poolings kept
     multiplications: float = 0
 
     @cached_property
-    def folds(self) -> Folds: return make_folds(self.preset.n_stimuli, n_folds=self.preset.n_folds)
-    def names(self, modality: str, *, twins: str | None = None) -> list[str]:  # twins: how their names end, such as @0
-        named = self.preset.untrained(modality) if twins is not None else getattr(self.preset, modality)
-        return [name for name in named if name.endswith(twins or "") and trained(name) in self.shapes]
-    def every(self, names: Iterable[str]) -> _Layers: return [(self.of(n).n_layers + 1, self.of(n).n_units) for n in names]
-    def last(self, names: Iterable[str]) -> _Layers: return [(1, self.of(n).n_units) for n in names]
-    def of(self, name: str) -> Shape: return self.shapes[trained(name)]
-    def show(self, names: Iterable[str], *what: str,  # conditions
-             n: int | None = None,                     # stimuli; None: the preset's
-             kept: bool = True) -> None:               # in the store
+    def folds(self) -> Folds:
+        return make_folds(self.preset.n_stimuli, n_folds=self.preset.n_folds)
+
+    def names(
+        self, modality: str, *, twins: str | None = None
+    ) -> list[str]:  # twins: how their names end, such as @0
+        named = (
+            self.preset.untrained(modality) if twins is not None else getattr(self.preset, modality)
+        )
+        return [
+            name for name in named if name.endswith(twins or "") and trained(name) in self.shapes
+        ]
+
+    def every(self, names: Iterable[str]) -> _Layers:
+        return [(self.of(n).n_layers + 1, self.of(n).n_units) for n in names]
+
+    def last(self, names: Iterable[str]) -> _Layers:
+        return [(1, self.of(n).n_units) for n in names]
+
+    def of(self, name: str) -> Shape:
+        return self.shapes[trained(name)]
+
+    def show(
+        self,
+        names: Iterable[str],
+        *what: str,  # conditions
+        n: int | None = None,  # stimuli; None: the preset's
+        kept: bool = True,
+    ) -> None:  # in the store
         "Count a pass of each network over each condition."
         n_poolings = {m: len(p) for m, p in self.preset.poolings}
         for name in names:
             modality = "vision" if trained(name) in self.preset.vision else "language"
-            for one in what: self.passes[name, one, n or self.preset.n_stimuli] = n_poolings[modality] * kept
+            for one in what:
+                self.passes[name, one, n or self.preset.n_stimuli] = n_poolings[modality] * kept
 
-    def fit(self, sources: _Layers, targets: _Layers, *, times: float = 1,  # how often
-            n_alphas: int = len(ALPHAS),                                     # penalties
-            folds: Folds | None = None) -> None:
+    def fit(
+        self,
+        sources: _Layers,
+        targets: _Layers,
+        *,
+        times: float = 1,  # how often
+        n_alphas: int = len(ALPHAS),  # penalties
+        folds: Folds | None = None,
+    ) -> None:
         "Count the fits of all sources to all targets."
         units = [q for n, q in targets for _ in range(n)]
-        counts = (count_grid(folds or self.folds, p, units, n_sources=n, n_alphas=n_alphas) for n, p in sources)
-        if units: self.multiplications += times * sum(counts)
+        counts = (
+            count_grid(folds or self.folds, p, units, n_sources=n, n_alphas=n_alphas)
+            for n, p in sources
+        )
+        if units:
+            self.multiplications += times * sum(counts)
+
     def both(self, one: _Layers, other: _Layers, **how) -> None:  # as of `fit`
         self.fit(one, other, **how)
         self.fit(other, one, **how)
-    def draw(self, targets: _Layers, *, times: float = 1) -> None:  # the bootstrap of one score for each target
-        each = 5 * self.preset.n_stimuli + 300 * self.preset.n_folds  # moments, and what is done to every one of them
+
+    def draw(
+        self, targets: _Layers, *, times: float = 1
+    ) -> None:  # the bootstrap of one score for each target
+        each = (
+            5 * self.preset.n_stimuli + 300 * self.preset.n_folds
+        )  # moments, and what is done to every one of them
         self.multiplications += times * self.preset.n_draws * each * sum(n * q for n, q in targets)
 
 # %% ../../nbs/library/app/02_costs.ipynb #section-layers
 def _layers(w: Work) -> None:
     vision, language = w.names("vision"), w.names("language")
     every, read = w.every(vision), w.every(language)
-    w.show([*vision, *w.names("vision", twins=""), *w.names("language", twins=""), *language], "intact")
-    if "mean" not in dict(w.preset.poolings)["vision"]: w.show(vision[:1], "intact, by mean")
+    w.show(
+        [*vision, *w.names("vision", twins=""), *w.names("language", twins=""), *language], "intact"
+    )
+    if "mean" not in dict(w.preset.poolings)["vision"]:
+        w.show(vision[:1], "intact, by mean")
     n_ways = len(dict(w.preset.poolings)["language"])
     w.both(every, read, times=n_ways)
     for seed in range(w.preset.n_untrained):
-        w.both(*(w.every(w.names(m, twins=f"@{seed}")) for m in ("vision", "language")), times=n_ways)
+        w.both(
+            *(w.every(w.names(m, twins=f"@{seed}")) for m in ("vision", "language")), times=n_ways
+        )
     w.both(_PIXELS, read, times=n_ways)
     w.both(every, _WORDS)
     w.both(every[:1], w.every(one_per_architecture(language)), times=3)  # other choices
     for n, p in every:
         for k, q in read:
-            w.multiplications += sum(count_null(w.folds, a, ks, n_permutations=w.preset.n_permutations, n_units=8)
-                                     for a, ks in ((p, (n, k)), (q, (k, n))))
-            for one, other in (((1, p), (1, q)), ((1, q), (1, p))):  # intervals of each layer with its best partner
+            w.multiplications += sum(
+                count_null(w.folds, a, ks, n_permutations=w.preset.n_permutations, n_units=8)
+                for a, ks in ((p, (n, k)), (q, (k, n)))
+            )
+            for one, other in (
+                ((1, p), (1, q)),
+                ((1, q), (1, p)),
+            ):  # intervals of each layer with its best partner
                 w.fit([one], [other], times=n_ways * (n + k), n_alphas=3)
                 w.draw([other], times=n_ways * (n + k))
 
 # %% ../../nbs/library/app/02_costs.ipynb #section-perturbations
-def _changed(w: Work, mine: _Layers, theirs: _Layers, n_changes: int, *, bootstrap: bool = False) -> None:
+def _changed(
+    w: Work, mine: _Layers, theirs: _Layers, n_changes: int, *, bootstrap: bool = False
+) -> None:
     "Networks under changes, with those whose stimuli stay."
     w.fit(mine, theirs, times=1 + n_changes)
     w.fit(theirs, mine * (1 + n_changes))
-    if not (bootstrap or w.preset.n_stimuli < 400): return
+    if not (bootstrap or w.preset.n_stimuli < 400):
+        return
     w.draw(mine, times=2 * len(theirs) * (1 + n_changes))
     w.draw(theirs, times=2 * len(mine) * (1 + n_changes))
 
@@ -221,10 +322,15 @@ def _changed(w: Work, mine: _Layers, theirs: _Layers, n_changes: int, *, bootstr
 def _perturbations(w: Work) -> None:
     masks = w.preset.source in ("microworld", "coco")
     usable = [p for p in PERTURBATIONS.values() if masks or "thing_masks" not in p.needs]
-    images, captions = ([p.name for p in usable if p.modality == modality] for modality in ("image", "caption"))
+    images, captions = (
+        [p.name for p in usable if p.modality == modality] for modality in ("image", "caption")
+    )
     vision, language = w.names("vision"), w.names("language")
     one, few = vision[:1], one_per_architecture(language)
-    w.show([*vision, *language, *(n for m in ("vision", "language") for n in w.names(m, twins="@0"))], "intact")
+    w.show(
+        [*vision, *language, *(n for m in ("vision", "language") for n in w.names(m, twins="@0"))],
+        "intact",
+    )
     w.show(vision, *images)
     w.show(language, *captions)
     w.show(one, *(f"dose {i}" for i in range(3 + 2 * masks)))
@@ -234,7 +340,8 @@ def _perturbations(w: Work) -> None:
     _changed(w, seen, read, len(images))
     _changed(w, read, seen, len(captions))
     _changed(w, *(w.last(w.names(m, twins="@0")) for m in ("vision", "language")), 0)
-    for mine, theirs in ((seen, read), (_PIXELS, read), (_WORDS, seen)): _changed(w, mine, theirs, 0)
+    for mine, theirs in ((seen, read), (_PIXELS, read), (_WORDS, seen)):
+        _changed(w, mine, theirs, 0)
     _on_some(w, one, few, 4 + 4 * masks)
 
 # %% ../../nbs/library/app/02_costs.ipynb #section-perturbations-some
@@ -243,7 +350,8 @@ def _on_some(w: Work, one: list[str], few: list[str], n_doses: int) -> None:
     seen, read = w.last(one), w.last(few)
     _changed(w, seen, read, n_doses)
     _changed(w, read, seen, 4)
-    for mine, theirs, n in ((one, few, 5), (few, one, 4)): w.both(w.every(mine) * n, w.last(theirs), n_alphas=8)
+    for mine, theirs, n in ((one, few, 5), (few, one, 4)):
+        w.both(w.every(mine) * n, w.last(theirs), n_alphas=8)
     for bootstrap in (False, False, False, True):
         _changed(w, seen, read, 2, bootstrap=bootstrap)
         _changed(w, read, seen, 1, bootstrap=bootstrap)
@@ -257,20 +365,31 @@ def _pick_a_pic(w: Work) -> None:
     w.show([*language, *twins[1]], "prompt")
     w.show(language, "intact", *(f"caption {i}" for i in range(1, n)))
     seen, read = w.last(vision), w.last(language)
-    for a, b in ((seen, read), (w.last(twins[0]), w.last(twins[1])), (_PIXELS, read), (_WORDS, seen)):
+    for a, b in (
+        (seen, read),
+        (w.last(twins[0]), w.last(twins[1])),
+        (_PIXELS, read),
+        (_WORDS, seen),
+    ):
         w.both(a, b, times=3)  # better, worse, and the choice
         w.draw(a, times=2 * len(b))
         w.draw(b, times=2 * len(a))
     one, few = one_per_architecture(vision), one_per_architecture(language)
-    for a, b in ((w.every(one), w.last(few)), (w.every(few), w.last(one))): w.both(a, b)
-    for a, b, times in ((seen, read, 1), (seen[:1], read[:1], 5)):  # ranks of captions, and controls
+    for a, b in ((w.every(one), w.last(few)), (w.every(few), w.last(one))):
+        w.both(a, b)
+    for a, b, times in (
+        (seen, read, 1),
+        (seen[:1], read[:1], 5),
+    ):  # ranks of captions, and controls
         w.fit(a, b * n, times=times)
         w.fit(b * n, a, times=times)
         w.draw(b, times=times * n * len(a))
         w.draw(a, times=times * n * len(b))
 
 # %% ../../nbs/library/app/02_costs.ipynb #section-averaging
-def _exemplars(w: Work, one: _Layers, many: _Layers, n: int, *, max_draws: int = 1, folds: Folds | None = None) -> None:
+def _exemplars(
+    w: Work, one: _Layers, many: _Layers, n: int, *, max_draws: int = 1, folds: Folds | None = None
+) -> None:
     "Both ways between one exemplar and means of k, for every k up to n."
     times = sum(min(max_draws, math.comb(n, k)) for k in range(1, n + 1))
     w.fit(one, many * times, n_alphas=8, folds=folds)
@@ -285,45 +404,60 @@ def _averaging(w: Work) -> None:
     w.show([*language, *twins[1]], "intact", *(f"caption {i}" for i in range(1, n)))
     seen, read, some = w.last(vision), w.last(language), w.last(one_per_architecture(language))
     _exemplars(w, seen, read, n, max_draws=3)
-    for a, b in ((seen, read), (w.last(twins[0]), w.last(twins[1])), (seen[:1], some), (_PIXELS, read), (seen, _WORDS)):
+    for a, b in (
+        (seen, read),
+        (w.last(twins[0]), w.last(twins[1])),
+        (seen[:1], some),
+        (_PIXELS, read),
+        (seen, _WORDS),
+    ):
         _exemplars(w, a, b, n)
     w.both(w.every(vision[:1]), w.every(language[:1]), times=2)
-    if not made: return
+    if not made:
+        return
     few = make_folds(min(400, w.preset.n_stimuli), n_folds=w.preset.n_folds)
     w.show(vision[:1], *(f"drawn again {i}" for i in range(1, n)), n=few.n)
     w.show(language[:1], *(f"told again {i}" for i in range(n, 20)), n=few.n)
-    for a, b in ((some, seen[:1]), (seen[:1], some), (some, seen[:1] + some)): _exemplars(w, a, b, n, max_draws=3, folds=few)
+    for a, b in ((some, seen[:1]), (seen[:1], some), (some, seen[:1] + some)):
+        _exemplars(w, a, b, n, max_draws=3, folds=few)
 
 
 SECTIONS: Mapping[str, Callable[[Work], None]] = {  # section → what counts its work
-    "layers": _layers, "perturbations": _perturbations, "pick_a_pic": _pick_a_pic, "averaging": _averaging}
+    "layers": _layers,
+    "perturbations": _perturbations,
+    "pick_a_pic": _pick_a_pic,
+    "averaging": _averaging,
+}
 
 # %% ../../nbs/library/app/02_costs.ipynb #estimate
-_AROUND = 20.0     # seconds a section takes when all is in the store: imports, stimuli and figures
+_AROUND = 20.0  # seconds a section takes when all is in the store: imports, stimuli and figures
 _ENGINE = 4 * GIB  # its `max_memory`
 
 
 @dataclass(frozen=True)
 class Cost:
     "What one network asks of the machine; None where its size is not known before."
+
     network: str
-    download: int | None   # bytes
-    memory: int | None     # bytes of its weights
-    store: int | None      # bytes of its features, and of its twins', in all sections
+    download: int | None  # bytes
+    memory: int | None  # bytes of its weights
+    store: int | None  # bytes of its features, and of its twins', in all sections
     seconds: float | None  # of its passes
 
 
 @dataclass(frozen=True)
 class SectionCost:
     "What one section asks, if it is the first to run."
+
     section: str
     extraction: float  # seconds
-    alignment: float   # seconds
-    store: int         # bytes of features
-    held: int          # bytes of features in memory at once
+    alignment: float  # seconds
+    store: int  # bytes of features
+    held: int  # bytes of features in memory at once
 
     @property
-    def seconds(self) -> float: return self.extraction + self.alignment + _AROUND
+    def seconds(self) -> float:
+        return self.extraction + self.alignment + _AROUND
 
 # %% ../../nbs/library/app/02_costs.ipynb #estimate-passes
 def _feature_bytes(shapes: Mapping[str, Shape], passes: Mapping[tuple, int]) -> int:
@@ -338,29 +472,46 @@ def _pass_seconds(shapes: Mapping[str, Shape], passes: Iterable[tuple], speed: f
 
 
 def _judge_seconds(preset: Preset, judge: Shape | None, speed: float) -> float:
-    if judge is None: return 0.0
+    if judge is None:
+        return 0.0
     read = judge.n_reading * N_TOKENS["language"] * preset.n_captions
-    return 2 * preset.n_stimuli * ((judge.n_multiplied - judge.n_reading) * judge.n_tokens + read) / speed
+    return (
+        2
+        * preset.n_stimuli
+        * ((judge.n_multiplied - judge.n_reading) * judge.n_tokens + read)
+        / speed
+    )
 
 # %% ../../nbs/library/app/02_costs.ipynb #estimate-class
 @dataclass(frozen=True)
 class Expected:
     "What a preset takes on this machine. Made by `estimate`."
+
     preset: Preset
-    speed: float                        # operations a second, in float32, where networks run
-    engine_speed: float                 # and of the processor, which fits
-    networks: tuple[Cost, ...]          # the judge last, where it is a network
+    speed: float  # operations a second, in float32, where networks run
+    engine_speed: float  # and of the processor, which fits
+    networks: tuple[Cost, ...]  # the judge last, where it is a network
     sections: tuple[SectionCost, ...]
-    store: int                          # bytes, of all sections: what they share is kept once
+    store: int  # bytes, of all sections: what they share is kept once
 
     @property
-    def unknown(self) -> list[str]: return [cost.network for cost in self.networks if cost.memory is None]
+    def unknown(self) -> list[str]:
+        return [cost.network for cost in self.networks if cost.memory is None]
+
     @property
-    def largest(self) -> int: return max((cost.memory or 0 for cost in self.networks), default=0)  # one at a time is loaded
+    def largest(self) -> int:
+        return max(
+            (cost.memory or 0 for cost in self.networks), default=0
+        )  # one at a time is loaded
+
     @property
-    def held(self) -> int: return max((section.held for section in self.sections), default=0)
+    def held(self) -> int:
+        return max((section.held for section in self.sections), default=0)
+
     @property
-    def memory(self) -> int: return self.largest + self.held + _ENGINE
+    def memory(self) -> int:
+        return self.largest + self.held + _ENGINE
+
     @property
     def seconds(self) -> float:  # of all sections in turn: what they share is computed once
         passes = sum(cost.seconds or 0 for cost in self.networks)
@@ -369,50 +520,93 @@ class Expected:
     def as_dict(self) -> dict:
         "For scripts."
         memory = {"largest network": self.largest, "features": self.held, "engine": _ENGINE}
-        return {"speed": self.speed, "engine_speed": self.engine_speed, "memory": memory, "store": self.store,
-                "seconds": self.seconds, "unknown": self.unknown, "costs": [vars(c) for c in self.networks],
-                "section_costs": [vars(s) | {"seconds": s.seconds} for s in self.sections]}
+        return {
+            "speed": self.speed,
+            "engine_speed": self.engine_speed,
+            "memory": memory,
+            "store": self.store,
+            "seconds": self.seconds,
+            "unknown": self.unknown,
+            "costs": [vars(c) for c in self.networks],
+            "section_costs": [vars(s) | {"seconds": s.seconds} for s in self.sections],
+        }
 
 # %% ../../nbs/library/app/02_costs.ipynb #estimate-parts
-def _cost(preset: Preset, name: str, shape: Shape | None, passes: dict, known: dict, seconds: float, speed: float) -> Cost:
-    if shape is None: return Cost(name, None, None, None, None)
+def _cost(
+    preset: Preset,
+    name: str,
+    shape: Shape | None,
+    passes: dict,
+    known: dict,
+    seconds: float,
+    speed: float,
+) -> Cost:
+    if shape is None:
+        return Cost(name, None, None, None, None)
     mine = {key: kept for key, kept in passes.items() if trained(key[0]) == name}
-    return Cost(name, int(shape.n_bytes), int(shape.n_parameters * DTYPES[preset.dtype].itemsize), _feature_bytes(known, mine),
-                _pass_seconds(known, mine, speed) + seconds)
+    return Cost(
+        name,
+        int(shape.n_bytes),
+        int(shape.n_parameters * DTYPES[preset.dtype].itemsize),
+        _feature_bytes(known, mine),
+        _pass_seconds(known, mine, speed) + seconds,
+    )
 
 
 def _device(preset: Preset) -> str:
     return {"auto": best_device(), "offload": "cpu"}.get(preset.device, preset.device)
 
 
-def _section(name: str, work: Work, judging: float, speed: float, engine_speed: float) -> SectionCost:
+def _section(
+    name: str, work: Work, judging: float, speed: float, engine_speed: float
+) -> SectionCost:
     size = _feature_bytes(work.shapes, work.passes)
-    held = size if name == "layers" else _feature_bytes(work.shapes, {key: min(kept, 1) for key, kept in work.passes.items()})
+    held = (
+        size
+        if name == "layers"
+        else _feature_bytes(work.shapes, {key: min(kept, 1) for key, kept in work.passes.items()})
+    )
     extraction = _pass_seconds(work.shapes, work.passes, speed) + judging
     return SectionCost(name, extraction, 2 * work.multiplications / engine_speed, size, held)
 
 # %% ../../nbs/library/app/02_costs.ipynb #estimate-make
 def estimate(
     preset: Preset,
-    speed: float | None = None,             # operations a second where networks run; None: measured now, and so of
-    engine_speed: float | None = None,      # the processor, which fits; None: as `speed`, if that is given
-    sections: Mapping[str, Preset] | None = None,  # section → preset with its sizes; None: all, with the preset's own
+    speed: float
+    | None = None,  # operations a second where networks run; None: measured now, and so of
+    engine_speed: float
+    | None = None,  # the processor, which fits; None: as `speed`, if that is given
+    sections: Mapping[str, Preset]
+    | None = None,  # section → preset with its sizes; None: all, with the preset's own
 ) -> Expected:
     "Expected what a preset takes; nothing is loaded."
     engine_speed = engine_speed or speed or machine_speed(device="cpu")
-    speed = speed or (engine_speed if _device(preset) == "cpu" else machine_speed(device=_device(preset)))
+    speed = speed or (
+        engine_speed if _device(preset) == "cpu" else machine_speed(device=_device(preset))
+    )
     found = shapes(preset)
     known = {name: one for name, one in found.items() if one}
     sized = {name: preset.of_section(name) for name in SECTIONS} if sections is None else sections
     works = {name: Work(one, known) for name, one in sized.items() if name in SECTIONS}
-    for name, work in works.items(): SECTIONS[name](work)
-    judge = shape(preset, preset.judge, "vision", judge=True) if preset.judge in preset.networks else None
+    for name, work in works.items():
+        SECTIONS[name](work)
+    judge = (
+        shape(preset, preset.judge, "vision", judge=True)
+        if preset.judge in preset.networks
+        else None
+    )
     judging = _judge_seconds(preset, judge, speed)
     passes = {key: kept for work in works.values() for key, kept in work.passes.items()}
     networks = [_cost(preset, name, one, passes, known, 0.0, speed) for name, one in found.items()]
-    if preset.judge in preset.networks: networks.append(_cost(preset, preset.judge, judge, passes, known, judging, speed))
-    each = [_section(name, work, judging if name == "pick_a_pic" else 0.0, speed, engine_speed) for name, work in works.items()]
-    return Expected(preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes))
+    if preset.judge in preset.networks:
+        networks.append(_cost(preset, preset.judge, judge, passes, known, judging, speed))
+    each = [
+        _section(name, work, judging if name == "pick_a_pic" else 0.0, speed, engine_speed)
+        for name, work in works.items()
+    ]
+    return Expected(
+        preset, speed, engine_speed, tuple(networks), tuple(each), _feature_bytes(known, passes)
+    )
 
 # %% ../../nbs/library/app/02_costs.ipynb #room
 def kept(
@@ -420,22 +614,30 @@ def kept(
     preset: Preset,
 ) -> tuple[int, int]:  # entries, bytes
     "What the store holds of a preset's networks and their twins."
-    rows = [row["bytes"] for row in store.ls() if trained(str(row["model"])) in preset.vision + preset.language]
+    rows = [
+        row["bytes"]
+        for row in store.ls()
+        if trained(str(row["model"])) in preset.vision + preset.language
+    ]
     return len(rows), sum(rows)
 
 
 def check_room(
     told: Expected,
-    store: Store,             # where features are kept
+    store: Store,  # where features are kept
     *,
     free: int | None = None,  # bytes of its disk; None: asked of the system
-) -> str:                     # what to say of it
+) -> str:  # what to say of it
     "Compare what a preset will add to the store with the room there is; raises `InputError` where it cannot fit."
     free = shutil.disk_usage(nearest_folder(store.root)).free if free is None else free
     grows = max(0, told.store - kept(store, told.preset)[1])
-    unknown = f" (without {', '.join(told.unknown)}: not known before download)" * bool(told.unknown)
+    unknown = f" (without {', '.join(told.unknown)}: not known before download)" * bool(
+        told.unknown
+    )
     if grows > free:
-        raise InputError(f"preset {told.preset.name} adds about {format_bytes(grows)} of features to {store.root}, whose disk has "
-                         f"{format_bytes(free)} free: set SEEING_WORDS_STORE to a folder on a larger disk, or take fewer stimuli "
-                         "(n_stimuli), captions or networks; `seeing-words store rm` removes what is no longer needed")
+        raise InputError(
+            f"preset {told.preset.name} adds about {format_bytes(grows)} of features to {store.root}, whose disk has "
+            f"{format_bytes(free)} free: set SEEING_WORDS_STORE to a folder on a larger disk, or take fewer stimuli "
+            "(n_stimuli), captions or networks; `seeing-words store rm` removes what is no longer needed"
+        )
     return f"features: about {format_bytes(grows)} more in {store.root}, {format_bytes(free)} free{unknown}"

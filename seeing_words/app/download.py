@@ -42,96 +42,152 @@ from ..models.load import check_whole, checkpoint_card
 @dataclass(frozen=True)
 class Download:
     "A file at an address, and on what terms it comes."
+
     url: str
-    path: str                      # where it goes, relative to the data folder
-    bytes: int | None = None       # None: not known before
-    sha256: str | None = None      # None: nobody published it
+    path: str  # where it goes, relative to the data folder
+    bytes: int | None = None  # None: not known before
+    sha256: str | None = None  # None: nobody published it
     licence: str = "unknown"
-    about: str = ""                # address of its terms
+    about: str = ""  # address of its terms
     note: str = ""
-    members: tuple[str, ...] = ()  # patterns of what is unpacked from a zip; a zip among them is unpacked too
+    members: tuple[
+        str, ...
+    ] = ()  # patterns of what is unpacked from a zip; a zip among them is unpacked too
 
 
 @dataclass(frozen=True)
 class Repository:
     "Files of a repository on the Hugging Face hub."
+
     name: str
-    kind: str = "model"            # or dataset
-    path: str = ""                 # where they go, relative to the data folder; networks: into the hub's cache
-    patterns: tuple[str, ...] = () # of a data set's files; of a network comes what `load_model` reads
-    revision: str | None = None    # commit; None: the newest
-    bytes: int | None = None       # about, from the number of parameters
+    kind: str = "model"  # or dataset
+    path: str = ""  # where they go, relative to the data folder; networks: into the hub's cache
+    patterns: tuple[
+        str, ...
+    ] = ()  # of a data set's files; of a network comes what `load_model` reads
+    revision: str | None = None  # commit; None: the newest
+    bytes: int | None = None  # about, from the number of parameters
     licence: str = "unknown"
     about: str = ""
     note: str = ""
-    both: bool = False             # a judge, which sees and reads
+    both: bool = False  # a judge, which sees and reads
 
 # %% ../../nbs/library/app/01_download.ipynb #dataset
 @dataclass(frozen=True)
 class DataSet:
     "A set of stimuli from elsewhere."
+
     title: str
-    folder: str                           # relative to the data folder
-    has: tuple[tuple[str, ...], ...]      # patterns: one of each group matches where it is there
+    folder: str  # relative to the data folder
+    has: tuple[tuple[str, ...], ...]  # patterns: one of each group matches where it is there
     parts: tuple[Download | Repository, ...] = ()
     licence: str = "unknown"
     about: str = ""
-    by_hand: str = ""                     # how to come by it without this program
+    by_hand: str = ""  # how to come by it without this program
 
     def is_there(self, root: Path) -> bool:
         "Whether it lies in the data folder `root`, unpacked to its end."
         folder = root / self.folder
-        found = all(any(next(folder.glob(pattern), None) for pattern in group) for group in self.has)
-        return found and not any(next(folder.glob(p), None) for p in (".*.unpacking", "*/.*.unpacking"))
+        found = all(
+            any(next(folder.glob(pattern), None) for pattern in group) for group in self.has
+        )
+        return found and not any(
+            next(folder.glob(p), None) for p in (".*.unpacking", "*/.*.unpacking")
+        )
 
 # %% ../../nbs/library/app/01_download.ipynb #coco
-_COCO = {"licence": "annotations CC BY 4.0; images under Flickr's terms of use", "about": "https://cocodataset.org/#termsofuse"}
+_COCO = {
+    "licence": "annotations CC BY 4.0; images under Flickr's terms of use",
+    "about": "https://cocodataset.org/#termsofuse",
+}
 COCO = DataSet(
-    "MS-COCO 2017, validation", "coco", **_COCO,
-    has=(("val2017/*.jpg",), ("annotations/captions_val2017.json",), ("annotations/panoptic_val2017.json",),
-         ("annotations/panoptic_val2017/*.png", "panoptic_val2017/*.png")),
-    parts=(
-        Download("http://images.cocodataset.org/zips/val2017.zip", "coco/val2017.zip", 815585330,
-                 "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", **_COCO, members=("val2017/*.jpg",)),
-        Download("http://images.cocodataset.org/annotations/annotations_trainval2017.zip", "coco/annotations_trainval2017.zip",
-                 252907541, "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268", **_COCO,
-                 members=("annotations/captions_val2017.json",)),
-        Download("http://images.cocodataset.org/annotations/panoptic_annotations_trainval2017.zip",
-                 "coco/panoptic_annotations_trainval2017.zip", 860725834,
-                 "c05f76d2129b6b561eb70efe16e7006df62f73fb92889132d373b9d90e31a370", **_COCO,
-                 members=("annotations/panoptic_val2017.json", "annotations/panoptic_val2017.zip")),
+    "MS-COCO 2017, validation",
+    "coco",
+    **_COCO,
+    has=(
+        ("val2017/*.jpg",),
+        ("annotations/captions_val2017.json",),
+        ("annotations/panoptic_val2017.json",),
+        ("annotations/panoptic_val2017/*.png", "panoptic_val2017/*.png"),
     ),
-    by_hand="fetch the three zips from cocodataset.org and put them, or what is in them, into {folder}")
+    parts=(
+        Download(
+            "http://images.cocodataset.org/zips/val2017.zip",
+            "coco/val2017.zip",
+            815585330,
+            "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+            **_COCO,
+            members=("val2017/*.jpg",),
+        ),
+        Download(
+            "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+            "coco/annotations_trainval2017.zip",
+            252907541,
+            "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+            **_COCO,
+            members=("annotations/captions_val2017.json",),
+        ),
+        Download(
+            "http://images.cocodataset.org/annotations/panoptic_annotations_trainval2017.zip",
+            "coco/panoptic_annotations_trainval2017.zip",
+            860725834,
+            "c05f76d2129b6b561eb70efe16e7006df62f73fb92889132d373b9d90e31a370",
+            **_COCO,
+            members=("annotations/panoptic_val2017.json", "annotations/panoptic_val2017.zip"),
+        ),
+    ),
+    by_hand="fetch the three zips from cocodataset.org and put them, or what is in them, into {folder}",
+)
 
 # %% ../../nbs/library/app/01_download.ipynb #datasets
 _PICK = {"licence": "none stated", "about": "https://github.com/yuvalkirstain/PickScore"}
 PICK_A_PIC = DataSet(
-    "Pick-a-Pic v2, validation_unique", "pick-a-pic", **_PICK, has=(("data/validation_unique-*.parquet", "*.parquet"),),
-    parts=(Repository("yuvalkirstain/pickapic_v2", "dataset", "pick-a-pic", ("data/validation_unique-*.parquet",), **_PICK,
-                      note="reported gone from the hub since April 2025 (PickScore, issue 36)"),),
-    by_hand="if it is gone from the hub, ask its authors; put any of its parquet files into {folder}")
+    "Pick-a-Pic v2, validation_unique",
+    "pick-a-pic",
+    **_PICK,
+    has=(("data/validation_unique-*.parquet", "*.parquet"),),
+    parts=(
+        Repository(
+            "yuvalkirstain/pickapic_v2",
+            "dataset",
+            "pick-a-pic",
+            ("data/validation_unique-*.parquet",),
+            **_PICK,
+            note="reported gone from the hub since April 2025 (PickScore, issue 36)",
+        ),
+    ),
+    by_hand="if it is gone from the hub, ask its authors; put any of its parquet files into {folder}",
+)
 FLICKR30K = DataSet(
-    "Flickr30k", "flickr30k", has=(("*.csv", "*.json", "*.token"), ("*/*.jpg",)),
+    "Flickr30k",
+    "flickr30k",
+    has=(("*.csv", "*.json", "*.token"), ("*/*.jpg",)),
     licence="images under Flickr's terms of use; non-commercial research and education only",
     about="https://shannon.cs.illinois.edu/DenotationGraph/",
     by_hand="ask for it with the form at https://shannon.cs.illinois.edu/DenotationGraph/ and put the folder of images and "
-            "the file of captions (csv, json or token) into {folder}")
+    "the file of captions (csv, json or token) into {folder}",
+)
 DATA: Mapping[str, DataSet] = {"coco": COCO, "pick-a-pic": PICK_A_PIC, "flickr30k": FLICKR30K}
 
 # %% ../../nbs/library/app/01_download.ipynb #networks
 @dataclass(frozen=True)
 class Network:
     "What is known of a published network."
+
     n_parameters: float
-    n_layers: int      # blocks; layers are numbered from 0, the embedding
-    n_units: int       # of each
-    n_bytes: int       # of a weight as it is published
+    n_layers: int  # blocks; layers are numbered from 0, the embedding
+    n_units: int  # of each
+    n_bytes: int  # of a weight as it is published
     licence: str
-    n_words: int = 0   # of its vocabulary, whose embedding is looked up
+    n_words: int = 0  # of its vocabulary, whose embedding is looked up
     n_reading: float = 0  # parameters of a judge's second tower, which reads; the first sees
 
 
-_RAIL, _APACHE, _MIT = "BigScience BLOOM RAIL 1.0 (use restrictions)", "Apache-2.0", "MIT, of its code (github.com/openai/CLIP)"
+_RAIL, _APACHE, _MIT = (
+    "BigScience BLOOM RAIL 1.0 (use restrictions)",
+    "Apache-2.0",
+    "MIT, of its code (github.com/openai/CLIP)",
+)
 NETWORKS: Mapping[str, Network] = {
     "facebook/dinov2-small": Network(22e6, 12, 384, 4, _APACHE),
     "facebook/dinov2-base": Network(87e6, 12, 768, 4, _APACHE),
@@ -153,16 +209,27 @@ def repository_of(
     name: str,
     revision: str | None = None,
     *,
-    both: bool = False,           # towers, of a judge: tokenizer and preprocessor
+    both: bool = False,  # towers, of a judge: tokenizer and preprocessor
 ) -> Repository | None:
     "The repository of a network on the hub; None for the microworld's, and for a folder."
-    if name.startswith(("microworld/", "untrained:")) or Path(name).is_dir() or (named := on_hub(name)) is None: return None
+    if (
+        name.startswith(("microworld/", "untrained:"))
+        or Path(name).is_dir()
+        or (named := on_hub(name)) is None
+    ):
+        return None
     repository, revision = named[0], revision or named[1] or None
     known = NETWORKS.get(repository)
     size = int(known.n_parameters * known.n_bytes) if known else None
-    return Repository(repository, revision=revision, bytes=size, licence=known.licence if known else "see its page",
-                      about=f"https://huggingface.co/{repository}", both=both,
-                      note="" if revision else "revision left open: the newest")
+    return Repository(
+        repository,
+        revision=revision,
+        bytes=size,
+        licence=known.licence if known else "see its page",
+        about=f"https://huggingface.co/{repository}",
+        both=both,
+        note="" if revision else "revision left open: the newest",
+    )
 
 # %% ../../nbs/library/app/01_download.ipynb #url
 def mirrored(url: str, mirror: str | None) -> str:
@@ -185,21 +252,31 @@ def _size(path: Path) -> int:
 # %% ../../nbs/library/app/01_download.ipynb #answer
 class _Again(Exception):
     "An attempt failed in a way that may pass."
-    def __init__(self, reason: str, *, after: float = 0, restart: bool = False):  # seconds to wait; from the first byte on
+
+    def __init__(
+        self, reason: str, *, after: float = 0, restart: bool = False
+    ):  # seconds to wait; from the first byte on
         super().__init__(reason)
         self.after, self.restart = after, restart
 
 
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
 _REMEDIES: Mapping[int, str] = {
-    401: "it asks for a login: fetch it by hand", 403: "the server refuses: its terms may have to be accepted first",
-    404: "it is no longer there: look for its new place", 407: "the proxy asks for a login: put it into HTTPS_PROXY"}
+    401: "it asks for a login: fetch it by hand",
+    403: "the server refuses: its terms may have to be accepted first",
+    404: "it is no longer there: look for its new place",
+    407: "the proxy asks for a login: put it into HTTPS_PROXY",
+}
 
 
 def _refused(url: str, answer: requests.Response, download: Download) -> InputError:
-    remedy = _REMEDIES.get(answer.status_code, "fetch it by hand") + f" ({download.about})" * bool(download.about)
-    return InputError(f"{url}: HTTP {answer.status_code} {answer.reason}: {remedy}"
-                      f", name another server with --mirror, or put the file at {download.path} of the data folder")
+    remedy = _REMEDIES.get(answer.status_code, "fetch it by hand") + f" ({download.about})" * bool(
+        download.about
+    )
+    return InputError(
+        f"{url}: HTTP {answer.status_code} {answer.reason}: {remedy}"
+        f", name another server with --mirror, or put the file at {download.path} of the data folder"
+    )
 
 # %% ../../nbs/library/app/01_download.ipynb #begins
 def _whole_range(answer: requests.Response, asked: int) -> int | None:
@@ -211,72 +288,118 @@ def _whole_range(answer: requests.Response, asked: int) -> int | None:
     return int(found[2]) + 1 if found[3] == "*" else int(found[3])
 
 
-def _begins(answer: requests.Response, asked: int, download: Download) -> tuple[int, int | None]:  # first byte, size of all
+def _begins(
+    answer: requests.Response, asked: int, download: Download
+) -> tuple[int, int | None]:  # first byte, size of all
     "Where in the file the answer begins, and how large that is; an answer that is no use is raised."
     if answer.status_code in _RETRIED:
         told = answer.headers.get("Retry-After", "")
-        raise _Again(f"HTTP {answer.status_code} {answer.reason}", after=int(told) if told.isdigit() else 0)
-    if answer.status_code not in (200, 206): raise _refused(answer.url, answer, download)
+        raise _Again(
+            f"HTTP {answer.status_code} {answer.reason}", after=int(told) if told.isdigit() else 0
+        )
+    if answer.status_code not in (200, 206):
+        raise _refused(answer.url, answer, download)
     if (coding := answer.headers.get("Content-Encoding", "identity")) != "identity":
-        raise InputError(f"{answer.url} comes as {coding} although not asked for: name another server with --mirror")
+        raise InputError(
+            f"{answer.url} comes as {coding} although not asked for: name another server with --mirror"
+        )
     partial = answer.status_code == 206
     length = answer.headers.get("Content-Length", "")
     size = _whole_range(answer, asked) if partial else int(length) if length.isdigit() else None
     if None not in (size, download.bytes) and size != download.bytes:
-        raise InputError(f"{answer.url} offers {size:,} bytes, {download.bytes:,} are expected: this is another file, or the "
-                         "notice of a proxy or gateway. Look at it in a browser, or name another server with --mirror")
+        raise InputError(
+            f"{answer.url} offers {size:,} bytes, {download.bytes:,} are expected: this is another file, or the "
+            "notice of a proxy or gateway. Look at it in a browser, or name another server with --mirror"
+        )
     return asked if partial else 0, size or download.bytes
 
 # %% ../../nbs/library/app/01_download.ipynb #attempt
-def _receive(answer: requests.Response, partial: Path, start: int, size: int | None, progress: Callable) -> None:
+def _receive(
+    answer: requests.Response, partial: Path, start: int, size: int | None, progress: Callable
+) -> None:
     "Write what comes into `partial` from byte `start` on."
     with open(partial, "r+b" if start else "wb") as file:
         file.truncate(start)
         done = file.seek(start)
-        while chunk := answer.raw.read1(2**18, decode_content=False):  # whatever has come, not to lose it if no more does
+        while chunk := answer.raw.read1(
+            2**18, decode_content=False
+        ):  # whatever has come, not to lose it if no more does
             done += file.write(chunk)
             progress(done, size)
-            if size is not None and done > size: break  # it has no end: what came is refused by its size
+            if size is not None and done > size:
+                break  # it has no end: what came is refused by its size
         file.flush()
         os.fsync(file.fileno())
-    if size is not None and done < size: raise _Again(f"the connection ended at byte {done:,} of {size:,}")
+    if size is not None and done < size:
+        raise _Again(f"the connection ended at byte {done:,} of {size:,}")
 
 
 def _headers(partial: Path, tag: Path, download: Download) -> dict[str, str]:
-    headers = {"Accept-Encoding": "identity"}  # else the size and the range are those of something compressed
-    if start := _size(partial): headers["Range"] = f"bytes={start}-"
-    if start and not download.sha256 and tag.exists(): headers["If-Range"] = tag.read_text()
+    headers = {
+        "Accept-Encoding": "identity"
+    }  # else the size and the range are those of something compressed
+    if start := _size(partial):
+        headers["Range"] = f"bytes={start}-"
+    if start and not download.sha256 and tag.exists():
+        headers["If-Range"] = tag.read_text()
     return headers
 
 # %% ../../nbs/library/app/01_download.ipynb #attempt-one
 def _keep_tag(answer: requests.Response, tag: Path) -> None:  # of this version of the file
     etag = answer.headers.get("ETag", "W/")
     write_atomic(tag, answer.headers.get("Last-Modified", "") if etag.startswith("W/") else etag)
-    if not _size(tag): tag.unlink()
+    if not _size(tag):
+        tag.unlink()
 
 
-def _attempt(session: requests.Session, url: str, partial: Path, download: Download, timeout: float, progress: Callable) -> None:
+def _attempt(
+    session: requests.Session,
+    url: str,
+    partial: Path,
+    download: Download,
+    timeout: float,
+    progress: Callable,
+) -> None:
     "Go on with `partial` until it is whole; `_Again` if it didn't come to that."
     tag, asked = partial.with_name(f"{partial.name}.tag"), _size(partial)
-    if asked and asked == download.bytes: return
+    if asked and asked == download.bytes:
+        return
     try:
-        with session.get(url, headers=_headers(partial, tag, download), stream=True, timeout=timeout) as answer:
-            if answer.status_code == 416 and asked:  # nothing after byte `asked`: it is whole, or of something else
-                if answer.headers.get("Content-Range") == f"bytes */{asked}": return
+        with session.get(
+            url, headers=_headers(partial, tag, download), stream=True, timeout=timeout
+        ) as answer:
+            if (
+                answer.status_code == 416 and asked
+            ):  # nothing after byte `asked`: it is whole, or of something else
+                if answer.headers.get("Content-Range") == f"bytes */{asked}":
+                    return
                 raise _Again(f"the server has no byte {asked}", restart=True)
             start, size = _begins(answer, asked, download)
-            if start == 0: _keep_tag(answer, tag)
+            if start == 0:
+                _keep_tag(answer, tag)
             _receive(answer, partial, start, size, progress)
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         raise _Again(f"{type(error).__name__}, {str(error)[:200]}") from None
     except requests.RequestException as error:
-        raise InputError(f"{url}: {str(error).rstrip('.')}: correct the address, or name another server with --mirror") from None
+        raise InputError(
+            f"{url}: {str(error).rstrip('.')}: correct the address, or name another server with --mirror"
+        ) from None
     except OSError as error:  # of the disk
-        raise InputError(f"{partial}: {error.strerror}: make room, or write elsewhere; the same command goes on") from None
+        raise InputError(
+            f"{partial}: {error.strerror}: make room, or write elsewhere; the same command goes on"
+        ) from None
 
 # %% ../../nbs/library/app/01_download.ipynb #complete
-def _complete(url: str, partial: Path, download: Download, retries: int, wait: float, timeout: float,
-              progress: Callable, sleep: Callable) -> None:
+def _complete(
+    url: str,
+    partial: Path,
+    download: Download,
+    retries: int,
+    wait: float,
+    timeout: float,
+    progress: Callable,
+    sleep: Callable,
+) -> None:
     "Attempt after attempt until `partial` is whole."
     furthest, failed = _size(partial), 0
     with requests.Session() as session:
@@ -286,22 +409,27 @@ def _complete(url: str, partial: Path, download: Download, retries: int, wait: f
             except _Again as error:
                 failed = 0 if _size(partial) > furthest else failed + 1
                 furthest = max(furthest, _size(partial))
-                if error.restart: partial.unlink(missing_ok=True)
+                if error.restart:
+                    partial.unlink(missing_ok=True)
                 if failed > retries:
-                    raise InputError(f"{url}: {error}; tried {failed} times without getting further. Check the network and "
-                                     "the proxy, or name another server with --mirror; the same command goes on") from None
+                    raise InputError(
+                        f"{url}: {error}; tried {failed} times without getting further. Check the network and "
+                        "the proxy, or name another server with --mirror; the same command goes on"
+                    ) from None
                 sleep(min(60, max(error.after, wait * 2**failed)))
 
 # %% ../../nbs/library/app/01_download.ipynb #fetch
 def fetch_file(
     download: Download,
-    folder: Path,                   # data folder
+    folder: Path,  # data folder
     *,
-    mirror: str | None = None,      # base address of another server with the same paths
-    retries: int = 5,               # attempts in a row that may fail
-    wait: float = 1.0,              # seconds before the first of them; doubled each time
-    timeout: float = 30.0,          # seconds without a byte
-    progress: Callable[[int, int | None], None] = lambda done, size: None,  # told the bytes so far, and of all
+    mirror: str | None = None,  # base address of another server with the same paths
+    retries: int = 5,  # attempts in a row that may fail
+    wait: float = 1.0,  # seconds before the first of them; doubled each time
+    timeout: float = 30.0,  # seconds without a byte
+    progress: Callable[[int, int | None], None] = lambda done, size: (
+        None
+    ),  # told the bytes so far, and of all
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     "Fetch one file: what has arrived before is kept, and it gets its name once it is whole and verified."
@@ -316,15 +444,19 @@ def fetch_file(
             elif wrong := _wrong(download, target):
                 raise InputError(f"{target} {wrong}: move it away, and the same command fetches it")
     except Timeout:
-        raise InputError(f"{target} is being fetched by another process: wait for it to end") from None
+        raise InputError(
+            f"{target} is being fetched by another process: wait for it to end"
+        ) from None
     return target
 
 # %% ../../nbs/library/app/01_download.ipynb #fetch-name
 def _name(partial: Path, target: Path, download: Download, url: str) -> None:
     if wrong := _wrong(download, partial):
         partial.unlink()
-        raise InputError(f"{url}: what came {wrong}, and was removed. Try again; if it stays so, the file has been changed or "
-                         "something on the way changes it: name another server with --mirror")
+        raise InputError(
+            f"{url}: what came {wrong}, and was removed. Try again; if it stays so, the file has been changed or "
+            "something on the way changes it: name another server with --mirror"
+        )
     os.replace(partial, target)
     partial.with_name(f"{partial.name}.tag").unlink(missing_ok=True)
 
@@ -337,10 +469,14 @@ def _hostile(member: zipfile.ZipInfo) -> str | None:
     "Why a member must not be unpacked."
     name = member.filename.replace("\\", "/")
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"): return "leads out of the folder"
-    if not PurePosixPath(name).parts: return "has no name"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR): return "is a link or a device"
-    if member.flag_bits & 1: return "is encrypted"
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
+        return "leads out of the folder"
+    if not PurePosixPath(name).parts:
+        return "has no name"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    if member.flag_bits & 1:
+        return "is encrypted"
     if member.file_size > max(2**20, _MAX_RATIO * member.compress_size):
         return f"unpacks to {member.file_size:,} bytes from {member.compress_size:,}"
     return None
@@ -348,19 +484,26 @@ def _hostile(member: zipfile.ZipInfo) -> str | None:
 
 def _check_archive(archive: Path, found: list[zipfile.ZipInfo]) -> None:
     hostile = next(((m.filename, why) for m in found if (why := _hostile(m))), None)
-    if sum(m.compress_size for m in found) > archive.stat().st_size: hostile = "members", "share their bytes"
+    if sum(m.compress_size for m in found) > archive.stat().st_size:
+        hostile = "members", "share their bytes"
     names = [PurePosixPath(m.filename.casefold()) for m in found if not m.is_dir()]
-    if len(set(names)) < len(names): hostile = "one name", "stands for two members"
-    if set(names) & {parent for name in names for parent in name.parents}: hostile = "one name", "stands for a file and a folder"
-    if sum(m.file_size for m in found) > _MAX_BYTES: hostile = "members", f"unpack to more than {_MAX_BYTES:,} bytes together"
+    if len(set(names)) < len(names):
+        hostile = "one name", "stands for two members"
+    if set(names) & {parent for name in names for parent in name.parents}:
+        hostile = "one name", "stands for a file and a folder"
+    if sum(m.file_size for m in found) > _MAX_BYTES:
+        hostile = "members", f"unpack to more than {_MAX_BYTES:,} bytes together"
     if hostile:
-        raise InputError(f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the archive it should be: "
-                         "remove it and fetch it again from a place you trust")
+        raise InputError(
+            f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the archive it should be: "
+            "remove it and fetch it again from a place you trust"
+        )
 
 # %% ../../nbs/library/app/01_download.ipynb #member
 def _is_unpacked(path: Path, member: zipfile.ZipInfo) -> bool:
     "Whether `path` holds the member, by size and CRC."
-    if not path.is_file() or path.stat().st_size != member.file_size: return False
+    if not path.is_file() or path.stat().st_size != member.file_size:
+        return False
     crc = 0
     with open(path, "rb") as file:
         while chunk := file.read(2**20):
@@ -377,34 +520,58 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
 
 # %% ../../nbs/library/app/01_download.ipynb #unpack
 def unpack(
-    archive: str | Path,                # zip
-    folder: str | Path,                 # where its members go
-    members: Sequence[str] = ("*",),    # patterns of those wanted
-) -> list[Path]:                        # what is there now
+    archive: str | Path,  # zip
+    folder: str | Path,  # where its members go
+    members: Sequence[str] = ("*",),  # patterns of those wanted
+) -> list[Path]:  # what is there now
     "Unpack members of a zip safely; an archive that is torn or hostile is refused."
     archive, folder = Path(archive), Path(folder)
     try:
         with zipfile.ZipFile(archive) as opened:
             _check_archive(archive, opened.infolist())
-            wanted = {folder / m.filename: m for m in opened.infolist()
-                      if not m.is_dir() and any(fnmatch(m.filename, pattern) for pattern in members)}
-            if not wanted: raise InputError(f"{archive} holds no {' or '.join(members)}: is it the right archive?")
+            wanted = {
+                folder / m.filename: m
+                for m in opened.infolist()
+                if not m.is_dir() and any(fnmatch(m.filename, pattern) for pattern in members)
+            }
+            if not wanted:
+                raise InputError(
+                    f"{archive} holds no {' or '.join(members)}: is it the right archive?"
+                )
             missing = {path: m for path, m in wanted.items() if not _is_unpacked(path, m)}
             _unpack_missing(opened, archive, folder, missing)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
-        raise InputError(f"{archive} is torn or damaged ({error}): remove it, and the same command fetches it again") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        UnicodeDecodeError,
+        OverflowError,
+    ) as error:
+        raise InputError(
+            f"{archive} is torn or damaged ({error}): remove it, and the same command fetches it again"
+        ) from None
     return list(wanted)
 
 # %% ../../nbs/library/app/01_download.ipynb #unpack-missing
-def _unpack_missing(opened: zipfile.ZipFile, archive: Path, folder: Path, missing: Mapping[Path, zipfile.ZipInfo]) -> None:
-    if not missing: return
-    size, free = sum(m.file_size for m in missing.values()), shutil.disk_usage(nearest_folder(folder)).free
+def _unpack_missing(
+    opened: zipfile.ZipFile, archive: Path, folder: Path, missing: Mapping[Path, zipfile.ZipInfo]
+) -> None:
+    if not missing:
+        return
+    size, free = (
+        sum(m.file_size for m in missing.values()),
+        shutil.disk_usage(nearest_folder(folder)).free,
+    )
     if size > free:
-        raise InputError(f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk of {folder}: make room")
+        raise InputError(
+            f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk of {folder}: make room"
+        )
     hidden = folder / f".{archive.name}.unpacking"
     hidden.mkdir(parents=True, exist_ok=True)
     for member in missing.values():
-        if not _is_unpacked(hidden / member.filename, member): _unpack_member(opened, member, hidden / member.filename)
+        if not _is_unpacked(hidden / member.filename, member):
+            _unpack_member(opened, member, hidden / member.filename)
     for path, member in missing.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(hidden / member.filename, path)
@@ -418,9 +585,13 @@ def nearest_folder(folder: Path) -> Path:
 
 def format_bytes(size: float | None) -> str:
     "A size in words, in units of 1000 as networks and disks are sold."
-    if size is None: return "?"
-    return next(f"{size / unit:.3g} {name}" for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
-                if size >= unit or unit == 1)
+    if size is None:
+        return "?"
+    return next(
+        f"{size / unit:.3g} {name}"
+        for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+        if size >= unit or unit == 1
+    )
 
 # %% ../../nbs/library/app/01_download.ipynb #hub-cached
 def _network_folder(repository: Repository, **how) -> Path:
@@ -432,22 +603,34 @@ def _network_folder(repository: Repository, **how) -> Path:
 
 def cached_network(repository: Repository) -> Path | None:
     "Where a network lies in the hub's cache; None where it isn't, or not all of it, or damaged."
-    try: return _network_folder(repository, local_files_only=True)
-    except InputError: return None
+    try:
+        return _network_folder(repository, local_files_only=True)
+    except InputError:
+        return None
 
 # %% ../../nbs/library/app/01_download.ipynb #hub-fetch
 def fetch_repository(
     repository: Repository,
-    folder: Path,                 # data folder
+    folder: Path,  # data folder
     *,
-    n_parallel: int = 4,          # files at a time
+    n_parallel: int = 4,  # files at a time
     endpoint: str | None = None,  # address of the hub; None: HF_ENDPOINT, or the public one
-) -> Path:                        # where its files lie
+) -> Path:  # where its files lie
     "Fetch a repository's files from the hub, or what is missing of them."
     how = {"endpoint": endpoint, "max_workers": n_parallel}
-    if repository.kind == "model": return _network_folder(repository, **how)
-    try: return Path(snapshot_download(repository.name, repo_type=repository.kind, revision=repository.revision,
-                                       allow_patterns=list(repository.patterns), local_dir=folder / repository.path, **how))
+    if repository.kind == "model":
+        return _network_folder(repository, **how)
+    try:
+        return Path(
+            snapshot_download(
+                repository.name,
+                repo_type=repository.kind,
+                revision=repository.revision,
+                allow_patterns=list(repository.patterns),
+                local_dir=folder / repository.path,
+                **how,
+            )
+        )
     except Exception as error:  # the kinds that its transport raises change from version to version
         refusal = hub_refusal(error, repository.name, repository.revision)
         raise InputError(f"{refusal} ({repository.note or repository.about})") from error
@@ -456,12 +639,13 @@ def fetch_repository(
 @dataclass(frozen=True)
 class Item:
     "One line of a plan."
-    what: str                                  # data set or network
-    source: Download | Repository | None       # None: by hand
-    place: Path                                # where it lies, or will
-    state: str                                 # there, part, missing, by hand
-    bytes: int | None                          # of all of it; None: not known before
-    have: int = 0                              # bytes of it that have arrived
+
+    what: str  # data set or network
+    source: Download | Repository | None  # None: by hand
+    place: Path  # where it lies, or will
+    state: str  # there, part, missing, by hand
+    bytes: int | None  # of all of it; None: not known before
+    have: int = 0  # bytes of it that have arrived
     licence: str = ""
     about: str = ""
     note: str = ""
@@ -483,41 +667,64 @@ def _data_item(name: str, part: Download | Repository, root: Path, by_hand: str)
     begun = _size(place.with_name(f"{place.name}.partial")) if isinstance(part, Download) else 0
     state = "part" if arrived or begun else "missing"
     note = f"{part.note}; {by_hand}" if part.note else ""
-    return Item(name, part, place, state, part.bytes, arrived or begun, part.licence, part.about, note)
+    return Item(
+        name, part, place, state, part.bytes, arrived or begun, part.licence, part.about, note
+    )
 
 
 def _data_items(name: str, root: Path) -> list[Item]:
-    if name not in DATA: raise InputError(f"data set {name!r} is not known: {did_you_mean(name, DATA)}")
+    if name not in DATA:
+        raise InputError(f"data set {name!r} is not known: {did_you_mean(name, DATA)}")
     data = DATA[name]
     folder = root / data.folder
-    if data.is_there(root): return [Item(name, None, folder, "there", None, 0, data.licence, data.about)]
+    if data.is_there(root):
+        return [Item(name, None, folder, "there", None, 0, data.licence, data.about)]
     by_hand = data.by_hand.format(folder=folder)
-    return ([_data_item(name, part, root, by_hand) for part in data.parts]
-            or [Item(name, None, folder, "by hand", None, 0, data.licence, data.about, by_hand)])
+    return [_data_item(name, part, root, by_hand) for part in data.parts] or [
+        Item(name, None, folder, "by hand", None, 0, data.licence, data.about, by_hand)
+    ]
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
     "A network that needs no network: one of the package, or a folder."
-    if name.startswith("microworld/"): return Item(name, None, Path(name), "there", None, note="comes with the package")
-    try: checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
-    except InputError as error: return Item(name, None, Path(name), "by hand", None, note=str(error))
+    if name.startswith("microworld/"):
+        return Item(name, None, Path(name), "there", None, note="comes with the package")
+    try:
+        checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
+    except InputError as error:
+        return Item(name, None, Path(name), "by hand", None, note=str(error))
     return Item(name, None, Path(name), "there", None, note="a folder of yours")
 
 
 def _network_item(name: str, revision: str | None, *, both: bool = False) -> Item:
-    name = name.removeprefix("untrained:").rpartition("@")[0] if name.startswith("untrained:") else name
+    name = (
+        name.removeprefix("untrained:").rpartition("@")[0]
+        if name.startswith("untrained:")
+        else name
+    )
     repository = repository_of(name, revision, both=both)
-    if repository is None: return _own_item(name)
+    if repository is None:
+        return _own_item(name)
     cached = cached_network(repository)
-    return Item(name, repository, cached or Path(constants.HF_HUB_CACHE), "there" if cached else "missing", repository.bytes,
-                0, repository.licence, repository.about, repository.note)
+    return Item(
+        name,
+        repository,
+        cached or Path(constants.HF_HUB_CACHE),
+        "there" if cached else "missing",
+        repository.bytes,
+        0,
+        repository.licence,
+        repository.about,
+        repository.note,
+    )
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-class
 @dataclass(frozen=True)
 class Plan:
     "What a preset needs, and what of it is there. Made by `plan`."
+
     preset: Preset
-    root: Path                # data folder
+    root: Path  # data folder
     items: tuple[Item, ...]
 
     @property
@@ -526,7 +733,9 @@ class Plan:
 
     @property
     def fetched(self) -> list[Item]:  # whatever doesn't come with the package, there or not
-        return [item for item in self.items if item.source or item.state != "there" or item.what in DATA]
+        return [
+            item for item in self.items if item.source or item.state != "there" or item.what in DATA
+        ]
 
     @property
     def disks(self) -> dict[Path, tuple[int, int]]:
@@ -537,32 +746,64 @@ class Plan:
             disk = nearest_folder(place).stat().st_dev
             first, needed = needs.get(disk, (place, 0))
             needs[disk] = first, needed + item.needs
-        return {place: (needed, shutil.disk_usage(nearest_folder(place)).free) for place, needed in needs.values()}
+        return {
+            place: (needed, shutil.disk_usage(nearest_folder(place)).free)
+            for place, needed in needs.values()
+        }
 
     def check_space(self) -> None:
         "Refuse to begin what the disk has no room for."
         for place, (needed, free) in self.disks.items():
             if needed > free:
-                raise InputError(f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of {place}, which has "
-                                 f"{format_bytes(free)} free: make room, or choose another with --data (networks: HF_HOME)")
+                raise InputError(
+                    f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of {place}, which has "
+                    f"{format_bytes(free)} free: make room, or choose another with --data (networks: HF_HOME)"
+                )
 
     def as_dict(self) -> dict:
         "For scripts."
-        items = [{"what": i.what, "state": i.state, "place": str(i.place), "bytes": i.bytes, "have": i.have, "licence": i.licence,
-                  "about": i.about, "note": i.note, **_source(i.source)} for i in self.items]
-        disks = [{"place": str(place), "needed": needed, "free": free} for place, (needed, free) in self.disks.items()]
-        return {"preset": self.preset.name, "data_folder": str(self.root), "items": items, "disks": disks}
+        items = [
+            {
+                "what": i.what,
+                "state": i.state,
+                "place": str(i.place),
+                "bytes": i.bytes,
+                "have": i.have,
+                "licence": i.licence,
+                "about": i.about,
+                "note": i.note,
+                **_source(i.source),
+            }
+            for i in self.items
+        ]
+        disks = [
+            {"place": str(place), "needed": needed, "free": free}
+            for place, (needed, free) in self.disks.items()
+        ]
+        return {
+            "preset": self.preset.name,
+            "data_folder": str(self.root),
+            "items": items,
+            "disks": disks,
+        }
 
     def __rich__(self) -> Group:
-        table = Table("what", Column("size", justify="right"), "", "licence, terms", title_justify="left",
-                      title=f"{self.preset.name}: data in {self.root}, networks in {constants.HF_HUB_CACHE}")
+        table = Table(
+            "what",
+            Column("size", justify="right"),
+            "",
+            "licence, terms",
+            title_justify="left",
+            title=f"{self.preset.name}: data in {self.root}, networks in {constants.HF_HUB_CACHE}",
+        )
         for item in self.items:
             table.add_row(*map(Text, _row(item)))
         return Group(table, *(Text(line) for line in _small_print(self)))
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-print
 def _source(source: Download | Repository | None) -> dict:
-    if source is None: return {}
+    if source is None:
+        return {}
     known = asdict(source)
     return {key: known[key] for key in ("url", "sha256", "name", "revision") if key in known}
 
@@ -573,26 +814,39 @@ def _row(item: Item) -> tuple[str, ...]:
     state = f"{format_bytes(item.have)} have arrived" if item.state == "part" else item.state
     size = "" if source is None else f"{about}{format_bytes(item.bytes)}" if item.bytes else "?"
     pinned = f"revision {source.revision[:12]}" if getattr(source, "revision", None) else ""
-    unchecked = "no checksum published" if isinstance(source, Download) and not source.sha256 else ""
-    return what, size, state, "\n".join(filter(None, (item.licence, item.about, pinned, unchecked, item.note)))
+    unchecked = (
+        "no checksum published" if isinstance(source, Download) and not source.sha256 else ""
+    )
+    return (
+        what,
+        size,
+        state,
+        "\n".join(filter(None, (item.licence, item.about, pinned, unchecked, item.note))),
+    )
 
 
 def _small_print(plan: Plan) -> list[str]:
     unknown = sum(item.bytes is None for item in plan.open)
-    lines = [f"{format_bytes(needed)} needed on the disk of {place}, {format_bytes(free)} free"
-             + f"; {unknown} sizes are not known before" * bool(unknown) for place, (needed, free) in plan.disks.items()]
+    lines = [
+        f"{format_bytes(needed)} needed on the disk of {place}, {format_bytes(free)} free"
+        + f"; {unknown} sizes are not known before" * bool(unknown)
+        for place, (needed, free) in plan.disks.items()
+    ]
     return lines or ["Nothing is to be fetched."]
 
 # %% ../../nbs/library/app/01_download.ipynb #plan
 def plan(
-    preset: Preset | str,       # or its name, or its file
-    root: Path | None = None,   # data folder; None: `data_root()`
+    preset: Preset | str,  # or its name, or its file
+    root: Path | None = None,  # data folder; None: `data_root()`
 ) -> Plan:
     "What a preset needs from elsewhere, and what of it is there; nothing is fetched."
     preset = get_preset(preset) if isinstance(preset, str) else preset
     root, revisions = root or data_root(), dict(preset.revisions)
     data = [item for name in preset.data for item in _data_items(name, root)]
-    networks = [_network_item(name, revisions.get(name), both=name == preset.judge) for name in preset.networks]
+    networks = [
+        _network_item(name, revisions.get(name), both=name == preset.judge)
+        for name in preset.networks
+    ]
     return Plan(preset, root, (*data, *networks))
 
 # %% ../../nbs/library/app/01_download.ipynb #carry
@@ -602,26 +856,39 @@ class _Stopped(Exception):
 
 def _file(item: Item, root: Path, mirror: str | None, bar: Callable, stop: threading.Event) -> None:
     "Fetch a file and unpack it, until `stop` is set."
+
     def goes_on(*told) -> None:
-        if stop.is_set(): raise _Stopped
+        if stop.is_set():
+            raise _Stopped
         bar(*told)
+
     def sleep(seconds: float) -> None:
-        if stop.wait(seconds): raise _Stopped
+        if stop.wait(seconds):
+            raise _Stopped
+
     path = fetch_file(item.source, root, mirror=mirror, progress=goes_on, sleep=sleep)
     for inner in unpack(path, path.parent, item.source.members) if item.source.members else ():
         goes_on()
-        if inner.suffix == ".zip": unpack(inner, inner.parent, (f"{inner.stem}/*",))
+        if inner.suffix == ".zip":
+            unpack(inner, inner.parent, (f"{inner.stem}/*",))
 
 # %% ../../nbs/library/app/01_download.ipynb #carry-files
-def _files(items: list[Item], root: Path, mirror: str | None, n_parallel: int, progress: Progress | None) -> dict[str, str]:
+def _files(
+    items: list[Item], root: Path, mirror: str | None, n_parallel: int, progress: Progress | None
+) -> dict[str, str]:
     "Fetch files side by side; which failed, and why."
     stop, failed = threading.Event(), {}
     with ThreadPoolExecutor(n_parallel) as pool:
         try:
-            begun = {pool.submit(_file, item, root, mirror, _bar(progress, item), stop): item for item in items}
+            begun = {
+                pool.submit(_file, item, root, mirror, _bar(progress, item), stop): item
+                for item in items
+            }
             for future in as_completed(begun):
-                try: future.result()
-                except InputError as error: failed[begun[future].source.path] = str(error)
+                try:
+                    future.result()
+                except InputError as error:
+                    failed[begun[future].source.path] = str(error)
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -630,28 +897,36 @@ def _files(items: list[Item], root: Path, mirror: str | None, n_parallel: int, p
 
 
 def _bar(progress: Progress | None, item: Item) -> Callable:
-    if progress is None: return lambda *told: None
+    if progress is None:
+        return lambda *told: None
     task = progress.add_task(Path(item.source.path).name, total=item.bytes, completed=item.have)
+
     def show(*told: int | None) -> None:  # bytes so far and of all; nothing: it is being unpacked
-        if told: progress.update(task, completed=told[0], total=told[1])
-        else: progress.update(task, description=f"{Path(item.source.path).name}, unpacking")
+        if told:
+            progress.update(task, completed=told[0], total=told[1])
+        else:
+            progress.update(task, description=f"{Path(item.source.path).name}, unpacking")
+
     return show
 
 # %% ../../nbs/library/app/01_download.ipynb #carry-out
 def execute_plan(
     plan: Plan,
     *,
-    mirror: str | None = None,          # base address of another server of the files
-    n_parallel: int = 4,                # files at a time
-    progress: Progress | None = None,   # where files are shown as they arrive
-    endpoint: str | None = None,        # of the hub
-) -> dict[str, str]:                    # what failed → why
+    mirror: str | None = None,  # base address of another server of the files
+    n_parallel: int = 4,  # files at a time
+    progress: Progress | None = None,  # where files are shown as they arrive
+    endpoint: str | None = None,  # of the hub
+) -> dict[str, str]:  # what failed → why
     "Fetch what a plan has open; nothing begins where the disk has no room for all of it."
     plan.check_space()
     files = [item for item in plan.open if isinstance(item.source, Download)]
     failed = _files(files, plan.root, mirror, n_parallel, progress)
     for item in plan.open:
-        if not isinstance(item.source, Repository): continue
-        try: fetch_repository(item.source, plan.root, n_parallel=n_parallel, endpoint=endpoint)
-        except InputError as error: failed[item.what] = str(error)
+        if not isinstance(item.source, Repository):
+            continue
+        try:
+            fetch_repository(item.source, plan.root, n_parallel=n_parallel, endpoint=endpoint)
+        except InputError as error:
+            failed[item.what] = str(error)
     return failed

@@ -39,8 +39,12 @@ from ..core.errors import InputError, did_you_mean
 from ..core.files import checkout
 
 # %% ../../nbs/library/app/06_execute.ipynb #read
-_READ = {"int": int, "float": float, "str": str,  # how to read each type
-         "bool": lambda text: {"true": True, "false": False}[text.lower()]}
+_READ = {
+    "int": int,
+    "float": float,
+    "str": str,  # how to read each type
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+}
 
 
 def read_value(parameter: Parameter, text: str) -> object:
@@ -50,34 +54,39 @@ def read_value(parameter: Parameter, text: str) -> object:
     try:
         return _READ[parameter.type.removesuffix(" | None")](text)
     except (ValueError, KeyError):
-        raise InputError(f"{parameter.name}={text}: {parameter.type} is expected, for example "
-                         f"{parameter.name}={parameter.default}") from None
+        raise InputError(
+            f"{parameter.name}={text}: {parameter.type} is expected, for example "
+            f"{parameter.name}={parameter.default}"
+        ) from None
 
 # %% ../../nbs/library/app/06_execute.ipynb #given
 def read_parameters(
     notebook: Path,
     given: Mapping[str, str],  # name → value as typed
-) -> dict[str, object]:        # name → value to inject
+) -> dict[str, object]:  # name → value to inject
     "Read what is given for a notebook; an unknown name is answered with the nearest."
     known = parameters(notebook)
     for name in given:
         if name not in known:
-            raise InputError(f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, known)}")
+            raise InputError(
+                f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, known)}"
+            )
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
 @dataclass(frozen=True)
 class Job:
     "A section with checked parameters, ready to be executed."
+
     section: str
     notebook: Path
     given: Mapping[str, object]  # parameters that differ from the notebook's own
-    run: Run                     # where its results will go
-    executed: Path               # where the executed notebook will go
+    run: Run  # where its results will go
+    executed: Path  # where the executed notebook will go
 
 
 def plan_section(
-    name: str,                 # `layers` or `1_layers`
+    name: str,  # `layers` or `1_layers`
     given: Mapping[str, str],  # parameters as typed
 ) -> Job:
     "Check everything that can be checked before a section runs."
@@ -88,16 +97,24 @@ def plan_section(
         values["preset"] = str(file)  # whole: the notebook runs in another folder
     known = {p.name: p.default for p in parameters(notebook).values()} | values
     run = start(section, **known)
-    return Job(section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb")
+    return Job(
+        section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb"
+    )
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel
-_IPYKERNEL = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]  # a log would cross the progress bar
+_IPYKERNEL = [
+    sys.executable,
+    "-m",
+    "ipykernel_launcher",
+    "--log-level=CRITICAL",
+]  # a log would cross the progress bar
 
 
 class _Kernel(AsyncKernelManager):
     "A kernel of the running interpreter, whatever kernels this machine has registered under the same name."
+
     n_threads = None  # of arithmetic; None: one a core
-    begun = None      # a list that every kernel joins, so that it can be interrupted
+    begun = None  # a list that every kernel joins, so that it can be interrupted
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -111,7 +128,8 @@ class _Kernel(AsyncKernelManager):
 
     def stop(self) -> None:
         "Interrupt what runs, as Ctrl-C does."
-        with suppress(AttributeError, ProcessLookupError): os.kill(self.provisioner.pid, signal.SIGINT)
+        with suppress(AttributeError, ProcessLookupError):
+            os.kill(self.provisioner.pid, signal.SIGINT)
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel-engine
 class _Engine(NBClientEngine):
@@ -120,9 +138,11 @@ class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, kernel, **kwargs) -> None:
         started = nb_man.cell_start
+
         def cell_start(cell, cell_index=None, **more) -> None:
             on_cell(cell.id, cell_index, len(nb_man.nb.cells))
             started(cell, cell_index, **more)
+
         nb_man.cell_start = cell_start
         super().execute_managed_notebook(nb_man, kernel_name, kernel_manager_class=kernel, **kwargs)
 
@@ -142,13 +162,16 @@ def _failure(job: Job, cell: str, error: PapermillExecutionError) -> SectionErro
     traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
     line = re.search(r"^-+> *(\d+) (.*)", traceback, re.MULTILINE)
     where = f", line {line[1]}:\n    {line[2].strip()}\n" if line else ":\n"
-    return SectionError(f"cell `{cell}` of {short_path(job.notebook)}{where}{error.ename}: {error.evalue}\n"
-                        f"All of it is in {short_path(job.executed)}")
+    return SectionError(
+        f"cell `{cell}` of {short_path(job.notebook)}{where}{error.ename}: {error.evalue}\n"
+        f"All of it is in {short_path(job.executed)}"
+    )
 
 # %% ../../nbs/library/app/06_execute.ipynb #run-section
 @dataclass(frozen=True)
 class Outcome:
     "What the execution of a section left behind."
+
     job: Job
     minutes: float
     figures: int
@@ -158,28 +181,45 @@ class Outcome:
 def run_section(
     job: Job,
     *,
-    on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: None,  # told of each cell as it starts
+    on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: (
+        None
+    ),  # told of each cell as it starts
     n_threads: int | None = None,  # of arithmetic; None: one a core
-    begun: list | None = None,     # the kernel joins it: `begun[0].stop()` interrupts
+    begun: list | None = None,  # the kernel joins it: `begun[0].stop()` interrupts
 ) -> Outcome:
     "Execute a section notebook into _runs/, and say what it wrote."
     since, cells = time.time(), []
-    kernel = type("_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun})
+    kernel = type(
+        "_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun}
+    )
     job.executed.parent.mkdir(parents=True, exist_ok=True)
+
     def started(cell: str, index: int, n_cells: int) -> None:
         cells.append(cell)
         on_cell(cell, index, n_cells)
+
     try:
-        papermill.execute_notebook(job.notebook, job.executed, dict(job.given), engine_name="seeing_words",
-                                   kernel_name="python3", language="python",  # some editors write neither
-                                   progress_bar=False, cwd=job.notebook.parent, on_cell=started, kernel=kernel)
+        papermill.execute_notebook(
+            job.notebook,
+            job.executed,
+            dict(job.given),
+            engine_name="seeing_words",
+            kernel_name="python3",
+            language="python",  # some editors write neither
+            progress_bar=False,
+            cwd=job.notebook.parent,
+            on_cell=started,
+            kernel=kernel,
+        )
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
         raise _failure(job, cells[-1], error) from None
     except DeadKernelError:
-        raise SectionError(f"cell `{cells[-1]}` of {short_path(job.notebook)}: its process was killed, most often "
-                           "for lack of memory; try a smaller n_stimuli") from None
+        raise SectionError(
+            f"cell `{cells[-1]}` of {short_path(job.notebook)}: its process was killed, most often "
+            "for lack of memory; try a smaller n_stimuli"
+        ) from None
     return Outcome(job, (time.time() - since) / 60, *_written(job.run.folder, job.section, since))
 
 # %% ../../nbs/library/app/06_execute.ipynb #run-section-written

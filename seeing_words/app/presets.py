@@ -20,7 +20,7 @@ import torch
 from rich.table import Table
 
 from ..core.errors import InputError, did_you_mean
-from ..core.files import checkout, cache_dir
+from ..core.files import cache_dir, checkout
 from ..data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.data.sources import (
     TABLES,
@@ -48,40 +48,56 @@ from seeing_words.studies.pick_a_pic import (
 @dataclass(frozen=True)
 class Preset:
     "What a run works on: stimuli, networks, sizes."
+
     name: str
-    summary: str                        # one line for people
-    source: str                         # of the stimuli: one of `SOURCES`
-    vision: tuple[str, ...]             # names of trained vision networks
-    language: tuple[str, ...]           # and of language networks
-    n_stimuli: int = 1000               # images, with their captions; of one's own: all, unless the file says
-    n_captions: int = 5                 # for each image; of one's own: as many as each has, 5 at most, unless the file says
-    n_folds: int = 5                    # parts of the cross-validation
-    n_permutations: int = 100           # shuffled pairings for the null
-    n_draws: int = 1000                 # bootstrap draws for an interval
-    n_untrained: int = 3                # seeds of untrained twins for each architecture
-    poolings: tuple[tuple[str, tuple[str, ...]], ...] = (  # modality → how tokens become one vector: cls, mean, last
-        ("vision", ("cls",)), ("language", ("mean", "last")))
-    data: tuple[str, ...] = ()          # data sets to be downloaded, by name
-    revisions: tuple[tuple[str, str], ...] = ()  # network → commit of its repository; others: the newest
-    dtype: str = "float32"              # of the networks' arithmetic
-    device: str = "auto"                # where they run: auto, cpu, cuda, mps, or offload for what is too large for one
-    batch_size: int = 64                # stimuli a forward pass; halved where memory is short
-    trials: str = ""                    # of forced choice: one of `TRIALS`; "": near misses, or other images where there are none
-    judge: str = ""                     # of captions: oracle, or a network of the CLIP family; "": the oracle where there is one
-    folder: str = ""                    # of the stimuli; "": where `download` puts the data set
-    split: str = ""                     # of the data set; "": its usual one
-    trials_folder: str = ""             # of Pick-a-Pic; "": as for the stimuli
-    ids_file: str = ""                  # the choice of stimuli, read if it is there, else written; "": beside the figures
-    table: str = ""                     # of one's own stimuli: the file that names images and captions,
-    columns: tuple[tuple[str, str], ...] = ()    # what is what in it: image, caption, id
-    encoding: str = "utf-8"             # of its letters
-    separator: str = ""                 # of its cells; "": comma, in .tsv tab
-    leave_out: tuple[str, ...] = ()     # ids of stimuli that are not used, such as those whose image is damaged
+    summary: str  # one line for people
+    source: str  # of the stimuli: one of `SOURCES`
+    vision: tuple[str, ...]  # names of trained vision networks
+    language: tuple[str, ...]  # and of language networks
+    n_stimuli: int = 1000  # images, with their captions; of one's own: all, unless the file says
+    n_captions: int = (
+        5  # for each image; of one's own: as many as each has, 5 at most, unless the file says
+    )
+    n_folds: int = 5  # parts of the cross-validation
+    n_permutations: int = 100  # shuffled pairings for the null
+    n_draws: int = 1000  # bootstrap draws for an interval
+    n_untrained: int = 3  # seeds of untrained twins for each architecture
+    poolings: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = (  # modality → how tokens become one vector: cls, mean, last
+        ("vision", ("cls",)),
+        ("language", ("mean", "last")),
+    )
+    data: tuple[str, ...] = ()  # data sets to be downloaded, by name
+    revisions: tuple[
+        tuple[str, str], ...
+    ] = ()  # network → commit of its repository; others: the newest
+    dtype: str = "float32"  # of the networks' arithmetic
+    device: str = (
+        "auto"  # where they run: auto, cpu, cuda, mps, or offload for what is too large for one
+    )
+    batch_size: int = 64  # stimuli a forward pass; halved where memory is short
+    trials: str = ""  # of forced choice: one of `TRIALS`; "": near misses, or other images where there are none
+    judge: str = ""  # of captions: oracle, or a network of the CLIP family; "": the oracle where there is one
+    folder: str = ""  # of the stimuli; "": where `download` puts the data set
+    split: str = ""  # of the data set; "": its usual one
+    trials_folder: str = ""  # of Pick-a-Pic; "": as for the stimuli
+    ids_file: str = (
+        ""  # the choice of stimuli, read if it is there, else written; "": beside the figures
+    )
+    table: str = ""  # of one's own stimuli: the file that names images and captions,
+    columns: tuple[tuple[str, str], ...] = ()  # what is what in it: image, caption, id
+    encoding: str = "utf-8"  # of its letters
+    separator: str = ""  # of its cells; "": comma, in .tsv tab
+    leave_out: tuple[
+        str, ...
+    ] = ()  # ids of stimuli that are not used, such as those whose image is damaged
     sections: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()  # section → sizes of its own
 
     def __post_init__(self):
         usual = ("near misses", "oracle") if self.source == "microworld" else ("other images", CLIP)
-        for name, value in zip(("trials", "judge"), usual): object.__setattr__(self, name, getattr(self, name) or value)
+        for name, value in zip(("trials", "judge"), usual):
+            object.__setattr__(self, name, getattr(self, name) or value)
 
     def stimuli(
         self,
@@ -89,7 +105,9 @@ class Preset:
     ) -> StimulusSet:
         "Make or read the stimuli."
         if self.source not in SOURCES:
-            raise InputError(f"preset {self.name}: source {self.source!r} is not known: {did_you_mean(self.source, SOURCES)}")
+            raise InputError(
+                f"preset {self.name}: source {self.source!r} is not known: {did_you_mean(self.source, SOURCES)}"
+            )
         return SOURCES[self.source](self, Path(self.ids_file) if self.ids_file else ids_file)
 
     def of_section(self, section: str) -> "Preset":
@@ -109,12 +127,16 @@ class Preset:
     @property
     def networks(self) -> tuple[str, ...]:
         "Those that are compared, and the judge where it is one."
-        return tuple(dict.fromkeys(self.vision + self.language + (self.judge,) * (self.judge not in JUDGES)))
+        return tuple(
+            dict.fromkeys(self.vision + self.language + (self.judge,) * (self.judge not in JUDGES))
+        )
 
     @property
     def short(self) -> dict[str, str]:
         "What figures call the networks, and the judge."
-        return short_names(self.networks) | ({self.judge: self.judge} if self.judge in JUDGES else {})
+        return short_names(self.networks) | (
+            {self.judge: self.judge} if self.judge in JUDGES else {}
+        )
 
     @property
     def is_embedded(self) -> bool:
@@ -123,8 +145,14 @@ class Preset:
 
     def untrained(self, modality: str) -> tuple[str, ...]:
         "Names of the untrained twins of a modality: every architecture with weights from `n_untrained` seeds."
-        made = {re.sub(r"-\d+$", "", name): name for name in reversed(getattr(self, modality))}  # one an architecture
-        return tuple(f"untrained:{name}@{seed}" for name in sorted(made.values()) for seed in range(self.n_untrained))
+        made = {
+            re.sub(r"-\d+$", "", name): name for name in reversed(getattr(self, modality))
+        }  # one an architecture
+        return tuple(
+            f"untrained:{name}@{seed}"
+            for name in sorted(made.values())
+            for seed in range(self.n_untrained)
+        )
 
     def __rich__(self) -> Table:
         table = Table(title=f"{self.name}: {self.summary}", title_justify="left", show_header=False)
@@ -145,30 +173,60 @@ def data_root() -> Path:
 
 def best_device() -> str:
     "The fastest there is: cuda, mps or cpu."
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return (
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources
 def data_folder(name: str, given: str) -> Path:
     "The folder of a data set: the one that a preset gives, else where `download` puts it."
     folder = Path(given) if given else data_root() / name
     if not folder.is_dir():
-        raise InputError(f"{folder} is not there: " + ("correct `folder` in the preset" if given else
-                         "`seeing-words download` fetches what a preset needs, or tells how to get it by hand"))
+        raise InputError(
+            f"{folder} is not there: "
+            + (
+                "correct `folder` in the preset"
+                if given
+                else "`seeing-words download` fetches what a preset needs, or tells how to get it by hand"
+            )
+        )
     return folder
 
 
 def _coco(preset: Preset, ids_file: Path | None) -> StimulusSet:
     folder, split = data_folder("coco", preset.folder), preset.split or "val2017"
-    masks = any((folder / f"{place}panoptic_{split}.json").is_file() for place in ("annotations/", ""))
+    masks = any(
+        (folder / f"{place}panoptic_{split}.json").is_file() for place in ("annotations/", "")
+    )
     if not masks:
-        warnings.warn(f"{folder} has no panoptic_{split}.json: without masks, no things are removed or shown alone", stacklevel=2)
-    return coco_stimuli(folder, preset.n_stimuli, n_captions=preset.n_captions, split=split, ids_file=ids_file, masks=masks,
-                        leave_out=preset.leave_out)
+        warnings.warn(
+            f"{folder} has no panoptic_{split}.json: without masks, no things are removed or shown alone",
+            stacklevel=2,
+        )
+    return coco_stimuli(
+        folder,
+        preset.n_stimuli,
+        n_captions=preset.n_captions,
+        split=split,
+        ids_file=ids_file,
+        masks=masks,
+        leave_out=preset.leave_out,
+    )
 
 
 def _flickr30k(preset: Preset, ids_file: Path | None) -> StimulusSet:
-    return flickr30k_stimuli(data_folder("flickr30k", preset.folder), preset.n_stimuli, n_captions=preset.n_captions,
-                             split=preset.split or None, ids_file=ids_file, leave_out=preset.leave_out)
+    return flickr30k_stimuli(
+        data_folder("flickr30k", preset.folder),
+        preset.n_stimuli,
+        n_captions=preset.n_captions,
+        split=preset.split or None,
+        ids_file=ids_file,
+        leave_out=preset.leave_out,
+    )
 
 
 def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
@@ -177,22 +235,42 @@ def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
 # %% ../../nbs/library/app/00_presets.ipynb #sources-own
 def _own_table(preset: Preset) -> dict[str, object]:  # how it is read
     columns = {f"{what}_column": name for what, name in preset.columns}
-    return columns | {"encoding": preset.encoding, "separator": preset.separator or None, "leave_out": preset.leave_out}
+    return columns | {
+        "encoding": preset.encoding,
+        "separator": preset.separator or None,
+        "leave_out": preset.leave_out,
+    }
 
 
 def _folder(preset: Preset, ids_file: Path | None) -> StimulusSet:
     "Images and captions of one's own."
-    return folder_stimuli(data_folder("folder", preset.folder), preset.table, preset.n_stimuli, n_captions=preset.n_captions,
-                          ids_file=ids_file, **_own_table(preset))
+    return folder_stimuli(
+        data_folder("folder", preset.folder),
+        preset.table,
+        preset.n_stimuli,
+        n_captions=preset.n_captions,
+        ids_file=ids_file,
+        **_own_table(preset),
+    )
 
 
-SOURCES: Mapping[str, Callable[[Preset, Path | None], StimulusSet]] = {  # of the stimuli, and where to keep their choice
-    "microworld": _microworld, "coco": _coco, "flickr30k": _flickr30k, "folder": _folder}
+SOURCES: Mapping[
+    str, Callable[[Preset, Path | None], StimulusSet]
+] = {  # of the stimuli, and where to keep their choice
+    "microworld": _microworld,
+    "coco": _coco,
+    "flickr30k": _flickr30k,
+    "folder": _folder,
+}
 
 # %% ../../nbs/library/app/00_presets.ipynb #trials
-def _pick_a_pic(stimuli: StimulusSet, folds: Folds, seed: int, preset: Preset, ids_file: Path | None) -> PreferenceSet:
+def _pick_a_pic(
+    stimuli: StimulusSet, folds: Folds, seed: int, preset: Preset, ids_file: Path | None
+) -> PreferenceSet:
     folder = data_folder("pick-a-pic", preset.trials_folder)
-    return PreferenceSet(**vars(pick_a_pic(folder, preset.n_stimuli, ids_file=ids_file, leave_out=preset.leave_out)))
+    return PreferenceSet(
+        **vars(pick_a_pic(folder, preset.n_stimuli, ids_file=ids_file, leave_out=preset.leave_out))
+    )
 
 
 def _near_misses(stimuli: StimulusSet, folds: Folds, seed: int, *_) -> PreferenceSet:
@@ -203,36 +281,60 @@ def _other_images(stimuli: StimulusSet, folds: Folds, seed: int, *_) -> Preferen
     return other_image_trials(stimuli, folds=folds, seed=seed)
 
 
-TRIALS: Mapping[str, Callable[[StimulusSet, Folds, int, Preset, Path | None], PreferenceSet]] = {  # of forced choice
-    "near misses": _near_misses, "pick-a-pic": _pick_a_pic, "other images": _other_images}
+TRIALS: Mapping[
+    str, Callable[[StimulusSet, Folds, int, Preset, Path | None], PreferenceSet]
+] = {  # of forced choice
+    "near misses": _near_misses,
+    "pick-a-pic": _pick_a_pic,
+    "other images": _other_images,
+}
 
 # %% ../../nbs/library/app/00_presets.ipynb #preset-rows
-def _rows(preset: Preset) -> list[tuple[str, str]]:  # what a person wants to know of a preset, in words
+def _rows(
+    preset: Preset,
+) -> list[tuple[str, str]]:  # what a person wants to know of a preset, in words
     place = f" in {preset.folder}" * bool(preset.folder)
     each = f"{preset.n_captions} caption{'s' * (preset.n_captions > 1)} each"
-    rows = [("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {each}"),
-            ("left out", f"{len(preset.leave_out)} stimuli" * bool(preset.leave_out)),
-            ("data", ", ".join(preset.data)),
-            ("vision", ", ".join(preset.vision)),
-            ("language", ", ".join(preset.language)),
-            ("revisions", "\n".join(f"{name}: {revision}" for name, revision in preset.revisions)),
-            ("numbers", preset.dtype if preset.dtype != "float32" else ""),
-            ("pooling", "; ".join(f"{modality}: {', '.join(names)}" for modality, names in preset.poolings)),
-            ("forced choice", preset.trials),
-            ("judge", preset.judge),
-            ("untrained twins", f"{preset.n_untrained} seed{'s' * (preset.n_untrained != 1)} of each architecture"),
-            ("cross-validation", f"{preset.n_folds} folds"),
-            ("null", f"{preset.n_permutations} permutations"),
-            ("interval", f"{preset.n_draws} bootstrap draws"),
-            ("sections", "; ".join(f"{section}: " + ", ".join(f"{name} = {size}" for name, size in sizes)
-                                   for section, sizes in preset.sections))]
+    rows = [
+        ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {each}"),
+        ("left out", f"{len(preset.leave_out)} stimuli" * bool(preset.leave_out)),
+        ("data", ", ".join(preset.data)),
+        ("vision", ", ".join(preset.vision)),
+        ("language", ", ".join(preset.language)),
+        ("revisions", "\n".join(f"{name}: {revision}" for name, revision in preset.revisions)),
+        ("numbers", preset.dtype if preset.dtype != "float32" else ""),
+        (
+            "pooling",
+            "; ".join(f"{modality}: {', '.join(names)}" for modality, names in preset.poolings),
+        ),
+        ("forced choice", preset.trials),
+        ("judge", preset.judge),
+        (
+            "untrained twins",
+            f"{preset.n_untrained} seed{'s' * (preset.n_untrained != 1)} of each architecture",
+        ),
+        ("cross-validation", f"{preset.n_folds} folds"),
+        ("null", f"{preset.n_permutations} permutations"),
+        ("interval", f"{preset.n_draws} bootstrap draws"),
+        (
+            "sections",
+            "; ".join(
+                f"{section}: " + ", ".join(f"{name} = {size}" for name, size in sizes)
+                for section, sizes in preset.sections
+            ),
+        ),
+    ]
     return [(what, value) for what, value in rows if value]
 
 # %% ../../nbs/library/app/00_presets.ipynb #pinned
-_DINO = {"facebook/dinov2-large": "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-         "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056"}
-_BLOOM = {"bigscience/bloom-560m": "ac2ae5fab2ce3f9f40dc79b5ca9f637430d24971",
-          "bigscience/bloom-3b": "52bc5b43010b4844513826b8be3f78c7344c37d7"}
+_DINO = {
+    "facebook/dinov2-large": "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+    "facebook/dinov2-small": "ed25f3a31f01632728cabb09d1542f84ab7b0056",
+}
+_BLOOM = {
+    "bigscience/bloom-560m": "ac2ae5fab2ce3f9f40dc79b5ca9f637430d24971",
+    "bigscience/bloom-3b": "52bc5b43010b4844513826b8be3f78c7344c37d7",
+}
 _JUDGE = {CLIP: "32bd64288804d66eefd0ccbe215aa642df71cc41"}
 
 
@@ -241,30 +343,65 @@ def _pinned(*names: str) -> tuple[tuple[str, str], ...]:
 
 
 _VISION = ("facebook/dinov2-large",)
-_LANGUAGE = (*(f"bigscience/bloom-{size}" for size in ("560m", "1b1", "1b7", "3b", "7b1")),
-             *(f"openlm-research/open_llama_{size}" for size in ("3b", "7b", "13b")))
+_LANGUAGE = (
+    *(f"bigscience/bloom-{size}" for size in ("560m", "1b1", "1b7", "3b", "7b1")),
+    *(f"openlm-research/open_llama_{size}" for size in ("3b", "7b", "13b")),
+)
 
 # %% ../../nbs/library/app/00_presets.ipynb #presets
-PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
-    Preset("microworld", "drawn and told scenes, small networks trained on them; offline, on a laptop", "microworld",
-           vision=tuple(f"microworld/vision-{k}" for k in range(3)),
-           language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)), device="cpu",
-           sections=(("perturbations", (("n_stimuli", 400),)),)),
-    Preset("paper", "the paper's networks on MS-COCO and Pick-a-Pic; downloads, and a GPU", "coco",
-           vision=_VISION, language=_LANGUAGE, n_untrained=1, data=("coco", "pick-a-pic"), trials="pick-a-pic",
-           revisions=_pinned("facebook/dinov2-large", *_BLOOM)),
-    Preset("paper-flickr30k", "the same networks on Flickr30k, which is to be had by asking; downloads, and a GPU", "flickr30k",
-           vision=_VISION, language=_LANGUAGE, n_untrained=1, data=("flickr30k",),
-           revisions=_pinned("facebook/dinov2-large", *_BLOOM)),
-    Preset("paper-small", "two small networks on MS-COCO; downloads, a laptop", "coco",
-           vision=("facebook/dinov2-small",), language=("bigscience/bloom-560m",), n_untrained=1, data=("coco",),
-           revisions=_pinned("facebook/dinov2-small", "bigscience/bloom-560m")),
-)}
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "microworld",
+            "drawn and told scenes, small networks trained on them; offline, on a laptop",
+            "microworld",
+            vision=tuple(f"microworld/vision-{k}" for k in range(3)),
+            language=tuple(
+                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)
+            ),
+            device="cpu",
+            sections=(("perturbations", (("n_stimuli", 400),)),),
+        ),
+        Preset(
+            "paper",
+            "the paper's networks on MS-COCO and Pick-a-Pic; downloads, and a GPU",
+            "coco",
+            vision=_VISION,
+            language=_LANGUAGE,
+            n_untrained=1,
+            data=("coco", "pick-a-pic"),
+            trials="pick-a-pic",
+            revisions=_pinned("facebook/dinov2-large", *_BLOOM),
+        ),
+        Preset(
+            "paper-flickr30k",
+            "the same networks on Flickr30k, which is to be had by asking; downloads, and a GPU",
+            "flickr30k",
+            vision=_VISION,
+            language=_LANGUAGE,
+            n_untrained=1,
+            data=("flickr30k",),
+            revisions=_pinned("facebook/dinov2-large", *_BLOOM),
+        ),
+        Preset(
+            "paper-small",
+            "two small networks on MS-COCO; downloads, a laptop",
+            "coco",
+            vision=("facebook/dinov2-small",),
+            language=("bigscience/bloom-560m",),
+            n_untrained=1,
+            data=("coco",),
+            revisions=_pinned("facebook/dinov2-small", "bigscience/bloom-560m"),
+        ),
+    )
+}
 
 # %% ../../nbs/library/app/00_presets.ipynb #get
 def preset_file(name: str) -> Path | None:
     "The file that `name` is the path of; None where it is the name of a preset."
-    if not name.endswith(".toml"): return None
+    if not name.endswith(".toml"):
+        return None
     places = [root / name for root in (Path.cwd(), checkout() or Path.cwd())]
     return next((place for place in places if place.is_file()), places[0]).resolve()
 
@@ -274,12 +411,23 @@ def get_preset(name: str) -> Preset:
     if path := preset_file(name):
         return read_preset(path)
     if name not in PRESETS:
-        raise InputError(f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; one's own is a file: mine.toml")
+        raise InputError(
+            f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; one's own is a file: mine.toml"
+        )
     return PRESETS[name]
 
 # %% ../../nbs/library/app/00_presets.ipynb #least
-LEAST: Mapping[str, int] = {  # smallest sizes that make sense; every section compares with untrained twins
-    "n_stimuli": 10, "n_captions": 1, "n_folds": 2, "n_permutations": 1, "n_draws": 1, "n_untrained": 1, "batch_size": 1}
+LEAST: Mapping[
+    str, int
+] = {  # smallest sizes that make sense; every section compares with untrained twins
+    "n_stimuli": 10,
+    "n_captions": 1,
+    "n_folds": 2,
+    "n_permutations": 1,
+    "n_draws": 1,
+    "n_untrained": 1,
+    "batch_size": 1,
+}
 
 # %% ../../nbs/library/app/00_presets.ipynb #read-kinds
 def _text(value):
@@ -295,18 +443,28 @@ def _texts(value):
 
 
 def _table(read: Callable) -> Callable:
-    return lambda value: (tuple((key, read(item)) for key, item in value.items())
-                          if isinstance(value, dict) and all(read(item) is not None for item in value.values()) else None)
+    return lambda value: (
+        tuple((key, read(item)) for key, item in value.items())
+        if isinstance(value, dict) and all(read(item) is not None for item in value.values())
+        else None
+    )
 
 
-_KINDS: Mapping[object, tuple[Callable, str]] = {  # type of a field → how it is read (None: it can't be), how it is written
+_KINDS: Mapping[
+    object, tuple[Callable, str]
+] = {  # type of a field → how it is read (None: it can't be), how it is written
     str: (_text, 'some text, as in "text"'),
     int: (_whole, "a whole number, as in 40"),
     tuple[str, ...]: (_texts, 'a list, as in ["one", "two"]'),
     tuple[tuple[str, str], ...]: (_table(_text), 'a table, as in {key = "value"}'),
     tuple[tuple[str, tuple[tuple[str, int], ...]], ...]: (
-        _table(_table(_whole)), "tables of whole numbers, as in {layers = {n_draws = 9}}"),
-    tuple[tuple[str, tuple[str, ...]], ...]: (_table(_texts), 'a table of lists, as in {vision = ["cls"]}'),
+        _table(_table(_whole)),
+        "tables of whole numbers, as in {layers = {n_draws = 9}}",
+    ),
+    tuple[tuple[str, tuple[str, ...]], ...]: (
+        _table(_texts),
+        'a table of lists, as in {vision = ["cls"]}',
+    ),
 }
 
 # %% ../../nbs/library/app/00_presets.ipynb #impossible-drawn
@@ -314,17 +472,27 @@ def _unfitting(preset: Preset) -> Iterator[tuple[str, str]]:
     "What does not go with the source of the stimuli."
     if preset.source == "folder" and not (preset.folder and preset.table):
         yield "source", "name the `folder` of the images and the `table` of their captions"
-    if preset.source == "microworld": return
+    if preset.source == "microworld":
+        return
     if preset.trials == "near misses":
-        yield "trials", 'only the microworld can draw them: write trials = "other images" or "pick-a-pic"'
+        yield (
+            "trials",
+            'only the microworld can draw them: write trials = "other images" or "pick-a-pic"',
+        )
     if preset.judge == "oracle":
-        yield "judge", f'only the microworld has one: name a network of the CLIP family, as judge = "{CLIP}"'
+        yield (
+            "judge",
+            f'only the microworld has one: name a network of the CLIP family, as judge = "{CLIP}"',
+        )
 
 # %% ../../nbs/library/app/00_presets.ipynb #impossible
 def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
     "Fields that cannot be as they are, with what to do."
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", preset.name) or preset.name in PRESETS:
-        yield "name", f"a folder of figures is called so: letters, digits, - and _, and none of {', '.join(PRESETS)}"
+        yield (
+            "name",
+            f"a folder of figures is called so: letters, digits, - and _, and none of {', '.join(PRESETS)}",
+        )
     if preset.source not in SOURCES:
         yield "source", did_you_mean(preset.source, SOURCES)
     if preset.trials not in TRIALS:
@@ -332,20 +500,31 @@ def _impossible(preset: Preset) -> Iterator[tuple[str, str]]:
     yield from _unfitting(preset)
     for name in (name for name, least in LEAST.items() if getattr(preset, name) < least):
         yield name, f"at least {LEAST[name]} is needed"
-    for section, name, size in ((section, *pair) for section, sizes in preset.sections for pair in sizes):
-        if name not in LEAST: yield "sections", f"{section} has no size {name!r}: {did_you_mean(name, LEAST)}"
-        elif size < LEAST[name]: yield "sections", f"at least {LEAST[name]} is needed for {section}'s {name}"
+    for section, name, size in (
+        (section, *pair) for section, sizes in preset.sections for pair in sizes
+    ):
+        if name not in LEAST:
+            yield "sections", f"{section} has no size {name!r}: {did_you_mean(name, LEAST)}"
+        elif size < LEAST[name]:
+            yield "sections", f"at least {LEAST[name]} is needed for {section}'s {name}"
     if preset.n_stimuli < 2 * preset.n_folds:
         yield "n_stimuli", f"too few for n_folds = {preset.n_folds}: every fold needs 2 or more"
     for name in (name for name, _ in preset.columns if name not in ("image", "caption", "id")):
         yield "columns", f"{name!r} is none: {did_you_mean(name, ('image', 'caption', 'id'))}"
-    for modality in (modality for modality in ("vision", "language") if not getattr(preset, modality)):
+    for modality in (
+        modality for modality in ("vision", "language") if not getattr(preset, modality)
+    ):
         yield modality, "name one network or more"
     for name in (name for name, _ in preset.revisions if name not in preset.networks):
-        yield "revisions", f"{name!r} is none of its networks: {did_you_mean(name, preset.networks)}"
+        yield (
+            "revisions",
+            f"{name!r} is none of its networks: {did_you_mean(name, preset.networks)}",
+        )
     if preset.dtype not in DTYPES:
         yield "dtype", did_you_mean(preset.dtype, DTYPES)
-    if {modality for modality, _ in preset.poolings} != {"vision", "language"} or not all(p for _, p in preset.poolings):
+    if {modality for modality, _ in preset.poolings} != {"vision", "language"} or not all(
+        p for _, p in preset.poolings
+    ):
         yield "poolings", "vision and language each need one or more"
     for name in (name for _, names in preset.poolings for name in names if name not in POOLINGS):
         yield "poolings", f"{name!r} is none: {did_you_mean(name, POOLINGS)}"
@@ -360,7 +539,9 @@ def _read_toml(path: Path) -> dict:
     except OSError as error:
         raise InputError(f"preset {path}: {error.strerror}: is the path right?") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"preset {path} is not TOML ({error}): correct it in a text editor") from None
+        raise InputError(
+            f"preset {path} is not TOML ({error}): correct it in a text editor"
+        ) from None
 
 
 def _read_field(path: Path, name: str, value) -> object:
@@ -377,17 +558,28 @@ def _told(preset: Preset) -> list:  # of `Found`
     folder, how = data_folder("folder", preset.folder), _own_table(preset)
     if not (table := folder / preset.table).is_file():
         there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLES)
-        raise InputError(f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}")
-    try: found = read_own(table, **how)
-    except Unusable as error: found = read_own(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})  # told later
-    noted = read_ids(preset.ids_file) if preset.ids_file and Path(preset.ids_file).is_file() else [one.id for one in found]
+        raise InputError(
+            f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}"
+        )
+    try:
+        found = read_own(table, **how)
+    except Unusable as error:
+        found = read_own(
+            table, **how | {"leave_out": (*preset.leave_out, *error.wrong)}
+        )  # told later
+    noted = (
+        read_ids(preset.ids_file)
+        if preset.ids_file and Path(preset.ids_file).is_file()
+        else [one.id for one in found]
+    )
     return [one for one in found if one.id in noted and one.id not in preset.leave_out]
 
 
 def _as_there_are(preset: Preset, given: Mapping[str, object]) -> Preset:
     "The sizes that a file leaves open are those of its table."
     left_open = {"n_stimuli", "n_captions"} - given.keys()
-    if preset.source != "folder" or not left_open: return preset
+    if preset.source != "folder" or not left_open:
+        return preset
     found = _told(preset)
     n_captions = min((len(one.captions) for one in found if one.captions), default=1)
     sizes = {"n_stimuli": len(found), "n_captions": min(n_captions, preset.n_captions)}
@@ -405,7 +597,9 @@ def _network(path: Path, name: str) -> str:  # a folder beside the file, or a na
 
 def _refuse_impossible(path: Path, preset: Preset) -> None:
     for name, remedy in _impossible(preset):
-        raise InputError(f"preset {path}: {name} = {getattr(preset, name)!r} is impossible: {remedy}")
+        raise InputError(
+            f"preset {path}: {name} = {getattr(preset, name)!r} is impossible: {remedy}"
+        )
 
 
 def read_preset(path: str | Path) -> Preset:
@@ -415,9 +609,15 @@ def read_preset(path: str | Path) -> Preset:
     given = {"name": path.stem, "summary": f"read from {path.name}"} | given
     if missing := [f.name for f in _SPEC.values() if f.default is MISSING and f.name not in given]:
         raise InputError(f"preset {path} lacks {', '.join(missing)}: write {missing[0]} = …")
-    for modality in "vision", "language": given[modality] = tuple(_network(path, name) for name in given[modality])
-    given |= {name: _beside(path, given[name]) for name in ("folder", "trials_folder", "ids_file") if name in given}
-    if "judge" in given: given["judge"] = _network(path, given["judge"])
+    for modality in "vision", "language":
+        given[modality] = tuple(_network(path, name) for name in given[modality])
+    given |= {
+        name: _beside(path, given[name])
+        for name in ("folder", "trials_folder", "ids_file")
+        if name in given
+    }
+    if "judge" in given:
+        given["judge"] = _network(path, given["judge"])
     preset = Preset(**given)
     _refuse_impossible(path, preset)
     preset = _as_there_are(preset, given)

@@ -40,10 +40,11 @@ MOST_ROWS = 200  # of a table that the page shows; all are in the file
 @dataclass(frozen=True)
 class Numbers:
     "A table that a section wrote."
+
     file: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]  # as written; the first `MOST_ROWS`
-    n_rows: int                  # of the file
+    n_rows: int  # of the file
 
 
 def _numbers(path: Path) -> Numbers:
@@ -59,44 +60,62 @@ def _table(name: str, table: pd.DataFrame) -> Numbers:
 @dataclass(frozen=True)
 class Shown:
     "A figure that a section saved."
-    name: str                      # of its files, without suffix
+
+    name: str  # of its files, without suffix
     caption: str
     alt: str
-    sizes: str                     # the preset and the sizes that it rests on
+    sizes: str  # the preset and the sizes that it rests on
     svg: Path
     png: Path
-    numbers: tuple[Numbers, ...]   # what it shows
+    numbers: tuple[Numbers, ...]  # what it shows
 
 # %% ../../nbs/library/app/07_report.ipynb #section-class
 @dataclass(frozen=True)
 class Section:
     "A section of the paper: what it showed, or that it was not run."
+
     name: str
     title: str
     purpose: str
-    command: str                            # runs it
-    provenance: Mapping[str, object]        # empty: not run
+    command: str  # runs it
+    provenance: Mapping[str, object]  # empty: not run
     figures: tuple[Shown, ...] = ()
-    numbers: tuple[Numbers, ...] = ()       # tables that belong to no figure
-    claimed: bool = False                   # it came to its claims
+    numbers: tuple[Numbers, ...] = ()  # tables that belong to no figure
+    claimed: bool = False  # it came to its claims
 
     @property
     def facts(self) -> list[tuple[str, str]]:
         "Its provenance in words, without networks and files."
-        told = {what: value for what, value in self.provenance.items() if what not in ("models", "written", "section")}
+        told = {
+            what: value
+            for what, value in self.provenance.items()
+            if what not in ("models", "written", "section")
+        }
         return [(what, _told(value)) for what, value in told.items()]
 
 
 def _told(value: object) -> str:
-    return "\n".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+    return (
+        "\n".join(f"{k} {v}" for k, v in value.items())
+        if isinstance(value, Mapping)
+        else str(value)
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #sizes
-_SIZES = {"n_stimuli": "n = {}", "n_folds": "{} folds", "n_permutations": "{} permutations", "n_draws": "{} bootstrap draws",
-          "seed": "seed {}", "seeing_words": "seeing_words {}"}
+_SIZES = {
+    "n_stimuli": "n = {}",
+    "n_folds": "{} folds",
+    "n_permutations": "{} permutations",
+    "n_draws": "{} bootstrap draws",
+    "seed": "seed {}",
+    "seeing_words": "seeing_words {}",
+}
 
 
 def _sizes(provenance: Mapping[str, object]) -> str:
-    return " · ".join(text.format(provenance[name]) for name, text in _SIZES.items() if name in provenance)
+    return " · ".join(
+        text.format(provenance[name]) for name, text in _SIZES.items() if name in provenance
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #strict
 def _read_json(path: Path, preset: str, redo: str) -> dict:
@@ -104,11 +123,15 @@ def _read_json(path: Path, preset: str, redo: str) -> dict:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{short_path(path)} cannot be read ({error}); make it again: `{redo}`") from None
+        raise InputError(
+            f"{short_path(path)} cannot be read ({error}); make it again: `{redo}`"
+        ) from None
     found = about.get("provenance", about).get("preset") if isinstance(about, dict) else None
     if found != preset:
-        raise InputError(f"{short_path(path)} is of preset {found!r}, not of {preset!r}: a report shows one preset; "
-                         f"make it again: `{redo}`")
+        raise InputError(
+            f"{short_path(path)} is of preset {found!r}, not of {preset!r}: a report shows one preset; "
+            f"make it again: `{redo}`"
+        )
     return about
 
 
@@ -119,8 +142,10 @@ def _check_written(folder: Path, written: Mapping[str, str], redo: str) -> None:
         if Path(name).name != name or not path.is_file():
             raise InputError(f"{short_path(path)} is missing; make it again: `{redo}`")
         if file_digest(path) != sum_:
-            raise InputError(f"{short_path(path)} is not what its run wrote: damaged, or written by hand; "
-                             f"make it again: `{redo}`")
+            raise InputError(
+                f"{short_path(path)} is not what its run wrote: damaged, or written by hand; "
+                f"make it again: `{redo}`"
+            )
 
 # %% ../../nbs/library/app/07_report.ipynb #figure
 def _figure(folder: Path, file: str, preset: str, redo: str) -> Shown:
@@ -128,21 +153,40 @@ def _figure(folder: Path, file: str, preset: str, redo: str) -> Shown:
     name = file.removesuffix(".json")
     tables = tuple(_numbers(folder / table) for table in about["files"] if table.endswith(".csv"))
     sizes = f"preset {preset} · {_sizes(about['provenance'])}"
-    return Shown(name, about["caption"], about["alt"], sizes, folder / f"{name}.svg", folder / f"{name}.png", tables)
+    return Shown(
+        name,
+        about["caption"],
+        about["alt"],
+        sizes,
+        folder / f"{name}.svg",
+        folder / f"{name}.png",
+        tables,
+    )
 
 
 def _in_order(figures: list[Shown], section: str, notebook: Path | None) -> tuple[Shown, ...]:
     "As the notebook saves them; those that it names by a variable come last."
     told = notebook.read_text(encoding="utf-8") if notebook else ""
-    place = {shown.name: told.find(f'\\"{shown.name.removeprefix(section + "_")}\\"') for shown in figures}
+    place = {
+        shown.name: told.find(f'\\"{shown.name.removeprefix(section + "_")}\\"')
+        for shown in figures
+    }
     return tuple(sorted(figures, key=lambda shown: (place[shown.name] < 0, place[shown.name])))
 
 # %% ../../nbs/library/app/07_report.ipynb #heading
 def _heading(notebook: Path | None, name: str) -> tuple[str, str]:  # title, purpose
     "A notebook's first cell in plain words."
-    if notebook is None: return name.replace("_", " "), ""
-    lines = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]).splitlines()
-    def plain(mark): return next((re.sub(r"`|\[|\]\(.*?\)", "", line[2:]) for line in lines if line.startswith(mark)), "")
+    if notebook is None:
+        return name.replace("_", " "), ""
+    lines = "".join(
+        json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
+    ).splitlines()
+
+    def plain(mark):
+        return next(
+            (re.sub(r"`|\[|\]\(.*?\)", "", line[2:]) for line in lines if line.startswith(mark)), ""
+        )
+
     return plain("# ") or name.replace("_", " "), plain("> ")
 
 # %% ../../nbs/library/app/07_report.ipynb #section
@@ -153,27 +197,44 @@ def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: 
         return Section(name, *heading, redo, {})
     about = _read_json(path, preset, redo)
     if not isinstance(written := about.get("written"), dict):
-        raise InputError(f"{short_path(path)} names no files that were written; make it again: `{redo}`")
+        raise InputError(
+            f"{short_path(path)} names no files that were written; make it again: `{redo}`"
+        )
     _check_written(folder, written, redo)
     figures = [_figure(folder, file, preset, redo) for file in written if file.endswith(".json")]
     drawn = {table.file for shown in figures for table in shown.numbers}
-    others = tuple(_numbers(folder / file) for file in written if file.endswith(".csv") and file not in drawn)
-    return Section(name, *heading, redo, about, _in_order(figures, name, notebook), others, f"{name}_claims.csv" in written)
+    others = tuple(
+        _numbers(folder / file) for file in written if file.endswith(".csv") and file not in drawn
+    )
+    return Section(
+        name,
+        *heading,
+        redo,
+        about,
+        _in_order(figures, name, notebook),
+        others,
+        f"{name}_claims.csv" in written,
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #report
 @dataclass(frozen=True)
 class Report:
     "What the runs of one preset left behind."
+
     preset: Preset
-    command: str                     # runs all sections
+    command: str  # runs all sections
     sections: tuple[Section, ...]
-    table: pd.DataFrame | None       # section, claim, text, effect, low, high, threshold, verdict; None: no claims yet
-    overview: Shown | None           # the figure of all claims; None: not drawn since they changed
-    notes: tuple[str, ...]           # what a reader should know first
+    table: (
+        pd.DataFrame | None
+    )  # section, claim, text, effect, low, high, threshold, verdict; None: no claims yet
+    overview: Shown | None  # the figure of all claims; None: not drawn since they changed
+    notes: tuple[str, ...]  # what a reader should know first
 
     @property
     def sizes(self) -> str:
-        return _sizes({name: getattr(self.preset, name) for name in _SIZES if hasattr(self.preset, name)})
+        return _sizes(
+            {name: getattr(self.preset, name) for name in _SIZES if hasattr(self.preset, name)}
+        )
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -186,22 +247,36 @@ class Report:
 
     @property
     def verdicts(self) -> list[tuple[str, int]]:
-        return [(verdict, n) for verdict in VERDICTS if (n := sum(claim["verdict"] == verdict for claim in self.claims))]
+        return [
+            (verdict, n)
+            for verdict in VERDICTS
+            if (n := sum(claim["verdict"] == verdict for claim in self.claims))
+        ]
 
     @cached_property
     def models(self) -> Numbers:
         "Networks and revisions, and the sections that used them."
-        used = [(model, revision, section.name) for section in self.sections
-                for model, revision in section.provenance.get("models", {}).items()]
+        used = [
+            (model, revision, section.name)
+            for section in self.sections
+            for model, revision in section.provenance.get("models", {}).items()
+        ]
         table = pd.DataFrame(used, columns=["network", "revision", "sections"])
-        return _table("networks", table.groupby(["network", "revision"], as_index=False).agg(", ".join))
+        return _table(
+            "networks", table.groupby(["network", "revision"], as_index=False).agg(", ".join)
+        )
 
 # %% ../../nbs/library/app/07_report.ipynb #claims-read
 def _claims(folder: Path, found: tuple[Section, ...]) -> pd.DataFrame | None:
     "The claims of the paper's sections that came to them."
     paper = sections()
-    names = [section.name.replace("_", " ") for section in found if section.claimed and section.name in paper]
-    if not names: return None
+    names = [
+        section.name.replace("_", " ")
+        for section in found
+        if section.claimed and section.name in paper
+    ]
+    if not names:
+        return None
     table = paper_claims(folder)
     return table[table["section"].isin(names)].reset_index(drop=True)
 
@@ -209,81 +284,133 @@ def _claims(folder: Path, found: tuple[Section, ...]) -> pd.DataFrame | None:
 def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Shown | None:
     "The figure of all claims, if it shows these and no others."
     files = [folder / f"claims.{kind}" for kind in ("csv", "json", "svg", "png")]
-    if table is None or not all(file.is_file() for file in files): return None
-    if files[0].read_text(encoding="utf-8") != csv_text(table): return None
-    try: about = json.loads(files[1].read_text(encoding="utf-8"))
-    except ValueError: return None
-    return Shown("all-claims", about["caption"], about["alt"], f"preset {preset.name}", files[2], files[3], ())
+    if table is None or not all(file.is_file() for file in files):
+        return None
+    if files[0].read_text(encoding="utf-8") != csv_text(table):
+        return None
+    try:
+        about = json.loads(files[1].read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return Shown(
+        "all-claims",
+        about["caption"],
+        about["alt"],
+        f"preset {preset.name}",
+        files[2],
+        files[3],
+        (),
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #command
 def _beyond() -> dict[str, Path]:
     "Sections beyond the paper, which the runner does not know: name → notebook. Empty without a checkout."
     root = checkout()
-    return {path.stem: path for path in sorted(root.glob("nbs/beyond/[!_.]*.ipynb"))} if root else {}
+    return (
+        {path.stem: path for path in sorted(root.glob("nbs/beyond/[!_.]*.ipynb"))} if root else {}
+    )
 
 
 def redo_command(
-    asked: str,         # the preset as it was asked for: a name, or a file such as mine.toml
+    asked: str,  # the preset as it was asked for: a name, or a file such as mine.toml
     section: str = "",  # none: all of the paper
     out: str = "figures",  # relative to the checkout
-) -> str:                  # to be typed
+) -> str:  # to be typed
     "The command that makes figures again."
     elsewhere = ["-p", f"out={out}"] if out != "figures" else []
     if section not in _beyond():
-        return shlex.join(["seeing-words", "figures", *([section] if section else []), "--preset", asked, *elsewhere])
+        return shlex.join(
+            [
+                "seeing-words",
+                "figures",
+                *([section] if section else []),
+                "--preset",
+                asked,
+                *elsewhere,
+            ]
+        )
     files = [f"nbs/beyond/{section}.ipynb", f"_runs/{section}.ipynb"]
     elsewhere = ["-p", "out", out] if elsewhere else []
-    return "mkdir -p _runs && " + shlex.join(["papermill", *files, "-p", "preset", asked, *elsewhere])
+    return "mkdir -p _runs && " + shlex.join(
+        ["papermill", *files, "-p", "preset", asked, *elsewhere]
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #notes
 def _notes(folder: Path, found: tuple[Section, ...]) -> Iterator[str]:
     "What is not there, and what is there but not shown."
     missing = [section.name for section in found if not section.provenance]
-    if missing: yield f"{len(found) - len(missing)} of {len(found)} sections were run. Not run yet: {', '.join(missing)}."
-    sizes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if sizes: yield f"Runs with other sizes are not in this report: {', '.join(sizes)}."
+    if missing:
+        yield f"{len(found) - len(missing)} of {len(found)} sections were run. Not run yet: {', '.join(missing)}."
+    sizes = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if sizes:
+        yield f"Runs with other sizes are not in this report: {', '.join(sizes)}."
     known = {file for section in found for file in section.provenance.get("written", {})}
     known |= {f"{section.name}_provenance.json" for section in found}
     known |= {f"claims.{kind}" for kind in ("csv", "json", "svg", "png")} | {"report.html"}
-    others = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in known)
-    if others: yield f"Files of earlier runs are not in this report: {', '.join(others)}."
+    others = sorted(
+        path.name for path in folder.iterdir() if path.is_file() and path.name not in known
+    )
+    if others:
+        yield f"Files of earlier runs are not in this report: {', '.join(others)}."
 
 # %% ../../nbs/library/app/07_report.ipynb #collect
 def collect(
-    asked: str,            # the preset: a name, or a file such as mine.toml
+    asked: str,  # the preset: a name, or a file such as mine.toml
     out: str = "figures",  # the folder that sections wrote to, relative to the checkout
 ) -> Report:
     "Read what the runs of a preset left in out/preset/."
     preset = get_preset(asked)
     folder = (checkout() or Path.cwd()) / out / preset.name
     notebooks = sections()
-    run = [path.name.removesuffix("_provenance.json") for path in sorted(folder.glob("*_provenance.json"))]
+    run = [
+        path.name.removesuffix("_provenance.json")
+        for path in sorted(folder.glob("*_provenance.json"))
+    ]
     if not run:
-        raise InputError(f"nothing was run for preset {preset.name}: no results in {short_path(folder)}; "
-                         f"run `{redo_command(asked, out=out)}` first")
+        raise InputError(
+            f"nothing was run for preset {preset.name}: no results in {short_path(folder)}; "
+            f"run `{redo_command(asked, out=out)}` first"
+        )
     names = [*notebooks, *(name for name in run if name not in notebooks)]
     notebooks |= {name: notebook for name, notebook in _beyond().items() if name not in notebooks}
-    found = tuple(_section(folder, name, notebooks.get(name), preset.name, redo_command(asked, name, out)) for name in names)
+    found = tuple(
+        _section(folder, name, notebooks.get(name), preset.name, redo_command(asked, name, out))
+        for name in names
+    )
     table = _claims(folder, found)
-    return Report(preset, redo_command(asked, out=out), found, table, _overview(folder, table, preset),
-                  tuple(_notes(folder, found)))
+    return Report(
+        preset,
+        redo_command(asked, out=out),
+        found,
+        table,
+        _overview(folder, table, preset),
+        tuple(_notes(folder, found)),
+    )
 
 # %% ../../nbs/library/app/07_report.ipynb #small-svg
 def _shorter(number: re.Match) -> str:  # of a point; of a scale, which may be 0.0156, four digits
     value = float(number[0])
-    return f"{value:.2f}".rstrip("0").rstrip(".") if value >= 1 else f"{value:.4f}".rstrip("0").rstrip(".") or "0"
+    return (
+        f"{value:.2f}".rstrip("0").rstrip(".")
+        if value >= 1
+        else f"{value:.4f}".rstrip("0").rstrip(".") or "0"
+    )
 
 
 def small_svg(
     svg: str,  # text of the file
 ) -> str:
     "The same picture in fewer bytes."
-    svg = svg[svg.index("<svg"):]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>", "", svg, flags=re.DOTALL)
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>", "", svg, flags=re.DOTALL
+    )
     used = set(re.findall(r"#([\w.-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", svg)
     svg = re.sub(r"\d+\.\d{3,}(e-\d+)?", _shorter, svg)
-    return re.sub(r"\s+", " ", svg).replace("> <", "><").replace('; ', ";").replace(": ", ":")
+    return re.sub(r"\s+", " ", svg).replace("> <", "><").replace("; ", ";").replace(": ", ":")
 
 # %% ../../nbs/library/app/07_report.ipynb #uri
 def svg_uri(
@@ -310,13 +437,17 @@ class Picture:
 
 def pictures(
     figures: list[Shown],
-    budget: int,             # bytes, of all together
-) -> dict[str, Picture]:     # by the figure's name
+    budget: int,  # bytes, of all together
+) -> dict[str, Picture]:  # by the figure's name
     "Embed figures, the largest as webp if all as svg are too large."
-    made = {shown.name: Picture(svg_uri(small_svg(shown.svg.read_text(encoding="utf-8")))) for shown in figures}
+    made = {
+        shown.name: Picture(svg_uri(small_svg(shown.svg.read_text(encoding="utf-8"))))
+        for shown in figures
+    }
     total = sum(len(picture.uri) for picture in made.values())
     for shown in sorted(figures, key=lambda shown: -len(made[shown.name].uri)):
-        if total <= budget: break
+        if total <= budget:
+            break
         uri, width = webp_uri(shown.png)
         if len(uri) < len(made[shown.name].uri):
             total += len(uri) - len(made[shown.name].uri)
@@ -335,7 +466,9 @@ def _file(name: str) -> str:
 
 def _script() -> str:
     "The scripts, each of the others' beneath its licence."
-    licences = [f"/*\n{_file(f'vendor/{name}.LICENSE')}*/" for name in ("sortable-tablesort", "panzoom")]
+    licences = [
+        f"/*\n{_file(f'vendor/{name}.LICENSE')}*/" for name in ("sortable-tablesort", "panzoom")
+    ]
     return "\n".join([*licences, *map(_file, _SCRIPTS)])
 
 
@@ -343,20 +476,36 @@ def render(report: Report) -> str:
     "The report as one HTML file."
     script = _script()
     allowed = f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
-    page = Environment(loader=PackageLoader("seeing_words"), autoescape=True, undefined=StrictUndefined,
-                       trim_blocks=True).get_template("report.html.j2")
-    figures = [shown for section in report.sections for shown in section.figures] + [report.overview] * bool(report.overview)
-    def filled(made): return page.render(report=report, pictures=made, script=script, css=_file("report.css"), allowed=allowed,
-                                         signs={verdict: sign for verdict, (sign, _) in SIGNS.items()}, version=__version__)
+    page = Environment(
+        loader=PackageLoader("seeing_words"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    ).get_template("report.html.j2")
+    figures = [shown for section in report.sections for shown in section.figures] + [
+        report.overview
+    ] * bool(report.overview)
+
+    def filled(made):
+        return page.render(
+            report=report,
+            pictures=made,
+            script=script,
+            css=_file("report.css"),
+            allowed=allowed,
+            signs={verdict: sign for verdict, (sign, _) in SIGNS.items()},
+            version=__version__,
+        )
+
     without = filled({shown.name: Picture("", 1) for shown in figures})
     return filled(pictures(figures, LIMIT - len(without.encode())))
 
 # %% ../../nbs/library/app/07_report.ipynb #write
 def write_report(
-    asked: str,            # the preset: a name, or a file such as mine.toml
-    file: str | Path,      # .html
+    asked: str,  # the preset: a name, or a file such as mine.toml
+    file: str | Path,  # .html
     out: str = "figures",  # the folder that sections wrote to
-) -> Report:               # what it shows
+) -> Report:  # what it shows
     "Write the report of a preset, after drawing the figure of all claims again where they have changed."
     report = collect(asked, out)
     if report.table is not None and report.overview is None:

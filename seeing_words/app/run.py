@@ -28,11 +28,11 @@ from .presets import LEAST, TRIALS, Preset, get_preset
 from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
+    cache_dir,
     checkout,
     commit,
     digest,
     file_digest,
-    cache_dir,
     versions,
     write_atomic,
 )
@@ -71,8 +71,10 @@ def find_section(name: str) -> Path:
     "The notebook of section `layers`, also called `1_layers`."
     found = sections()
     if not found:
-        raise InputError("no section notebooks here: they come with the source checkout, not with the installed "
-                         "package. Clone the repository and run this from within it")
+        raise InputError(
+            "no section notebooks here: they come with the source checkout, not with the installed "
+            "package. Clone the repository and run this from within it"
+        )
     numbered = {path.stem: path for path in found.values()}
     if name not in found | numbered:
         raise InputError(f"section {name!r} is not known: {did_you_mean(name, found)}")
@@ -82,8 +84,9 @@ def find_section(name: str) -> Path:
 @dataclass(frozen=True)
 class Parameter:
     "One parameter of a section notebook."
+
     name: str
-    type: str        # as annotated: int, float, str or bool, perhaps with `| None`
+    type: str  # as annotated: int, float, str or bool, perhaps with `| None`
     default: object
 
 
@@ -91,34 +94,57 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     "The parameters of a notebook, by name."
     tagged = [code for code, tags in _code_cells(notebook) if "parameters" in tags]
     if len(tagged) != 1:
-        raise InputError(f"{notebook.name} has {len(tagged)} cells tagged `parameters`: there must be one")
+        raise InputError(
+            f"{notebook.name} has {len(tagged)} cells tagged `parameters`: there must be one"
+        )
     return {p.name: p for p in (_parameter(notebook, line) for line in ast.parse(tagged[0]).body)}
 
 
 def _code_cells(notebook: Path) -> list[tuple[str, list[str]]]:  # source and tags of each
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells if cell["cell_type"] == "code"]
+    return [
+        ("".join(cell["source"]), cell["metadata"].get("tags", []))
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
 
 # %% ../../nbs/library/app/04_run.ipynb #parameters-parameter
 def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
     try:
-        found = Parameter(line.target.id, ast.unparse(line.annotation), ast.literal_eval(line.value))
+        found = Parameter(
+            line.target.id, ast.unparse(line.annotation), ast.literal_eval(line.value)
+        )
     except (AttributeError, ValueError):
         found = None
     if found is None or found.type.removesuffix(" | None") not in ("int", "float", "str", "bool"):
-        raise InputError(f"{notebook.name}: the parameter `{ast.unparse(line)}` must be written as name: type = value, "
-                         "of type int, float, str or bool, or one of them with `| None`")
+        raise InputError(
+            f"{notebook.name}: the parameter `{ast.unparse(line)}` must be written as name: type = value, "
+            "of type int, float, str or bool, or one of them with `| None`"
+        )
     return found
 
 # %% ../../nbs/library/app/04_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
     "SHA-256 of the package's modules and, where given, of a notebook's code."
-    modules = [file for suffix in ("py", "toml") for file in PACKAGE.rglob(f"*.{suffix}") if file.name != "_modidx.py"]
-    return digest({"package": {file.relative_to(PACKAGE).as_posix(): file_digest(file) for file in sorted(modules)},
-                   "notebook": [code for code, _ in _code_cells(notebook)] if notebook else []})
+    modules = [
+        file
+        for suffix in ("py", "toml")
+        for file in PACKAGE.rglob(f"*.{suffix}")
+        if file.name != "_modidx.py"
+    ]
+    return digest(
+        {
+            "package": {
+                file.relative_to(PACKAGE).as_posix(): file_digest(file) for file in sorted(modules)
+            },
+            "notebook": [code for code, _ in _code_cells(notebook)] if notebook else [],
+        }
+    )
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
-_LEAST = {name: LEAST[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")} | {"seed": 0}
+_LEAST = {name: LEAST[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")} | {
+    "seed": 0
+}
 
 
 def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
@@ -126,11 +152,15 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
     given = {name: value for name, value in sizes.items() if value is not None}
     for name, value in {**given, "seed": seed}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < _LEAST[name]:
-            raise InputError(f"{name} = {value!r}: a whole number of at least {_LEAST[name]} is needed")
+            raise InputError(
+                f"{name} = {value!r}: a whole number of at least {_LEAST[name]} is needed"
+            )
     sized = replace(preset, **given)
     if sized.n_stimuli < 2 * sized.n_folds:
-        raise InputError(f"n_stimuli = {sized.n_stimuli} is too few for n_folds = {sized.n_folds}: "
-                         "every fold needs 2 or more")
+        raise InputError(
+            f"n_stimuli = {sized.n_stimuli} is too few for n_folds = {sized.n_folds}: "
+            "every fold needs 2 or more"
+        )
     return sized
 
 
@@ -141,7 +171,11 @@ def _sizes(preset: Preset) -> dict[str, int]:
 def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]) -> str:
     "The folder of a run: its preset, and beneath it what differs from its own sizes."
     usual = _sizes(own) | {"seed": 0}
-    differs = {name: value for name, value in (_sizes(preset) | {"seed": seed}).items() if value != usual[name]}
+    differs = {
+        name: value
+        for name, value in (_sizes(preset) | {"seed": seed}).items()
+        if value != usual[name]
+    }
     told = ",".join(f"{name}={value}" for name, value in {**differs, **changed}.items())
     return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', told)}" if told else preset.name
 
@@ -150,21 +184,31 @@ def _folder(out: str | Path, place: str) -> Path:
     "Where a run's figures go."
     folder = (checkout() or Path.cwd()) / out / place
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    if there.is_dir() and os.access(there, os.W_OK): return folder
-    raise InputError(f"out = {str(out)!r}: {there} is {'not to be written to' if there.is_dir() else 'a file'}: name a folder")
+    if there.is_dir() and os.access(there, os.W_OK):
+        return folder
+    raise InputError(
+        f"out = {str(out)!r}: {there} is {'not to be written to' if there.is_dir() else 'a file'}: name a folder"
+    )
 
 # %% ../../nbs/library/app/04_run.ipynb #choices
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {  # as annotated → what it may be, in words
-    "int": ((int,), "a whole number"), "float": ((int, float), "a number"), "bool": ((bool,), "True or False"),
-    "str": ((str,), "text in quotes"), "str | Path": ((str, Path), "text in quotes")}
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+    "str": ((str,), "text in quotes"),
+    "str | Path": ((str, Path), "text in quotes"),
+}
 
 
 def _refuse_unlike(parameter: Parameter, value) -> None:
     "Refuse what is of another type than the parameter, or counts (n_…, max_…) less than one."
     types, told = _TYPES[parameter.type.removesuffix(" | None")]
-    if value is None and parameter.type.endswith(" | None"): return
+    if value is None and parameter.type.endswith(" | None"):
+        return
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise InputError(f"{parameter.name} = {value!r}: {told} is needed, such as {parameter.default!r}")
+        raise InputError(
+            f"{parameter.name} = {value!r}: {told} is needed, such as {parameter.default!r}"
+        )
     if parameter.name.startswith(("n_", "max_")) and value < 1:
         raise InputError(f"{parameter.name} = {value!r}: at least 1 is needed")
 
@@ -174,11 +218,17 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     known = parameters(find_section(section)) if section in sections() else {}
     for name, value in choices.items():
         if name not in known:
-            raise InputError(f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}")
+            raise InputError(
+                f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
+            )
         _refuse_unlike(known[name], value)
-    if "pooling" in choices and choices["pooling"] not in (poolings := dict(preset.poolings)["language"]):
-        raise InputError(f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
-                         f"{' or '.join(poolings)}")
+    if "pooling" in choices and choices["pooling"] not in (
+        poolings := dict(preset.poolings)["language"]
+    ):
+        raise InputError(
+            f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
+            f"{' or '.join(poolings)}"
+        )
     return {name: value for name, value in choices.items() if value != known[name].default}
 
 # %% ../../nbs/library/app/04_run.ipynb #missing
@@ -188,7 +238,9 @@ def _refuse_missing(preset: Preset) -> None:
     places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
     for name, place in places:
         if not place.is_dir():
-            raise InputError(f"preset {preset.name} names {name}, which is no folder here: correct the path in the preset")
+            raise InputError(
+                f"preset {preset.name} names {name}, which is no folder here: correct the path in the preset"
+            )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
         if name.startswith("microworld/") and name not in known:
@@ -199,17 +251,22 @@ def _together(names: Iterable[str]) -> str:
     "Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`; untrained twins are counted."
     short = short_names(name for name in sorted(names) if not name.startswith("untrained:"))
     trained = [name.rpartition("-") for name in short.values()]
-    numbers = {stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained}
+    numbers = {
+        stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained
+    }
     n_untrained = sum(name.startswith("untrained:") for name in names)
-    told = [f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()]
+    told = [
+        f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()
+    ]
     return ", ".join(told + [f"{n_untrained} untrained"] * bool(n_untrained))
 
 # %% ../../nbs/library/app/04_run.ipynb #networks
 @dataclass(frozen=True)
 class Networks:
     "The networks of a run that are in memory."
+
     loaded: dict[str, Model] = field(default_factory=dict)  # one at most
-    known: dict[str, Model] = field(default_factory=dict)   # without their weights
+    known: dict[str, Model] = field(default_factory=dict)  # without their weights
     alone: RLock = field(default_factory=RLock)
 
     @contextmanager
@@ -219,7 +276,8 @@ class Networks:
             yield (model := preset.load(name)), lambda: model
             return
         with self.alone:
-            if name not in self.known: self.known[name] = preset.load(name, weights=False)
+            if name not in self.known:
+                self.known[name] = preset.load(name, weights=False)
             yield self.known[name], lambda: self.load(preset, name)
 
     def load(self, preset: Preset, name: str) -> Model:
@@ -231,23 +289,31 @@ class Networks:
 
     def forget(self) -> None:
         "Let the network in memory go."
-        with self.alone: self.loaded.clear()
+        with self.alone:
+            self.loaded.clear()
 
 # %% ../../nbs/library/app/04_run.ipynb #run
 @dataclass(frozen=True, repr=False)
 class Materials:
     "What one execution of a section works on."
+
     section: str
     preset: Preset  # with this run's sizes
-    seed: int       # of folds, null and bootstrap
-    place: str      # its preset, and what differs from it
-    folder: Path    # figures and tables go here
-    store: Store    # features are kept here
+    seed: int  # of folds, null and bootstrap
+    place: str  # its preset, and what differs from it
+    folder: Path  # figures and tables go here
+    store: Store  # features are kept here
     choices: Mapping[str, object] = field(default_factory=dict)  # the section's own parameters
-    models: dict[str, str] = field(default_factory=dict)   # name → revision of the networks used so far
-    written: dict[str, str] = field(default_factory=dict)  # file → its SHA-256, of what was saved so far
-    networks: Networks = field(default_factory=Networks)   # those in memory
-    others: dict[str, object] = field(default_factory=dict)  # what else was used so far: trials, a judge
+    models: dict[str, str] = field(
+        default_factory=dict
+    )  # name → revision of the networks used so far
+    written: dict[str, str] = field(
+        default_factory=dict
+    )  # file → its SHA-256, of what was saved so far
+    networks: Networks = field(default_factory=Networks)  # those in memory
+    others: dict[str, object] = field(
+        default_factory=dict
+    )  # what else was used so far: trials, a judge
 
     @cached_property
     def stimuli(self) -> StimulusSet:
@@ -265,7 +331,9 @@ class Materials:
         make = TRIALS[self.preset.trials]
         made = make(self.stimuli, self.folds, self.seed, self.preset, self._list("trials"))
         shown = zip(made.names, (made.preferred, made.rejected))
-        self.others["trials"] = {"kind": self.preset.trials} | {name: images.key for name, images in shown}
+        self.others["trials"] = {"kind": self.preset.trials} | {
+            name: images.key for name, images in shown
+        }
         return made
 
     def judge(
@@ -274,19 +342,33 @@ class Materials:
     ) -> np.ndarray:  # (stimulus, caption)
         "Scores of captions by the preset's judge, kept beside the features."
         judge = self._judge
-        if self.preset.judge not in JUDGES: self.networks.forget()  # of two large networks one is in memory
+        if self.preset.judge not in JUDGES:
+            self.networks.forget()  # of two large networks one is in memory
         return self.results(judged, stimuli, judge)
 
     @cached_property
     def _judge(self) -> Judge:
         name = self.others["judge"] = self.preset.judge
-        if name in JUDGES: return JUDGES[name]
+        if name in JUDGES:
+            return JUDGES[name]
         options = self.preset.options(name)
         self.models[name] = clip_revision(name, options["revision"])
-        return partial(clip_judge, name=name, expected=self.models[name], **options, batch_size=self.preset.batch_size)
+        return partial(
+            clip_judge,
+            name=name,
+            expected=self.models[name],
+            **options,
+            batch_size=self.preset.batch_size,
+        )
 
-    def _list(self, what: str) -> Path | None:  # where the ids of what is chosen are kept; the microworld's follow from n
-        return None if self.preset.source == "microworld" else self.folder / f"{self.section}_{what}.tsv"
+    def _list(
+        self, what: str
+    ) -> Path | None:  # where the ids of what is chosen are kept; the microworld's follow from n
+        return (
+            None
+            if self.preset.source == "microworld"
+            else self.folder / f"{self.section}_{what}.tsv"
+        )
 
     @cached_property
     def results(self) -> Results:
@@ -297,24 +379,36 @@ class Materials:
 @dataclass(frozen=True, repr=False)
 class Recordings(Materials):
     "What networks make of the materials."
+
     def features(
         self,
-        name: str,                   # of a network, as `load_model` takes it
+        name: str,  # of a network, as `load_model` takes it
         pooling: str | None = None,  # the preset's first for its modality
         *,
-        caption: int = 0,            # which of each stimulus' captions (language)
+        caption: int = 0,  # which of each stimulus' captions (language)
         stimuli: StimulusSet | None = None,  # other than the run's own: perturbed ones
-    ) -> xr.DataArray:               # (layer, stimulus, unit)
+    ) -> xr.DataArray:  # (layer, stimulus, unit)
         "Features of one network, from the store if they were ever computed."
         stimuli = stimuli or self.stimuli
         with self.networks.asked(self.preset, name) as (model, load):
             self.models[name] = model.revision
             poolings = dict(self.preset.poolings)[model.modality]
             pooling = pooling or poolings[0]
-            together = poolings if pooling in poolings else (pooling,)  # one pass over the stimuli serves them all
-            if not (model.has_weights or stored(model, stimuli, together, self.store, caption=caption)): model = load()
-            return extract_many(model, stimuli, together, caption=caption, store=self.store,
-                                batch_size=self.preset.batch_size)[pooling]
+            together = (
+                poolings if pooling in poolings else (pooling,)
+            )  # one pass over the stimuli serves them all
+            if not (
+                model.has_weights or stored(model, stimuli, together, self.store, caption=caption)
+            ):
+                model = load()
+            return extract_many(
+                model,
+                stimuli,
+                together,
+                caption=caption,
+                store=self.store,
+                batch_size=self.preset.batch_size,
+            )[pooling]
 
     def many_features(
         self,
@@ -323,59 +417,94 @@ class Recordings(Materials):
         layers: Sequence[int] = (),  # which to keep: (-2, -1) the last two; none: all
     ) -> list[xr.DataArray]:
         "Features of many networks and stimuli: small networks side by side, large ones one after another, each loaded once."
+
         def one(i: int) -> xr.DataArray:
             name, pooling, stimuli = wanted[i]
             found = self.features(name, pooling, stimuli=stimuli)
-            return found.isel(layer=list(layers)) if layers else found  # a copy: all others are let go
+            return (
+                found.isel(layer=list(layers)) if layers else found
+            )  # a copy: all others are let go
+
         order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
         made = dict(zip(order, self.each(one, order)))
         return [made[i] for i in range(len(wanted))]
 
     def each(self, function: Callable, jobs: Sequence) -> list:  # results in the order of the jobs
         "Call a function that asks for features with each of many jobs: side by side only where networks are small."
-        return parallel_map(function, jobs) if self.preset.is_embedded else [function(job) for job in jobs]
+        return (
+            parallel_map(function, jobs)
+            if self.preset.is_embedded
+            else [function(job) for job in jobs]
+        )
 
     def losses(
         self,
-        name: str,                          # of a language network
+        name: str,  # of a language network
         told: Mapping[str, Sequence[str]],  # condition → captions
-    ) -> dict[str, np.ndarray]:             # condition → (caption,), nats a token
+    ) -> dict[str, np.ndarray]:  # condition → (caption,), nats a token
         "How well a language network guesses every next token, kept beside the features."
         self.networks.loaded.clear()  # it is loaded with its head, and no two are in memory
         with self.networks.asked(self.preset, name) as (model, _):
             self.models[name] = model.revision
-            return self.results(told_losses, model, told, load=partial(load_reader, name, **self.preset.options(name)))
+            return self.results(
+                told_losses,
+                model,
+                told,
+                load=partial(load_reader, name, **self.preset.options(name)),
+            )
 
 # %% ../../nbs/library/app/04_run.ipynb #run-save
 @dataclass(frozen=True, repr=False)
 class Run(Recordings):
     "One execution of a section: what it works on, and where its figures go. Made by `start`."
+
     @property
     def provenance(self) -> dict[str, object]:
         "What figures rest on so far; without date or place, so that the same run writes the same files."
-        return {"section": self.section, "preset": self.preset.name, **_sizes(self.preset), "seed": self.seed,
-                **self.choices, "stimuli": self.stimuli.key, **self.others, "models": dict(sorted(self.models.items())),
-                "sources": self._sources, "seeing_words": __version__}
+        return {
+            "section": self.section,
+            "preset": self.preset.name,
+            **_sizes(self.preset),
+            "seed": self.seed,
+            **self.choices,
+            "stimuli": self.stimuli.key,
+            **self.others,
+            "models": dict(sorted(self.models.items())),
+            "sources": self._sources,
+            "seeing_words": __version__,
+        }
 
     @property
     def small_print(self) -> str:
         "The line beneath every figure."
-        parts = (f"preset {self.preset.name}", _together(self.models),
-                 f"n = {self.preset.n_stimuli}, {self.preset.n_folds} folds", f"seed {self.seed}", f"seeing_words {__version__}")
+        parts = (
+            f"preset {self.preset.name}",
+            _together(self.models),
+            f"n = {self.preset.n_stimuli}, {self.preset.n_folds} folds",
+            f"seed {self.seed}",
+            f"seeing_words {__version__}",
+        )
         return " · ".join(filter(None, parts))
 
     def save(
         self,
         fig: Figure,
-        name: str,                            # files are called <section>_<name>
+        name: str,  # files are called <section>_<name>
         *,
-        data: Table | Mapping[str, Table],    # the numbers shown
-        caption: str,                         # what is shown; names n and the interval
-        alt: str,                             # what it looks like, for who cannot see it
+        data: Table | Mapping[str, Table],  # the numbers shown
+        caption: str,  # what is shown; names n and the interval
+        alt: str,  # what it looks like, for who cannot see it
     ) -> SavedFigure:
         "Save a figure with its numbers and provenance, and show it."
-        saved = save_figure(fig, self.folder / f"{self.section}_{name}", data=data, caption=caption, alt=alt,
-                            provenance=self.provenance, small_print=self.small_print)
+        saved = save_figure(
+            fig,
+            self.folder / f"{self.section}_{name}",
+            data=data,
+            caption=caption,
+            alt=alt,
+            provenance=self.provenance,
+            small_print=self.small_print,
+        )
         self._record(*saved.files)
         return saved
 
@@ -396,7 +525,11 @@ class Run(Recordings):
     def _record(self, *files: Path) -> None:
         "Keep the section's provenance.json up to date: what was written, from which commit, with which packages."
         self.written.update((file.name, file_digest(file)) for file in files)
-        about = {"commit": commit(), "versions": versions(), "written": dict(sorted(self.written.items()))}
+        about = {
+            "commit": commit(),
+            "versions": versions(),
+            "written": dict(sorted(self.written.items())),
+        }
         text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")
 
@@ -409,24 +542,33 @@ class Run(Recordings):
 
 # %% ../../nbs/library/app/04_run.ipynb #start
 def start(
-    section: str,                        # of the paper: the notebook's name without its number
+    section: str,  # of the paper: the notebook's name without its number
     *,
-    preset: str = "microworld",          # stimuli, networks and sizes: a name, or a file such as mine.toml
-    n_stimuli: int | None = None,        # None: the preset's own size, here and below
-    n_folds: int | None = None,          # shared by every comparison, so that differences are paired
-    n_permutations: int | None = None,   # shuffled pairings for the null
-    n_draws: int | None = None,          # bootstrap draws for an interval
-    seed: int = 0,                       # of folds, null and bootstrap
-    out: str | Path = "figures",         # figures go to out/preset/, out being relative to the checkout
-    **choices,                           # the section's own parameters, by name
+    preset: str = "microworld",  # stimuli, networks and sizes: a name, or a file such as mine.toml
+    n_stimuli: int | None = None,  # None: the preset's own size, here and below
+    n_folds: int | None = None,  # shared by every comparison, so that differences are paired
+    n_permutations: int | None = None,  # shuffled pairings for the null
+    n_draws: int | None = None,  # bootstrap draws for an interval
+    seed: int = 0,  # of folds, null and bootstrap
+    out: str | Path = "figures",  # figures go to out/preset/, out being relative to the checkout
+    **choices,  # the section's own parameters, by name
 ) -> Run:
     "Begin a section: check its parameters, and make the object that it works with."
     if not re.fullmatch(r"[a-z]\w*", section):
-        raise InputError(f"section {section!r}: letters, digits and _ only, since files are named by it")
+        raise InputError(
+            f"section {section!r}: letters, digits and _ only, since files are named by it"
+        )
     _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
     _refuse_unlike(Parameter("out", "str | Path", "figures"), out)
     own = get_preset(preset).of_section(section)
     _refuse_missing(own)
-    sized = _sized(own, seed, n_stimuli=n_stimuli, n_folds=n_folds, n_permutations=n_permutations, n_draws=n_draws)
+    sized = _sized(
+        own,
+        seed,
+        n_stimuli=n_stimuli,
+        n_folds=n_folds,
+        n_permutations=n_permutations,
+        n_draws=n_draws,
+    )
     place = _place(sized, own, seed, _changed(section, sized, choices))
     return Run(section, sized, seed, place, _folder(out, place), Store(store_root()), choices)

@@ -17,11 +17,15 @@ from ..plots import claims_overview, save_figure
 
 # %% ../../nbs/library/app/05_tables.ipynb #glance
 def paper_claims(
-    folder: Path,    # where a preset's figures are
-) -> pd.DataFrame:   # section, claim, text, effect, low, high, threshold, verdict
+    folder: Path,  # where a preset's figures are
+) -> pd.DataFrame:  # section, claim, text, effect, low, high, threshold, verdict
     "The claims of all sections that were run."
     found = {name: folder / f"{name}_claims.csv" for name in sections()}
-    tables = [pd.read_csv(path).assign(section=name.replace("_", " ")) for name, path in found.items() if path.is_file()]
+    tables = [
+        pd.read_csv(path).assign(section=name.replace("_", " "))
+        for name, path in found.items()
+        if path.is_file()
+    ]
     if not tables:
         raise InputError(f"no claims in {short_path(folder)}: run `seeing-words figures` first")
     table = pd.concat(tables, ignore_index=True)
@@ -33,7 +37,11 @@ def save_claims(folder: Path) -> pd.DataFrame:
     table = paper_claims(folder)
     n = table["verdict"].value_counts()
     told = ", ".join(f"{n[verdict]} {verdict}" for verdict in VERDICTS if verdict in n)
-    save_figure(claims_overview(table), folder / "claims", data=table,
-                caption=f"All claims of the paper for {folder.name}: {told}. Effects with 95 % bootstrap intervals.",
-                alt=f"Table of {len(table)} claims with effect, interval, threshold and verdict: {told}.")
+    save_figure(
+        claims_overview(table),
+        folder / "claims",
+        data=table,
+        caption=f"All claims of the paper for {folder.name}: {told}. Effects with 95 % bootstrap intervals.",
+        alt=f"Table of {len(table)} claims with effect, interval, threshold and verdict: {told}.",
+    )
     return table

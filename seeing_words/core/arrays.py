@@ -16,40 +16,51 @@ from .errors import InputError, without_mask
 
 # %% ../../nbs/library/core/02_arrays.ipynb #to-float
 def _array(values, name: str) -> np.ndarray:
-    try: return np.asarray(values)
+    try:
+        return np.asarray(values)
     except ValueError:
         shapes = ", ".join(str(np.shape(layer)) for layer in values)
-        raise InputError(f"features of {name} are layers of unlike shapes ({shapes}): all layers of one array must have "
-                         "the same stimuli and as many units; compare others one by one") from None
+        raise InputError(
+            f"features of {name} are layers of unlike shapes ({shapes}): all layers of one array must have "
+            "the same stimuli and as many units; compare others one by one"
+        ) from None
 
 
-def _floats(values, name: str) -> tuple[np.ndarray, dict]:  # and, as an attribute, what was converted
+def _floats(
+    values, name: str
+) -> tuple[np.ndarray, dict]:  # and, as an attribute, what was converted
     "float64 or float32 as they are, all other real numbers as float32."
     values = without_mask(values, f"features of {name}")
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
-        if values.dtype == torch.bfloat16: return values.float().numpy(), {"converted_from": "bfloat16"}  # numpy has none
+        if values.dtype == torch.bfloat16:
+            return values.float().numpy(), {"converted_from": "bfloat16"}  # numpy has none
     values = _array(values, name)
     if values.dtype.kind not in "fiub":
-        raise InputError(f"features of {name} are of type {values.dtype}: they must be real numbers")
+        raise InputError(
+            f"features of {name} are of type {values.dtype}: they must be real numbers"
+        )
     native = values.dtype.newbyteorder("=")
-    if native in (np.float32, np.float64): return values.astype(native, copy=False), {}
+    if native in (np.float32, np.float64):
+        return values.astype(native, copy=False), {}
     return values.astype(np.float32), {"converted_from": str(values.dtype)}
 
 # %% ../../nbs/library/core/02_arrays.ipynb #feature
 def feature_array(
-    values: object,                     # numbers of any kind, (layer, stimulus, unit), or (stimulus, unit) for one layer
+    values: object,  # numbers of any kind, (layer, stimulus, unit), or (stimulus, unit) for one layer
     *,
-    model: str = "",                    # what made them
-    ids: Sequence[str] | None = None,   # of the stimuli
-    **attrs,                            # revision, pooling, …: kept with the array
-) -> xr.DataArray:                      # (layer, stimulus, unit)
+    model: str = "",  # what made them
+    ids: Sequence[str] | None = None,  # of the stimuli
+    **attrs,  # revision, pooling, …: kept with the array
+) -> xr.DataArray:  # (layer, stimulus, unit)
     "Name the axes of activations of one model."
     name = model or "a model"
     values, converted = _floats(values, name)
     if values.ndim not in (2, 3):
-        raise InputError(f"features of {name} have shape {values.shape}: "
-                         "give (layer, stimulus, unit), or (stimulus, unit) for one layer")
+        raise InputError(
+            f"features of {name} have shape {values.shape}: "
+            "give (layer, stimulus, unit), or (stimulus, unit) for one layer"
+        )
     values = values if values.ndim == 3 else values[None]
     n_layers, n_stimuli, _ = values.shape
     ids = [str(i) for i in range(n_stimuli)] if ids is None else list(ids)
@@ -64,30 +75,39 @@ def feature_array(
 def _check_finite(values: np.ndarray, name: str, rows: int = 4096) -> None:
     "Refuse NaN and infinity, looking at `rows` stimuli at a time: `values` may be on disk."
     count, first = 0, None
-    for layer, start in ((layer, start) for layer in range(len(values)) for start in range(0, values.shape[1], rows)):
-        part = values[layer, start:start + rows]
+    for layer, start in (
+        (layer, start) for layer in range(len(values)) for start in range(0, values.shape[1], rows)
+    ):
+        part = values[layer, start : start + rows]
         bad = ~np.isfinite(part)
         if first is None and bad.any():
             stimulus, unit = (int(i) for i in np.argwhere(bad)[0])
-            first = f"{part[stimulus, unit]} at layer {layer}, stimulus {start + stimulus}, unit {unit}"
+            first = (
+                f"{part[stimulus, unit]} at layer {layer}, stimulus {start + stimulus}, unit {unit}"
+            )
         count += int(bad.sum())
     if count:
-        raise InputError(f"{name} holds {first} ({count} such values): remove those stimuli or find out where they came from")
+        raise InputError(
+            f"{name} holds {first} ({count} such values): remove those stimuli or find out where they came from"
+        )
 
 # %% ../../nbs/library/core/02_arrays.ipynb #check
 def check_features(
-    features: object,          # DataArray, array or tensor, 3-D or 2-D
-    name: str = "features",    # how messages call it
+    features: object,  # DataArray, array or tensor, 3-D or 2-D
+    name: str = "features",  # how messages call it
     *,
-    min_stimuli: int = 10,     # fewer are refused
-) -> xr.DataArray:             # (layer, stimulus, unit)
+    min_stimuli: int = 10,  # fewer are refused
+) -> xr.DataArray:  # (layer, stimulus, unit)
     "Check that `features` can be worked with, or say what is wrong and where."
     if isinstance(features, xr.DataArray):
         if set(features.dims) != {"layer", "stimulus", "unit"}:
-            raise InputError(f"{name} has dims {features.dims}: they must be (layer, stimulus, unit)")
+            raise InputError(
+                f"{name} has dims {features.dims}: they must be (layer, stimulus, unit)"
+            )
         features = features.transpose("layer", "stimulus", "unit")
         values, converted = _floats(features.values, name)
-        if converted: features = features.copy(data=values).assign_attrs(converted)
+        if converted:
+            features = features.copy(data=values).assign_attrs(converted)
     else:
         features = feature_array(features, model=name)
     n_layers, n_stimuli, n_units = features.shape
@@ -100,42 +120,56 @@ def check_features(
 
 # %% ../../nbs/library/core/02_arrays.ipynb #pair
 def check_pair(
-    source: xr.DataArray,                              # (…, stimulus, …)
-    target: xr.DataArray,                              # (…, stimulus, …)
-    names: tuple[str, str] = ("source", "target"),     # how messages call them
+    source: xr.DataArray,  # (…, stimulus, …)
+    target: xr.DataArray,  # (…, stimulus, …)
+    names: tuple[str, str] = ("source", "target"),  # how messages call them
 ) -> None:
     "Check that two feature arrays are of the same stimuli."
     n, m = source.sizes["stimulus"], target.sizes["stimulus"]
     if n != m:
-        raise InputError(f"{names[0]} has {n} stimuli, {names[1]} has {m}: both must be responses to the same stimuli")
-    if "stimulus" not in source.coords or "stimulus" not in target.coords: return
+        raise InputError(
+            f"{names[0]} has {n} stimuli, {names[1]} has {m}: both must be responses to the same stimuli"
+        )
+    if "stimulus" not in source.coords or "stimulus" not in target.coords:
+        return
     differ = np.flatnonzero(source.stimulus.values != target.stimulus.values)
     if len(differ):
         i = int(differ[0])
-        raise InputError(f"{names[0]} and {names[1]} disagree at stimulus {i}: '{source.stimulus.values[i]}' and "
-                         f"'{target.stimulus.values[i]}'; bring both into the same order")
+        raise InputError(
+            f"{names[0]} and {names[1]} disagree at stimulus {i}: '{source.stimulus.values[i]}' and "
+            f"'{target.stimulus.values[i]}'; bring both into the same order"
+        )
 
 # %% ../../nbs/library/core/02_arrays.ipynb #check-inputs
 def one_layer(
-    features: object,     # DataArray, array or tensor: (stimulus, unit), or a single layer of it
-    name: str,            # how messages call it
-) -> xr.DataArray:        # (layer, stimulus, unit) with one layer
+    features: object,  # DataArray, array or tensor: (stimulus, unit), or a single layer of it
+    name: str,  # how messages call it
+) -> xr.DataArray:  # (layer, stimulus, unit) with one layer
     "Check features of a single layer."
     if isinstance(features, xr.DataArray) and "layer" not in features.dims:
         features = features.drop_vars("depth", errors="ignore").expand_dims("layer")
     features = check_features(features, name)
     if len(features) > 1:
-        raise InputError(f"{name} has {len(features)} layers: give one, (stimulus, unit), or compare all with the grid")
+        raise InputError(
+            f"{name} has {len(features)} layers: give one, (stimulus, unit), or compare all with the grid"
+        )
     return features
 
 # %% ../../nbs/library/core/02_arrays.ipynb #pair-coords
 def pair_coords(
     source: xr.DataArray,  # (layer, stimulus, unit)
     target: xr.DataArray,  # (layer, stimulus, unit)
-) -> dict:                # layer and relative depth, of source and of target
+) -> dict:  # layer and relative depth, of source and of target
     "Coordinates of a grid of layer pairs."
     coords = {}
     for side, features in (("source", source), ("target", target)):
-        depth = features.depth.values if "depth" in features.coords else np.linspace(0, 1, len(features))
-        coords |= {f"{side}_layer": features.layer.values, f"{side}_depth": (f"{side}_layer", depth)}
+        depth = (
+            features.depth.values
+            if "depth" in features.coords
+            else np.linspace(0, 1, len(features))
+        )
+        coords |= {
+            f"{side}_layer": features.layer.values,
+            f"{side}_depth": (f"{side}_layer", depth),
+        }
     return coords

@@ -19,16 +19,27 @@ from torch.masked import is_masked_tensor
 class InputError(ValueError):
     "Something given to seeing_words is not usable: the message says what, where, and what to do."
 
-    def _render_traceback_(self) -> list[str]:  # what IPython shows: the frames within the package help no one here
-        cells = [frame for frame in extract_tb(self.__traceback__) if frame.name.startswith(("<module>", "<cell line"))]
-        return [*(f"----> {frame.lineno} {frame.line}" for frame in cells[:1]), f"\x1b[31mInputError\x1b[39m: {self}"]
+    def _render_traceback_(
+        self,
+    ) -> list[str]:  # what IPython shows: the frames within the package help no one here
+        cells = [
+            frame
+            for frame in extract_tb(self.__traceback__)
+            if frame.name.startswith(("<module>", "<cell line"))
+        ]
+        return [
+            *(f"----> {frame.lineno} {frame.line}" for frame in cells[:1]),
+            f"\x1b[31mInputError\x1b[39m: {self}",
+        ]
 
 # %% ../../nbs/library/core/00_errors.ipynb #nearest
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     "A hint for a `name` that is not `known`: the nearest names, then all of them."
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return (f"did you mean {' or '.join(near)}? " if near else "") + f"There is: {', '.join(known) or 'nothing'}"
+    return (
+        f"did you mean {' or '.join(near)}? " if near else ""
+    ) + f"There is: {', '.join(known) or 'nothing'}"
 
 # %% ../../nbs/library/core/00_errors.ipynb #first-line
 def first_line(error: Exception, length: int = 200) -> str:  # characters, at most
@@ -37,9 +48,9 @@ def first_line(error: Exception, length: int = 200) -> str:  # characters, at mo
 
 # %% ../../nbs/library/core/00_errors.ipynb #without-mask
 def without_mask(
-    values: object,         # array, tensor, data frame, or a list of them
-    name: str = "values",   # how messages call them
-) -> object:                # `values`; the plain array or tensor where nothing is masked
+    values: object,  # array, tensor, data frame, or a list of them
+    name: str = "values",  # how messages call them
+) -> object:  # `values`; the plain array or tensor where nothing is masked
     """Refuse masked and missing values, which conversion to an array would silently turn into numbers.
 
     Masks are looked for in NumPy masked arrays and PyTorch masked tensors, alone or in lists, and
@@ -94,8 +105,10 @@ def _array_without_mask(values: object, name: str) -> object:
         _refuse_missing(np.ma.getmaskarray(values), name, "masked")
         return values.data
     if isinstance(values, torch.Tensor) and values.is_nested:
-        raise InputError(f"{name} is a nested tensor: give one tensor or array, for instance the mean over "
-                         "the tokens of each stimulus")
+        raise InputError(
+            f"{name} is a nested tensor: give one tensor or array, for instance the mean over "
+            "the tokens of each stimulus"
+        )
     if isinstance(values, torch.Tensor) and is_masked_tensor(values):
         _refuse_missing(~values.get_mask().cpu().numpy(), name, "masked")
         return values.get_data()
@@ -109,5 +122,7 @@ def _refuse_missing(missing: np.ndarray, name: str, what: str) -> None:
         return
     index = ", ".join(str(i) for i in where[0])
     count = f"{len(where)} {what} value" if len(where) == 1 else f"{len(where)} {what} values"
-    raise InputError(f"{name} is {what} at index ({index}) ({count}): fill in those values or leave out those "
-                     "stimuli, and give a plain array")
+    raise InputError(
+        f"{name} is {what} at index ({index}) ({count}): fill in those values or leave out those "
+        "stimuli, and give a plain array"
+    )

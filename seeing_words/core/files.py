@@ -25,7 +25,9 @@ from .errors import InputError
 # %% ../../nbs/library/core/01_files.ipynb #digest
 def canonical_json(obj: object) -> str:
     "Write `obj` as JSON in one fixed way: sorted keys, no spaces, no NaN."
-    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest(obj: object) -> str:
@@ -58,22 +60,45 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 # %% ../../nbs/library/core/01_files.ipynb #versions
 def versions() -> dict[str, str]:
     "Versions of Python and of the packages that numbers depend on."
+
     def of(name: str) -> str:
-        try: return version(name)
-        except PackageNotFoundError: return "not installed"
-    packages = ("seeing-words", "numpy", "torch", "transformers", "scikit-learn", "scipy", "xarray", "zarr", "pillow")
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "not installed"
+
+    packages = (
+        "seeing-words",
+        "numpy",
+        "torch",
+        "transformers",
+        "scikit-learn",
+        "scipy",
+        "xarray",
+        "zarr",
+        "pillow",
+    )
     return {"python": platform.python_version(), **{name: of(name) for name in packages}}
 
 
 def commit() -> str:
     "The git commit of the sources, with '+changes' where they were edited since; the release if git does not hold them."
+
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
-    try: ours = git("ls-files", "--", Path(__file__).name)  # not a project that merely has us installed within
-    except FileNotFoundError: ours = ""
+
+    try:
+        ours = git(
+            "ls-files", "--", Path(__file__).name
+        )  # not a project that merely has us installed within
+    except FileNotFoundError:
+        ours = ""
     head = git("rev-parse", "HEAD") if ours else ""
-    if not head: return f"release {versions()['seeing-words']}"
+    if not head:
+        return f"release {versions()['seeing-words']}"
     return head + "+changes" * bool(git("status", "--porcelain", "--", "."))
 
 # %% ../../nbs/library/core/01_files.ipynb #checkout
@@ -83,7 +108,14 @@ PACKAGE = Path(str(files("seeing_words"))).resolve()
 def checkout() -> Path | None:
     "The root of the source checkout; None where the package is installed without its notebooks."
     around = (Path.cwd(), *Path.cwd().parents, PACKAGE.parent)
-    return next((root for root in around if (root / "settings.ini").is_file() and (root / "nbs/paper").is_dir()), None)
+    return next(
+        (
+            root
+            for root in around
+            if (root / "settings.ini").is_file() and (root / "nbs/paper").is_dir()
+        ),
+        None,
+    )
 
 
 def cache_dir(
@@ -97,8 +129,29 @@ def cache_dir(
 
 # %% ../../nbs/library/core/01_files.ipynb #codecs
 _CODECS = {  # those that only compute with bytes; `pickle`, which can run code, is none of them
-    "adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian", "fixedscaleoffset", "fletcher32",
-    "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "vlen-bytes", "vlen-utf8", "zlib", "zstd"}
+    "adler32",
+    "bitround",
+    "blosc",
+    "bytes",
+    "bz2",
+    "crc32",
+    "crc32c",
+    "delta",
+    "endian",
+    "fixedscaleoffset",
+    "fletcher32",
+    "gzip",
+    "lz4",
+    "lzma",
+    "quantize",
+    "sharding_indexed",
+    "shuffle",
+    "transpose",
+    "vlen-bytes",
+    "vlen-utf8",
+    "zlib",
+    "zstd",
+}
 
 
 def _codec_names(codecs: object) -> Iterator[str]:
@@ -119,7 +172,10 @@ def check_codecs(array: zarr.Array) -> zarr.Array:
     about = array.metadata.to_dict()
     named = [about.get(part) for part in ("compressor", "filters", "codecs")]
     unknown = sorted(set(_codec_names(named)) - _CODECS)
-    if unknown: raise InputError(f"zarr array {array.path or '/'!r} needs the codec {unknown[0]!r}, which is never run")
-    if array.dtype.hasobject: raise InputError(f"zarr array {array.path or '/'!r} holds objects: write numbers or text")
+    if unknown:
+        raise InputError(
+            f"zarr array {array.path or '/'!r} needs the codec {unknown[0]!r}, which is never run"
+        )
+    if array.dtype.hasobject:
+        raise InputError(f"zarr array {array.path or '/'!r} holds objects: write numbers or text")
     return array
-

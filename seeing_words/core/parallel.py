@@ -17,16 +17,23 @@ def parallel_map(
     items: Iterable,
     *,
     at_most: int | None = None,  # items at work at once; default: as many as torch has threads
-) -> list:                       # of results, in the order of `items`
+) -> list:  # of results, in the order of `items`
     "Map `function` over `items`, at work on as many of them as torch has threads."
     items, n_threads = list(items), torch.get_num_threads()
     n_workers = min(n_threads, at_most or n_threads, len(items))
-    if n_workers < 2: return list(map(function, items))
-    torch.set_num_threads(n_threads // n_workers)  # threads within threads would wait for each other
+    if n_workers < 2:
+        return list(map(function, items))
+    torch.set_num_threads(
+        n_threads // n_workers
+    )  # threads within threads would wait for each other
     try:
-        with ThreadPoolExecutor(n_workers) as pool: return list(pool.map(function, items))
-    finally: torch.set_num_threads(n_threads)
+        with ThreadPoolExecutor(n_workers) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(n_threads)
 
 
-def _at_once(device: torch.device) -> int:  # layers at work, each of which takes memory; a GPU takes one after the other
+def _at_once(
+    device: torch.device,
+) -> int:  # layers at work, each of which takes memory; a GPU takes one after the other
     return min(torch.get_num_threads(), 4) if device.type == "cpu" else 1

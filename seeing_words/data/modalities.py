@@ -74,4 +74,3 @@ def as_modalities(grid: xr.Dataset | xr.DataArray, direction: str) -> xr.Dataset
             if name.startswith(f"{side}_"):
                 renamed[name] = name.replace(side, modality, 1)
     return grid.rename(renamed)
-

@@ -29,33 +29,46 @@ from .stimuli import OnDemand, StimulusSet
 @dataclass(frozen=True, eq=False)
 class Picture:
     "An image, and what is known of it."
-    image: np.ndarray                # (height, width, RGB) uint8
-    masks: np.ndarray | None = None  # (thing, height, width) bool
-    facts: dict | None = None        # what is true of it; None where it cannot be told any more
 
-    def without(self, *names: str) -> dict | None:  # facts, those of the scene and of its things called `names` being None
-        if self.facts is None: return None
+    image: np.ndarray  # (height, width, RGB) uint8
+    masks: np.ndarray | None = None  # (thing, height, width) bool
+    facts: dict | None = None  # what is true of it; None where it cannot be told any more
+
+    def without(
+        self, *names: str
+    ) -> dict | None:  # facts, those of the scene and of its things called `names` being None
+        if self.facts is None:
+            return None
         known = {name: None if name in names else value for name, value in self.facts.items()}
-        return _with_things(known, lambda thing: {k: None if k in names else v for k, v in thing.items()})
+        return _with_things(
+            known, lambda thing: {k: None if k in names else v for k, v in thing.items()}
+        )
 
 
 def _with_things(facts: dict, change: Callable[[dict], dict]) -> dict:
     "The facts with things changed, but for those of which only the name is known."
-    if "things" not in facts: return facts
-    return facts | {"things": tuple(change(t) if isinstance(t, dict) else t for t in facts["things"] or ())}
+    if "things" not in facts:
+        return facts
+    return facts | {
+        "things": tuple(change(t) if isinstance(t, dict) else t for t in facts["things"] or ())
+    }
 
 # %% ../../nbs/library/data/03_perturb.ipynb #stimulus-wording
 @dataclass(frozen=True)
 class Wording:
     "The words of a caption, with their tags."
+
     words: tuple[str, ...]
     tags: tuple[tuple[str, str], ...] | None = None  # (part of speech, role) of each word
 
     def take(self, where: Iterable[int]) -> "Wording":
         "The words at the positions `where`, their tags with them; `EMPTY` if there are none."
         where = list(where)
-        if not where: return EMPTY
-        return Wording(tuple(self.words[i] for i in where), self.tags and tuple(self.tags[i] for i in where))
+        if not where:
+            return EMPTY
+        return Wording(
+            tuple(self.words[i] for i in where), self.tags and tuple(self.tags[i] for i in where)
+        )
 
 
 EMPTY = Wording((".",), (("PUNCT", "function"),))  # stands for a caption of which no word is left
@@ -66,66 +79,97 @@ def greyscale(picture: Picture, rng: np.random.Generator) -> Picture:
     return replace(picture, image=grey, facts=picture.without("colour"))
 
 
-def hue_shift(picture: Picture, rng: np.random.Generator, *, turn: float = 0.5) -> Picture:  # 1: once around the circle
+def hue_shift(
+    picture: Picture, rng: np.random.Generator, *, turn: float = 0.5
+) -> Picture:  # 1: once around the circle
     hue, *rest = Image.fromarray(picture.image).convert("HSV").split()
     turned = Image.fromarray((np.asarray(hue) + round(256 * turn)).astype(np.uint8))  # modulo 256
     shifted = np.asarray(Image.merge("HSV", (turned, *rest)).convert("RGB"))
     return replace(picture, image=shifted, facts=picture.without("colour"))
 
 
-def blur(picture: Picture, rng: np.random.Generator, *, radius: float = 0.03) -> Picture:  # a share of the shorter side
-    if radius < 0: raise InputError(f"blur: radius = {radius}: give a share of the image's shorter side, 0 or more")
-    soft = Image.fromarray(picture.image).filter(ImageFilter.GaussianBlur(radius * min(picture.image.shape[:2])))
+def blur(
+    picture: Picture, rng: np.random.Generator, *, radius: float = 0.03
+) -> Picture:  # a share of the shorter side
+    if radius < 0:
+        raise InputError(
+            f"blur: radius = {radius}: give a share of the image's shorter side, 0 or more"
+        )
+    soft = Image.fromarray(picture.image).filter(
+        ImageFilter.GaussianBlur(radius * min(picture.image.shape[:2]))
+    )
     return replace(picture, image=np.asarray(soft))
 
 # %% ../../nbs/library/data/03_perturb.ipynb #place
 def flip(picture: Picture, rng: np.random.Generator) -> Picture:
-    def mirrored(thing: dict) -> dict: return thing | ({"x": round(1 - thing["x"], 9)} if thing.get("x") is not None else {})
+    def mirrored(thing: dict) -> dict:
+        return thing | ({"x": round(1 - thing["x"], 9)} if thing.get("x") is not None else {})
+
     facts = picture.facts and _with_things(picture.facts, mirrored)
     masks = None if picture.masks is None else picture.masks[:, :, ::-1]
     return Picture(np.ascontiguousarray(picture.image[:, ::-1]), masks, facts)
 
 
-def rotation(picture: Picture, rng: np.random.Generator, *, angle: float = 90) -> Picture:  # degrees, counter-clockwise
-    if angle % 360 == 0: return picture
-    if angle % 90 == 0: return _quarter_turns(picture, round(angle / 90))
+def rotation(
+    picture: Picture, rng: np.random.Generator, *, angle: float = 90
+) -> Picture:  # degrees, counter-clockwise
+    if angle % 360 == 0:
+        return picture
+    if angle % 90 == 0:
+        return _quarter_turns(picture, round(angle / 90))
     fill, how = tuple(_mean_colour(picture.image.reshape(-1, 3))), Image.Resampling.BILINEAR
     image = np.asarray(Image.fromarray(picture.image).rotate(angle, how, fillcolor=fill))
     masks = picture.masks
     if masks is not None:
-        masks = np.array([np.asarray(Image.fromarray(m).rotate(angle)) for m in masks], bool).reshape(masks.shape)
+        masks = np.array(
+            [np.asarray(Image.fromarray(m).rotate(angle)) for m in masks], bool
+        ).reshape(masks.shape)
     return Picture(image, masks, picture.without("x", "depth"))
 
 
 def _quarter_turns(picture: Picture, n: int) -> Picture:
     masks = None if picture.masks is None else np.rot90(picture.masks, n, axes=(1, 2))
-    return Picture(np.ascontiguousarray(np.rot90(picture.image, n)), masks, picture.without("x", "depth"))
+    return Picture(
+        np.ascontiguousarray(np.rot90(picture.image, n)), masks, picture.without("x", "depth")
+    )
 
 
 _GREY = 128
 
 
-def _mean_colour(pixels: np.ndarray) -> list[int]:  # RGB, of (pixel, RGB); middle grey where there are none
+def _mean_colour(
+    pixels: np.ndarray,
+) -> list[int]:  # RGB, of (pixel, RGB); middle grey where there are none
     return pixels.mean(0).round().astype(int).tolist() if len(pixels) else [_GREY] * 3
 
 # %% ../../nbs/library/data/03_perturb.ipynb #place-shuffle
-def patch_shuffle(picture: Picture, rng: np.random.Generator, *, side: int = 4) -> Picture:  # patches along either side
+def patch_shuffle(
+    picture: Picture, rng: np.random.Generator, *, side: int = 4
+) -> Picture:  # patches along either side
     height, width = picture.image.shape[:2]
     if not (isinstance(side, int) and 0 < side <= min(height, width)):
-        raise InputError(f"patch shuffle: an image of {height} × {width} pixels has no {side} × {side} patches: "
-                         "choose another side, or leave it out")
+        raise InputError(
+            f"patch shuffle: an image of {height} × {width} pixels has no {side} × {side} patches: "
+            "choose another side, or leave it out"
+        )
     order = rng.permutation(side * side)
     h, w = height // side, width // side  # of a patch
 
     def shuffled(values: np.ndarray) -> np.ndarray:  # (height, width, channel)
-        cut = values[:h * side, :w * side]
+        cut = values[: h * side, : w * side]
         grid = cut.reshape(side, h, side, w, -1).swapaxes(1, 2)
         out = values.copy()
-        out[:h * side, :w * side] = grid.reshape(side * side, *grid.shape[2:])[order].reshape(grid.shape).swapaxes(1, 2).reshape(
-            cut.shape)
+        out[: h * side, : w * side] = (
+            grid.reshape(side * side, *grid.shape[2:])[order]
+            .reshape(grid.shape)
+            .swapaxes(1, 2)
+            .reshape(cut.shape)
+        )
         return out
+
     masks = picture.masks
-    if masks is not None: masks = shuffled(masks.transpose(1, 2, 0)).transpose(2, 0, 1)
+    if masks is not None:
+        masks = shuffled(masks.transpose(1, 2, 0)).transpose(2, 0, 1)
     return Picture(shuffled(picture.image), masks, picture.without("x", "depth"))
 
 # %% ../../nbs/library/data/03_perturb.ipynb #semantics
@@ -140,14 +184,20 @@ def _healed(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
     "The same, then the surroundings blurred into the gap until it is smooth."
     filled = _covered(image, covered)
     for share in (0.12, 0.06, 0.03, 0.03):  # of the shorter side, coarse to fine
-        soft = Image.fromarray(filled).filter(ImageFilter.GaussianBlur(share * min(image.shape[:2])))
+        soft = Image.fromarray(filled).filter(
+            ImageFilter.GaussianBlur(share * min(image.shape[:2]))
+        )
         filled[covered] = np.asarray(soft)[covered]
     return filled
 
 # %% ../../nbs/library/data/03_perturb.ipynb #semantics-things
 def thing_only(picture: Picture, rng: np.random.Generator) -> Picture:
     stuff = ~picture.masks.any(0)
-    return replace(picture, image=_covered(picture.image, stuff), facts=picture.without("place", "time", "weather", "stuff"))
+    return replace(
+        picture,
+        image=_covered(picture.image, stuff),
+        facts=picture.without("place", "time", "weather", "stuff"),
+    )
 
 
 def stuff_only(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -158,8 +208,11 @@ def stuff_only_blurred(picture: Picture, rng: np.random.Generator) -> Picture:
     return _removed(picture, range(len(picture.masks)), _healed)
 
 
-def thing_removed(picture: Picture, rng: np.random.Generator, *, n: int = 1) -> Picture:  # all, if there are no more than n
-    if not isinstance(n, int) or n < 0: raise InputError(f"thing removed: n = {n}: give how many things, 0 or more")
+def thing_removed(
+    picture: Picture, rng: np.random.Generator, *, n: int = 1
+) -> Picture:  # all, if there are no more than n
+    if not isinstance(n, int) or n < 0:
+        raise InputError(f"thing removed: n = {n}: give how many things, 0 or more")
     return _removed(picture, rng.permutation(len(picture.masks))[:n].tolist(), _covered)
 
 
@@ -175,19 +228,24 @@ def _removed(picture: Picture, which: Iterable[int], fill: Callable) -> Picture:
 def _bare(word: str) -> str:
     "A word without the punctuation around it; punctuation that stands alone stays."
     inside = [i for i, letter in enumerate(word) if unicodedata.category(letter)[0] != "P"]
-    return word[inside[0]:inside[-1] + 1] if inside else word
+    return word[inside[0] : inside[-1] + 1] if inside else word
 
 
-def scrambled(wording: Wording, rng: np.random.Generator, *, share: float = 1.0) -> Wording:  # of the words
-    if not 0 <= share <= 1: raise InputError(f"scrambled: share = {share}: give a share of the words, 0 to 1")
+def scrambled(
+    wording: Wording, rng: np.random.Generator, *, share: float = 1.0
+) -> Wording:  # of the words
+    if not 0 <= share <= 1:
+        raise InputError(f"scrambled: share = {share}: give a share of the words, 0 to 1")
     n = len(wording.words)
-    places, order = rng.permutation(n)[:round(share * n)], np.arange(n)
+    places, order = rng.permutation(n)[: round(share * n)], np.arange(n)
     order[places] = np.roll(places, 1)
     return wording.take(order)
 
 
 def in_order(wording: Wording, rng: np.random.Generator) -> Wording:
-    def letters(i: int) -> tuple[str, str]: return _bare(wording.words[i]).casefold(), wording.words[i]
+    def letters(i: int) -> tuple[str, str]:
+        return _bare(wording.words[i]).casefold(), wording.words[i]
+
     return wording.take(sorted(range(len(wording.words)), key=letters))
 
 # %% ../../nbs/library/data/03_perturb.ipynb #filters
@@ -196,15 +254,23 @@ NOUNS, FUNCTION = ("NOUN",), ("ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "PUN
 
 def keep_speech(*kept: str) -> Callable[[Wording, np.random.Generator], Wording]:
     "A perturbation that keeps only words of some parts of speech."
+
     def change(wording: Wording, rng: np.random.Generator) -> Wording:
         left = wording.take(i for i, (speech, _) in enumerate(wording.tags) if speech in kept)
-        return left if "PUNCT" in kept or left is EMPTY else replace(left, words=tuple(map(_bare, left.words)))
+        return (
+            left
+            if "PUNCT" in kept or left is EMPTY
+            else replace(left, words=tuple(map(_bare, left.words)))
+        )
+
     return change
 
 
 def drop(role: str) -> Callable[[Wording, np.random.Generator], Wording]:
     "A perturbation that drops words of one `role`."
-    return lambda wording, rng: wording.take(i for i, tag in enumerate(wording.tags) if tag[1] != role)
+    return lambda wording, rng: wording.take(
+        i for i, tag in enumerate(wording.tags) if tag[1] != role
+    )
 
 
 def unpunctuated(wording: Wording, rng: np.random.Generator) -> Wording:
@@ -215,13 +281,16 @@ def unpunctuated(wording: Wording, rng: np.random.Generator) -> Wording:
 @dataclass(frozen=True)
 class Perturbation:
     "One line of the registry."
-    name: str                      # the condition it makes
-    modality: str                  # image or caption: what it changes
-    kind: str                      # appearance (how it is shown or put) or semantics (what is shown or told)
-    about: str                     # what it does, in one line
-    function: Callable             # (stimulus, rng, *, parameters) → stimulus: a `Picture` or a `Wording`
-    needs: tuple[str, ...] = ()    # of the stimulus: thing_masks, tags
-    changes: tuple[str, ...] = ()  # facts that it may change or make untellable; all others stay as they are
+
+    name: str  # the condition it makes
+    modality: str  # image or caption: what it changes
+    kind: str  # appearance (how it is shown or put) or semantics (what is shown or told)
+    about: str  # what it does, in one line
+    function: Callable  # (stimulus, rng, *, parameters) → stimulus: a `Picture` or a `Wording`
+    needs: tuple[str, ...] = ()  # of the stimulus: thing_masks, tags
+    changes: tuple[
+        str, ...
+    ] = ()  # facts that it may change or make untellable; all others stay as they are
 
     @property
     def parameters(self) -> dict[str, object]:  # name → default
@@ -230,104 +299,221 @@ class Perturbation:
 
 # %% ../../nbs/library/data/03_perturb.ipynb #registry-images
 _IMAGES = (
-    Perturbation("greyscale", "image", "appearance", "without colours", greyscale, changes=("colour",)),
-    Perturbation("hue shift", "image", "appearance", "colours moved half around their circle", hue_shift, changes=("colour",)),
+    Perturbation(
+        "greyscale", "image", "appearance", "without colours", greyscale, changes=("colour",)
+    ),
+    Perturbation(
+        "hue shift",
+        "image",
+        "appearance",
+        "colours moved half around their circle",
+        hue_shift,
+        changes=("colour",),
+    ),
     Perturbation("blur", "image", "appearance", "Gaussian blur", blur),
     Perturbation("flip", "image", "appearance", "left and right exchanged", flip, changes=("x",)),
-    Perturbation("rotation", "image", "appearance", "turned by an angle", rotation, changes=("x", "depth")),
-    Perturbation("patch shuffle", "image", "appearance", "cut into 4 × 4 patches, which are shuffled", patch_shuffle,
-                 changes=("x", "depth")),
-    Perturbation("thing-only", "image", "semantics", "stuff removed, filled with the mean colour", thing_only,
-                 ("thing_masks",), ("place", "time", "weather", "stuff")),
-    Perturbation("thing removed", "image", "semantics", "one thing removed, filled with the mean colour", thing_removed,
-                 ("thing_masks",), ("things",)),
-    Perturbation("stuff-only", "image", "semantics", "all things removed, filled with the mean colour", stuff_only,
-                 ("thing_masks",), ("things",)),
-    Perturbation("stuff-only, blurred", "image", "semantics", "all things removed, their surroundings blurred in",
-                 stuff_only_blurred, ("thing_masks",), ("things",)))
+    Perturbation(
+        "rotation", "image", "appearance", "turned by an angle", rotation, changes=("x", "depth")
+    ),
+    Perturbation(
+        "patch shuffle",
+        "image",
+        "appearance",
+        "cut into 4 × 4 patches, which are shuffled",
+        patch_shuffle,
+        changes=("x", "depth"),
+    ),
+    Perturbation(
+        "thing-only",
+        "image",
+        "semantics",
+        "stuff removed, filled with the mean colour",
+        thing_only,
+        ("thing_masks",),
+        ("place", "time", "weather", "stuff"),
+    ),
+    Perturbation(
+        "thing removed",
+        "image",
+        "semantics",
+        "one thing removed, filled with the mean colour",
+        thing_removed,
+        ("thing_masks",),
+        ("things",),
+    ),
+    Perturbation(
+        "stuff-only",
+        "image",
+        "semantics",
+        "all things removed, filled with the mean colour",
+        stuff_only,
+        ("thing_masks",),
+        ("things",),
+    ),
+    Perturbation(
+        "stuff-only, blurred",
+        "image",
+        "semantics",
+        "all things removed, their surroundings blurred in",
+        stuff_only_blurred,
+        ("thing_masks",),
+        ("things",),
+    ),
+)
 
 # %% ../../nbs/library/data/03_perturb.ipynb #registry-captions
 _CAPTIONS = (
-    Perturbation("punctuation dropped", "caption", "appearance", "without commas and full stops", unpunctuated, ("tags",)),
+    Perturbation(
+        "punctuation dropped",
+        "caption",
+        "appearance",
+        "without commas and full stops",
+        unpunctuated,
+        ("tags",),
+    ),
     Perturbation("scrambled", "caption", "semantics", "words in random order", scrambled),
     Perturbation("sorted", "caption", "semantics", "words in alphabetical order", in_order),
-    Perturbation("nouns only", "caption", "semantics", "only nouns kept", keep_speech(*NOUNS), ("tags",)),
-    Perturbation("nouns + verbs", "caption", "semantics", "only nouns and verbs kept", keep_speech(*NOUNS, "VERB"), ("tags",)),
-    Perturbation("nouns + adjectives", "caption", "semantics", "only nouns and adjectives kept", keep_speech(*NOUNS, "ADJ"),
-                 ("tags",)),
-    Perturbation("function words only", "caption", "semantics", "only words of the closed classes kept", keep_speech(*FUNCTION),
-                 ("tags",)),
-    Perturbation("objects dropped", "caption", "semantics", "without words for things", drop("object"), ("tags",)),
-    Perturbation("attributes dropped", "caption", "semantics", "without colours, sizes and counts", drop("attribute"),
-                 ("tags",)),
-    Perturbation("relations dropped", "caption", "semantics", "without words for doings and relations", drop("relation"),
-                 ("tags",)))
+    Perturbation(
+        "nouns only", "caption", "semantics", "only nouns kept", keep_speech(*NOUNS), ("tags",)
+    ),
+    Perturbation(
+        "nouns + verbs",
+        "caption",
+        "semantics",
+        "only nouns and verbs kept",
+        keep_speech(*NOUNS, "VERB"),
+        ("tags",),
+    ),
+    Perturbation(
+        "nouns + adjectives",
+        "caption",
+        "semantics",
+        "only nouns and adjectives kept",
+        keep_speech(*NOUNS, "ADJ"),
+        ("tags",),
+    ),
+    Perturbation(
+        "function words only",
+        "caption",
+        "semantics",
+        "only words of the closed classes kept",
+        keep_speech(*FUNCTION),
+        ("tags",),
+    ),
+    Perturbation(
+        "objects dropped",
+        "caption",
+        "semantics",
+        "without words for things",
+        drop("object"),
+        ("tags",),
+    ),
+    Perturbation(
+        "attributes dropped",
+        "caption",
+        "semantics",
+        "without colours, sizes and counts",
+        drop("attribute"),
+        ("tags",),
+    ),
+    Perturbation(
+        "relations dropped",
+        "caption",
+        "semantics",
+        "without words for doings and relations",
+        drop("relation"),
+        ("tags",),
+    ),
+)
 PERTURBATIONS: Mapping[str, Perturbation] = {p.name: p for p in (*_IMAGES, *_CAPTIONS)}
 
 # %% ../../nbs/library/data/03_perturb.ipynb #perturb
 def perturb(
     stimuli: StimulusSet,
-    name: str,                   # of a perturbation in `registry`
+    name: str,  # of a perturbation in `registry`
     *,
-    seed: int = 0,               # of what is random about it
+    seed: int = 0,  # of what is random about it
     registry: Mapping[str, Perturbation] = PERTURBATIONS,
-    **parameters,                # of the perturbation: angle=30
-) -> StimulusSet:                # its `condition` tells the name, and parameters other than the usual: rotation=30
+    **parameters,  # of the perturbation: angle=30
+) -> (
+    StimulusSet
+):  # its `condition` tells the name, and parameters other than the usual: rotation=30
     "Change every image, or every caption, of `stimuli`."
-    if name not in registry: raise InputError(f"perturbation {name!r} is not known: there is {', '.join(registry)}")
+    if name not in registry:
+        raise InputError(f"perturbation {name!r} is not known: there is {', '.join(registry)}")
     entry = registry[name]
     condition = _condition(entry, parameters)
     _check_needs(stimuli, entry)
     change = {"image": _change_images, "caption": _change_captions}[entry.modality]
     before = "" if stimuli.condition == "intact" else f"{stimuli.condition} + "
-    return replace(stimuli, condition=before + condition, **change(stimuli, entry, seed, parameters))
+    return replace(
+        stimuli, condition=before + condition, **change(stimuli, entry, seed, parameters)
+    )
 
 
 def _condition(entry: Perturbation, parameters: Mapping[str, object]) -> str:
     "`rotation`, or `rotation=30`; several parameters are named."
     usual = entry.parameters
     if unknown := sorted(set(parameters) - set(usual)):
-        raise InputError(f"{entry.name} has no parameter {unknown[0]!r}: it has {', '.join(usual) or 'none'}")
+        raise InputError(
+            f"{entry.name} has no parameter {unknown[0]!r}: it has {', '.join(usual) or 'none'}"
+        )
     told = {name: value for name, value in parameters.items() if value != usual[name]}
-    if len(usual) == 1: return entry.name + "".join(f"={value}" for value in told.values())
+    if len(usual) == 1:
+        return entry.name + "".join(f"={value}" for value in told.values())
     return ", ".join([entry.name, *(f"{name}={value}" for name, value in sorted(told.items()))])
 
 # %% ../../nbs/library/data/03_perturb.ipynb #perturb-checks
 def _check_needs(stimuli: StimulusSet, entry: Perturbation) -> None:
     if "tags" in entry.needs and stimuli.tags is None:
-        raise InputError(f"{entry.name} goes by tags, and {stimuli.name} has none: add them with `tagged(stimuli)`")
-    if "thing_masks" in entry.needs and stimuli.thing_masks is None: _check_masks(stimuli, entry, None)
+        raise InputError(
+            f"{entry.name} goes by tags, and {stimuli.name} has none: add them with `tagged(stimuli)`"
+        )
+    if "thing_masks" in entry.needs and stimuli.thing_masks is None:
+        _check_masks(stimuli, entry, None)
 
 
 def _check_masks(one: StimulusSet, entry: Perturbation, picture: Picture | None) -> None:
     if picture is None or picture.masks is None:
-        raise InputError(f"{entry.name} goes by thing masks, and {one.ids[0]!r} of {one.name} has none: leave it out with "
-                         "`subset`, or give it masks; an image without things has masks of shape (0, height, width)")
+        raise InputError(
+            f"{entry.name} goes by thing masks, and {one.ids[0]!r} of {one.name} has none: leave it out with "
+            "`subset`, or give it masks; an image without things has masks of shape (0, height, width)"
+        )
     found, shape = np.shape(picture.masks), picture.image.shape[:2]
     if len(found) != 3 or found[1:] != shape:
-        raise InputError(f"{entry.name}: masks of {one.ids[0]!r} have shape {found}, its image {shape}: "
-                         "they must be (thing, height, width)")
+        raise InputError(
+            f"{entry.name}: masks of {one.ids[0]!r} have shape {found}, its image {shape}: "
+            "they must be (thing, height, width)"
+        )
 
 
 def _rng(seed: int, *what: object) -> np.random.Generator:
     return np.random.default_rng(int(digest([seed, *what])[:16], 16))
 
 # %% ../../nbs/library/data/03_perturb.ipynb #perturb-apply
-def _changed(one: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> Picture:  # of one stimulus
+def _changed(
+    one: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping
+) -> Picture:  # of one stimulus
     masks, facts = (None if known is None else known[0] for known in (one.thing_masks, one.facts))
     picture = Picture(one.images[0], masks, facts)
-    if "thing_masks" in entry.needs: _check_masks(one, entry, picture)
+    if "thing_masks" in entry.needs:
+        _check_masks(one, entry, picture)
     return entry.function(picture, _rng(seed, entry.name, one.ids[0]), **parameters)
 
 
-def _change_images(stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> dict:
+def _change_images(
+    stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping
+) -> dict:
     change = partial(_changed, entry=entry, seed=seed, parameters=parameters)
     each = tuple(stimuli.subset([i]) for i in range(len(stimuli)))
     parts = {"images": "image", "thing_masks": "masks", "facts": "facts"}
     known = {field: part for field, part in parts.items() if getattr(stimuli, field) is not None}
-    if isinstance(stimuli.images, OnDemand): return _on_demand(each, change, known)
+    if isinstance(stimuli.images, OnDemand):
+        return _on_demand(each, change, known)
     shown = [change(one) for one in each]
-    return {field: tuple(getattr(picture, part) for picture in shown) for field, part in known.items()}
+    return {
+        field: tuple(getattr(picture, part) for picture in shown) for field, part in known.items()
+    }
 
 # %% ../../nbs/library/data/03_perturb.ipynb #perturb-demand
 def _on_demand(each: tuple[StimulusSet, ...], change: partial, known: Mapping[str, str]) -> dict:
@@ -336,9 +522,12 @@ def _on_demand(each: tuple[StimulusSet, ...], change: partial, known: Mapping[st
     entry, seed, parameters = change.keywords.values()
     how = digest([entry.name, _code(entry.function), seed, entry.parameters | parameters])
 
-    def content(one: StimulusSet) -> str: return digest([how, one.images_key, one.masks_key * ("thing_masks" in entry.needs)])
+    def content(one: StimulusSet) -> str:
+        return digest([how, one.images_key, one.masks_key * ("thing_masks" in entry.needs)])
 
-    def part(name: str) -> Callable[[StimulusSet], object]: return lambda one: getattr(change(one), name)
+    def part(name: str) -> Callable[[StimulusSet], object]:
+        return lambda one: getattr(change(one), name)
+
     return {field: OnDemand(each, part(name), content) for field, name in known.items()}
 
 
@@ -346,45 +535,77 @@ def _code(function: Callable) -> dict[str, str]:
     "Source of a function, of those that it closes over, and of those of its module that it calls."
     found, waiting = {}, [function]
     for one in waiting:
-        if not isinstance(one, FunctionType) or one.__module__ != function.__module__ or one.__qualname__ in found: continue
-        try: source = inspect.getsource(one)
-        except OSError: source = one.__code__.co_code.hex()  # written nowhere
+        if (
+            not isinstance(one, FunctionType)
+            or one.__module__ != function.__module__
+            or one.__qualname__ in found
+        ):
+            continue
+        try:
+            source = inspect.getsource(one)
+        except OSError:
+            source = one.__code__.co_code.hex()  # written nowhere
         closed = [cell.cell_contents for cell in one.__closure__ or ()]
-        found[one.__qualname__] = source + repr([value for value in closed if isinstance(value, (str, int, float, tuple))])
+        found[one.__qualname__] = source + repr(
+            [value for value in closed if isinstance(value, (str, int, float, tuple))]
+        )
         waiting += closed + [one.__globals__.get(name) for name in re.findall(r"\w+", source)]
     return found
 
 # %% ../../nbs/library/data/03_perturb.ipynb #perturb-words
-def _change_captions(stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping) -> dict:
+def _change_captions(
+    stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping
+) -> dict:
     tags = stimuli.tags or [(None,) * len(told) for told in stimuli.captions]
-    told = [[entry.function(Wording(tuple(text.split()), tag), _rng(seed, entry.name, id_, i), **parameters)
-             for i, (text, tag) in enumerate(zip(captions, tagged))]
-            for id_, captions, tagged in zip(stimuli.ids, stimuli.captions, tags)]
-    return {"captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in told),
-            "told": None, "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told)}
+    told = [
+        [
+            entry.function(
+                Wording(tuple(text.split()), tag), _rng(seed, entry.name, id_, i), **parameters
+            )
+            for i, (text, tag) in enumerate(zip(captions, tagged))
+        ]
+        for id_, captions, tagged in zip(stimuli.ids, stimuli.captions, tags)
+    ]
+    return {
+        "captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in told),
+        "told": None,
+        "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told),
+    }
 
 # %% ../../nbs/library/data/03_perturb.ipynb #counts
 def count_changes(
     before: StimulusSet,
-    after: StimulusSet,   # the same stimuli, perturbed
+    after: StimulusSet,  # the same stimuli, perturbed
     *,
-    caption: int = 0,     # which caption of each
-) -> dict[str, int]:      # unchanged: neither image nor this caption differs; emptied: no word of it, or no pixel, is left
+    caption: int = 0,  # which caption of each
+) -> dict[
+    str, int
+]:  # unchanged: neither image nor this caption differs; emptied: no word of it, or no pixel, is left
     "How many stimuli a perturbation left as they were, and of how many it left nothing."
-    if before.ids != after.ids: raise InputError(f"{before!r} and {after!r} are not the same stimuli")
+    if before.ids != after.ids:
+        raise InputError(f"{before!r} and {after!r} are not the same stimuli")
     told, retold, n = before.chosen(caption), after.chosen(caption), len(before)
 
     def look(i: int) -> tuple[bool, bool]:
         a, b = before.images[i], after.images[i]
         return np.array_equal(a, b), bool((b == _GREY).all() and (a != _GREY).any())
-    same, blank = zip(*([(True, False)] * n if before.images_key == after.images_key else parallel_map(look, range(n))))
+
+    same, blank = zip(
+        *(
+            [(True, False)] * n
+            if before.images_key == after.images_key
+            else parallel_map(look, range(n))
+        )
+    )
     emptied = [b == " ".join(EMPTY.words) != a for a, b in zip(told, retold)]
-    return {"unchanged": sum(s and a == b for s, a, b in zip(same, told, retold)),
-            "emptied": sum(one or other for one, other in zip(emptied, blank))}
+    return {
+        "unchanged": sum(s and a == b for s, a, b in zip(same, told, retold)),
+        "emptied": sum(one or other for one, other in zip(emptied, blank)),
+    }
 
 # %% ../../nbs/library/data/03_perturb.ipynb #things
 def count_things(
     thing_masks: Sequence[np.ndarray],  # stimulus → (thing, height, width) bool
-) -> np.ndarray:                        # (stimulus,)
+) -> np.ndarray:  # (stimulus,)
     "How many things each image shows, by its masks."
     return np.array(parallel_map(lambda i: len(thing_masks[i]), range(len(thing_masks))))

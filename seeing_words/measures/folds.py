@@ -16,32 +16,50 @@ from ..core.errors import InputError
 @dataclass(frozen=True, eq=False)
 class Folds:
     "A partition of stimuli into test sets."
+
     test: tuple[np.ndarray, ...]  # stimulus indices of each test set
 
     def __post_init__(self):
         everyone = np.sort(np.concatenate(self.test)) if self.test else np.array([])
-        if len(self.test) < 2 or min(map(len, self.test)) < 2 or not np.array_equal(everyone, np.arange(len(everyone))):
-            raise InputError(f"folds: {len(self.test)} test sets of {[len(t) for t in self.test]} stimuli are no "
-                             "partition; give 2 or more sets of 2 or more, every index 0…n-1 in exactly one")
+        if (
+            len(self.test) < 2
+            or min(map(len, self.test)) < 2
+            or not np.array_equal(everyone, np.arange(len(everyone)))
+        ):
+            raise InputError(
+                f"folds: {len(self.test)} test sets of {[len(t) for t in self.test]} stimuli are no "
+                "partition; give 2 or more sets of 2 or more, every index 0…n-1 in exactly one"
+            )
 
     @property
-    def n(self) -> int: return sum(map(len, self.test))
+    def n(self) -> int:
+        return sum(map(len, self.test))
+
     @property
-    def n_folds(self) -> int: return len(self.test)
-    def train(self, i: int) -> np.ndarray: return np.setdiff1d(np.arange(self.n), self.test[i])  # of fold i
-    def __repr__(self) -> str: return f"Folds({self.n} stimuli, test sets of {[len(t) for t in self.test]})"
+    def n_folds(self) -> int:
+        return len(self.test)
+
+    def train(self, i: int) -> np.ndarray:
+        return np.setdiff1d(np.arange(self.n), self.test[i])  # of fold i
+
+    def __repr__(self) -> str:
+        return f"Folds({self.n} stimuli, test sets of {[len(t) for t in self.test]})"
 
 # %% ../../nbs/library/measures/00_folds.ipynb #make-folds
 def make_folds(
-    n: int,            # stimuli
+    n: int,  # stimuli
     *,
     n_folds: int = 5,
-    seed: int = 0,     # of the one shuffle
+    seed: int = 0,  # of the one shuffle
 ) -> Folds:
     "Partition `n` shuffled stimuli into `n_folds` test sets of equal size (give or take one)."
     if not 2 <= n_folds <= n // 2:
-        raise InputError(f"{n} stimuli cannot make {n_folds} folds: at least 2 folds of at least 2 stimuli each "
-                         f"are needed, so n_folds is 2…{n // 2}" if n >= 4 else f"{n} stimuli are too few for folds")
+        raise InputError(
+            f"{n} stimuli cannot make {n_folds} folds: at least 2 folds of at least 2 stimuli each "
+            f"are needed, so n_folds is 2…{n // 2}"
+            if n >= 4
+            else f"{n} stimuli are too few for folds"
+        )
     shuffled = np.random.default_rng(seed).permutation(n)
     return Folds(tuple(np.sort(part) for part in np.array_split(shuffled, n_folds)))
 

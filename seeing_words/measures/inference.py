@@ -43,45 +43,59 @@ def resample_weights(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #weighted-pearson
 def _weighted_pearson(
-    y: np.ndarray,     # (stimulus, unit)
-    z: np.ndarray,     # (stimulus, unit)
-    w: np.ndarray,     # (draw, stimulus); rows sum to the number of stimuli
-) -> np.ndarray:       # (draw, unit); NaN where a draw leaves a unit constant
-    y, z, w = to_float64(y - y.mean(0)), to_float64(z - z.mean(0)), torch.from_numpy(w / len(y)).float()
-    y, z = (x / x.norm(dim=0).clamp_min(1e-300) * len(x)**0.5 for x in (y, z))  # of one size, so that float32 will do
-    moments = w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()     # one GEMM for all draws
+    y: np.ndarray,  # (stimulus, unit)
+    z: np.ndarray,  # (stimulus, unit)
+    w: np.ndarray,  # (draw, stimulus); rows sum to the number of stimuli
+) -> np.ndarray:  # (draw, unit); NaN where a draw leaves a unit constant
+    y, z, w = (
+        to_float64(y - y.mean(0)),
+        to_float64(z - z.mean(0)),
+        torch.from_numpy(w / len(y)).float(),
+    )
+    y, z = (
+        x / x.norm(dim=0).clamp_min(1e-300) * len(x) ** 0.5 for x in (y, z)
+    )  # of one size, so that float32 will do
+    moments = (
+        w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()
+    )  # one GEMM for all draws
     my, mz, vy, vz, cov = moments.unflatten(1, (5, -1)).unbind(1)
     vy, vz = (v - m.square() for v, m in ((vy, my), (vz, mz)))
     scale = (vy * vz).sqrt().where((vy > 1e-5) & (vz > 1e-5), torch.nan)
     return ((cov - my * mz) / scale).double().numpy()
 
 # %% ../../nbs/library/measures/08_inference.ipynb #bootstrap-scores
-def _mean_over(values: np.ndarray) -> np.ndarray:  # (draw,): mean of (draw, item) over the items present, or NaN
+def _mean_over(
+    values: np.ndarray,
+) -> np.ndarray:  # (draw,): mean of (draw, item) over the items present, or NaN
     present = np.isfinite(values)
     return np.where(present, values, 0).sum(1) / np.where(present.any(1), present.sum(1), np.nan)
 
 
 def bootstrap_scores(
-    target: np.ndarray,      # from `out_of_fold`, (stimulus, unit)
+    target: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     prediction: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     *,
     folds: Folds,
-    weights: np.ndarray,     # from `resample_weights`, (draw, stimulus)
-) -> np.ndarray:             # predictivity in each draw, (draw,)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
+) -> np.ndarray:  # predictivity in each draw, (draw,)
     "Score resampled out-of-fold predictions: mean over units, then folds, as `predictivity` does."
     if not len(target) == len(prediction) == folds.n == weights.shape[1]:
-        raise InputError(f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, weights "
-                         f"{weights.shape[1]}: all four must be made from the same stimuli")
+        raise InputError(
+            f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, weights "
+            f"{weights.shape[1]}: all four must be made from the same stimuli"
+        )
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     weights = without_mask(weights, "weights")
-    by_fold = [_mean_over(_weighted_pearson(target[t], prediction[t], weights[:, t])) for t in folds.test]
+    by_fold = [
+        _mean_over(_weighted_pearson(target[t], prediction[t], weights[:, t])) for t in folds.test
+    ]
     return _mean_over(np.stack(by_fold, 1))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #interval
 def interval(
-    draws: np.ndarray,      # (draw,)
+    draws: np.ndarray,  # (draw,)
     level: float = 0.95,
-) -> tuple[float, float]:   # low, high; NaN if any draw is
+) -> tuple[float, float]:  # low, high; NaN if any draw is
     "Percentile bootstrap interval."
     low, high = np.quantile(without_mask(draws, "draws"), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -89,6 +103,7 @@ def interval(
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate-arithmetic
 def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
     "A method of `Estimate` for `operation`; reflected: the estimate is its right-hand side, as in 1 - e."
+
     def method(self, other):
         if isinstance(other, Estimate):
             _check_same_draws([self, other], "arithmetic")
@@ -100,6 +115,7 @@ def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
         if reflected:
             return Estimate(operation(other_value, self.value), operation(other_draws, self.draws))
         return Estimate(operation(self.value, other_value), operation(self.draws, other_draws))
+
     return method
 
 
@@ -107,25 +123,39 @@ def _check_same_draws(estimates: Iterable, what: str) -> None:
     "Refuse estimates with different numbers of draws, which cannot come from the same `weights`."
     sizes = {len(estimate.draws) for estimate in estimates}
     if len(sizes) > 1:
-        raise InputError(f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`")
+        raise InputError(
+            f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`"
+        )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate
 @dataclass(frozen=True, eq=False)
 class Estimate:
     "A number and its bootstrap draws. Arithmetic is draw by draw, so both sides must come from the same `weights`."
+
     value: float
     draws: np.ndarray  # (draw,)
 
     @property
-    def low(self) -> float: return interval(self.draws)[0]
+    def low(self) -> float:
+        return interval(self.draws)[0]
+
     @property
-    def high(self) -> float: return interval(self.draws)[1]
-    def __repr__(self) -> str: return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+    def high(self) -> float:
+        return interval(self.draws)[1]
+
+    def __repr__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     __add__, __sub__ = _paired(operator.add), _paired(operator.sub)
     __mul__, __truediv__ = _paired(operator.mul), _paired(operator.truediv)
-    __radd__, __rsub__ = _paired(operator.add, reflected=True), _paired(operator.sub, reflected=True)
-    __rmul__, __rtruediv__ = _paired(operator.mul, reflected=True), _paired(operator.truediv, reflected=True)
+    __radd__, __rsub__ = (
+        _paired(operator.add, reflected=True),
+        _paired(operator.sub, reflected=True),
+    )
+    __rmul__, __rtruediv__ = (
+        _paired(operator.mul, reflected=True),
+        _paired(operator.truediv, reflected=True),
+    )
     __array_ufunc__ = None  # so that NumPy leaves np.float64(2) * estimate to the estimate
 
     def __neg__(self) -> "Estimate":
@@ -138,65 +168,77 @@ def average(estimates: Iterable[Estimate]) -> Estimate:
     if not estimates:
         raise InputError("average: no estimates to average")
     _check_same_draws(estimates, "average")
-    return Estimate(float(np.mean([e.value for e in estimates])), np.mean([e.draws for e in estimates], axis=0))
+    return Estimate(
+        float(np.mean([e.value for e in estimates])), np.mean([e.draws for e in estimates], axis=0)
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #slope
 def slope(
-    estimates: Mapping[float, Estimate] | Sequence[Estimate],  # x → score; of a sequence x is 0, 1, …
+    estimates: Mapping[float, Estimate]
+    | Sequence[Estimate],  # x → score; of a sequence x is 0, 1, …
 ) -> Estimate:
     "Least-squares slope of scores over `x`."
     scores = estimates if isinstance(estimates, Mapping) else dict(enumerate(estimates))
     x = np.array(list(scores), dtype=float)
-    if len(x) < 2: raise InputError("a slope needs two points or more")
-    share = (x - x.mean()) / ((x - x.mean())**2).sum()
+    if len(x) < 2:
+        raise InputError("a slope needs two points or more")
+    share = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     terms = [e * float(s) for e, s in zip(scores.values(), share)]
     return sum(terms[1:], terms[0])
 
 # %% ../../nbs/library/measures/08_inference.ipynb #score-estimate
 def score_estimate(
-    target: np.ndarray,      # from `out_of_fold`, (stimulus, unit)
+    target: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     prediction: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     *,
     folds: Folds,
-    weights: np.ndarray,     # from `resample_weights`, (draw, stimulus)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws."
     once = np.ones((1, folds.n), dtype=int)
     weights = without_mask(weights, "weights")
     scores = bootstrap_scores(target, prediction, folds=folds, weights=np.vstack([once, weights]))
     value, draws = float(scores[0]), scores[1:]
-    return Estimate(value, draws + (value - _mean_over(draws[None])[0]))  # resampling's own bias taken off
+    return Estimate(
+        value, draws + (value - _mean_over(draws[None])[0])
+    )  # resampling's own bias taken off
 
 # %% ../../nbs/library/measures/08_inference.ipynb #predictivity-estimate
 def predictivity_estimate(
-    X: np.ndarray,                     # source, (stimulus, unit)
-    Y: np.ndarray,                     # target, (stimulus, unit)
+    X: np.ndarray,  # source, (stimulus, unit)
+    Y: np.ndarray,  # target, (stimulus, unit)
     *,
     folds: Folds,
-    weights: np.ndarray,               # from `resample_weights`, (draw, stimulus)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
     alphas: Sequence[float] = ALPHAS,  # ridge penalties
 ) -> Estimate:
     "Predictivity of one pair of layers, with its bootstrap draws."
-    return score_estimate(*out_of_fold(X, Y, folds=folds, alphas=alphas), folds=folds, weights=weights)
+    return score_estimate(
+        *out_of_fold(X, Y, folds=folds, alphas=alphas), folds=folds, weights=weights
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #differences
 def differences(
     named: Mapping[str, Estimate],  # condition → estimate, all of the same draws
-    baseline: str,                  # the condition the others are compared with
-) -> pd.DataFrame:                  # condition, effect, low, high: as `forest` draws them
+    baseline: str,  # the condition the others are compared with
+) -> pd.DataFrame:  # condition, effect, low, high: as `forest` draws them
     "Paired difference of each condition from `baseline`."
     if baseline not in named:
         raise InputError(f"differences: no condition {baseline!r}; there are {', '.join(named)}")
     if len(sizes := {len(e.draws) for e in named.values()}) > 1:
-        raise InputError(f"differences: {min(sizes)} to {max(sizes)} draws; paired conditions share their `weights`")
+        raise InputError(
+            f"differences: {min(sizes)} to {max(sizes)} draws; paired conditions share their `weights`"
+        )
     paired = {name: e - named[baseline] for name, e in named.items() if name != baseline}
-    return pd.DataFrame([(name, d.value, d.low, d.high) for name, d in paired.items()],
-                        columns=["condition", "effect", "low", "high"])
+    return pd.DataFrame(
+        [(name, d.value, d.low, d.high) for name, d in paired.items()],
+        columns=["condition", "effect", "low", "high"],
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #best-pair
 def best_pair(
     scores: xr.DataArray,  # (source_layer, target_layer), or with fold
-) -> tuple[int, int]:      # positions of source and target layer
+) -> tuple[int, int]:  # positions of source and target layer
     "The pair of layers that scores highest, mean over folds; only pairs with a score in every fold count."
     mean = mean_over_folds(scores).values
     if np.isnan(mean).all():
@@ -213,103 +255,149 @@ def selected_score(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #nested-score
 def nested_score(
-    scores: xr.DataArray,           # (source_layer, target_layer, fold)
-    inner: Sequence[xr.DataArray],  # for each fold, the grid of its training stimuli alone, perhaps with folds of its own
+    scores: xr.DataArray,  # (source_layer, target_layer, fold)
+    inner: Sequence[
+        xr.DataArray
+    ],  # for each fold, the grid of its training stimuli alone, perhaps with folds of its own
 ) -> float:
     "Score of the best pair of layers with a score in every fold, chosen for each on what `inner` holds for it."
     if len(inner) != scores.sizes["fold"]:
-        raise InputError(f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; give one for each")
-    scored = scores.notnull().all("fold").values  # others cannot be scored on every fold that they are chosen for
-    chosen = [best_pair(grid.where(xr.DataArray(scored, dims=("source_layer", "target_layer")))) for grid in inner]
-    return float(np.mean([scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]))
+        raise InputError(
+            f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; give one for each"
+        )
+    scored = (
+        scores.notnull().all("fold").values
+    )  # others cannot be scored on every fold that they are chosen for
+    chosen = [
+        best_pair(grid.where(xr.DataArray(scored, dims=("source_layer", "target_layer"))))
+        for grid in inner
+    ]
+    return float(
+        np.mean(
+            [scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]
+        )
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selection
 @dataclass(frozen=True, eq=False)
 class Selection:
     "The best pair of layers of some stimuli, and what it scores on others. Each split of the stimuli gives two choices."
-    chosen: np.ndarray        # positions of source and target layer, (choice, 2)
+
+    chosen: np.ndarray  # positions of source and target layer, (choice, 2)
     naive_scores: np.ndarray  # on the half on which the pair was chosen, (choice,)
-    scores: np.ndarray        # on the other half, (choice,)
+    scores: np.ndarray  # on the other half, (choice,)
 
     @property
-    def naive(self) -> float: return float(self.naive_scores.mean())
+    def naive(self) -> float:
+        return float(self.naive_scores.mean())
+
     @property
-    def score(self) -> float: return float(_mean_over(self.scores[None])[0])
+    def score(self) -> float:
+        return float(_mean_over(self.scores[None])[0])
+
     @property
-    def optimism(self) -> float: return self.naive - self.score
+    def optimism(self) -> float:
+        return self.naive - self.score
+
     def __repr__(self) -> str:
         n_pairs = len(np.unique(self.chosen, axis=0))
-        return (f"{self.score:.3f} on other stimuli, {self.naive:.3f} where chosen "
-                f"({n_pairs} different pairs in {len(self.chosen)} choices)")
+        return (
+            f"{self.score:.3f} on other stimuli, {self.naive:.3f} where chosen "
+            f"({n_pairs} different pairs in {len(self.chosen)} choices)"
+        )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #split-selected
 def split_selected(
-    grid_of: Callable[[np.ndarray], xr.DataArray],  # indices of stimuli → (source_layer, target_layer), perhaps with fold
-    n: int,                                         # stimuli
+    grid_of: Callable[
+        [np.ndarray], xr.DataArray
+    ],  # indices of stimuli → (source_layer, target_layer), perhaps with fold
+    n: int,  # stimuli
     *,
-    n_splits: int = 50,                             # random halves
-    seed: int = 0,                                  # of the splits
+    n_splits: int = 50,  # random halves
+    seed: int = 0,  # of the splits
 ) -> Selection:
     "Choose the best pair of layers on one half of the stimuli and score it on the other, both ways, for random halves."
     if n < 4 or n_splits < 1:
-        raise InputError(f"split_selected: {n_splits} splits of {n} stimuli; 1 or more splits of 4 or more are needed")
+        raise InputError(
+            f"split_selected: {n_splits} splits of {n} stimuli; 1 or more splits of 4 or more are needed"
+        )
     rng, rows = np.random.default_rng(seed), []
     for _ in range(n_splits):
         grids = [grid_of(np.sort(half)) for half in np.array_split(rng.permutation(n), 2)]
         for here, there in grids, grids[::-1]:
             pair = best_pair(here)
-            rows.append((pair, mean_over_folds(here).values[pair], mean_over_folds(there).values[pair]))
+            rows.append(
+                (pair, mean_over_folds(here).values[pair], mean_over_folds(there).values[pair])
+            )
     return Selection(*map(np.array, zip(*rows)))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #peak-depth
 def peak_depth(
     estimates: Sequence[Estimate],  # one a layer, of the same draws
-    depths: Sequence[float],        # relative depth of each layer
-) -> Estimate:                      # the depth, with the peak found again in each draw
+    depths: Sequence[float],  # relative depth of each layer
+) -> Estimate:  # the depth, with the peak found again in each draw
     "Where in depth the scores peak."
     _check_same_draws(estimates, "peak_depth")
-    values, depths = np.array([e.value for e in estimates]), np.asarray(without_mask(depths, "depths"))
+    values, depths = (
+        np.array([e.value for e in estimates]),
+        np.asarray(without_mask(depths, "depths")),
+    )
     if np.isnan(values).all():
         raise InputError("no peak: every layer's score is missing (constant layers?)")
-    draws = np.stack([e.draws for e in estimates])                # (layer, draw)
+    draws = np.stack([e.draws for e in estimates])  # (layer, draw)
     lowest = np.where(np.isnan(draws), -np.inf, draws)
     return Estimate(float(depths[np.nanargmax(values)]), depths[lowest.argmax(0)])
 
 # %% ../../nbs/library/measures/08_inference.ipynb #p-value
 def p_value(
-    observed: float,   # the statistic
+    observed: float,  # the statistic
     null: np.ndarray,  # the same statistic under shuffled pairing, (permutation,)
-) -> float:            # (1 + b) / (1 + m), never 0: the observed pairing is one of those possible; NaN if observed is
+) -> (
+    float
+):  # (1 + b) / (1 + m), never 0: the observed pairing is one of those possible; NaN if observed is
     "Share of pairings that score at least as high as the observed one."
     null = np.asarray(without_mask(null, "null"))
     if np.isnan(null).any():
-        raise InputError(f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
-                         "leave out layers that are constant")
-    return math.nan if math.isnan(observed) else float((1 + (null >= observed).sum()) / (1 + null.size))
+        raise InputError(
+            f"p_value: {np.isnan(null).sum()} of {null.size} null scores are missing; "
+            "leave out layers that are constant"
+        )
+    return (
+        math.nan
+        if math.isnan(observed)
+        else float((1 + (null >= observed).sum()) / (1 + null.size))
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #same-pairs
 def _same_pairs(scores: xr.DataArray, null: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     "Check that `null` has a permutation axis, and otherwise the layers of `scores`."
     pairs = [set(x.dims) - {"permutation"} for x in (scores, null)]
     if "permutation" not in null.dims or pairs[0] != pairs[1]:
-        raise InputError(f"scores have dims {scores.dims}, null {null.dims}: null must have those of scores and permutation; "
-                         "if scores have folds, take their mean first")
-    try: return xr.align(scores, null, join="exact", exclude={"permutation"})
+        raise InputError(
+            f"scores have dims {scores.dims}, null {null.dims}: null must have those of scores and permutation; "
+            "if scores have folds, take their mean first"
+        )
+    try:
+        return xr.align(scores, null, join="exact", exclude={"permutation"})
     except ValueError as error:
-        raise InputError("scores and null are of different layers: both must come from the same features") from error
+        raise InputError(
+            "scores and null are of different layers: both must come from the same features"
+        ) from error
 
 # %% ../../nbs/library/measures/08_inference.ipynb #max-p-value
 def max_p_value(
     scores: xr.DataArray,  # (source_layer, target_layer); pairs that are missing here or in the null are left out
-    null: xr.DataArray,    # (permutation, source_layer, target_layer)
+    null: xr.DataArray,  # (permutation, source_layer, target_layer)
     *,
-    best: float = 1.0,     # score of perfect agreement; 0 for a distance
+    best: float = 1.0,  # score of perfect agreement; 0 for a distance
 ) -> float:
     "p-value of the best pair of layers, compared with the best pair of each shuffled pairing."
     scores, null = _same_pairs(scores, null)
     present = scores.notnull() & null.notnull().all("permutation")
     if not present.any():
-        raise InputError(f"max_p_value: none of {scores.size} pairs has both a score and a null (constant layers?)")
+        raise InputError(
+            f"max_p_value: none of {scores.size} pairs has both a score and a null (constant layers?)"
+        )
     side = 1 if best > null.mean() else -1
     highest = (side * null.where(present)).max([dim for dim in null.dims if dim != "permutation"])
     return p_value(float((side * scores.where(present)).max()), highest.values)
@@ -317,77 +405,107 @@ def max_p_value(
 # %% ../../nbs/library/measures/08_inference.ipynb #calibrated
 def calibrated(
     scores: xr.DataArray,  # (source_layer, target_layer), or the null itself
-    null: xr.DataArray,    # the same under shuffled pairings, with an axis permutation
+    null: xr.DataArray,  # the same under shuffled pairings, with an axis permutation
     *,
-    best: float = 1.0,     # score of perfect agreement; 0 for a distance; infinite where there is none
-) -> xr.DataArray:         # as scores: 0 as under shuffling, 1 at best; missing where either is
+    best: float = 1.0,  # score of perfect agreement; 0 for a distance; infinite where there is none
+) -> xr.DataArray:  # as scores: 0 as under shuffling, 1 at best; missing where either is
     "Place scores between the mean of their null and the best there is."
     scores, null = _same_pairs(scores, null)
     mean = null.mean("permutation", skipna=False)
     room = (best - mean).where(np.isfinite(best) & (mean != best))
     label = f"calibrated {scores.attrs.get('label', scores.name or 'score')}"
-    return ((scores - mean) / room).assign_attrs(scores.attrs, label=label, kind="similarity").rename(scores.name)
+    return (
+        ((scores - mean) / room)
+        .assign_attrs(scores.attrs, label=label, kind="similarity")
+        .rename(scores.name)
+    )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #calibration
 @dataclass(frozen=True, eq=False)
 class Calibration:
     "A score among the scores of shuffled pairings."
+
     score: float
-    null: np.ndarray   # under shuffled pairings, (permutation,)
-    best: float = 1.0  # score of perfect agreement; scores on its side of the null are the more alike
+    null: np.ndarray  # under shuffled pairings, (permutation,)
+    best: float = (
+        1.0  # score of perfect agreement; scores on its side of the null are the more alike
+    )
 
     @property
-    def null_mean(self) -> float: return float(self.null.mean())
+    def null_mean(self) -> float:
+        return float(self.null.mean())
+
     @property
-    def null_range(self) -> tuple[float, float]: return interval(self.null)  # 95 % of shuffled pairings lie in it
+    def null_range(self) -> tuple[float, float]:
+        return interval(self.null)  # 95 % of shuffled pairings lie in it
+
     @property
     def p(self) -> float:
         side = 1 if self.best > self.null_mean else -1
         return math.nan if math.isnan(self.score) else p_value(side * self.score, side * self.null)
+
     @property
     def calibrated(self) -> float:
-        return float(calibrated(xr.DataArray(self.score), xr.DataArray(self.null, dims="permutation"), best=self.best))
+        return float(
+            calibrated(
+                xr.DataArray(self.score),
+                xr.DataArray(self.null, dims="permutation"),
+                best=self.best,
+            )
+        )
+
     def __repr__(self) -> str:
         low, high = self.null_range
-        return (f"{self.score:.3f}, shuffled {self.null_mean:.3f} [{low:.3f}, {high:.3f}], "
-                f"p = {self.p:.3f}, calibrated {self.calibrated:.3f}")
+        return (
+            f"{self.score:.3f}, shuffled {self.null_mean:.3f} [{low:.3f}, {high:.3f}], "
+            f"p = {self.p:.3f}, calibrated {self.calibrated:.3f}"
+        )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #calibrate
 def calibrate(
     measure: Callable[[np.ndarray, np.ndarray], float],  # of two layers
-    X: np.ndarray,                                       # (stimulus, unit)
-    Y: np.ndarray,                                       # (stimulus, unit)
+    X: np.ndarray,  # (stimulus, unit)
+    Y: np.ndarray,  # (stimulus, unit)
     *,
     n_permutations: int = 1000,
-    seed: int = 0,                                       # of the permutations
-    best: float = 1.0,                                   # `measure` of perfect agreement; 0 for a distance
+    seed: int = 0,  # of the permutations
+    best: float = 1.0,  # `measure` of perfect agreement; 0 for a distance
 ) -> Calibration:
     "Compare `measure` of two layers with its values when their stimuli are paired at random."
     source, target = one_layer(X, "X"), one_layer(Y, "Y")
     check_pair(source, target, ("X", "Y"))
     if n_permutations < 1:
-        raise InputError(f"calibrate: {n_permutations} permutations make no null; 19 or more can show p = 0.05")
+        raise InputError(
+            f"calibrate: {n_permutations} permutations make no null; 19 or more can show p = 0.05"
+        )
     X, Y, rng = source.values[0], target.values[0], np.random.default_rng(seed)
     null = [measure(X, Y[rng.permutation(len(Y))]) for _ in range(n_permutations)]
     return Calibration(float(measure(X, Y)), np.array(null, dtype=float), best)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #noise-ceiling
 def noise_ceiling(
-    responses: np.ndarray,            # (repeat, stimulus, unit)
+    responses: np.ndarray,  # (repeat, stimulus, unit)
     *,
-    n_averaged: int | None = None,    # repeats in the mean that is the scored target; default: all
-    n_splits: int = 100,              # random halves of the repeats
-    seed: int = 0,                    # of the halves
-) -> tuple[np.ndarray, np.ndarray]:   # low, high: (unit,) each; 0 where halves disagree, NaN where a unit is constant
+    n_averaged: int | None = None,  # repeats in the mean that is the scored target; default: all
+    n_splits: int = 100,  # random halves of the repeats
+    seed: int = 0,  # of the halves
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # low, high: (unit,) each; 0 where halves disagree, NaN where a unit is constant
     "Range of the highest correlation that a source can reach with the mean of repeated responses."
     responses = _repeats(responses)
     n_repeats, half = len(responses), len(responses) // 2
     n_averaged = n_repeats if n_averaged is None else n_averaged
     if n_averaged < 1:
-        raise InputError(f"noise_ceiling: a target is the mean of 1 or more repeats, not of {n_averaged}")
+        raise InputError(
+            f"noise_ceiling: a target is the mean of 1 or more repeats, not of {n_averaged}"
+        )
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(n_repeats) for _ in range(n_splits if n_repeats > 2 else 1)]
-    r = [unit_pearson(responses[o[:half]].mean(0), responses[o[half:2 * half]].mean(0)) for o in orders]
+    r = [
+        unit_pearson(responses[o[:half]].mean(0), responses[o[half : 2 * half]].mean(0))
+        for o in orders
+    ]
     r, m = _mean_over(np.transpose(r)).clip(0), n_averaged / half
     reliability = m * r / (1 + (m - 1) * r)
     return reliability, np.sqrt(reliability)
@@ -397,9 +515,14 @@ def _repeats(responses: np.ndarray) -> np.ndarray:  # (repeat, stimulus, unit) f
     "Check repeated responses."
     responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
-        raise InputError(f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
-                         "2 or more repeats of 3 or more stimuli")
+        raise InputError(
+            f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
+            "2 or more repeats of 3 or more stimuli"
+        )
     if len(bad := np.argwhere(~np.isfinite(responses))):
-        raise InputError("responses hold {} at repeat {}, stimulus {}, unit {} ({} such values)".format(
-            responses[tuple(bad[0])], *bad[0], len(bad)))
+        raise InputError(
+            "responses hold {} at repeat {}, stimulus {}, unit {} ({} such values)".format(
+                responses[tuple(bad[0])], *bad[0], len(bad)
+            )
+        )
     return responses

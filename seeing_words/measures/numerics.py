@@ -35,40 +35,50 @@ def _unless_rounding(norm: torch.Tensor, mean: torch.Tensor, n: int, eps: float)
 
 def unit_moments(
     x: torch.Tensor,  # (stimulus, unit)
-    eps: float,       # relative rounding of the numbers that x was made from
-) -> tuple[torch.Tensor, torch.Tensor]:  # (unit,) each; the norm is NaN where a unit varies by no more than rounding
+    eps: float,  # relative rounding of the numbers that x was made from
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # (unit,) each; the norm is NaN where a unit varies by no more than rounding
     "Mean of each unit, and its norm about that mean."
     mean = x.mean(0)
     return mean, _unless_rounding((x - mean).norm(dim=0), mean, len(x), eps)
 
 
-def _unit_vectors(x: torch.Tensor) -> torch.Tensor:  # (stimulus, unit), each unit of mean 0 and norm 1, or NaN
+def _unit_vectors(
+    x: torch.Tensor,
+) -> torch.Tensor:  # (stimulus, unit), each unit of mean 0 and norm 1, or NaN
     mean, norm = unit_moments(x, torch.finfo(x.dtype).eps)
     return (x - mean) / norm
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #unit-pearson
 def unit_pearson(
-    target: np.ndarray,      # observed, (stimulus, unit)
+    target: np.ndarray,  # observed, (stimulus, unit)
     prediction: np.ndarray,  # predicted, same shape
-) -> np.ndarray:             # Pearson r of each unit, (unit,); NaN where target or prediction is constant
+) -> np.ndarray:  # Pearson r of each unit, (unit,); NaN where target or prediction is constant
     "Correlate each `target` unit with its `prediction` over stimuli."
     if np.shape(target) != np.shape(prediction):
-        raise InputError(f"target has shape {np.shape(target)}, prediction {np.shape(prediction)}: "
-                         "both must be (stimulus, unit) over the same stimuli")
+        raise InputError(
+            f"target has shape {np.shape(target)}, prediction {np.shape(prediction)}: "
+            "both must be (stimulus, unit) over the same stimuli"
+        )
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
-    return (_unit_vectors(to_float64(target)) * _unit_vectors(to_float64(prediction))).sum(0).numpy()
+    return (
+        (_unit_vectors(to_float64(target)) * _unit_vectors(to_float64(prediction))).sum(0).numpy()
+    )
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #zscore
 def _zscore(
-    values: np.ndarray,              # one layer, (stimulus, unit)
-    train: np.ndarray,               # indices of the training stimuli
-    of: np.ndarray | None = None,    # what to z-score; default: `values` themselves
-) -> torch.Tensor:                   # (stimulus, unit) float64; 0 where a unit is constant in training
+    values: np.ndarray,  # one layer, (stimulus, unit)
+    train: np.ndarray,  # indices of the training stimuli
+    of: np.ndarray | None = None,  # what to z-score; default: `values` themselves
+) -> torch.Tensor:  # (stimulus, unit) float64; 0 where a unit is constant in training
     "Z-score units by the mean and deviation that `values` have over training stimuli."
     x = to_float64(values)
     mean, norm = unit_moments(x[train], rounding(values))
     x = x if of is None else to_float64(of)
-    return x.sub_(mean).mul_((len(train)**0.5 / norm).nan_to_num_(0.0))  # in place: a layer is passed over many times
+    return x.sub_(mean).mul_(
+        (len(train) ** 0.5 / norm).nan_to_num_(0.0)
+    )  # in place: a layer is passed over many times
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #device
 def _device(device: str | torch.device) -> torch.device:
@@ -78,12 +88,17 @@ def _device(device: str | torch.device) -> torch.device:
         return torch.device(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"device {str(device)!r} cannot be used here ({reason}): give 'cpu', or one that is there") from None
+        raise InputError(
+            f"device {str(device)!r} cannot be used here ({reason}): give 'cpu', or one that is there"
+        ) from None
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #exact-products
 def _precision_switches() -> list[tuple]:  # (where, attribute, value for full float32)
     if hasattr(torch.backends.mkldnn, "matmul"):
-        return [(backend.matmul, "fp32_precision", "ieee") for backend in (torch.backends.cuda, torch.backends.mkldnn)]
+        return [
+            (backend.matmul, "fp32_precision", "ieee")
+            for backend in (torch.backends.cuda, torch.backends.mkldnn)
+        ]
     return [(torch.backends.cuda.matmul, "allow_tf32", False)]  # before torch 2.9
 
 
@@ -92,30 +107,37 @@ def _full_precision() -> Iterator[None]:
     "Full float32 in every product; the caller's settings come back afterwards."
     before = [getattr(where, attribute) for where, attribute, _ in _precision_switches()]
     try:
-        for where, attribute, full in _precision_switches(): setattr(where, attribute, full)
+        for where, attribute, full in _precision_switches():
+            setattr(where, attribute, full)
         yield
     finally:
-        for (where, attribute, _), value in zip(_precision_switches(), before, strict=True): setattr(where, attribute, value)
+        for (where, attribute, _), value in zip(_precision_switches(), before, strict=True):
+            setattr(where, attribute, value)
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #fold-zscore
 def _same_shape(features: xr.DataArray, like: xr.DataArray, name: str) -> xr.DataArray:
     if features.shape != like.shape:
-        raise InputError(f"{features.shape[1:]} (stimulus, unit) beside {like.shape[1:]} of {name}: "
-                         "both must be the same units' responses to as many stimuli")
+        raise InputError(
+            f"{features.shape[1:]} (stimulus, unit) beside {like.shape[1:]} of {name}: "
+            "both must be the same units' responses to as many stimuli"
+        )
     return features
 
 
 def fold_zscore(
-    values: np.ndarray,             # one layer, (stimulus, unit)
+    values: np.ndarray,  # one layer, (stimulus, unit)
     *,
     folds: Folds,
-    of: np.ndarray | None = None,   # what to z-score, such as responses to changed stimuli; default: `values`
-) -> np.ndarray:                    # (stimulus, unit)
+    of: np.ndarray
+    | None = None,  # what to z-score, such as responses to changed stimuli; default: `values`
+) -> np.ndarray:  # (stimulus, unit)
     "Z-score every stimulus as its fold's test part is: by mean and deviation of `values` over the training part."
     values = one_layer(values, "values")
     shown = values if of is None else _same_shape(one_layer(of, "of"), values, "values")
     if folds.n != values.sizes["stimulus"]:
-        raise InputError(f"folds partition {folds.n} stimuli, values have {values.sizes['stimulus']}")
+        raise InputError(
+            f"folds partition {folds.n} stimuli, values have {values.sizes['stimulus']}"
+        )
     z = np.empty(values.shape[1:])
     for i, test in enumerate(folds.test):
         z[test] = _zscore(values.values[0], folds.train(i), shown.values[0][test])

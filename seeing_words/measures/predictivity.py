@@ -47,21 +47,33 @@ from .numerics import _device, _full_precision, _same_shape
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #check-inputs-check
 def _check(
-    source: xr.DataArray, targets: Mapping[str, xr.DataArray], folds: Folds | None, alphas: Sequence[float],
+    source: xr.DataArray,
+    targets: Mapping[str, xr.DataArray],
+    folds: Folds | None,
+    alphas: Sequence[float],
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray], Folds, np.ndarray]:
     "Check and complete the arguments that every public function here takes."
     if not targets:
         raise InputError("there is no target: give one or more, name → (layer, stimulus, unit)")
     source = check_features(source, "source")
-    targets = {name: check_features(target, f"target {name}".strip()) for name, target in targets.items()}
+    targets = {
+        name: check_features(target, f"target {name}".strip()) for name, target in targets.items()
+    }
     for name, target in targets.items():
         check_pair(source, target, ("source", f"target {name}".strip()))
-    n, alphas = source.sizes["stimulus"], np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float))
+    n, alphas = (
+        source.sizes["stimulus"],
+        np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float)),
+    )
     folds = folds or make_folds(n)
     if folds.n != n:
-        raise InputError(f"folds partition {folds.n} stimuli, source and target have {n}: use make_folds({n})")
+        raise InputError(
+            f"folds partition {folds.n} stimuli, source and target have {n}: use make_folds({n})"
+        )
     if alphas.ndim != 1 or not alphas.size or not (np.isfinite(alphas) & (alphas > 0)).all():
-        raise InputError(f"alphas must be one or more positive ridge penalties, not {alphas.tolist()}")
+        raise InputError(
+            f"alphas must be one or more positive ridge penalties, not {alphas.tolist()}"
+        )
     return source, targets, folds, alphas
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #cell-dataset
@@ -69,17 +81,23 @@ def _dataset(source: xr.DataArray, target: xr.DataArray, cells: np.ndarray) -> x
     "Name the axes of `cells` (source layer, target layer, fold, (predictivity, λ, missing units))."
     dims = ("source_layer", "target_layer", "fold")
     kinds = {"predictivity": float, "alpha": float, "n_constant_units": int}
-    data = {name: (dims, cells[..., i].astype(kind)) for i, (name, kind) in enumerate(kinds.items())}
+    data = {
+        name: (dims, cells[..., i].astype(kind)) for i, (name, kind) in enumerate(kinds.items())
+    }
     attrs = {"n_stimuli": source.sizes["stimulus"]}
     for side, features in (("source", source), ("target", target)):
-        attrs |= {f"{side}_model": features.attrs.get("model", ""), f"n_{side}_units": features.sizes["unit"]}
-        if "converted_from" in features.attrs: attrs[f"{side}_converted_from"] = features.attrs["converted_from"]
+        attrs |= {
+            f"{side}_model": features.attrs.get("model", ""),
+            f"n_{side}_units": features.sizes["unit"],
+        }
+        if "converted_from" in features.attrs:
+            attrs[f"{side}_converted_from"] = features.attrs["converted_from"]
     return xr.Dataset(data, pair_coords(source, target), attrs)
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #mean-over-folds
 def mean_over_folds(
     scores: xr.DataArray | xr.Dataset,  # with or without fold
-) -> xr.DataArray | xr.Dataset:         # without fold
+) -> xr.DataArray | xr.Dataset:  # without fold
     """Average scores over folds.
 
     A pair of layers without a score in any one fold has no mean (NaN). A mean over fewer folds
@@ -107,7 +125,7 @@ def mean_over_folds(
 # %% ../../nbs/library/measures/05_predictivity.ipynb #chosen-alphas
 def chosen_alphas(
     alpha: np.ndarray,  # λ of a pair of layers in each fold; NaN where it has no score
-) -> np.ndarray:        # (alpha,), sorted
+) -> np.ndarray:  # (alpha,), sorted
     """List the ridge penalties that were chosen in any fold.
 
     Parameters
@@ -131,100 +149,138 @@ def chosen_alphas(
 # %% ../../nbs/library/measures/05_predictivity.ipynb #forms
 def _decomposing_cost(sizes: _Sizes) -> int:  # in float64, of one source layer and fold
     (m, t), p = sizes.parts, sizes.p
-    return m*p * min(m, p) + 10 * min(m, p)**3 + (2*m*p * min(m - 1, p) if p < m else t*m * (p + min(m - 1, p)))
+    return (
+        m * p * min(m, p)
+        + 10 * min(m, p) ** 3
+        + (2 * m * p * min(m - 1, p) if p < m else t * m * (p + min(m - 1, p)))
+    )
 
 
 def _dual_cost(sizes: _Sizes) -> int:  # of one source layer and fold
     (m, t), r = sizes.parts, min(sizes.parts[0] - 1, sizes.p)
-    return 2 * _decomposing_cost(sizes) + min(cost(sizes.n_alphas, r, m, t, sizes.units) for cost, _ in _WAYS.values())
+    return 2 * _decomposing_cost(sizes) + min(
+        cost(sizes.n_alphas, r, m, t, sizes.units) for cost, _ in _WAYS.values()
+    )
 
 
 def _primal_cost(sizes: _Sizes) -> int:
     (m, t), p, q = sizes.parts, sizes.p, sum(sizes.units)
-    to_float64 = t*p * (p + q) + 10 * p**3 + m*p*p + 3 * p*p*q
-    return 2 * to_float64 + sizes.n_alphas * m*p*p + q * (2*m*p + -(-m // _ROWS[1]) * p*p)
+    to_float64 = t * p * (p + q) + 10 * p**3 + m * p * p + 3 * p * p * q
+    return 2 * to_float64 + sizes.n_alphas * m * p * p + q * (2 * m * p + -(-m // _ROWS[1]) * p * p)
 
 
-_FORMS = {"dual": (_dual_cost, _dual_bytes, _dual_blocks, _dual_sweep),
-          "primal": (_primal_cost, _primal_bytes, _primal_blocks, _primal_sweep)}
+_FORMS = {
+    "dual": (_dual_cost, _dual_bytes, _dual_blocks, _dual_sweep),
+    "primal": (_primal_cost, _primal_bytes, _primal_blocks, _primal_sweep),
+}
 
 
 def _form(max_memory: float, sizes: _Sizes) -> str:
     "The cheaper form of those that fit, or the one that comes closest to."
-    def least(form): return sum(_FORMS[form][1](sizes)[0]) + _FORMS[form][1](sizes)[1]
-    fit = [form for form in _FORMS if _LIBRARIES + least(form) <= max_memory * GIB] or [min(_FORMS, key=least)]
+
+    def least(form):
+        return sum(_FORMS[form][1](sizes)[0]) + _FORMS[form][1](sizes)[1]
+
+    fit = [form for form in _FORMS if _LIBRARIES + least(form) <= max_memory * GIB] or [
+        min(_FORMS, key=least)
+    ]
     return min(fit, key=lambda form: _FORMS[form][0](sizes))
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #predictivity-grids
 @_full_precision()
 def predictivity_grids(
-    source: xr.DataArray,                 # (layer, stimulus, unit)
+    source: xr.DataArray,  # (layer, stimulus, unit)
     targets: Mapping[str, xr.DataArray],  # name → (layer, stimulus, unit)
     *,
-    folds: Folds | None = None,           # default: make_folds(n)
-    alphas: Sequence[float] = ALPHAS,     # ridge penalties to choose from, in each fold, by leave-one-out
-    penalty: str = "shared",              # one for all units of a target, or "per_target": one each
-    dtype: torch.dtype = torch.float32,   # of products with target units; decompositions are float64
+    folds: Folds | None = None,  # default: make_folds(n)
+    alphas: Sequence[
+        float
+    ] = ALPHAS,  # ridge penalties to choose from, in each fold, by leave-one-out
+    penalty: str = "shared",  # one for all units of a target, or "per_target": one each
+    dtype: torch.dtype = torch.float32,  # of products with target units; decompositions are float64
     device: str | torch.device = "cpu",
-    max_memory: float = 4.0,              # GiB, beside the features themselves
-    progress: bool = False,               # show a bar
-) -> dict[str, xr.Dataset]:               # name → (source_layer, target_layer, fold)
+    max_memory: float = 4.0,  # GiB, beside the features themselves
+    progress: bool = False,  # show a bar
+) -> dict[str, xr.Dataset]:  # name → (source_layer, target_layer, fold)
     "Predict every layer of every target from every layer of one `source`, which is decomposed only once."
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
     setting = _Setting(folds, alphas, penalty, dtype, device, progress)
     layers = [layer for target in targets.values() for layer in target.values]
-    sizes = _Sizes(folds, source.sizes["unit"], [layer.shape[1] for layer in layers], len(alphas), len(source), dtype,
-                   _at_once(_device(device)))
+    sizes = _Sizes(
+        folds,
+        source.sizes["unit"],
+        [layer.shape[1] for layer in layers],
+        len(alphas),
+        len(source),
+        dtype,
+        _at_once(_device(device)),
+    )
     *_, blocks, sweep = _FORMS[_form(max_memory, sizes)]
     cells = sweep(source.values, layers, setting, blocks(max_memory, sizes))
     of_each = np.split(cells, np.cumsum([len(target) for target in targets.values()])[:-1], axis=1)
-    return {name: _dataset(source, target, part) for (name, target), part in zip(targets.items(), of_each, strict=True)}
+    return {
+        name: _dataset(source, target, part)
+        for (name, target), part in zip(targets.items(), of_each, strict=True)
+    }
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #predictivity-grid
 def predictivity_grid(
-    source: xr.DataArray,                 # (layer, stimulus, unit)
-    target: xr.DataArray,                 # (layer, stimulus, unit)
+    source: xr.DataArray,  # (layer, stimulus, unit)
+    target: xr.DataArray,  # (layer, stimulus, unit)
     *,
-    folds: Folds | None = None,           # default: make_folds(n)
-    alphas: Sequence[float] = ALPHAS,     # ridge penalties
-    **settings,                           # penalty, dtype, device, max_memory, progress: as of `predictivity_grids`
-) -> xr.Dataset:                          # predictivity, alpha, n_constant_units: (source_layer, target_layer, fold)
+    folds: Folds | None = None,  # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,  # ridge penalties
+    **settings,  # penalty, dtype, device, max_memory, progress: as of `predictivity_grids`
+) -> xr.Dataset:  # predictivity, alpha, n_constant_units: (source_layer, target_layer, fold)
     "Predict every layer of `target` from every layer of `source`."
     return predictivity_grids(source, {"": target}, folds=folds, alphas=alphas, **settings)[""]
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #predictivity-grid-predictivity
 def predictivity(
-    X: np.ndarray,                     # source, (stimulus, unit)
-    Y: np.ndarray,                     # target, (stimulus, unit)
+    X: np.ndarray,  # source, (stimulus, unit)
+    Y: np.ndarray,  # target, (stimulus, unit)
     *,
     n_folds: int = 5,
-    seed: int = 0,                     # of the folds
+    seed: int = 0,  # of the folds
     alphas: Sequence[float] = ALPHAS,  # ridge penalties
-    penalty: str = "shared",           # one for all units of `Y`, or "per_target": one each
+    penalty: str = "shared",  # one for all units of `Y`, or "per_target": one each
     device: str | torch.device = "cpu",
-) -> float:                            # mean held-out Pearson r over target units, then folds
+) -> float:  # mean held-out Pearson r over target units, then folds
     "How well `Y` follows linearly from `X`."
     X, Y = one_layer(X, "X"), one_layer(Y, "Y")
     folds = make_folds(X.sizes["stimulus"], n_folds=n_folds, seed=seed)
-    return float(predictivity_grid(X, Y, folds=folds, alphas=alphas, penalty=penalty, device=device).predictivity.mean())
+    return float(
+        predictivity_grid(
+            X, Y, folds=folds, alphas=alphas, penalty=penalty, device=device
+        ).predictivity.mean()
+    )
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #out-of-fold-call
 @_full_precision()
 def out_of_fold(
-    X: np.ndarray,                      # source, (stimulus, unit)
-    Y: np.ndarray,                      # target, (stimulus, unit)
+    X: np.ndarray,  # source, (stimulus, unit)
+    Y: np.ndarray,  # target, (stimulus, unit)
     *,
-    tested: np.ndarray | None = None,   # source of the held-out stimuli, where it differs from `X`: no refit
-    folds: Folds | None = None,         # default: make_folds(n)
-    alphas: Sequence[float] = ALPHAS,   # ridge penalties
-    penalty: str = "shared",            # one for all units of `Y`, or "per_target": one each
+    tested: np.ndarray
+    | None = None,  # source of the held-out stimuli, where it differs from `X`: no refit
+    folds: Folds | None = None,  # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,  # ridge penalties
+    penalty: str = "shared",  # one for all units of `Y`, or "per_target": one each
     device: str | torch.device = "cpu",
-    max_memory: float = 4.0,            # GiB, beside the features and what is returned
-) -> tuple[np.ndarray, np.ndarray]:     # z-scored target and its prediction, both (stimulus, unit)
+    max_memory: float = 4.0,  # GiB, beside the features and what is returned
+) -> tuple[np.ndarray, np.ndarray]:  # z-scored target and its prediction, both (stimulus, unit)
     "Target and held-out prediction of every stimulus, each in its own fold's units."
-    source, targets, folds, alphas = _check(one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas)
-    X, Y, setting = source.values[0], targets[""].values[0], _Setting(folds, alphas, penalty, device=device)
-    tested = X if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
+    source, targets, folds, alphas = _check(
+        one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas
+    )
+    X, Y, setting = (
+        source.values[0],
+        targets[""].values[0],
+        _Setting(folds, alphas, penalty, device=device),
+    )
+    tested = (
+        X if tested is None else _same_shape(one_layer(tested, "tested"), source, "X").values[0]
+    )
     sizes = _Sizes(folds, X.shape[1], [Y.shape[1]], len(alphas))
     form = _form(max_memory, sizes)
     return _HELD_OUT[form](X, Y, tested, setting, _FORMS[form][2](max_memory, sizes))
@@ -235,64 +291,85 @@ Layers = Mapping[Hashable, np.ndarray]  # name → one layer, (stimulus, unit)
 
 @_full_precision()
 def out_of_folds(
-    X: np.ndarray,                      # source, (stimulus, unit)
+    X: np.ndarray,  # source, (stimulus, unit)
     targets: Layers,
     *,
     tested: Sequence[np.ndarray] = (),  # sources of the held-out stimuli; none: `X` itself
-    folds: Folds | None = None,         # default: make_folds(n)
-    alphas: Sequence[float] = ALPHAS,   # ridge penalties
+    folds: Folds | None = None,  # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,  # ridge penalties
     device: str | torch.device = "cpu",
-) -> dict[Hashable, list[np.ndarray]]:  # of each target: its prediction from each of `tested`, (stimulus, unit)
+) -> dict[
+    Hashable, list[np.ndarray]
+]:  # of each target: its prediction from each of `tested`, (stimulus, unit)
     "Held-out predictions of many targets from one source, as `out_of_fold` makes them one by one."
-    source, targets, folds, alphas = _check(one_layer(X, "X"), {name: one_layer(Y, f"target {name}")
-                                                                for name, Y in targets.items()}, folds, alphas)
+    source, targets, folds, alphas = _check(
+        one_layer(X, "X"),
+        {name: one_layer(Y, f"target {name}") for name, Y in targets.items()},
+        folds,
+        alphas,
+    )
     X, Ys = source.values[0], [target.values[0] for target in targets.values()]
-    others = [_same_shape(one_layer(other, "tested"), source, "X").values[0] for other in tested] or [X]
+    others = [
+        _same_shape(one_layer(other, "tested"), source, "X").values[0] for other in tested
+    ] or [X]
     predicted = [[np.empty(Y.shape) for _ in others] for Y in Ys]
     for fold in _Setting(folds, alphas, device=device).each:
         shared, each = _source(X, fold), [_target(Y, fold) for Y in Ys]
         Fs = [_held_out(shared, X, other) for other in others]
-        for target, (alpha, c), kept in zip(each, _shared(shared, _Targets(each)), predicted, strict=True):
-            for F, made in zip(Fs, kept, strict=True): made[fold.test] = _predict(shared, target, alpha, c, F).cpu()
+        for target, (alpha, c), kept in zip(
+            each, _shared(shared, _Targets(each)), predicted, strict=True
+        ):
+            for F, made in zip(Fs, kept, strict=True):
+                made[fold.test] = _predict(shared, target, alpha, c, F).cpu()
     return dict(zip(targets, predicted, strict=True))
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #null-grid
 @_full_precision()
 def null_grid(
-    source: xr.DataArray,              # (layer, stimulus, unit)
-    target: xr.DataArray,              # (layer, stimulus, unit)
+    source: xr.DataArray,  # (layer, stimulus, unit)
+    target: xr.DataArray,  # (layer, stimulus, unit)
     *,
-    folds: Folds | None = None,        # default: make_folds(n)
+    folds: Folds | None = None,  # default: make_folds(n)
     n_permutations: int = 100,
-    n_units: int = 32,                 # target units the statistic is computed on
-    seed: int = 0,                     # of permutations and units: one seed, one shuffle for all pairs of networks
+    n_units: int = 32,  # target units the statistic is computed on
+    seed: int = 0,  # of permutations and units: one seed, one shuffle for all pairs of networks
     alphas: Sequence[float] = ALPHAS,  # ridge penalties
     device: str | torch.device = "cpu",
-    max_memory: float = 4.0,           # GiB, beside the features themselves
-    progress: bool = False,            # show a bar
-) -> xr.Dataset:                       # null (permutation, source_layer, target_layer), observed (the last two)
+    max_memory: float = 4.0,  # GiB, beside the features themselves
+    progress: bool = False,  # show a bar
+) -> xr.Dataset:  # null (permutation, source_layer, target_layer), observed (the last two)
     "Predictivity under shuffled pairing, for a random subset of target units, beside the observed value of the same."
     source, targets, folds, alphas = _check(source, {"": target}, folds, alphas)
     pairings = np.vstack([np.arange(folds.n), fold_permutations(folds, n_permutations, seed=seed)])
     chosen = np.random.default_rng(seed).permutation(targets[""].sizes["unit"])[:n_units]
-    values = targets[""].values[:, :, np.sort(chosen)]                             # (target layer, stimulus, unit)
-    blocks = _null_blocks(max_memory, folds, source.sizes["unit"], (len(source), len(values)), len(chosen), len(alphas),
-                          len(pairings), _at_once(_device(device)))
+    values = targets[""].values[:, :, np.sort(chosen)]  # (target layer, stimulus, unit)
+    blocks = _null_blocks(
+        max_memory,
+        folds,
+        source.sizes["unit"],
+        (len(source), len(values)),
+        len(chosen),
+        len(alphas),
+        len(pairings),
+        _at_once(_device(device)),
+    )
     each = tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress)
     scores = np.stack([_null_fold(fold, source.values, values, pairings, blocks) for fold in each])
     dims = ("fold", "permutation", "source_layer", "target_layer")
     mean = mean_over_folds(xr.DataArray(scores, pair_coords(source, targets[""]), dims))
-    return xr.Dataset({"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed})
+    return xr.Dataset(
+        {"null": mean[1:], "observed": mean[0]}, attrs={"n_units": len(chosen), "seed": seed}
+    )
 
 # %% ../../nbs/library/measures/05_predictivity.ipynb #counts
 def count_grid(
     folds: Folds,
-    p: int,                      # units of a source layer
-    units: Sequence[int],        # of each target layer
+    p: int,  # units of a source layer
+    units: Sequence[int],  # of each target layer
     *,
-    n_sources: int = 1,          # layers of the source
-    n_alphas: int = len(ALPHAS), # penalties
-    max_memory: float = 4.0,     # GiB
+    n_sources: int = 1,  # layers of the source
+    n_alphas: int = len(ALPHAS),  # penalties
+    max_memory: float = 4.0,  # GiB
 ) -> int:
     "Multiplications of `predictivity_grids`; one in float64 counts as two."
     sizes = _Sizes(folds, p, units, n_alphas, n_sources)
@@ -301,15 +378,17 @@ def count_grid(
 
 def count_null(
     folds: Folds,
-    p: int,                      # units of a source layer
-    n_layers: tuple[int, int],   # of source and target
+    p: int,  # units of a source layer
+    n_layers: tuple[int, int],  # of source and target
     *,
     n_permutations: int = 100,
-    n_units: int = 32,           # target units the statistic is computed on
-    n_alphas: int = len(ALPHAS), # penalties
+    n_units: int = 32,  # target units the statistic is computed on
+    n_alphas: int = len(ALPHAS),  # penalties
 ) -> int:
     "Multiplications of `null_grid`; one in float64 counts as two."
     sizes = _Sizes(folds, p, [n_units], n_alphas)
     (m, t), n = sizes.parts, (n_permutations + 1) * n_layers[1]
-    scoring = min(cost(n_alphas, min(m - 1, p), m, t, n, n_units) for cost, _ in _NULL_WAYS.values())
+    scoring = min(
+        cost(n_alphas, min(m - 1, p), m, t, n, n_units) for cost, _ in _NULL_WAYS.values()
+    )
     return n_layers[0] * folds.n_folds * (2 * _decomposing_cost(sizes) + scoring)

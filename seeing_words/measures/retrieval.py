@@ -16,20 +16,23 @@ from .predictivity import out_of_fold
 # %% ../../nbs/library/measures/10_retrieval.ipynb #near
 def similarities(
     predicted: np.ndarray,  # (question, unit)
-    shown: np.ndarray,      # (stimulus, unit)
-) -> np.ndarray:            # (question, stimulus)
+    shown: np.ndarray,  # (stimulus, unit)
+) -> np.ndarray:  # (question, stimulus)
     "Cosine of every prediction with every response; 0 where either is 0."
     predicted, shown = without_mask(predicted, "predicted"), without_mask(shown, "shown")
-    a, b = (x / np.where((norm := np.linalg.norm(x, axis=1, keepdims=True)) > 0, norm, 1) for x in (predicted, shown))
+    a, b = (
+        x / np.where((norm := np.linalg.norm(x, axis=1, keepdims=True)) > 0, norm, 1)
+        for x in (predicted, shown)
+    )
     return a @ b.T
 
 
 def ranks(
-    target: np.ndarray,     # responses, (stimulus, unit), from `out_of_fold`
+    target: np.ndarray,  # responses, (stimulus, unit), from `out_of_fold`
     predicted: np.ndarray,  # their predictions, from `out_of_fold`
     *,
     folds: Folds,
-) -> np.ndarray:            # (stimulus,): 1 … size of its fold
+) -> np.ndarray:  # (stimulus,): 1 … size of its fold
     "Which place a stimulus' own response takes among its fold's, by nearness to its prediction."
     found = np.empty(folds.n, int)
     for test in folds.test:
@@ -39,18 +42,22 @@ def ranks(
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #nearest
 def nearest(
-    target: np.ndarray,     # responses, (stimulus, unit)
+    target: np.ndarray,  # responses, (stimulus, unit)
     predicted: np.ndarray,  # predictions, of the same stimuli
     *,
     folds: Folds,
-) -> np.ndarray:            # (stimulus,): the number of the nearest
+) -> np.ndarray:  # (stimulus,): the number of the nearest
     "Which of its fold's stimuli lies nearest to each prediction."
     found = np.empty(folds.n, int)
-    for test in folds.test: found[test] = test[similarities(predicted[test], target[test]).argmax(1)]
+    for test in folds.test:
+        found[test] = test[similarities(predicted[test], target[test]).argmax(1)]
     return found
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #ways
-ASKED = {"l2v": "caption → scenes", "v2l": "image → captions"}  # direction of the map → what is asked
+ASKED = {
+    "l2v": "caption → scenes",
+    "v2l": "image → captions",
+}  # direction of the map → what is asked
 
 
 def ranks_both_ways(
@@ -60,11 +67,14 @@ def ranks_both_ways(
     folds: Folds,
 ) -> dict[str, np.ndarray]:  # direction → (stimulus,)
     "Rank every stimulus by maps that were not fitted to its fold."
-    return {way: ranks(*out_of_fold(X, Y, folds=folds), folds=folds) for way, X, Y in (("l2v", W, V), ("v2l", V, W))}
+    return {
+        way: ranks(*out_of_fold(X, Y, folds=folds), folds=folds)
+        for way, X, Y in (("l2v", W, V), ("v2l", V, W))
+    }
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #recall
 def recall(
-    ranks: np.ndarray,    # from `ranks`
+    ranks: np.ndarray,  # from `ranks`
     k: int,
     *,
     folds: Folds,

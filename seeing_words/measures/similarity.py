@@ -18,7 +18,7 @@ import xarray as xr
 from ..core.arrays import check_features, check_pair, one_layer, pair_coords
 from ..core.errors import InputError
 from ._ridge_dual import GIB
-from .numerics import to_float64, rounding, unit_moments
+from .numerics import rounding, to_float64, unit_moments
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #centred
 def _centred(X: np.ndarray) -> torch.Tensor:  # (stimulus, unit) float64
@@ -28,7 +28,9 @@ def _centred(X: np.ndarray) -> torch.Tensor:  # (stimulus, unit) float64
     return (x - mean).where(norm.isfinite(), 0.0)
 
 
-def _unit_norm(K: torch.Tensor) -> torch.Tensor:  # all NaN where K is 0: a constant layer resembles nothing
+def _unit_norm(
+    K: torch.Tensor,
+) -> torch.Tensor:  # all NaN where K is 0: a constant layer resembles nothing
     return K / K.norm()
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #cka-matrix
@@ -47,7 +49,9 @@ def _debiased_matrix(X: np.ndarray) -> torch.Tensor:  # (stimulus, stimulus)
 def _knn_matrix(X: np.ndarray, k: int = 10) -> torch.Tensor:  # (stimulus, stimulus)
     n = len(X)
     if not 1 <= k < n - 1:
-        raise InputError(f"mutual_knn: {n} stimuli have no {k} nearest neighbours to tell apart; k is 1…{n - 2}")
+        raise InputError(
+            f"mutual_knn: {n} stimuli have no {k} nearest neighbours to tell apart; k is 1…{n - 2}"
+        )
     x = torch.nn.functional.normalize(to_float64(X), dim=1)
     neighbours = (x @ x.T).fill_diagonal_(-torch.inf).topk(k).indices
     K = torch.zeros(n, n, dtype=x.dtype).scatter_(1, neighbours, 1.0)
@@ -57,14 +61,16 @@ def _knn_matrix(X: np.ndarray, k: int = 10) -> torch.Tensor:  # (stimulus, stimu
 def _ranks(values: torch.Tensor) -> torch.Tensor:  # same shape, (value,)
     "Rank from 1; values that differ by rounding only share their mean rank."
     ascending, order = values.sort()
-    tie = (ascending.diff(prepend=ascending[:1]) > 1e-12).cumsum(0)  # which group of equals, (value,)
+    tie = (ascending.diff(prepend=ascending[:1]) > 1e-12).cumsum(
+        0
+    )  # which group of equals, (value,)
     size = tie.bincount()
-    mean = size.cumsum(0) - (size - 1) / 2                           # (group,)
+    mean = size.cumsum(0) - (size - 1) / 2  # (group,)
     return torch.empty_like(values).scatter_(0, order, mean[tie].to(values))
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #rsa-matrix
 def _rsa_matrix(X: np.ndarray) -> torch.Tensor:  # (stimulus, stimulus), 0 on the diagonal
-    patterns = to_float64(X).T                                        # (unit, stimulus)
+    patterns = to_float64(X).T  # (unit, stimulus)
     mean, norm = unit_moments(patterns, rounding(X))
     z = (patterns - mean) / norm
     i, j = torch.triu_indices(len(X), len(X), 1)
@@ -76,18 +82,22 @@ def _rsa_matrix(X: np.ndarray) -> torch.Tensor:  # (stimulus, stimulus), 0 on th
 def _products(
     sources: Sequence[torch.Tensor],  # (stimulus, stimulus) each
     targets: Sequence[torch.Tensor],  # (stimulus, stimulus) each
-    pairings: torch.Tensor,           # target stimulus that meets each source stimulus, (pairing, stimulus)
-) -> torch.Tensor:                    # (pairing, source, target)
+    pairings: torch.Tensor,  # target stimulus that meets each source stimulus, (pairing, stimulus)
+) -> torch.Tensor:  # (pairing, source, target)
     "Inner products of every source matrix with every re-ordered target matrix."
-    n, moved = len(targets[0]), torch.stack(list(targets), -1).flatten(0, 1)        # (stimulus · stimulus, target)
+    n, moved = (
+        len(targets[0]),
+        torch.stack(list(targets), -1).flatten(0, 1),
+    )  # (stimulus · stimulus, target)
     used = torch.zeros(n, n, dtype=torch.bool)
-    for K in sources: used |= K != 0
+    for K in sources:
+        used |= K != 0
     cells = torch.zeros(len(pairings), len(sources), len(targets), dtype=torch.float64)
     for pairs in used.flatten().nonzero().flatten().split(1024):
         fixed, i, j = torch.stack([K.flatten()[pairs] for K in sources]), pairs // n, pairs % n
         for part, pairing in zip(cells.split(8), pairings.split(8), strict=True):
-            order = (pairing[:, i] * n + pairing[:, j]).T.flatten()                 # (pair · pairing,)
-            block = moved.index_select(0, order).view(len(pairs), -1)               # (pair, pairing · target)
+            order = (pairing[:, i] * n + pairing[:, j]).T.flatten()  # (pair · pairing,)
+            block = moved.index_select(0, order).view(len(pairs), -1)  # (pair, pairing · target)
             part += (fixed @ block).unflatten(1, (-1, len(targets))).transpose(0, 1)
     return cells
 
@@ -104,26 +114,35 @@ def _procrustes_factor(X: np.ndarray) -> torch.Tensor:  # (stimulus, column), no
     return _unit_norm(_factor(_centred(X)))
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #svcca-basis
-def _svcca_basis(X: np.ndarray, variance: float = 0.99) -> torch.Tensor:  # (stimulus, component), orthonormal
+def _svcca_basis(
+    X: np.ndarray, variance: float = 0.99
+) -> torch.Tensor:  # (stimulus, component), orthonormal
     if not 0 < variance <= 1:
-        raise InputError(f"svcca: variance is {variance}; it is the share to keep, above 0 and at most 1")
+        raise InputError(
+            f"svcca: variance is {variance}; it is the share to keep, above 0 and at most 1"
+        )
     x = _centred(X)
     U, s, _ = torch.linalg.svd(_factor(x), full_matrices=False)
     share = s.square().cumsum(0) / s.square().sum()
-    kept = 1 + int((share < variance - 1e-12).sum())  # even variance=1 leaves out what is rounding only
+    kept = 1 + int(
+        (share < variance - 1e-12).sum()
+    )  # even variance=1 leaves out what is rounding only
     return U[:, :kept].where(x.any(), torch.nan)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #nuclear
 def _nuclear_norms(sources, targets, pairings) -> torch.Tensor:  # (pairing, source, target), of AᵀB
     def norm(M: torch.Tensor) -> torch.Tensor:
         return torch.linalg.svdvals(M).sum() if M.isfinite().all() else M.new_tensor(torch.nan)
+
     moved = (B.double()[pairing] for pairing in pairings for B in targets)
     cells = torch.stack([norm(A.double().T @ B) for B in moved for A in sources])
     return cells.view(len(pairings), len(targets), len(sources)).mT
 
 
 def _angles(sources, targets, pairings) -> torch.Tensor:  # (pairing, source, target), radians
-    a, b = (torch.stack([factor.double().norm() for factor in side]) for side in (sources, targets))  # 1, but for rounding
+    a, b = (
+        torch.stack([factor.double().norm() for factor in side]) for side in (sources, targets)
+    )  # 1, but for rounding
     return (_nuclear_norms(sources, targets, pairings) / a[:, None] / b).clamp(max=1).arccos()
 
 
@@ -142,7 +161,7 @@ def _one_pair(represent: Callable, compare: Callable, X: np.ndarray, Y: np.ndarr
 def cka(
     X: np.ndarray,  # (stimulus, unit)
     Y: np.ndarray,  # (stimulus, unit)
-) -> float:         # 0…1; rises with units per stimulus even for noise
+) -> float:  # 0…1; rises with units per stimulus even for noise
     "Linear CKA."
     return _one_pair(_cka_matrix, _symmetric_products, X, Y)
 
@@ -150,7 +169,7 @@ def cka(
 def cka_debiased(
     X: np.ndarray,  # (stimulus, unit)
     Y: np.ndarray,  # (stimulus, unit)
-) -> float:         # at most 1; about 0 for independent layers, on either side of it
+) -> float:  # at most 1; about 0 for independent layers, on either side of it
     "Linear CKA with unbiased HSIC in numerator and denominator."
     return _one_pair(_debiased_matrix, _symmetric_products, X, Y)
 
@@ -159,8 +178,8 @@ def mutual_knn(
     X: np.ndarray,  # (stimulus, unit)
     Y: np.ndarray,  # (stimulus, unit)
     *,
-    k: int = 10,    # neighbours
-) -> float:         # 0…1; k / (n - 1) for independent layers
+    k: int = 10,  # neighbours
+) -> float:  # 0…1; k / (n - 1) for independent layers
     "Share of common nearest neighbours."
     return _one_pair(partial(_knn_matrix, k=k), _products, X, Y)
 
@@ -168,25 +187,25 @@ def mutual_knn(
 def rsa(
     X: np.ndarray,  # (stimulus, unit)
     Y: np.ndarray,  # (stimulus, unit)
-) -> float:         # -1…1; about 0 for independent layers; NaN where a stimulus has a flat pattern
+) -> float:  # -1…1; about 0 for independent layers; NaN where a stimulus has a flat pattern
     "Spearman correlation between the correlation distances of two layers; ties share their mean rank."
     return _one_pair(_rsa_matrix, _symmetric_products, X, Y)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #functions-factors
 def procrustes(
-    X: np.ndarray,           # (stimulus, unit)
-    Y: np.ndarray,           # (stimulus, unit)
-) -> float:                  # a distance: 0 (alike) … π/2 radians; falls with units per stimulus even for noise
+    X: np.ndarray,  # (stimulus, unit)
+    Y: np.ndarray,  # (stimulus, unit)
+) -> float:  # a distance: 0 (alike) … π/2 radians; falls with units per stimulus even for noise
     "Angular Procrustes shape distance: the angle left after the best rotation."
     return _one_pair(_procrustes_factor, _angles, X, Y)
 
 
 def svcca(
-    X: np.ndarray,           # (stimulus, unit)
-    Y: np.ndarray,           # (stimulus, unit)
+    X: np.ndarray,  # (stimulus, unit)
+    Y: np.ndarray,  # (stimulus, unit)
     *,
     variance: float = 0.99,  # share that the principal components kept explain
-) -> float:                  # 0…1
+) -> float:  # 0…1
     "Mean canonical correlation of principal components; rises with units per stimulus, up to 1, even for noise."
     return _one_pair(partial(_svcca_basis, variance=variance), _mean_cosines, X, Y)
 
@@ -194,36 +213,61 @@ def svcca(
 @dataclass(frozen=True)
 class Measure:
     "A way to compare two layers."
+
     function: Callable[[np.ndarray, np.ndarray], float]
     represent: Callable[[np.ndarray], torch.Tensor]  # (stimulus, unit) → what stands for the layer
     compare: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
-    label: str                                       # for axes and colour bars
+    label: str  # for axes and colour bars
     bounds: tuple[float, float] = (0, 1)
-    kind: str = "similarity"                         # or "distance": smaller is more alike
-    blind_to: str = "rotation"                       # of the units of either layer; or "order": only to theirs
+    kind: str = "similarity"  # or "distance": smaller is more alike
+    blind_to: str = "rotation"  # of the units of either layer; or "order": only to theirs
 
     @property
-    def best(self) -> float: return self.bounds[self.kind == "similarity"]
+    def best(self) -> float:
+        return self.bounds[self.kind == "similarity"]
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #plain
 def plain_measure(
-    function: Callable[[np.ndarray, np.ndarray], float],  # of two layers, (stimulus, unit) each; f(X, Y) = f(Y, X)
-    label: str,                                           # for axes and colour bars
-    **about: object,                                      # bounds, kind, blind_to: as of `Measure`
+    function: Callable[
+        [np.ndarray, np.ndarray], float
+    ],  # of two layers, (stimulus, unit) each; f(X, Y) = f(Y, X)
+    label: str,  # for axes and colour bars
+    **about: object,  # bounds, kind, blind_to: as of `Measure`
 ) -> Measure:
     "A measure that is nothing but its function."
+
     def compare(sources, targets, pairings) -> torch.Tensor:  # (pairing, source, target)
-        return torch.tensor([[[function(X.double().numpy(), Y.double().numpy()[pairing]) for Y in targets] for X in sources]
-                             for pairing in pairings.numpy()], dtype=torch.float64)
+        return torch.tensor(
+            [
+                [
+                    [function(X.double().numpy(), Y.double().numpy()[pairing]) for Y in targets]
+                    for X in sources
+                ]
+                for pairing in pairings.numpy()
+            ],
+            dtype=torch.float64,
+        )
+
     return Measure(function, to_float64, compare, label, **about)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #similarities
 SIMILARITIES = {
     "cka": Measure(cka, _cka_matrix, _symmetric_products, "CKA"),
-    "cka_debiased": Measure(cka_debiased, _debiased_matrix, _symmetric_products, "debiased CKA", (-1, 1)),
+    "cka_debiased": Measure(
+        cka_debiased, _debiased_matrix, _symmetric_products, "debiased CKA", (-1, 1)
+    ),
     "mutual_knn": Measure(mutual_knn, _knn_matrix, _products, "mutual k-NN (k = 10)"),
-    "rsa": Measure(rsa, _rsa_matrix, _symmetric_products, "RSA (Spearman)", (-1, 1), blind_to="order"),
-    "procrustes": Measure(procrustes, _procrustes_factor, _angles, "Procrustes distance (rad)", (0, np.pi / 2), "distance"),
+    "rsa": Measure(
+        rsa, _rsa_matrix, _symmetric_products, "RSA (Spearman)", (-1, 1), blind_to="order"
+    ),
+    "procrustes": Measure(
+        procrustes,
+        _procrustes_factor,
+        _angles,
+        "Procrustes distance (rad)",
+        (0, np.pi / 2),
+        "distance",
+    ),
     "svcca": Measure(svcca, _svcca_basis, _mean_cosines, "SVCCA (99 % of variance)"),
 }
 
@@ -236,57 +280,83 @@ def _measure(name: str) -> Measure:
 # %% ../../nbs/library/measures/06_similarity.ipynb #all-pairs
 def _all_pairs(
     measure: Measure,
-    source: np.ndarray,      # (layer, stimulus, unit)
-    target: np.ndarray,      # (layer, stimulus, unit)
+    source: np.ndarray,  # (layer, stimulus, unit)
+    target: np.ndarray,  # (layer, stimulus, unit)
     pairings: torch.Tensor,  # target stimulus that meets each source stimulus, (pairing, stimulus)
-    max_memory: float,       # GiB
-) -> torch.Tensor:           # (pairing, source, target)
+    max_memory: float,  # GiB
+) -> torch.Tensor:  # (pairing, source, target)
     if len(target) > len(source):
         return _all_pairs(measure, target, source, pairings.argsort(1), max_memory).mT
     n = source.shape[1]
-    layers = int(max_memory * GIB - 80 * n**2) // (20 * n**2)  # a matrix and a copy on each side; those that making one takes
+    layers = int(max_memory * GIB - 80 * n**2) // (
+        20 * n**2
+    )  # a matrix and a copy on each side; those that making one takes
     if layers < 1:
-        raise InputError(f"max_memory={max_memory:g} GiB is too small for one pair of layers: give at least "
-                         f"{np.ceil(1e5 * n**2 / GIB) / 1e3:g}, or fewer stimuli")
+        raise InputError(
+            f"max_memory={max_memory:g} GiB is too small for one pair of layers: give at least "
+            f"{np.ceil(1e5 * n**2 / GIB) / 1e3:g}, or fewer stimuli"
+        )
+
     def blocks(side: np.ndarray):
         for start in range(0, len(side), layers):
-            yield [measure.represent(layer).float() for layer in side[start:start + layers]]
-    return torch.cat([torch.cat([measure.compare(sources, targets, pairings) for sources in blocks(source)], 1)
-                      for targets in blocks(target)], 2)
+            yield [measure.represent(layer).float() for layer in side[start : start + layers]]
+
+    return torch.cat(
+        [
+            torch.cat(
+                [measure.compare(sources, targets, pairings) for sources in blocks(source)], 1
+            )
+            for targets in blocks(target)
+        ],
+        2,
+    )
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #similarity-grid
 def _cells(source, target, pairings, measure: str, max_memory: float) -> xr.DataArray:
-    source, target, known = check_features(source, "source"), check_features(target, "target"), _measure(measure)
+    source, target, known = (
+        check_features(source, "source"),
+        check_features(target, "target"),
+        _measure(measure),
+    )
     check_pair(source, target)
     pairings = torch.as_tensor(pairings(source.sizes["stimulus"]))
     cells = _all_pairs(known, source.values, target.values, pairings, max_memory).numpy()
     attrs = {"label": known.label, "kind": known.kind, "n_missing": int(np.isnan(cells[0]).sum())}
-    return xr.DataArray(cells, pair_coords(source, target), ("permutation", "source_layer", "target_layer"), measure, attrs)
+    return xr.DataArray(
+        cells,
+        pair_coords(source, target),
+        ("permutation", "source_layer", "target_layer"),
+        measure,
+        attrs,
+    )
 
 
 def similarity_grid(
-    source: xr.DataArray,            # (layer, stimulus, unit)
-    target: xr.DataArray,            # (layer, stimulus, unit)
+    source: xr.DataArray,  # (layer, stimulus, unit)
+    target: xr.DataArray,  # (layer, stimulus, unit)
     *,
-    measure: str = "cka_debiased",   # a name in `SIMILARITIES`
-    max_memory: float = 4.0,         # GiB to work in, features not counted
-) -> xr.DataArray:                   # (source_layer, target_layer)
+    measure: str = "cka_debiased",  # a name in `SIMILARITIES`
+    max_memory: float = 4.0,  # GiB to work in, features not counted
+) -> xr.DataArray:  # (source_layer, target_layer)
     "Compare every layer of `source` with every layer of `target`."
     return _cells(source, target, lambda n: np.arange(n)[None], measure, max_memory)[0]
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #similarity-null
 def similarity_null(
-    source: xr.DataArray,            # (layer, stimulus, unit), or one layer
-    target: xr.DataArray,            # (layer, stimulus, unit), or one layer
+    source: xr.DataArray,  # (layer, stimulus, unit), or one layer
+    target: xr.DataArray,  # (layer, stimulus, unit), or one layer
     *,
-    measure: str = "cka_debiased",   # a name in `SIMILARITIES`
+    measure: str = "cka_debiased",  # a name in `SIMILARITIES`
     n_permutations: int = 1000,
     seed: int = 0,
-    max_memory: float = 4.0,         # GiB to work in, features not counted
-) -> xr.DataArray:                   # (permutation, source_layer, target_layer)
+    max_memory: float = 4.0,  # GiB to work in, features not counted
+) -> xr.DataArray:  # (permutation, source_layer, target_layer)
     "Compare all layers under shuffled pairings of stimuli."
     if n_permutations < 1:
         raise InputError(f"n_permutations is {n_permutations}: give 1 or more")
     rng = np.random.default_rng(seed)
-    def shuffles(n: int) -> np.ndarray: return np.stack([rng.permutation(n) for _ in range(n_permutations)])
+
+    def shuffles(n: int) -> np.ndarray:
+        return np.stack([rng.permutation(n) for _ in range(n_permutations)])
+
     return _cells(source, target, shuffles, measure, max_memory)

@@ -19,34 +19,42 @@ def bag_of_words(
     captions: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
-) -> xr.DataArray:                      # (1, stimulus, word)
+) -> xr.DataArray:  # (1, stimulus, word)
     "TF–IDF of the captions' words: no order, no context, no learning from other captions than these."
-    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and needed nowhere else
+    from sklearn.feature_extraction.text import (
+        TfidfVectorizer,
+    )  # slow to import, and needed nowhere else
+
     weights = TfidfVectorizer(token_pattern=r"(?u)\S+").fit_transform(captions)
     return feature_array(weights.toarray(), ids=ids, model="bag of words")
 
 
 def _colours(
-    image: np.ndarray,                  # (height, width, RGB) uint8
+    image: np.ndarray,  # (height, width, RGB) uint8
     grid: int,
     bins: int,
 ) -> np.ndarray:
     h, w, _ = image.shape
-    if min(h, w) < grid: raise InputError(f"an image of {w} × {h} pixels has no {grid} × {grid} grid")
+    if min(h, w) < grid:
+        raise InputError(f"an image of {w} × {h} pixels has no {grid} × {grid} grid")
     sides = (np.arange(h) * grid // h)[:, None], np.arange(w) * grid // w
     cell = np.ravel_multi_index(np.broadcast_arrays(*sides), (grid, grid)).ravel()  # of each pixel
     code = np.ravel_multi_index(tuple((image // (256 // bins)).reshape(-1, 3).T), (bins,) * 3)
-    area = np.bincount(cell, minlength=grid ** 2)
-    sums = [np.bincount(cell, channel, minlength=grid ** 2) for channel in image.reshape(-1, 3).T]
-    return np.concatenate([(sums / area).T.ravel() / 255, np.bincount(code, minlength=bins ** 3) / (h * w)])
+    area = np.bincount(cell, minlength=grid**2)
+    sums = [np.bincount(cell, channel, minlength=grid**2) for channel in image.reshape(-1, 3).T]
+    return np.concatenate(
+        [(sums / area).T.ravel() / 255, np.bincount(code, minlength=bins**3) / (h * w)]
+    )
 
 # %% ../../nbs/library/models/05_baselines.ipynb #trivial-pixels
 def pixels(
-    images: Sequence[np.ndarray],       # (height, width, RGB) uint8 each
+    images: Sequence[np.ndarray],  # (height, width, RGB) uint8 each
     *,
     ids: Sequence[str] | None = None,
-    grid: int = 8,                      # cells of either side
-    bins: int = 4,                      # of each colour channel; a power of 2
-) -> xr.DataArray:                      # (1, stimulus, grid² · 3 + bins³), all between 0 and 1
+    grid: int = 8,  # cells of either side
+    bins: int = 4,  # of each colour channel; a power of 2
+) -> xr.DataArray:  # (1, stimulus, grid² · 3 + bins³), all between 0 and 1
     "Mean colours of an 8 × 8 grid, and the share of pixels in each cell of the colour cube."
-    return feature_array(np.stack([_colours(image, grid, bins) for image in images]), ids=ids, model="pixels")
+    return feature_array(
+        np.stack([_colours(image, grid, bins) for image in images]), ids=ids, model="pixels"
+    )

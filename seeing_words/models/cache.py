@@ -31,17 +31,25 @@ from .load import Model
 def fingerprint(value: object) -> object:
     "JSON that stands for `value`: arrays by a digest of their content."
     if is_dataclass(value):
-        return [type(value).__qualname__, {f.name: fingerprint(getattr(value, f.name)) for f in fields(value)}]
-    raise InputError(f"a result cannot be kept by a {type(value).__name__}: give arrays, numbers, text, or collections of them")
+        return [
+            type(value).__qualname__,
+            {f.name: fingerprint(getattr(value, f.name)) for f in fields(value)},
+        ]
+    raise InputError(
+        f"a result cannot be kept by a {type(value).__name__}: give arrays, numbers, text, or collections of them"
+    )
 
 
 @fingerprint.register(bool | int | float | str | None)
-def _(value): return repr(value)
+def _(value):
+    return repr(value)
 
 
 @fingerprint.register(np.ndarray)
 def _(value):
-    content = repr(value.tolist()).encode() if value.dtype.kind in "UO" else np.ascontiguousarray(value)
+    content = (
+        repr(value.tolist()).encode() if value.dtype.kind in "UO" else np.ascontiguousarray(value)
+    )
     return [value.dtype.str, list(value.shape), hashlib.sha256(content).hexdigest()]
 
 
@@ -52,58 +60,85 @@ def _(value: xr.DataArray):
 
 # %% ../../nbs/library/models/08_cache.ipynb #fingerprint-collections
 @fingerprint.register(Mapping)
-def _(value): return ["mapping", [[fingerprint(k), fingerprint(v)] for k, v in value.items()]]
+def _(value):
+    return ["mapping", [[fingerprint(k), fingerprint(v)] for k, v in value.items()]]
 
 
 @fingerprint.register(list | tuple | range)
-def _(value): return ["sequence", [fingerprint(v) for v in value]]
+def _(value):
+    return ["sequence", [fingerprint(v) for v in value]]
 
 
 @fingerprint.register
-def _(value: OnDemand): return ["on demand", value.key]
+def _(value: OnDemand):
+    return ["on demand", value.key]
 
 
 @fingerprint.register
-def _(value: FunctionType): return _code_of(value)
+def _(value: FunctionType):
+    return _code_of(value)
 
 
 @fingerprint.register
-def _(value: Model): return [value.name, value.revision]
+def _(value: Model):
+    return [value.name, value.revision]
 
 
 @fingerprint.register
 def _(value: StimulusSet):
-    return ["stimuli", value.key, value.condition, fingerprint(value.facts), fingerprint(value.told)]
+    return [
+        "stimuli",
+        value.key,
+        value.condition,
+        fingerprint(value.facts),
+        fingerprint(value.told),
+    ]
 
 
 @fingerprint.register
-def _(value: partial): return [fingerprint(value.func), fingerprint(value.args), fingerprint(value.keywords)]
+def _(value: partial):
+    return [fingerprint(value.func), fingerprint(value.args), fingerprint(value.keywords)]
 
 # %% ../../nbs/library/models/08_cache.ipynb #fingerprint-code
 def _code_of(function: Callable) -> list:
     "A function by its name, and by what it does unless it is the package's, whose sources are part of every key."
     name = [function.__module__, function.__qualname__]
-    return name if function.__module__.partition(".")[0] == "seeing_words" else [*name, _steps(function.__code__)]
+    return (
+        name
+        if function.__module__.partition(".")[0] == "seeing_words"
+        else [*name, _steps(function.__code__)]
+    )
 
 
-def _steps(code: CodeType) -> list:  # wherever it is written; values of variables around it are not looked at
-    return [code.co_code.hex(), code.co_names, [_steps(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]]
+def _steps(
+    code: CodeType,
+) -> list:  # wherever it is written; values of variables around it are not looked at
+    return [
+        code.co_code.hex(),
+        code.co_names,
+        [_steps(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts],
+    ]
 
 # %% ../../nbs/library/models/08_cache.ipynb #pack
 @singledispatch
-def _pack(value, arrays: dict[str, np.ndarray]) -> list:  # [kind, parts]; numbers are put into `arrays`
-    if not is_dataclass(value): return ["plain", value]
+def _pack(
+    value, arrays: dict[str, np.ndarray]
+) -> list:  # [kind, parts]; numbers are put into `arrays`
+    if not is_dataclass(value):
+        return ["plain", value]
     parts = {f.name: _pack(getattr(value, f.name), arrays) for f in fields(value) if f.init}
     return ["object", [type(value).__module__, type(value).__qualname__, parts]]
 
 
 @_pack.register
-def _(value: np.generic, arrays): return ["plain", value.item()]
+def _(value: np.generic, arrays):
+    return ["plain", value.item()]
 
 
 @_pack.register(np.ndarray)
 def _(value, arrays):
-    if value.dtype.kind in "UO": return ["words", value.tolist()]
+    if value.dtype.kind in "UO":
+        return ["words", value.tolist()]
     arrays[name := str(len(arrays))] = np.ascontiguousarray(value)
     return ["array", [name, list(value.shape)]]
 
@@ -111,12 +146,18 @@ def _(value, arrays):
 @_pack.register
 def _(value: xr.DataArray, arrays):
     coords = [[name, list(c.dims), _pack(c.values, arrays)] for name, c in value.coords.items()]
-    return ["named", [_pack(value.values, arrays), list(value.dims), coords, value.name, value.attrs]]
+    return [
+        "named",
+        [_pack(value.values, arrays), list(value.dims), coords, value.name, value.attrs],
+    ]
 
 
 @_pack.register
 def _(value: xr.Dataset, arrays):
-    return ["dataset", [[[name, _pack(v, arrays)] for name, v in value.data_vars.items()], value.attrs]]
+    return [
+        "dataset",
+        [[[name, _pack(v, arrays)] for name, v in value.data_vars.items()], value.attrs],
+    ]
 
 # %% ../../nbs/library/models/08_cache.ipynb #pack-collections
 @_pack.register
@@ -127,26 +168,41 @@ def _(value: pd.DataFrame, arrays):
 
 
 @_pack.register(Mapping)
-def _(value, arrays): return ["mapping", [[_pack(k, arrays), _pack(v, arrays)] for k, v in value.items()]]
+def _(value, arrays):
+    return ["mapping", [[_pack(k, arrays), _pack(v, arrays)] for k, v in value.items()]]
 
 
 @_pack.register(list | tuple)
-def _(value, arrays): return [type(value).__name__, [_pack(v, arrays) for v in value]]
+def _(value, arrays):
+    return [type(value).__name__, [_pack(v, arrays) for v in value]]
 
 # %% ../../nbs/library/models/08_cache.ipynb #unpack
-def _named(arrays: Mapping, values: list, dims: list, coords: list, name: str | None, attrs: dict) -> xr.DataArray:
-    return xr.DataArray(_unpack(values, arrays), {c: (d, _unpack(v, arrays)) for c, d, v in coords}, dims, name, attrs)
+def _named(
+    arrays: Mapping, values: list, dims: list, coords: list, name: str | None, attrs: dict
+) -> xr.DataArray:
+    return xr.DataArray(
+        _unpack(values, arrays),
+        {c: (d, _unpack(v, arrays)) for c, d, v in coords},
+        dims,
+        name,
+        attrs,
+    )
 
 
 def _table(arrays: Mapping, columns: list, index: list) -> pd.DataFrame:
-    table = pd.DataFrame({_unpack(name, arrays): _unpack(values, arrays) for name, values in columns})
+    table = pd.DataFrame(
+        {_unpack(name, arrays): _unpack(values, arrays) for name, values in columns}
+    )
     return table.set_index(index) if index else table
 
 
 def _object(arrays: Mapping, module: str, name: str, parts: dict) -> object:
     package = __name__.partition(".")[0]
-    if module.partition(".")[0] not in (package, "__main__"): raise ValueError(f"{module}.{name} is no class of {package}")
-    return getattr(import_module(module), name)(**{part: _unpack(v, arrays) for part, v in parts.items()})
+    if module.partition(".")[0] not in (package, "__main__"):
+        raise ValueError(f"{module}.{name} is no class of {package}")
+    return getattr(import_module(module), name)(
+        **{part: _unpack(v, arrays) for part, v in parts.items()}
+    )
 
 # %% ../../nbs/library/models/08_cache.ipynb #unpack-kinds
 _UNPACK: Mapping[str, Callable] = {  # kind → what makes it from its parts
@@ -154,7 +210,9 @@ _UNPACK: Mapping[str, Callable] = {  # kind → what makes it from its parts
     "words": lambda arrays, value: np.array(value),
     "array": lambda arrays, part: arrays[part[0]].reshape(part[1]),
     "named": lambda arrays, parts: _named(arrays, *parts),
-    "dataset": lambda arrays, parts: xr.Dataset({name: _unpack(v, arrays) for name, v in parts[0]}, attrs=parts[1]),
+    "dataset": lambda arrays, parts: xr.Dataset(
+        {name: _unpack(v, arrays) for name, v in parts[0]}, attrs=parts[1]
+    ),
     "table": lambda arrays, parts: _table(arrays, *parts),
     "object": lambda arrays, parts: _object(arrays, *parts),
     "mapping": lambda arrays, parts: {_unpack(k, arrays): _unpack(v, arrays) for k, v in parts},
@@ -169,22 +227,31 @@ def _unpack(packed: list, arrays: Mapping[str, np.ndarray]) -> object:
 
 # %% ../../nbs/library/models/08_cache.ipynb #files
 def _checksum(arrays: Mapping[str, np.ndarray], structure: str) -> str:
-    return digest([structure, [[name, hashlib.sha256(arrays[name]).hexdigest()] for name in sorted(arrays)]])
+    return digest(
+        [structure, [[name, hashlib.sha256(arrays[name]).hexdigest()] for name in sorted(arrays)]]
+    )
 
 
 def _write(path: Path, value: object) -> None:
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(_pack(value, arrays))
-    write_atomic(path, save(arrays, {"structure": structure, "checksum": _checksum(arrays, structure)}))
+    write_atomic(
+        path, save(arrays, {"structure": structure, "checksum": _checksum(arrays, structure)})
+    )
 
 
 def _read(path: Path) -> object:
     "What was written; `ValueError` where it is damaged."
     try:
         with safe_open(path, "numpy") as file:
-            about, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error: raise ValueError(f"{path.name} cannot be read: {error}") from error
-    if about.get("checksum") != _checksum(arrays, about.get("structure", "")): raise ValueError(f"{path.name} is damaged")
+            about, arrays = (
+                file.metadata() or {},
+                {name: file.get_tensor(name) for name in file.keys()},
+            )  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    if about.get("checksum") != _checksum(arrays, about.get("structure", "")):
+        raise ValueError(f"{path.name} is damaged")
     return _unpack(json.loads(about["structure"]), arrays)
 
 # %% ../../nbs/library/models/08_cache.ipynb #at-once
@@ -199,21 +266,32 @@ _SILENT = ("progress",)  # arguments without influence on the result
 @dataclass(frozen=True, eq=False)
 class Results:
     "A folder of results."
+
     root: Path
-    sources: str                               # digest of the code that computes them
-    _known: dict = field(default_factory=dict, repr=False)  # fingerprints of large arrays, which are asked for often
+    sources: str  # digest of the code that computes them
+    _known: dict = field(
+        default_factory=dict, repr=False
+    )  # fingerprints of large arrays, which are asked for often
 
     def __call__(self, function: Callable, *args, **kwargs) -> object:
-        given = {name: self._fingerprint(value) for name, value in kwargs.items() if name not in _SILENT}
+        given = {
+            name: self._fingerprint(value) for name, value in kwargs.items() if name not in _SILENT
+        }
         what = [*_code_of(function), self.sources, [self._fingerprint(a) for a in args], given]
-        path = Path(self.root) / f"{hashlib.sha256(canonical_json(what).encode()).hexdigest()}.safetensors"
-        try: return _read(path)
+        path = (
+            Path(self.root)
+            / f"{hashlib.sha256(canonical_json(what).encode()).hexdigest()}.safetensors"
+        )
+        try:
+            return _read(path)
         except (FileNotFoundError, ValueError):
             value = function(*args, **kwargs)
             _write(path, value)
             return value
 
     def _fingerprint(self, value: object) -> object:
-        if not (isinstance(value, np.ndarray) and value.base is None and value.nbytes > 2**20): return fingerprint(value)
-        if id(value) not in self._known: self._known[id(value)] = value, fingerprint(value)  # held, so that the id stays its own
+        if not (isinstance(value, np.ndarray) and value.base is None and value.nbytes > 2**20):
+            return fingerprint(value)
+        if id(value) not in self._known:
+            self._known[id(value)] = value, fingerprint(value)  # held, so that the id stays its own
         return self._known[id(value)][1]

@@ -30,23 +30,37 @@ from seeing_words.models.load import (
 )
 
 # %% ../../nbs/library/models/06_clip.ipynb #towers
-def _tokens(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str], limit: int) -> dict[str, torch.Tensor]:
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, captions: Sequence[str], limit: int
+) -> dict[str, torch.Tensor]:
     tokenizer.padding_side = "right"
-    batch = tokenizer(list(captions), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+    batch = tokenizer(
+        list(captions), padding=True, truncation=True, max_length=limit, return_tensors="pt"
+    )
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
-def _say_cut(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str], limit: int, name: str) -> None:
+def _say_cut(
+    tokenizer: PreTrainedTokenizerBase, captions: Sequence[str], limit: int, name: str
+) -> None:
     lengths = [len(ids) for ids in tokenizer(list(captions), verbose=False)["input_ids"]]
     if n := sum(length > limit for length in lengths):
-        warnings.warn(f"{n} of {len(captions)} captions are longer than the {limit} tokens that {name} reads, up to "
-                      f"{max(lengths)}: they are judged by their beginning", stacklevel=3)
+        warnings.warn(
+            f"{n} of {len(captions)} captions are longer than the {limit} tokens that {name} reads, up to "
+            f"{max(lengths)}: they are judged by their beginning",
+            stacklevel=3,
+        )
 
 
 @torch.no_grad()
-def _directions(tower: Callable, inputs: dict[str, torch.Tensor], like: torch.Tensor) -> np.ndarray:  # (stimulus, dimension)
+def _directions(
+    tower: Callable, inputs: dict[str, torch.Tensor], like: torch.Tensor
+) -> np.ndarray:  # (stimulus, dimension)
     "Unit vectors of what a tower says of a batch."
-    moved = {k: v.to(like.device, like.dtype if v.is_floating_point() else None) for k, v in inputs.items()}
+    moved = {
+        k: v.to(like.device, like.dtype if v.is_floating_point() else None)
+        for k, v in inputs.items()
+    }
     said = tower(**moved)
     values = getattr(said, "pooler_output", said).double()
     return (values / values.norm(dim=-1, keepdim=True)).cpu().numpy()
@@ -55,8 +69,10 @@ def _directions(tower: Callable, inputs: dict[str, torch.Tensor], like: torch.Te
 def _check(images: Sequence[np.ndarray], captions: Sequence[Sequence[str]]) -> None:
     numbers = {len(own) for own in captions}
     if len(images) != len(captions) or len(numbers) != 1 or 0 in numbers:
-        raise InputError(f"{len(images)} images and captions of {len(captions)}, {sorted(numbers)} each: give as many "
-                         "captions for every image")
+        raise InputError(
+            f"{len(images)} images and captions of {len(captions)}, {sorted(numbers)} each: give as many "
+            "captions for every image"
+        )
 
 # %% ../../nbs/library/models/06_clip.ipynb #clip
 CLIP = "openai/clip-vit-large-patch14"
@@ -64,14 +80,17 @@ CLIP = "openai/clip-vit-large-patch14"
 
 def _clip_folder(name: str, revision: str | None, **options) -> Path:
     folder = pretrained_folder(name, revision, **options)
-    if folder is None: raise InputError(f"there is no CLIP network {name!r}: give a name on the hub or a folder, as {CLIP}")
+    if folder is None:
+        raise InputError(
+            f"there is no CLIP network {name!r}: give a name on the hub or a folder, as {CLIP}"
+        )
     return folder
 
 
 def clip_revision(
     name: str = CLIP,
     revision: str | None = None,
-) -> str:                         # the commit of the hub's cache, or a digest of the folder's files
+) -> str:  # the commit of the hub's cache, or a digest of the folder's files
     "Which network it is that judges; nothing is loaded."
     folder = _clip_folder(name, revision, weights=False)
     return verified(folder, weights=not is_commit(folder))  # a commit speaks for the weights
@@ -80,23 +99,25 @@ def clip_revision(
 def _clip_network(folder: Path, name: str, expected: str | None, **options) -> nn.Module:
     config = read_config(folder)
     if config.model_type != "clip":
-        raise InputError(f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as {CLIP}")
+        raise InputError(
+            f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as {CLIP}"
+        )
     if expected not in (None, found := verified(folder)):
         raise InputError(f"{name} is {found}, not {expected}: its files have changed; start again")
     return load_network(folder, cls=transformers.CLIPModel, **options)
 
 # %% ../../nbs/library/models/06_clip.ipynb #clip-scores
 def clip_scores(
-    images: Sequence[np.ndarray],          # (height, width, RGB) uint8, of any sizes
-    captions: Sequence[Sequence[str]],     # as many of each image
+    images: Sequence[np.ndarray],  # (height, width, RGB) uint8, of any sizes
+    captions: Sequence[Sequence[str]],  # as many of each image
     *,
-    name: str = CLIP,                      # on the hub, or a folder
-    revision: str | None = None,           # commit, branch or tag; default: the newest commit
-    expected: str | None = None,           # from `clip_revision`: what is found must be that
+    name: str = CLIP,  # on the hub, or a folder
+    revision: str | None = None,  # commit, branch or tag; default: the newest commit
+    expected: str | None = None,  # from `clip_revision`: what is found must be that
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = torch.float32,
-) -> np.ndarray:                           # (stimulus, caption) cosines
+) -> np.ndarray:  # (stimulus, caption) cosines
     "Score each image's captions by the CLIP network `name`."
     _check(images, captions)
     folder = _clip_folder(name, revision)
@@ -105,16 +126,28 @@ def clip_scores(
     like, limit = next(network.parameters()), longest(tokenizer, network.config.text_config)
     told = [caption for own in captions for caption in own]
     _say_cut(tokenizer, told, limit, name)
-    seen, _ = in_batches(lambda some: _directions(network.get_image_features, encode(some), like), images, batch_size, name)
-    read, _ = in_batches(lambda some: _directions(network.get_text_features, _tokens(tokenizer, some, limit), like),
-                         told, batch_size, name)
-    v, w = np.concatenate(seen), np.concatenate(read).reshape(len(images), -1, network.config.projection_dim)
+    seen, _ = in_batches(
+        lambda some: _directions(network.get_image_features, encode(some), like),
+        images,
+        batch_size,
+        name,
+    )
+    read, _ = in_batches(
+        lambda some: _directions(network.get_text_features, _tokens(tokenizer, some, limit), like),
+        told,
+        batch_size,
+        name,
+    )
+    v, w = (
+        np.concatenate(seen),
+        np.concatenate(read).reshape(len(images), -1, network.config.projection_dim),
+    )
     return np.einsum("sd,scd->sc", v, w)
 
 # %% ../../nbs/library/models/06_clip.ipynb #clip-judge
 def clip_judge(
     stimuli: StimulusSet,
-    **options,             # those of `clip_scores`
-) -> np.ndarray:           # (stimulus, caption)
+    **options,  # those of `clip_scores`
+) -> np.ndarray:  # (stimulus, caption)
     "Score every caption of every stimulus: a judge."
     return clip_scores(stimuli.images, stimuli.captions, **options)

@@ -30,8 +30,8 @@ from seeing_words.models.store import (
     Store,
     Writer,
     _full_disk_explained,
-    find_damage,
     feature_spec,
+    find_damage,
 )
 
 # %% ../../nbs/library/models/04_extract.ipynb #capture-capture
@@ -42,8 +42,10 @@ def _copy(hidden: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def capture(
     network: nn.Module,
-    keep: Callable[[torch.Tensor], object] = _copy,  # what to keep of a layer, (batch, token, unit), as it passes
-) -> Iterator[list]:                                 # layers 0…L of the last forward pass
+    keep: Callable[
+        [torch.Tensor], object
+    ] = _copy,  # what to keep of a layer, (batch, token, unit), as it passes
+) -> Iterator[list]:  # layers 0…L of the last forward pass
     "Collect from the input of the first block (layer 0) and the output of every block (layers 1…L)."
     kept: list = []
 
@@ -56,61 +58,77 @@ def capture(
 
     chain = blocks(network)
     hooks = [chain[0].register_forward_pre_hook(before, with_kwargs=True)]
-    hooks += [block.register_forward_hook(lambda module, args, output: take(output)) for block in chain]
-    try: yield kept
+    hooks += [
+        block.register_forward_hook(lambda module, args, output: take(output)) for block in chain
+    ]
+    try:
+        yield kept
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 # %% ../../nbs/library/models/04_extract.ipynb #batch
 def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
     "How many tokens come before those of patches: class token and registers."
     sides = np.broadcast_to(model.network.config.patch_size, 2)
     n = n_tokens - int(np.prod(np.array(pixels.shape[-2:]) // sides))
-    if n < 0: raise InputError(f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not see the whole image")
+    if n < 0:
+        raise InputError(
+            f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not see the whole image"
+        )
     return n
 
 
 def _check_class_token(model: Model, content: torch.Tensor, poolings: Sequence[str]) -> None:
     if "cls" in poolings and model.modality == "vision" and content[0, 0]:
-        raise InputError(f"{model.name} has no class token, its first token is a patch like the others: pool by mean")
+        raise InputError(
+            f"{model.name} has no class token, its first token is a patch like the others: pool by mean"
+        )
 
 
-def _masks(model: Model, inputs: dict[str, torch.Tensor], n_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _masks(
+    model: Model, inputs: dict[str, torch.Tensor], n_tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     "Which tokens are content, and which are there at all: (batch, token) bool."
     if model.modality == "vision":
         pixels = inputs["pixel_values"]
         attended = torch.ones(len(pixels), n_tokens, dtype=torch.bool)
         return attended & (torch.arange(n_tokens) >= _n_prefix(model, pixels, n_tokens)), attended
     attended = inputs["attention_mask"].bool()
-    return attended & ~torch.isin(inputs["input_ids"], torch.tensor(model.special_ids, dtype=torch.long)), attended
+    return attended & ~torch.isin(
+        inputs["input_ids"], torch.tensor(model.special_ids, dtype=torch.long)
+    ), attended
 
 # %% ../../nbs/library/models/04_extract.ipynb #class-token
 @torch.no_grad()
 def has_class_token(
-    model: Model,       # of vision
+    model: Model,  # of vision
     image: np.ndarray,  # (height, width, RGB) uint8
 ) -> bool:
     "Does a vision network begin with a token that is no patch? It is asked even without its weights."
     home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
     pixels = model.encode([image])["pixel_values"].to(home, dtype)
-    with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens: model.network(pixel_values=pixels)
+    with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens:
+        model.network(pixel_values=pixels)
     return _n_prefix(model, pixels, n_tokens[0]) > 0
 
 # %% ../../nbs/library/models/04_extract.ipynb #batch-layers
 def _home(model: Model) -> torch.device:
     "Where a network takes its input."
-    if hasattr(model.network, "hf_device_map"): return torch.device("cpu")  # spread by accelerate, which moves it on
+    if hasattr(model.network, "hf_device_map"):
+        return torch.device("cpu")  # spread by accelerate, which moves it on
     device = next(model.network.parameters()).device
-    if device.type == "meta": raise InputError(f"{model.name} was loaded without its weights: load it again with them")
+    if device.type == "meta":
+        raise InputError(f"{model.name} was loaded without its weights: load it again with them")
     return device
 
 # %% ../../nbs/library/models/04_extract.ipynb #batch-layers-pooled
 @torch.no_grad()
 def pooled_layers(
     model: Model,
-    stimuli: Sequence,             # a batch of images or captions
-    poolings: Sequence[str],       # of `POOLINGS`
-) -> dict[str, np.ndarray]:        # pooling → (layer, stimulus, unit) float32
+    stimuli: Sequence,  # a batch of images or captions
+    poolings: Sequence[str],  # of `POOLINGS`
+) -> dict[str, np.ndarray]:  # pooling → (layer, stimulus, unit) float32
     "All layers of one batch in one pass, of which no layer is kept before it is pooled."
     home, dtype = _home(model), next(model.network.parameters()).dtype
     inputs = model.encode(stimuli)
@@ -126,24 +144,37 @@ def pooled_layers(
 
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with exact, capture(model.network, pool) as layers:
-        try: model.network(**moved)
+        try:
+            model.network(**moved)
         except (ValueError, TypeError) as error:
-            if isinstance(error, InputError): raise
-            raise InputError(f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
-                             "belong to its config.json; fetch or save them again") from error
-    return {name: torch.stack([layer[i] for layer in layers]).cpu().numpy() for i, name in enumerate(poolings)}
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
+                "belong to its config.json; fetch or save them again"
+            ) from error
+    return {
+        name: torch.stack([layer[i] for layer in layers]).cpu().numpy()
+        for i, name in enumerate(poolings)
+    }
 
 # %% ../../nbs/library/models/04_extract.ipynb #batch-memory
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)  # the CPU's
+    return isinstance(
+        error, (MemoryError, torch.OutOfMemoryError)
+    ) or "can't allocate memory" in str(error)  # the CPU's
 
 
 def _halved(name: str, size: int, error: Exception) -> int:
-    if not _is_out_of_memory(error): raise error
+    if not _is_out_of_memory(error):
+        raise error
     if size == 1:
-        raise InputError(f"{name} does not fit in memory with a single stimulus: load it with dtype=\"bfloat16\", on another "
-                         "device, or with device=\"offload\"") from error
-    if torch.cuda.is_available(): torch.cuda.empty_cache()
+        raise InputError(
+            f'{name} does not fit in memory with a single stimulus: load it with dtype="bfloat16", on another '
+            'device, or with device="offload"'
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     return size // 2
 
 
@@ -151,41 +182,62 @@ def in_batches(
     run: Callable[[Sequence], object],  # from a batch to its result
     shown: Sequence,
     batch_size: int,
-    name: str,                          # of the network, for what is said
-) -> tuple[list, int]:                  # results, and the size of batch that fits
+    name: str,  # of the network, for what is said
+) -> tuple[list, int]:  # results, and the size of batch that fits
     "Run batch after batch, of fewer where memory is short."
     parts, start = [], 0
     size = asked = min(batch_size, len(shown))
     while start < len(shown):
-        try: parts.append(run(shown[start:start + size]))
-        except (MemoryError, RuntimeError) as error: size = _halved(name, size, error)
-        else: start += size
-    if size == asked: return parts, batch_size
-    warnings.warn(f"{name}: {asked} stimuli at once do not fit in memory; from here on {size} at once", stacklevel=2)
+        try:
+            parts.append(run(shown[start : start + size]))
+        except (MemoryError, RuntimeError) as error:
+            size = _halved(name, size, error)
+        else:
+            start += size
+    if size == asked:
+        return parts, batch_size
+    warnings.warn(
+        f"{name}: {asked} stimuli at once do not fit in memory; from here on {size} at once",
+        stacklevel=2,
+    )
     return parts, size
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-blocks
 def _rounded(values: np.ndarray, spec: dict) -> np.ndarray:
-    with np.errstate(over="ignore"): kept = values.astype(spec["dtype"])
+    with np.errstate(over="ignore"):
+        kept = values.astype(spec["dtype"])
     if np.isinf(kept).sum() > np.isinf(values).sum():
-        raise InputError(f"features of {spec['model']} reach {np.abs(values).max():.0f}, too much for {spec['dtype']}: "
-                         "use dtype=\"float32\"")
+        raise InputError(
+            f"features of {spec['model']} reach {np.abs(values).max():.0f}, too much for {spec['dtype']}: "
+            'use dtype="float32"'
+        )
     return kept
 
 
 def _blocks(
-    model: Model, shown: Sequence, wanted: Iterable[tuple[int, dict[str, dict]]], batch_size: int,
+    model: Model,
+    shown: Sequence,
+    wanted: Iterable[tuple[int, dict[str, dict]]],
+    batch_size: int,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     "Where each wanted block of stimuli starts, and its features: pooling → (layer, stimulus, unit)."
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
-        parts, batch_size = in_batches(run, shown[start:start + BLOCK], batch_size, model.name)
-        yield start, {name: _rounded(np.concatenate([part[name] for part in parts], 1), spec) for name, spec in specs.items()}
+        parts, batch_size = in_batches(run, shown[start : start + BLOCK], batch_size, model.name)
+        yield (
+            start,
+            {
+                name: _rounded(np.concatenate([part[name] for part in parts], 1), spec)
+                for name, spec in specs.items()
+            },
+        )
 
 
 def _starts(model: Model, shown: Sequence, progress: bool) -> Iterable[int]:
     "Where blocks begin; with a progress bar if it takes longer than a second."
-    return tqdm(range(0, len(shown), BLOCK), desc=model.name, disable=not progress, leave=False, delay=1)
+    return tqdm(
+        range(0, len(shown), BLOCK), desc=model.name, disable=not progress, leave=False, delay=1
+    )
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store
 @contextmanager
@@ -195,89 +247,129 @@ def _behind() -> Iterator[Callable[..., None]]:
         pending: list[Future] = []
 
         def do(work: Callable, *args) -> None:
-            while pending: pending.pop().result()
+            while pending:
+                pending.pop().result()
             pending.append(thread.submit(work, *args))
+
         yield do
-        while pending: pending.pop().result()
+        while pending:
+            pending.pop().result()
 
 
 def _put(writers: dict[str, "Writer"], start: int, block: dict[str, np.ndarray]) -> None:
-    for name, values in block.items(): writers[name].put(start, values)
+    for name, values in block.items():
+        writers[name].put(start, values)
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store-fill
-def _fill(model: Model, shown: Sequence, specs: dict[str, dict], store: Store, batch_size: int,
-          progress: bool) -> dict[str, np.ndarray]:  # those of which nothing was there
+def _fill(
+    model: Model,
+    shown: Sequence,
+    specs: dict[str, dict],
+    store: Store,
+    batch_size: int,
+    progress: bool,
+) -> dict[str, np.ndarray]:  # those of which nothing was there
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."
     shape = (model.n_layers + 1, len(shown), model.network.config.hidden_size)
-    writers = {name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"]) for name, s in specs.items()}
-    for writer in writers.values(): writer.start()
-    values, n_new = {name: np.empty(shape, s["dtype"]) for name, s in specs.items()}, dict.fromkeys(specs, 0)
-    lacking = ((start, {name: specs[name] for name, writer in writers.items() if not writer.has(str(start))})
-               for start in _starts(model, shown, progress))
+    writers = {
+        name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"])
+        for name, s in specs.items()
+    }
+    for writer in writers.values():
+        writer.start()
+    values, n_new = (
+        {name: np.empty(shape, s["dtype"]) for name, s in specs.items()},
+        dict.fromkeys(specs, 0),
+    )
+    lacking = (
+        (
+            start,
+            {name: specs[name] for name, writer in writers.items() if not writer.has(str(start))},
+        )
+        for start in _starts(model, shown, progress)
+    )
     wanted = ((start, missing) for start, missing in lacking if missing)
     with _behind() as do:
         for start, block in _blocks(model, shown, wanted, batch_size):
             do(_put, writers, start, block)
             for name, new in block.items():
-                values[name][:, start:start + BLOCK] = new
+                values[name][:, start : start + BLOCK] = new
                 n_new[name] += new.shape[1]
-    for name, writer in writers.items(): writer.finish(specs[name])
+    for name, writer in writers.items():
+        writer.finish(specs[name])
     return {name: values[name] for name, n in n_new.items() if n == len(shown)}
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-usable
 def _usable(store: Store, spec: dict) -> bool:
     "Is the entry there and sound? A damaged one is removed, so that it is computed again."
-    if spec not in store: return False
+    if spec not in store:
+        return False
     if found := find_damage(store.folder(spec)):
-        warnings.warn(f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed again",
-                      stacklevel=2)
+        warnings.warn(
+            f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed again",
+            stacklevel=2,
+        )
         shutil.rmtree(store.folder(spec))
     return not found
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store-from-store
-def _from_store(model: Model, shown: Sequence, specs: dict, store: Store, batch_size: int, progress: bool) -> dict:
+def _from_store(
+    model: Model, shown: Sequence, specs: dict, store: Store, batch_size: int, progress: bool
+) -> dict:
     with _full_disk_explained(store.root), ExitStack() as locks:
         store.root.mkdir(parents=True, exist_ok=True)
-        for spec in sorted(specs.values(), key=digest):  # in one order everywhere, or two runs could wait for each other
+        for spec in sorted(
+            specs.values(), key=digest
+        ):  # in one order everywhere, or two runs could wait for each other
             locks.enter_context(store.lock(spec))
         missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
         new = _fill(model, shown, missing, store, batch_size, progress) if missing else {}
-        return {name: new[name] if name in new else store.read(spec) for name, spec in specs.items()}
+        return {
+            name: new[name] if name in new else store.read(spec) for name, spec in specs.items()
+        }
 
 # %% ../../nbs/library/models/04_extract.ipynb #stored
 def stored(
-    model: Model,                  # with its weights or without
+    model: Model,  # with its weights or without
     stimuli: StimulusSet,
-    poolings: Sequence[str],       # of `POOLINGS`
+    poolings: Sequence[str],  # of `POOLINGS`
     store: Store,
     *,
     caption: int = 0,
-    dtype: str = "float32",        # of what is kept
+    dtype: str = "float32",  # of what is kept
 ) -> bool:
     "Are features under all these poolings in the store, so that no weights are needed?"
-    return all(feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) in store for name in poolings)
+    return all(
+        feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) in store
+        for name in poolings
+    )
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract
 def extract_many(
     model: Model,
     stimuli: StimulusSet,
-    poolings: Sequence[str],       # of `POOLINGS`
+    poolings: Sequence[str],  # of `POOLINGS`
     *,
-    caption: int = 0,              # which caption of each stimulus (language)
-    batch_size: int = 64,          # stimuli a forward pass, halved where memory is short; changes results by rounding only
-    dtype: str = "float32",        # of what is kept; float16 halves the store
-    store: Store | None = None,    # None: keep nothing on disk
+    caption: int = 0,  # which caption of each stimulus (language)
+    batch_size: int = 64,  # stimuli a forward pass, halved where memory is short; changes results by rounding only
+    dtype: str = "float32",  # of what is kept; float16 halves the store
+    store: Store | None = None,  # None: keep nothing on disk
     progress: bool = True,
-) -> dict[str, xr.DataArray]:      # pooling → (layer, stimulus, unit) float32
+) -> dict[str, xr.DataArray]:  # pooling → (layer, stimulus, unit) float32
     "Features of every layer under several poolings, from one pass over the stimuli."
-    if batch_size < 1: raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
     shown = stimuli.images if model.modality == "vision" else stimuli.chosen(caption)
-    specs = {name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) for name in poolings}
+    specs = {
+        name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype)
+        for name in poolings
+    }
     if store is None:
         wanted = ((start, specs) for start in _starts(model, shown, progress))
         blocks = [block for _, block in _blocks(model, shown, wanted, batch_size)]
         values = {name: np.concatenate([block[name] for block in blocks], 1) for name in specs}
-    else: values = _from_store(model, shown, specs, store, batch_size, progress)
+    else:
+        values = _from_store(model, shown, specs, store, batch_size, progress)
     return {name: feature_array(values[name], ids=stimuli.ids, **specs[name]) for name in specs}
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-extract
@@ -285,8 +377,8 @@ def extract(
     model: Model,
     stimuli: StimulusSet,
     *,
-    pooling: str,                  # one of `POOLINGS`
-    **options,                     # those of `extract_many`
-) -> xr.DataArray:                 # (layer, stimulus, unit) float32
+    pooling: str,  # one of `POOLINGS`
+    **options,  # those of `extract_many`
+) -> xr.DataArray:  # (layer, stimulus, unit) float32
     "Features of every layer under one pooling."
     return extract_many(model, stimuli, [pooling], **options)[pooling]

@@ -21,53 +21,75 @@ from ..core.files import digest, file_digest
 
 # %% ../../nbs/library/models/00_hub.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-COMPANIONS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "tokenizer.json",
-              "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt")
+COMPANIONS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 
 
 def on_hub(name: str) -> tuple[str, str] | None:
     "Repository and revision (empty: none given) of `owner/name` or `owner/name@revision`; `None` if it has not that form."
     repository, _, revision = name.partition("@")
-    return (repository, revision) if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository) else None
+    return (
+        (repository, revision) if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository) else None
+    )
 
 # %% ../../nbs/library/models/00_hub.ipynb #fetch
 _PAGE = "https://huggingface.co/{name}"
 _REFUSALS = {  # the first that fits
     hub_errors.GatedRepoError: f"is gated: accept its terms on {_PAGE}, then log in with `hf auth login`",
     hub_errors.RevisionNotFoundError: f"has no revision {{revision!r}}: give a commit, branch or tag listed on {_PAGE}",
-    hub_errors.RepositoryNotFoundError:
-        "is neither a folder here nor on the hub, or it is private: check the spelling, or log in with `hf auth login`",
-    hub_errors.LocalEntryNotFoundError:
-        "is neither a folder here nor whole in the hub's cache, and the hub cannot be reached: where there is a network, run "
-        "`hf download {name} --revision {revision}` (HF_HUB_OFFLINE must not be 1; behind a proxy, set HTTPS_PROXY; for a "
-        "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})",
+    hub_errors.RepositoryNotFoundError: "is neither a folder here nor on the hub, or it is private: check the spelling, or log in with `hf auth login`",
+    hub_errors.LocalEntryNotFoundError: "is neither a folder here nor whole in the hub's cache, and the hub cannot be reached: where there is a network, run "
+    "`hf download {name} --revision {revision}` (HF_HUB_OFFLINE must not be 1; behind a proxy, set HTTPS_PROXY; for a "
+    "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})",
     Exception: "could not be fetched ({error}): check the network and the proxy; try again, what has arrived is kept",
 }
 
 
 def hub_refusal(
     error: Exception,
-    name: str,              # of the repository
+    name: str,  # of the repository
     revision: str | None,
 ) -> InputError:
     "What the hub's library raised, whatever its transport calls it, with what to do."
     words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
     first = f"{type(error).__name__}, {first_line(error)}"
-    return InputError(f"{name} " + words.format(name=name, revision=revision or "main", error=first))
+    return InputError(
+        f"{name} " + words.format(name=name, revision=revision or "main", error=first)
+    )
 
 # %% ../../nbs/library/models/00_hub.ipynb #weights
-_CONVERT = ("weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run code. Name a revision "
-            "that has them, {found}; or convert them: `AutoModel.from_pretrained(NAME, use_safetensors=False)"
-            ".save_pretrained(FOLDER)`, of a language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER")
+_CONVERT = (
+    "weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run code. Name a revision "
+    "that has them, {found}; or convert them: `AutoModel.from_pretrained(NAME, use_safetensors=False)"
+    ".save_pretrained(FOLDER)`, of a language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER"
+)
 _OFTEN = "often `owner/name@refs/pr/N`, the pull request of a conversion listed on its page"
 
 
 def _shards(index: Path) -> list[Path]:
-    try: names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{index} is damaged ({error!r}): fetch it again") from None
-    if odd := [name for name in names if not (isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", name))]:
-        raise InputError(f"{index} names {odd[0]!r}, which is no safetensors file beside it: fetch it again")
+    if odd := [
+        name
+        for name in names
+        if not (isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", name))
+    ]:
+        raise InputError(
+            f"{index} names {odd[0]!r}, which is no safetensors file beside it: fetch it again"
+        )
     return [index.parent / name for name in names]
 
 
@@ -75,61 +97,88 @@ def weight_files(folder: Path) -> list[Path]:
     "The files that hold a network's weights."
     single, index = (folder / name for name in WEIGHTS)
     found = [single] if single.is_file() else _shards(index) if index.is_file() else []
-    if not found: raise InputError(f"{folder} holds no {single.name}: {_CONVERT.format(found=_OFTEN)}")
+    if not found:
+        raise InputError(f"{folder} holds no {single.name}: {_CONVERT.format(found=_OFTEN)}")
     if missing := [path for path in found if not path.is_file()]:
-        raise InputError(f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch it again")
+        raise InputError(
+            f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch it again"
+        )
     return found
 
 # %% ../../nbs/library/models/00_hub.ipynb #fetch-network
 def _conversions(repository: str, endpoint: str | None) -> str:
     "Which pull requests of a repository convert its weights, as far as the hub tells."
-    try: told = [f"`{repository}@refs/pr/{d.num}`" for d in HfApi(endpoint=endpoint).get_repo_discussions(repository)
-                 if d.is_pull_request and "safetensors" in d.title.lower()]
-    except Exception: told = []  # only advice
+    try:
+        told = [
+            f"`{repository}@refs/pr/{d.num}`"
+            for d in HfApi(endpoint=endpoint).get_repo_discussions(repository)
+            if d.is_pull_request and "safetensors" in d.title.lower()
+        ]
+    except Exception:
+        told = []  # only advice
     return " or ".join(told) or _OFTEN
 
 
 def _hub_files(repository: str, weights: bool, how: dict) -> Path:
-    folder = Path(snapshot_download(repository, allow_patterns=[*COMPANIONS, *WEIGHTS * weights], **how))
+    folder = Path(
+        snapshot_download(repository, allow_patterns=[*COMPANIONS, *WEIGHTS * weights], **how)
+    )
     single, index = (folder / name for name in WEIGHTS)
-    if weights and index.is_file() and not single.is_file():  # parts may have any name: the index tells
+    if (
+        weights and index.is_file() and not single.is_file()
+    ):  # parts may have any name: the index tells
         parts = [path.name for path in _shards(index)]
         snapshot_download(repository, allow_patterns=parts, **how | {"revision": folder.name})
     return folder
 
 # %% ../../nbs/library/models/00_hub.ipynb #fetch-network-call
 def fetch_network(
-    repository: str,              # owner/name
+    repository: str,  # owner/name
     revision: str | None = None,  # commit, branch or tag; default: the main branch as it is now
     *,
-    weights: bool = True,         # or only what surrounds them
-    **how,                        # endpoint, max_workers, local_files_only: as of the hub's library
-) -> Path:                        # the folder of one commit in the hub's cache; its name is the commit
+    weights: bool = True,  # or only what surrounds them
+    **how,  # endpoint, max_workers, local_files_only: as of the hub's library
+) -> Path:  # the folder of one commit in the hub's cache; its name is the commit
     "Fetch what is read of a network, unless it is there."
-    try: folder = _hub_files(repository, weights, how | {"revision": revision or "main"})
-    except InputError: raise
-    except Exception as error: raise hub_refusal(error, repository, revision) from error
+    try:
+        folder = _hub_files(repository, weights, how | {"revision": revision or "main"})
+    except InputError:
+        raise
+    except Exception as error:
+        raise hub_refusal(error, repository, revision) from error
     if weights and not any((folder / name).is_file() for name in WEIGHTS):
-        raise InputError(f"{repository} has no safetensors at revision {revision or 'main'}: "
-                         + _CONVERT.format(found=_conversions(repository, how.get("endpoint"))))
+        raise InputError(
+            f"{repository} has no safetensors at revision {revision or 'main'}: "
+            + _CONVERT.format(found=_conversions(repository, how.get("endpoint")))
+        )
     return folder
 
 # %% ../../nbs/library/models/00_hub.ipynb #weights-on-hub
 def check_weights(
-    name: str,                    # of a pretrained network: owner/name, owner/name@revision or a folder
+    name: str,  # of a pretrained network: owner/name, owner/name@revision or a folder
     revision: str | None = None,  # commit, branch or tag
 ) -> None:
     "Refuse a network without weights as safetensors; those that are on the hub need not be fetched for it."
     repository, told = (None, "") if Path(name).is_dir() else on_hub(name)
-    folder = fetch_network(repository, revision or told, weights=False) if repository else Path(name)
-    try: weight_files(folder)
+    folder = (
+        fetch_network(repository, revision or told, weights=False) if repository else Path(name)
+    )
+    try:
+        weight_files(folder)
     except InputError:
-        if not repository: raise
-        try: files = snapshot_download(repository, revision=folder.name, allow_patterns=list(WEIGHTS), dry_run=True)
-        except Exception as error: raise hub_refusal(error, repository, folder.name) from None
+        if not repository:
+            raise
+        try:
+            files = snapshot_download(
+                repository, revision=folder.name, allow_patterns=list(WEIGHTS), dry_run=True
+            )
+        except Exception as error:
+            raise hub_refusal(error, repository, folder.name) from None
         if not files:
-            raise InputError(f"{repository} has no safetensors at revision {revision or told or 'main'}: "
-                             + _CONVERT.format(found=_conversions(repository, None))) from None
+            raise InputError(
+                f"{repository} has no safetensors at revision {revision or told or 'main'}: "
+                + _CONVERT.format(found=_conversions(repository, None))
+            ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify
 def _git_digest(path: Path) -> str:
@@ -141,16 +190,26 @@ def _verify(path: Path) -> None:
     "Compare a file with the checksum that is its name in the hub's cache, and look whether weights can be read."
     kept = path.resolve()
     by_length = {64: file_digest, 40: _git_digest}
-    if kept.parent.name == "blobs" and len(kept.name) in by_length and by_length[len(kept.name)](kept) != kept.name:
-        raise InputError(f"{path} is damaged (its checksum is not {kept.name[:12]}…): remove {kept}, and it is fetched again")
-    if path.suffix == ".safetensors": _check_header(path)
+    if (
+        kept.parent.name == "blobs"
+        and len(kept.name) in by_length
+        and by_length[len(kept.name)](kept) != kept.name
+    ):
+        raise InputError(
+            f"{path} is damaged (its checksum is not {kept.name[:12]}…): remove {kept}, and it is fetched again"
+        )
+    if path.suffix == ".safetensors":
+        _check_header(path)
 
 
 def _check_header(path: Path) -> None:  # it tells where the file must end
     try:
-        with safe_open(path, "pt") as file: file.keys()
+        with safe_open(path, "pt") as file:
+            file.keys()
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}): fetch or save it again") from None
+        raise InputError(
+            f"{path} is damaged or no safetensors file ({error}): fetch or save it again"
+        ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify-all
 def is_commit(folder: Path) -> bool:  # so that its name is a commit
@@ -165,8 +224,13 @@ def verified(
     folder: Path,
     *,
     weights: bool = True,
-) -> str:                  # its revision: the commit of the hub's cache, or a digest of what is read
+) -> str:  # its revision: the commit of the hub's cache, or a digest of what is read
     "Check the files of a pretrained network, and say which ones they are."
     files = _companions(folder) + (weight_files(folder) if weights else [])
-    for path in files: _verify(path)
-    return folder.name if is_commit(folder) else digest({path.name: file_digest(path) for path in files})
+    for path in files:
+        _verify(path)
+    return (
+        folder.name
+        if is_commit(folder)
+        else digest({path.name: file_digest(path) for path in files})
+    )

@@ -68,7 +68,6 @@ def _json_object(path: Path) -> dict:
         return {}
     return said if isinstance(said, dict) else {}
 
-
 # %% ../../nbs/library/models/01_load.ipynb #code-known
 def _is_known_class(name: object) -> bool:
     "Does transformers have a class of this name, or the successor of an older one?"
@@ -85,7 +84,11 @@ def _unknown(part: Mapping, fields: Sequence[str], model_type: object) -> str:
     for field in fields:
         if name := part.get(field):
             return "" if _is_known_class(name) else f"{field} {name!r}"
-    return "" if isinstance(model_type, str) and model_type in CONFIG_MAPPING else f"model_type {model_type!r}"
+    return (
+        ""
+        if isinstance(model_type, str) and model_type in CONFIG_MAPPING
+        else f"model_type {model_type!r}"
+    )
 
 
 def _unknown_part(path: Path, model_type: object) -> str:
@@ -93,11 +96,12 @@ def _unknown_part(path: Path, model_type: object) -> str:
     whole = _json_object(path)
     parts = [whole, *(part for part in whole.values() if isinstance(part, dict))]
     for part in parts:
-        unknown = _unknown(part, _CLASS_FIELDS.get(path.name, ()), part.get("model_type", model_type))
+        unknown = _unknown(
+            part, _CLASS_FIELDS.get(path.name, ()), part.get("model_type", model_type)
+        )
         if unknown:
             return unknown
     return ""
-
 
 # %% ../../nbs/library/models/01_load.ipynb #code-refuse
 def refuse_code(folder: Path, *names: str) -> None:
@@ -125,10 +129,11 @@ def refuse_code(folder: Path, *names: str) -> None:
     for name in names:
         unknown = _unknown_part(folder / name, model_type)
         if unknown:
-            raise InputError(f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
-                             f"{transformers.__version__} does not know; code that comes with a model is never run: "
-                             "name a network, tokenizer or preprocessor of a kind that transformers knows")
-
+            raise InputError(
+                f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
+                f"{transformers.__version__} does not know; code that comes with a model is never run: "
+                "name a network, tokenizer or preprocessor of a kind that transformers knows"
+            )
 
 # %% ../../nbs/library/models/01_load.ipynb #code-kernels
 def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
@@ -138,9 +143,10 @@ def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
         for name in ("_attn_implementation", "_experts_implementation"):
             wanted = getattr(part, name, None)
             if isinstance(wanted, str) and "/" in wanted:
-                raise InputError(f"{path}: {name.removeprefix('_')} names the repository {wanted!r}; code that comes with a "
-                                 "model is never run: remove the entry")
-
+                raise InputError(
+                    f"{path}: {name.removeprefix('_')} names the repository {wanted!r}; code that comes with a "
+                    "model is never run: remove the entry"
+                )
 
 # %% ../../nbs/library/models/01_load.ipynb #config
 def known_config(
@@ -156,13 +162,16 @@ def known_config(
     refuse_code(folder, path.name)
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # transformers raises many kinds
-        raise InputError(f"{path} is damaged, or of a network that transformers {transformers.__version__} "
-                         f"does not know; code that comes with a model is never run ({first_line(error)})") from None
+        raise InputError(
+            f"{path} is damaged, or of a network that transformers {transformers.__version__} "
+            f"does not know; code that comes with a model is never run ({first_line(error)})"
+        ) from None
     _refuse_kernels(path, config)
     return config
-
 
 # %% ../../nbs/library/models/01_load.ipynb #config-read
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -173,27 +182,33 @@ def read_config(folder: Path) -> PreTrainedConfig:
 def settled(config: PreTrainedConfig) -> PreTrainedConfig:
     "The same, without what features do not need: keys and values kept for a next word, and the masks of an autoencoder."
     config.use_cache = False
-    if hasattr(config, "mask_ratio"): config.mask_ratio = 0.0
+    if hasattr(config, "mask_ratio"):
+        config.mask_ratio = 0.0
     return config
-
 
 # %% ../../nbs/library/models/01_load.ipynb #config-class
 def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
     name = type(config).__name__.replace("Config", "VisionModel")
     cls = getattr(transformers, name, None)
     if not isinstance(cls, type):
-        raise InputError(f"a {config.model_type} network sees and reads in one, and its vision tower is unknown to transformers: "
-                         "name the vision or the language network that it was made from")
+        raise InputError(
+            f"a {config.model_type} network sees and reads in one, and its vision tower is unknown to transformers: "
+            "name the vision or the language network that it was made from"
+        )
     return cls
 
 
-def _is_one_row(config: PreTrainedConfig) -> bool:  # of blocks, not of several stages, as Swin, nor two, as T5
+def _is_one_row(
+    config: PreTrainedConfig,
+) -> bool:  # of blocks, not of several stages, as Swin, nor two, as T5
     two = getattr(config, "is_encoder_decoder", False)
     return hasattr(config, "num_hidden_layers") and not hasattr(config, "depths") and not two
 
 
 def _reads_both_ways(config: PreTrainedConfig) -> bool:  # as BERT, which guesses no next token
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
+        config, "is_decoder", False
+    )
 
 # %% ../../nbs/library/models/01_load.ipynb #config-class-network
 def network_class(config: PreTrainedConfig) -> type[nn.Module]:
@@ -202,11 +217,16 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
         return _vision_tower(config)
     cls, name = MODEL_MAPPING.get(type(config), nn.Module), (config.architectures or ["none"])[0]
     cls = cls[0] if isinstance(cls, tuple) else cls
-    sees, told = getattr(cls, "main_input_name", "") == "pixel_values", MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    sees, told = (
+        getattr(cls, "main_input_name", "") == "pixel_values",
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type),
+    )
     reads = told and name in (told, cls.__name__) and not _reads_both_ways(config)
     if not (_is_one_row(config) and (sees or reads)):
-        raise InputError(f"architecture {name!r} is not a vision encoder or causal language model with one row of blocks in "
-                         f"transformers {transformers.__version__}: choose another network")
+        raise InputError(
+            f"architecture {name!r} is not a vision encoder or causal language model with one row of blocks in "
+            f"transformers {transformers.__version__}: choose another network"
+        )
     return cls
 
 # %% ../../nbs/library/models/01_load.ipynb #config-naming
@@ -214,11 +234,15 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
 def config_errors(folder: Path) -> Iterator[None]:
     "What is wrong with what a configuration says is told with its file."
     path = folder / "config.json"
-    try: yield
-    except InputError as error: raise InputError(str(error) if str(folder) in str(error) else f"{path}: {error}") from None
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error) if str(folder) in str(error) else f"{path}: {error}") from None
     except Exception as error:  # transformers and torch raise many kinds
-        raise InputError(f"{path} makes no network ({type(error).__name__}, {first_line(error)}): fetch or save it "
-                         "again") from None
+        raise InputError(
+            f"{path} makes no network ({type(error).__name__}, {first_line(error)}): fetch or save it "
+            "again"
+        ) from None
 
 # %% ../../nbs/library/models/01_load.ipynb #load
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
@@ -229,42 +253,58 @@ def number_type(
 ) -> torch.dtype:
     "A torch dtype from its name."
     found = DTYPES.get(str(dtype).removeprefix("torch."))
-    if found is None: raise InputError(f"dtype {dtype!r}: networks compute in {', '.join(DTYPES)}")
+    if found is None:
+        raise InputError(f"dtype {dtype!r}: networks compute in {', '.join(DTYPES)}")
     return found
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     "Without the reports and bars of transformers, which are for those who go on to train."
-    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    level, bar = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    try: yield
+    try:
+        yield
     finally:
         transformers_logging.set_verbosity(level)
-        if bar: transformers_logging.enable_progress_bar()
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_whole(folder: Path, report: dict) -> None:
-    missing = sorted(name for name in report["missing_keys"] if not re.match(r"(\w+\.)?(pooler|head)\.", name))
+    missing = sorted(
+        name for name in report["missing_keys"] if not re.match(r"(\w+\.)?(pooler|head)\.", name)
+    )
     if missing:
-        raise InputError(f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is {missing[0]!r}: the "
-                         "files do not belong together, or are damaged; fetch or save them again")
+        raise InputError(
+            f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is {missing[0]!r}: the "
+            "files do not belong together, or are damaged; fetch or save them again"
+        )
 
 # %% ../../nbs/library/models/01_load.ipynb #load-network
 def check_device(
-    device: str | torch.device,  # cpu, cuda, mps, …, or "offload": spread over what there is, by the package accelerate
+    device: str
+    | torch.device,  # cpu, cuda, mps, …, or "offload": spread over what there is, by the package accelerate
 ) -> None:
     "Refuse a device that cannot be used here."
     if device == "offload":
         if importlib.util.find_spec("accelerate") is None:
-            raise InputError("device 'offload' spreads a network over graphics cards, memory and disk with the package "
-                             "accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'")
+            raise InputError(
+                "device 'offload' spreads a network over graphics cards, memory and disk with the package "
+                "accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'"
+            )
         return
-    try: torch.empty(0, device=device)
+    try:
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one that is "
-                         "there") from None
+        raise InputError(
+            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one that is "
+            "there"
+        ) from None
 
 # %% ../../nbs/library/models/01_load.ipynb #load-building
 # transformers replaces functions of torch for the whole process while it makes a network
@@ -276,12 +316,21 @@ def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
     "What transformers reads, with its errors in one."
     try:
         with BUILDING, _quiet():
-            network, report = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, trust_remote_code=False,
-                                                  output_loading_info=True, **options)
-    except torch.OutOfMemoryError: raise
+            network, report = cls.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
+    except torch.OutOfMemoryError:
+        raise
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: {cls.__name__} cannot be made of its config.json and weights ({first_line(error)}): "
-                         "fetch or save them again") from error
+        raise InputError(
+            f"{folder}: {cls.__name__} cannot be made of its config.json and weights ({first_line(error)}): "
+            "fetch or save them again"
+        ) from error
     _check_whole(folder, report)
     return network
 
@@ -289,14 +338,16 @@ def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
 def load_network(
     folder: Path,
     *,
-    device: str | torch.device = "cpu",        # or "offload"
+    device: str | torch.device = "cpu",  # or "offload"
     dtype: str | torch.dtype = torch.float32,  # of the computation
-    cls: type[nn.Module] | None = None,        # default: `network_class`
+    cls: type[nn.Module] | None = None,  # default: `network_class`
 ) -> nn.Module:
     "Load a pretrained network, in evaluation mode."
     check_device(device)
     placed = {"device_map": "auto"} if device == "offload" else {}
-    network = _from_files(folder, cls or network_class(read_config(folder)), dtype=number_type(dtype), **placed)
+    network = _from_files(
+        folder, cls or network_class(read_config(folder)), dtype=number_type(dtype), **placed
+    )
     settled(network.config)
     return (network if placed else network.to(device)).eval().requires_grad_(False)
 
@@ -336,7 +387,10 @@ class drawing(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
+        if (
+            torch.Tag.nondeterministic_seeded not in func.tags
+            or kwargs.get("generator") is not None
+        ):
             return func(*args, **kwargs)
         overload = _with_generator(func)
         is_given = args and isinstance(args[0], torch.Tensor)
@@ -353,7 +407,7 @@ def draw_network(
     cls: type[nn.Module],
     config: PreTrainedConfig,
     *,
-    seed: int,                 # of the weights
+    seed: int,  # of the weights
 ) -> nn.Module:
     "Make an untrained network; the global random state is neither read nor changed."
     with BUILDING, drawing(seed):
@@ -363,22 +417,38 @@ def draw_network(
 def _of_folder(folder: Path, auto: type, needed: str, **options):
     "A preprocessor or tokenizer, from files alone."
     try:
-        with _quiet(): return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+        with _quiet():
+            return auto.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **options
+            )
     except Exception as error:  # transformers raises many kinds
-        raise InputError(f"{folder}: {needed} is missing or damaged, or needs a package that is not here ({first_line(error)}): "
-                         "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`") from None
+        raise InputError(
+            f"{folder}: {needed} is missing or damaged, or needs a package that is not here ({first_line(error)}): "
+            "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`"
+        ) from None
 
 
-_TOKENIZERS = "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"  # one of them is needed
-_PREPROCESSORS = "preprocessor_config.json", "processor_config.json"  # the latter of image and text in one
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)  # one of them is needed
+_PREPROCESSORS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+)  # the latter of image and text in one
 
 
 def _check_there(folder: Path, names: Sequence[str]) -> None:
     "Refuse a folder without any of these files, or whose tokenizer or preprocessor needs code that comes with it."
     if not any((folder / name).is_file() for name in names):
-        raise InputError(f"{folder} holds no {names[0]}: save it beside the network, or fetch it again")
-    refuse_code(folder, *(_PREPROCESSORS if names == _PREPROCESSORS else ("tokenizer_config.json",)))
-
+        raise InputError(
+            f"{folder} holds no {names[0]}: save it beside the network, or fetch it again"
+        )
+    refuse_code(
+        folder, *(_PREPROCESSORS if names == _PREPROCESSORS else ("tokenizer_config.json",))
+    )
 
 # %% ../../nbs/library/models/01_load.ipynb #images-preprocessor
 def image_preprocessor(
@@ -386,57 +456,77 @@ def image_preprocessor(
 ) -> Callable[[Sequence[np.ndarray]], dict[str, torch.Tensor]]:
     "Make the function from images (height, width, RGB) uint8, of any sizes, to `pixel_values`."
     _check_there(folder, _PREPROCESSORS)
-    processor = _of_folder(folder, transformers.AutoImageProcessor, "preprocessor_config.json", backend="pil")
+    processor = _of_folder(
+        folder, transformers.AutoImageProcessor, "preprocessor_config.json", backend="pil"
+    )
 
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        try: batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
+        try:
+            batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): fetch or save it "
-                             "again, or give the network another's") from error
+            raise InputError(
+                f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): fetch or save it "
+                "again, or give the network another's"
+            ) from error
         if len(sizes := {image.shape for image in batch}) > 1:
-            raise InputError(f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different sizes: it needs a "
-                             "crop, or a size of both sides")
+            raise InputError(
+                f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different sizes: it needs a "
+                "crop, or a size of both sides"
+            )
         return {"pixel_values": torch.from_numpy(np.stack(batch).astype(np.float32, copy=False))}
+
     return encode
 
 # %% ../../nbs/library/models/01_load.ipynb #texts
 def longest(
     tokenizer: PreTrainedTokenizerBase,
     config: PreTrainedConfig,
-) -> float:                      # tokens
+) -> float:  # tokens
     "The most tokens that a network takes at once; infinity where neither it nor its tokenizer says."
     said = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     return min((n for n in said if n and n < 10**9), default=float("inf"))
 
 
-def _check_captions(captions: Sequence[str], rows: list[list[int]], special: set[int], limit: float) -> None:
+def _check_captions(
+    captions: Sequence[str], rows: list[list[int]], special: set[int], limit: float
+) -> None:
     empty = [i for i, ids in enumerate(rows) if not captions[i].strip() or special.issuperset(ids)]
-    if empty: raise InputError(f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words")
+    if empty:
+        raise InputError(
+            f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words"
+        )
     long = [i for i, ids in enumerate(rows) if len(ids) > limit]
     if long:
-        raise InputError(f"caption {long[0]} of the batch, {captions[long[0]][:40]!r}…, has {len(rows[long[0]])} tokens, the "
-                         f"network takes {limit} ({len(long)} such captions in the batch): shorten it, or leave the stimulus out")
+        raise InputError(
+            f"caption {long[0]} of the batch, {captions[long[0]][:40]!r}…, has {len(rows[long[0]])} tokens, the "
+            f"network takes {limit} ({len(long)} such captions in the batch): shorten it, or leave the stimulus out"
+        )
 
 
 def padded(
-    rows: Sequence[Sequence[int]],     # tokens of each caption
-    pad_id: int,                       # the token that fills short rows
-) -> dict[str, torch.Tensor]:          # (caption, token)
+    rows: Sequence[Sequence[int]],  # tokens of each caption
+    pad_id: int,  # the token that fills short rows
+) -> dict[str, torch.Tensor]:  # (caption, token)
     "Make `input_ids` and `attention_mask`, padded on the right."
     ids = [torch.tensor(row) for row in rows]
     mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
-    return {"input_ids": nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id), "attention_mask": mask}
+    return {
+        "input_ids": nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id),
+        "attention_mask": mask,
+    }
 
 # %% ../../nbs/library/models/01_load.ipynb #texts-tokenizer
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     "The tokenizer of a pretrained network."
     _check_there(folder, _TOKENIZERS)
-    return _of_folder(folder, AutoTokenizer, "the tokenizer (tokenizer.json, tokenizer_config.json)")
+    return _of_folder(
+        folder, AutoTokenizer, "the tokenizer (tokenizer.json, tokenizer_config.json)"
+    )
 
 
 def caption_tokenizer(
     tokenizer: PreTrainedTokenizerBase,
-    config: PreTrainedConfig,            # of the network
+    config: PreTrainedConfig,  # of the network
 ) -> Callable[[Sequence[str]], dict[str, torch.Tensor]]:
     "Make the function from captions to `input_ids` and `attention_mask`."
     limit, special = longest(tokenizer, config), set(tokenizer("")["input_ids"])
@@ -447,6 +537,7 @@ def caption_tokenizer(
         rows = tokenizer(captions, padding=False, truncation=False, verbose=False)["input_ids"]
         _check_captions(captions, rows, special, limit)
         return padded(rows, pad_id)
+
     return encode
 
 # %% ../../nbs/library/models/01_load.ipynb #whole
@@ -457,12 +548,16 @@ def check_head(
     config = read_config(folder)
     with BUILDING, torch.device("meta"), config_errors(folder):
         network = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
-    if network.get_output_embeddings().weight is network.get_input_embeddings().weight: return
+    if network.get_output_embeddings().weight is network.get_input_embeddings().weight:
+        return
     body = set(network.base_model.state_dict())
     for path in weight_files(folder):
         with safe_open(path, "pt") as file:
-            if {name.removeprefix(f"{network.base_model_prefix}.") for name in file.keys()} - body: return
-    raise InputError(f"{folder} holds no head that guesses the next token: save it by `AutoModelForCausalLM`")
+            if {name.removeprefix(f"{network.base_model_prefix}.") for name in file.keys()} - body:
+                return
+    raise InputError(
+        f"{folder} holds no head that guesses the next token: save it by `AutoModelForCausalLM`"
+    )
 
 # %% ../../nbs/library/models/01_load.ipynb #whole-check
 def check_whole(
@@ -473,21 +568,30 @@ def check_whole(
     "Refuse a folder from which no network can be loaded; of weights, only a changed byte within is left to `verified`."
     verified(folder, weights=False)
     config = read_config(folder)
-    for path in weight_files(folder): _check_header(path)
-    with config_errors(folder): sees = network_class(config).main_input_name == "pixel_values"
-    if sees or both: _check_there(folder, _PREPROCESSORS)
-    if both or not sees: _check_there(folder, _TOKENIZERS)
+    for path in weight_files(folder):
+        _check_header(path)
+    with config_errors(folder):
+        sees = network_class(config).main_input_name == "pixel_values"
+    if sees or both:
+        _check_there(folder, _PREPROCESSORS)
+    if both or not sees:
+        _check_there(folder, _TOKENIZERS)
 
 # %% ../../nbs/library/models/01_load.ipynb #model
 @dataclass(frozen=True, repr=False)
 class Model:
     "A network in evaluation mode, and how stimuli enter it."
+
     name: str
-    revision: str                              # SHA-256 of its weights, a commit of the hub, or `untrained-seed-N-…`
-    modality: str                              # vision or language
+    revision: str  # SHA-256 of its weights, a commit of the hub, or `untrained-seed-N-…`
+    modality: str  # vision or language
     network: nn.Module
-    encode: Callable[[Sequence], dict[str, torch.Tensor]]  # a batch of stimuli → input of the network
-    special_ids: tuple[int, ...] = ()          # what the tokenizer adds to every caption; `mean` pooling leaves it out
+    encode: Callable[
+        [Sequence], dict[str, torch.Tensor]
+    ]  # a batch of stimuli → input of the network
+    special_ids: tuple[
+        int, ...
+    ] = ()  # what the tokenizer adds to every caption; `mean` pooling leaves it out
 
     @property
     def n_layers(self) -> int:  # L: blocks; layers are numbered 0 (embedding output) … L
@@ -506,15 +610,17 @@ def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
     cls = getattr(transformers, name, None)
     is_network = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
     if not is_network or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
-        raise InputError(f"architecture {name!r} is not a vision encoder or causal language model of transformers "
-                         f"{transformers.__version__}: check `architectures` in config.json")
+        raise InputError(
+            f"architecture {name!r} is not a vision encoder or causal language model of transformers "
+            f"{transformers.__version__}: check `architectures` in config.json"
+        )
     return cls
 
 
 def build_network(
     config: PreTrainedConfig,  # with `architectures` filled in
     *,
-    seed: int,                 # of the weights
+    seed: int,  # of the weights
 ) -> nn.Module:
     "Make an untrained network; the global random state is left as it was."
     return draw_network(_architecture(config), config, seed=seed)
@@ -529,9 +635,12 @@ def image_encoder(
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         if batch.shape[2:] != (preprocess["size"],) * 2:
-            raise InputError(f"images are {batch.shape[3]} × {batch.shape[2]} pixels, the network takes "
-                             f"{preprocess['size']} × {preprocess['size']}: resize them first")
+            raise InputError(
+                f"images are {batch.shape[3]} × {batch.shape[2]} pixels, the network takes "
+                f"{preprocess['size']} × {preprocess['size']}: resize them first"
+            )
         return {"pixel_values": (batch / 255 - mean) / std}
+
     return encode
 
 # %% ../../nbs/library/models/01_load.ipynb #encode-caption-encoder
@@ -545,20 +654,33 @@ def caption_encoder(
     def encode(captions: Sequence[str]) -> dict[str, torch.Tensor]:
         encoded = [e.ids for e in tokenizer.encode_batch(list(captions))]
         empty = [i for i, ids in enumerate(encoded) if special.issuperset(ids)]
-        if empty: raise InputError(f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words")
+        if empty:
+            raise InputError(
+                f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words"
+            )
         return padded(encoded, pad_id)
+
     return encode
 
 # %% ../../nbs/library/models/01_load.ipynb #companions
 def _companions(folder: Path, card: dict) -> str:
     "Digest of what the weights have their meaning from."
-    present = [folder / name for name in ("config.json", "tokenizer.json") if (folder / name).is_file()]
-    return digest({"preprocess": card.get("preprocess"), **{path.name: file_digest(path) for path in present}})
+    present = [
+        folder / name for name in ("config.json", "tokenizer.json") if (folder / name).is_file()
+    ]
+    return digest(
+        {"preprocess": card.get("preprocess"), **{path.name: file_digest(path) for path in present}}
+    )
 
 
 def _on_disk(name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    weight = weight.detach().to("cpu", dtype if weight.is_floating_point() else weight.dtype, copy=True).contiguous()
-    if not weight.isfinite().all(): raise InputError(f"{name} holds NaN or numbers that {dtype} has no room for")
+    weight = (
+        weight.detach()
+        .to("cpu", dtype if weight.is_floating_point() else weight.dtype, copy=True)
+        .contiguous()
+    )
+    if not weight.isfinite().all():
+        raise InputError(f"{name} holds NaN or numbers that {dtype} has no room for")
     return weight
 
 # %% ../../nbs/library/models/01_load.ipynb #save
@@ -569,9 +691,9 @@ def save_checkpoint(
     network: nn.Module,
     folder: str | Path,
     *,
-    tokenizer: Tokenizer | None = None,   # of a language network
-    dtype: torch.dtype = torch.float16,   # of the weights on disk
-    **card,                               # what to say of it: data, seeds, steps, objective, curve, …; vision: preprocess
+    tokenizer: Tokenizer | None = None,  # of a language network
+    dtype: torch.dtype = torch.float16,  # of the weights on disk
+    **card,  # what to say of it: data, seeds, steps, objective, curve, …; vision: preprocess
 ) -> Path:
     "Write a checkpoint with its card; what stood there before gives way once the new one is whole."
     folder = Path(folder)
@@ -581,12 +703,25 @@ def save_checkpoint(
         new.mkdir()
         network.config.architectures = [type(network).__name__]
         network.config.save_pretrained(new)
-        if tokenizer: tokenizer.save(str(new / "tokenizer.json"))
-        weights = {name: _on_disk(name, weight, dtype) for name, weight in network.state_dict().items()}
-        save_file(weights, new / "model.safetensors", {"format": "pt", "companions": _companions(new, card)})
-        card = {"commit": commit(), "licence": "Apache-2.0", **card, "sha256": file_digest(new / "model.safetensors")}
+        if tokenizer:
+            tokenizer.save(str(new / "tokenizer.json"))
+        weights = {
+            name: _on_disk(name, weight, dtype) for name, weight in network.state_dict().items()
+        }
+        save_file(
+            weights,
+            new / "model.safetensors",
+            {"format": "pt", "companions": _companions(new, card)},
+        )
+        card = {
+            "commit": commit(),
+            "licence": "Apache-2.0",
+            **card,
+            "sha256": file_digest(new / "model.safetensors"),
+        }
         (new / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        if folder.exists(): os.replace(folder, Path(temporary) / "old")
+        if folder.exists():
+            os.replace(folder, Path(temporary) / "old")
         os.replace(new, folder)
     return folder
 
@@ -603,19 +738,27 @@ def checkpoints(
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
-    folder = Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/") if name.startswith("microworld/") else Path(name)
+    folder = (
+        Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/")
+        if name.startswith("microworld/")
+        else Path(name)
+    )
     if not (folder / "card.json").is_file():
         there = ", ".join(f"microworld/{c}" for c in checkpoints(root)) or "none"
         if name.startswith("microworld/"):
-            raise InputError(f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}")
+            raise InputError(
+                f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}"
+            )
         lacks = "holds no config.json" if folder.is_dir() else "is no folder here"
-        raise InputError(f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a folder that "
-                         f"`save_pretrained` wrote, or one of {there}")
+        raise InputError(
+            f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a folder that "
+            f"`save_pretrained` wrote, or one of {there}"
+        )
     return folder
 
 # %% ../../nbs/library/models/01_load.ipynb #list-checkpoint-card
 def checkpoint_card(
-    name: str,                       # microworld/vision-0, or a folder
+    name: str,  # microworld/vision-0, or a folder
     *,
     root: str | Path | None = None,
 ) -> dict:
@@ -623,28 +766,37 @@ def checkpoint_card(
     folder = _folder(name, root)
     try:
         card = json.loads((folder / "card.json").read_text())
-        if not isinstance(card, dict): raise ValueError("not a JSON object")
-    except ValueError as error: raise InputError(f"{folder / 'card.json'} is damaged ({error}): {_REMEDY}") from None
+        if not isinstance(card, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        raise InputError(f"{folder / 'card.json'} is damaged ({error}): {_REMEDY}") from None
     return card
 
 # %% ../../nbs/library/models/01_load.ipynb #verify
 def _verify_companions(folder: Path, card: dict) -> None:
     path = folder / "model.safetensors"
-    if not path.is_file(): raise InputError(f"{path} is missing: {_REMEDY}")
+    if not path.is_file():
+        raise InputError(f"{path} is missing: {_REMEDY}")
     try:
-        with safe_open(path, "pt") as file: expected = (file.metadata() or {}).get("companions")
-    except SafetensorError as error: raise InputError(f"{path} is not a safetensors file ({error}): {_REMEDY}") from None
+        with safe_open(path, "pt") as file:
+            expected = (file.metadata() or {}).get("companions")
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file ({error}): {_REMEDY}") from None
     if expected != _companions(folder, card):
-        raise InputError(f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that the "
-                         f"weights were saved with (checksum mismatch): {_REMEDY}")
+        raise InputError(
+            f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that the "
+            f"weights were saved with (checksum mismatch): {_REMEDY}"
+        )
 
 
 def _verify_weights(folder: Path, card: dict) -> None:
     path, expected = folder / "model.safetensors", str(card.get("sha256"))
     found = file_digest(path) if path.is_file() else "none: the file is missing"
     if found != expected:
-        raise InputError(f"{path} has the checksum {found[:12]}…, its card says {expected[:12]}…: the file is "
-                         f"damaged or was replaced; {_REMEDY}")
+        raise InputError(
+            f"{path} has the checksum {found[:12]}…, its card says {expected[:12]}…: the file is "
+            f"damaged or was replaced; {_REMEDY}"
+        )
 
 # %% ../../nbs/library/models/01_load.ipynb #load-models
 def _trained(folder: Path, card: dict) -> tuple[nn.Module, str]:  # network and revision
@@ -655,26 +807,33 @@ def _trained(folder: Path, card: dict) -> tuple[nn.Module, str]:  # network and 
     return network, card["sha256"]
 
 
-def _untrained(folder: Path, card: dict, seed: int) -> tuple[nn.Module, str]:  # network and revision
+def _untrained(
+    folder: Path, card: dict, seed: int
+) -> tuple[nn.Module, str]:  # network and revision
     _verify_companions(folder, card)
     network = build_network(known_config(folder), seed=seed)
     drawn = hashlib.sha256(_companions(folder, card).encode())
-    for weight in network.state_dict().values(): drawn.update(weight.contiguous().numpy())
+    for weight in network.state_dict().values():
+        drawn.update(weight.contiguous().numpy())
     return network, f"untrained-seed-{seed}-{drawn.hexdigest()[:16]}"
 
 # %% ../../nbs/library/models/01_load.ipynb #load-load-model
 def _from_checkpoint(name: str, trained: str, seed: int | None, root: str | Path | None) -> Model:
     folder, card = _folder(trained, root), checkpoint_card(trained, root=root)
     network, revision = _trained(folder, card) if seed is None else _untrained(folder, card, seed)
-    if "preprocess" in card: return Model(name, revision, "vision", network, image_encoder(card["preprocess"]))
+    if "preprocess" in card:
+        return Model(name, revision, "vision", network, image_encoder(card["preprocess"]))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()  # `caption_encoder` pads, on the right
     encode = caption_encoder(tokenizer, network.config.pad_token_id or 0)
     return Model(name, revision, "language", network, encode, tuple(tokenizer.encode("").ids))
 
 # %% ../../nbs/library/models/01_load.ipynb #load-pretrained
-def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, options: dict) -> nn.Module:
-    if seed is None: return load_network(folder, cls=cls, **options)
+def _pretrained_network(
+    folder: Path, cls: type[nn.Module], seed: int | None, options: dict
+) -> nn.Module:
+    if seed is None:
+        return load_network(folder, cls=cls, **options)
     config = read_config(folder)
     return draw_network(cls, settled(getattr(config, "vision_config", config)), seed=seed)
 
@@ -682,32 +841,50 @@ def _pretrained_network(folder: Path, cls: type[nn.Module], seed: int | None, op
 def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
     "The network without memory for weights, whose blocks are there to be told."
     config = read_config(folder)
-    with BUILDING, torch.device("meta"): network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
+    with BUILDING, torch.device("meta"):
+        network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
     blocks(network)
     return network
 
 
 def _revision(folder: Path, seed: int | None, weights: bool) -> str:
-    told = seed is not None or (not weights and is_commit(folder))  # a commit speaks for the weights
+    told = seed is not None or (
+        not weights and is_commit(folder)
+    )  # a commit speaks for the weights
     revision = verified(folder, weights=not told)
     return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
 
 # %% ../../nbs/library/models/01_load.ipynb #load-from-pretrained
-def _from_pretrained(name: str, folder: Path, seed: int | None, weights: bool, options: dict) -> Model:
+def _from_pretrained(
+    name: str, folder: Path, seed: int | None, weights: bool, options: dict
+) -> Model:
     verified(folder, weights=False)  # what is damaged is said before it is read
     with config_errors(folder):
         cls = network_class(read_config(folder))
-        network, sees = _skeleton(folder, cls, options["dtype"]), cls.main_input_name == "pixel_values"
+        network, sees = (
+            _skeleton(folder, cls, options["dtype"]),
+            cls.main_input_name == "pixel_values",
+        )
     tokenizer = None if sees else read_tokenizer(folder)
     encode = image_preprocessor(folder) if sees else caption_tokenizer(tokenizer, network.config)
     revision = _revision(folder, seed, weights)  # gigabytes are read last
-    if weights: network = _pretrained_network(folder, cls, seed, options)
-    return Model(name, revision, "vision" if sees else "language", network, encode,
-                 () if sees else tuple(tokenizer("")["input_ids"]))
+    if weights:
+        network = _pretrained_network(folder, cls, seed, options)
+    return Model(
+        name,
+        revision,
+        "vision" if sees else "language",
+        network,
+        encode,
+        () if sees else tuple(tokenizer("")["input_ids"]),
+    )
 
 # %% ../../nbs/library/models/01_load.ipynb #load-names
-def _taken_apart(name: str) -> tuple[str, int | None]:  # what was trained, and the seed of its untrained twin
-    if not name.startswith("untrained:"): return name, None
+def _taken_apart(
+    name: str,
+) -> tuple[str, int | None]:  # what was trained, and the seed of its untrained twin
+    if not name.startswith("untrained:"):
+        return name, None
     trained, _, seed = name.removeprefix("untrained:").rpartition("@")
     if not (trained and seed.isdecimal()):
         raise InputError(f"{name!r} names no seed: end it as in untrained:microworld/vision-0@3")
@@ -715,57 +892,76 @@ def _taken_apart(name: str) -> tuple[str, int | None]:  # what was trained, and 
 
 
 def pretrained_folder(
-    trained: str,                  # owner/name, owner/name@revision or a folder
+    trained: str,  # owner/name, owner/name@revision or a folder
     revision: str | None = None,
     *,
     weights: bool = True,
-) -> Path | None:                  # `None`: it can only be a checkpoint of seeing_words
+) -> Path | None:  # `None`: it can only be a checkpoint of seeing_words
     "The folder of a pretrained network, fetched if it is one of the hub."
     folder, named = Path(trained), on_hub(trained)
     is_checkpoint = trained.startswith("microworld/") or (folder / "card.json").is_file()
     if is_checkpoint or folder.is_dir() or named is None:
-        if revision: raise InputError(f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave it out")
+        if revision:
+            raise InputError(
+                f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave it out"
+            )
         return folder if (folder / "config.json").is_file() and not is_checkpoint else None
     repository, told = named
     if revision and told and revision != told:
-        raise InputError(f"{trained!r} names one revision and revision={revision!r} another: give one")
+        raise InputError(
+            f"{trained!r} names one revision and revision={revision!r} another: give one"
+        )
     return fetch_network(repository, revision or told, weights=weights)
 
 # %% ../../nbs/library/models/01_load.ipynb #load-short-names
 def short_names(
     names: Iterable[str],
-) -> dict[str, str]:       # name → what figures call it
+) -> dict[str, str]:  # name → what figures call it
     "The last part of each name, or as many parts as tell it from the others; the revision where only that does."
     split = {name: (on_hub(name) or (name, "")) for name in names}
     parts = {name: place.strip("/").split("/") for name, (place, _) in split.items()}
 
-    def cut(name: str, n: int) -> str: return "/".join(parts[name][-n:])
+    def cut(name: str, n: int) -> str:
+        return "/".join(parts[name][-n:])
 
     def short(name: str) -> str:
         alike = [other for other in parts if other != name and cut(other, 1) == cut(name, 1)]
-        apart = (n for n in range(1, len(parts[name]) + 1) if all(cut(other, n) != cut(name, n) for other in alike))
+        apart = (
+            n
+            for n in range(1, len(parts[name]) + 1)
+            if all(cut(other, n) != cut(name, n) for other in alike)
+        )
         n = next(apart, 0)
         return cut(name, n) if n else f"{cut(name, 1)}@{split[name][1] or 'main'}"
+
     return {name: short(name) for name in parts}
 
 # %% ../../nbs/library/models/01_load.ipynb #load-model
 def load_model(
-    name: str,                           # as in the table above: microworld/vision-0, facebook/dinov2-large, a folder, …
+    name: str,  # as in the table above: microworld/vision-0, facebook/dinov2-large, a folder, …
     *,
-    revision: str | None = None,         # of a repository of the hub: commit, branch or tag; default: its newest commit
-    device: str | torch.device = "cpu",  # or "offload": what is too large for one is spread by accelerate
+    revision: str
+    | None = None,  # of a repository of the hub: commit, branch or tag; default: its newest commit
+    device: str
+    | torch.device = "cpu",  # or "offload": what is too large for one is spread by accelerate
     dtype: str | torch.dtype = torch.float32,  # of the computation: float32, bfloat16, float16
-    root: str | Path | None = None,      # where `microworld/` checkpoints are; default: the shipped ones
-    weights: bool = True,                # False: without those of a pretrained network, enough to read what the store holds
+    root: str
+    | Path
+    | None = None,  # where `microworld/` checkpoints are; default: the shipped ones
+    weights: bool = True,  # False: without those of a pretrained network, enough to read what the store holds
 ) -> Model:
     "Load a model by name. Raises `InputError` for one that is missing, damaged or of an unknown kind."
     check_device(device)
     dtype, (trained, seed) = number_type(dtype), _taken_apart(name)
     folder = pretrained_folder(trained, revision, weights=weights and seed is None)
-    if folder is None: model = _from_checkpoint(name, trained, seed, root)
-    else: model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
-    if folder is not None and not (weights and seed is not None): return model  # where it should be
-    for weight in model.network.parameters(): weight.data = weight.data.to(dtype)  # buffers, as of rotary angles, stay exact
+    if folder is None:
+        model = _from_checkpoint(name, trained, seed, root)
+    else:
+        model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
+    if folder is not None and not (weights and seed is not None):
+        return model  # where it should be
+    for weight in model.network.parameters():
+        weight.data = weight.data.to(dtype)  # buffers, as of rotary angles, stay exact
     model.network.to("cpu" if device == "offload" else device).eval().requires_grad_(False)
     return model
 
@@ -773,8 +969,13 @@ def load_model(
 def blocks(network: nn.Module) -> nn.ModuleList:
     "The network's transformer blocks."
     n = network.config.num_hidden_layers
-    if n < 1: raise InputError(f"{type(network).__name__} has no blocks: its configuration has {n} hidden layers")
+    if n < 1:
+        raise InputError(
+            f"{type(network).__name__} has no blocks: its configuration has {n} hidden layers"
+        )
     found = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     if len(found) != 1:
-        raise InputError(f"{type(network).__name__} has {len(found)} lists of {n} modules: its blocks cannot be told")
+        raise InputError(
+            f"{type(network).__name__} has {len(found)} lists of {n} modules: its blocks cannot be told"
+        )
     return found[0]

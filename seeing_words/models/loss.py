@@ -22,56 +22,76 @@ from .load import Model, load_model, load_network, pretrained_folder, read_confi
 
 # %% ../../nbs/library/models/07_loss.ipynb #loss
 def load_reader(
-    name: str,                                 # of a language network, as `load_model` takes it
+    name: str,  # of a language network, as `load_model` takes it
     *,
-    revision: str | None = None,               # as of `load_model`, here and below
+    revision: str | None = None,  # as of `load_model`, here and below
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = torch.float32,
 ) -> Model:
     "Load a language network with the head that guesses the next token."
     options = {"device": device, "dtype": dtype}
     folder = None if name.startswith("untrained:") else pretrained_folder(name, revision)
-    if folder is None: return load_model(name, revision=revision, **options)
+    if folder is None:
+        return load_model(name, revision=revision, **options)
     model = load_model(name, revision=revision, weights=False, **options)
-    if model.modality != "language": raise InputError(f"{name} is a vision network: it guesses no words")
-    if is_commit(folder): verified(folder)  # else it was read for its revision
-    return replace(model, network=load_network(folder, cls=MODEL_FOR_CAUSAL_LM_MAPPING[type(read_config(folder))], **options))
+    if model.modality != "language":
+        raise InputError(f"{name} is a vision network: it guesses no words")
+    if is_commit(folder):
+        verified(folder)  # else it was read for its revision
+    return replace(
+        model,
+        network=load_network(
+            folder, cls=MODEL_FOR_CAUSAL_LM_MAPPING[type(read_config(folder))], **options
+        ),
+    )
 
 # %% ../../nbs/library/models/07_loss.ipynb #loss-losses
-_LOGITS = 2**22  # captions × words of the vocabulary at a time: 16 MB for every token of the longest
+_LOGITS = (
+    2**22
+)  # captions × words of the vocabulary at a time: 16 MB for every token of the longest
 
 
-def _batch_losses(model: Model, captions: Sequence[str]) -> np.ndarray:  # nats per token, (caption,)
+def _batch_losses(
+    model: Model, captions: Sequence[str]
+) -> np.ndarray:  # nats per token, (caption,)
     inputs = model.encode(captions)
     spread = hasattr(model.network, "hf_device_map")  # by accelerate, which moves the input
     home = "cpu" if spread else next(model.network.parameters()).device
     logits = model.network(**{name: value.to(home) for name, value in inputs.items()}).logits
     ids, there = inputs["input_ids"][:, 1:], inputs["attention_mask"][:, 1:].bool()
-    each = [F.cross_entropy(one[:-1].float(), row.to(one.device), reduction="none").cpu() for one, row in zip(logits, ids)]
-    return np.array([loss[mask].mean().item() if mask.any() else np.nan for loss, mask in zip(each, there)])
+    each = [
+        F.cross_entropy(one[:-1].float(), row.to(one.device), reduction="none").cpu()
+        for one, row in zip(logits, ids)
+    ]
+    return np.array(
+        [loss[mask].mean().item() if mask.any() else np.nan for loss, mask in zip(each, there)]
+    )
 
 
 @torch.no_grad()
 def caption_losses(
-    model: Model,                 # from `load_reader`
+    model: Model,  # from `load_reader`
     captions: Sequence[str],
     *,
-    batch_size: int = 64,         # at most; of large vocabularies fewer
-) -> np.ndarray:                  # nats per token, (caption,); NaN for a caption of one token, which has no next one to guess
+    batch_size: int = 64,  # at most; of large vocabularies fewer
+) -> (
+    np.ndarray
+):  # nats per token, (caption,); NaN for a caption of one token, which has no next one to guess
     "Mean cross-entropy of every token of a caption given those before it."
     head = model.network.get_output_embeddings()
-    if head is None: raise InputError(f"{model.name} has no head that guesses words: load it with `load_reader`")
+    if head is None:
+        raise InputError(f"{model.name} has no head that guesses words: load it with `load_reader`")
     size = max(1, min(batch_size, _LOGITS // len(head.weight)))
     parts, _ = in_batches(partial(_batch_losses, model), captions, size, model.name)
     return np.concatenate(parts)
 
 # %% ../../nbs/library/models/07_loss.ipynb #loss-told
 def told_losses(
-    model: Model,                       # which one it is; with its weights or without
+    model: Model,  # which one it is; with its weights or without
     told: Mapping[str, Sequence[str]],  # condition → captions
     *,
-    load: Callable[[], Model],          # loads it with its head
-) -> dict[str, np.ndarray]:             # condition → (caption,)
+    load: Callable[[], Model],  # loads it with its head
+) -> dict[str, np.ndarray]:  # condition → (caption,)
     "`caption_losses` under several conditions, by a network in memory for as long as that takes."
     reader = load()
     return {condition: caption_losses(reader, captions) for condition, captions in told.items()}

@@ -12,21 +12,25 @@ import torch
 
 # %% ../../nbs/library/models/02_pooling.ipynb #pooling
 def pool_cls(
-    hidden: torch.Tensor,    # (stimulus, token, unit)
-    content: torch.Tensor,   # tokens that are no special ones, (stimulus, token) bool
+    hidden: torch.Tensor,  # (stimulus, token, unit)
+    content: torch.Tensor,  # tokens that are no special ones, (stimulus, token) bool
     attended: torch.Tensor,  # tokens that are no padding, (stimulus, token) bool
-) -> torch.Tensor:           # (stimulus, unit)
+) -> torch.Tensor:  # (stimulus, unit)
     "The first token: of a vision network its class token."
     return hidden[:, 0]
 
 
-def pool_mean(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:  # as of `pool_cls`
+def pool_mean(
+    hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor
+) -> torch.Tensor:  # as of `pool_cls`
     "The mean over content tokens."
     weight = content.to(hidden.dtype)[..., None]  # (batch, token, 1)
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
-def pool_last(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:  # as of `pool_cls`
+def pool_last(
+    hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor
+) -> torch.Tensor:  # as of `pool_cls`
     "The last token that the network reads of a stimulus."
     return hidden[torch.arange(len(hidden)), attended.long().sum(1) - 1]
 

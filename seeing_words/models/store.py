@@ -39,23 +39,30 @@ def _manifest(spec: dict, files: dict[str, str]) -> str:
 
 
 def find_damage(
-    folder: Path,     # of a finished entry
-) -> list[str]:       # what is wrong; empty: nothing
+    folder: Path,  # of a finished entry
+) -> list[str]:  # what is wrong; empty: nothing
     "Compare every file of a store entry with its manifest."
     try:
         text = (folder / "manifest.json").read_text()
         spec, expected = (json.loads(text)[part] for part in ("spec", "files"))
-        if text != _manifest(spec, expected): return ["manifest.json does not match its own checksum"]
-    except (OSError, ValueError, KeyError, TypeError) as error: return [f"manifest.json cannot be read ({error!r})"]
-    if digest(spec) != folder.name: return ["manifest.json belongs to another entry"]
+        if text != _manifest(spec, expected):
+            return ["manifest.json does not match its own checksum"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"manifest.json cannot be read ({error!r})"]
+    if digest(spec) != folder.name:
+        return ["manifest.json belongs to another entry"]
     found = _files(folder)
-    return [f"{name} is {'missing' if name not in found else 'changed' if name in expected else 'not part of it'}"
-            for name in sorted(found | expected) if found.get(name) != expected.get(name)]
+    return [
+        f"{name} is {'missing' if name not in found else 'changed' if name in expected else 'not part of it'}"
+        for name in sorted(found | expected)
+        if found.get(name) != expected.get(name)
+    ]
 
 # %% ../../nbs/library/models/03_store.ipynb #store-class
 @dataclass(frozen=True)
 class Store:
     "A folder of features, addressed by what made them."
+
     root: Path
 
     def __post_init__(self):
@@ -67,56 +74,82 @@ class Store:
     def __contains__(self, spec: dict) -> bool:
         return (self.folder(spec) / "manifest.json").is_file()
 
-    def read(self, spec: dict) -> np.ndarray:  # (layer, stimulus, unit); raises `InputError` when it is damaged
+    def read(
+        self, spec: dict
+    ) -> np.ndarray:  # (layer, stimulus, unit); raises `InputError` when it is damaged
         folder = self.folder(spec)
-        if found := find_damage(folder): raise InputError(f"store entry {folder} cannot be used: {found[0]}")
+        if found := find_damage(folder):
+            raise InputError(f"store entry {folder} cannot be used: {found[0]}")
         return check_codecs(zarr.open_array(folder / "features.zarr/features", mode="r"))[:]
 
     def lock(self, spec: dict) -> FileLock:
         return FileLock(f"{self.folder(spec)}.lock")
 
     def keys(self) -> list[str]:
-        return sorted(p.parent.name for p in self.root.glob("*/manifest.json") if not p.parent.suffix)
+        return sorted(
+            p.parent.name for p in self.root.glob("*/manifest.json") if not p.parent.suffix
+        )
 
     def ls(self) -> list[dict]:
         "What is there: one row an entry, with what made it and its size in bytes."
-        return [{"key": key, **_told_spec(self.root / key), "bytes": _size(self.root / key)} for key in self.keys()]
+        return [
+            {"key": key, **_told_spec(self.root / key), "bytes": _size(self.root / key)}
+            for key in self.keys()
+        ]
 
     def verify(self, keys: Iterable[str] | None = None) -> dict[str, list[str]]:
         "Damages of every entry, or of those with `keys`, by key: an empty list where all is well."
-        return {key: find_damage(self.root / key) for key in (self.keys() if keys is None else keys)}
+        return {
+            key: find_damage(self.root / key) for key in (self.keys() if keys is None else keys)
+        }
 
     def rm(self, key: str) -> None:
         "Remove an entry, finished or not, by its key or by an unambiguous beginning of it."
         entries = {p.stem for p in self.root.glob("*") if p.suffix in ("", ".partial")}
         found = [entry for entry in entries if key and entry.startswith(key)]
-        if len(found) != 1: raise InputError(f"{len(found)} entries of {self.root} begin with {key!r}: name exactly one")
+        if len(found) != 1:
+            raise InputError(
+                f"{len(found)} entries of {self.root} begin with {key!r}: name exactly one"
+            )
         whole = self.root / found.pop()
         with FileLock(f"{whole}.lock"):
-            for folder in (whole, whole.with_suffix(".partial")): shutil.rmtree(folder, ignore_errors=True)
+            for folder in (whole, whole.with_suffix(".partial")):
+                shutil.rmtree(folder, ignore_errors=True)
             whole.with_suffix(".notes").unlink(missing_ok=True)
 
 # %% ../../nbs/library/models/03_store.ipynb #store-class-told-spec
 def _told_spec(folder: Path) -> dict:
     "The spec as the manifest tells it, for listings only."
-    try: return dict(json.loads((folder / "manifest.json").read_text())["spec"])
-    except (OSError, ValueError, KeyError, TypeError): return dict.fromkeys(SPEC, "damaged")
+    try:
+        return dict(json.loads((folder / "manifest.json").read_text())["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return dict.fromkeys(SPEC, "damaged")
 
 
 def _size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 # %% ../../nbs/library/models/03_store.ipynb #writer
-BLOCK = 250      # stimuli in a chunk, and in what a killed run loses at most
-_CHUNK = 2**24   # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
+BLOCK = 250  # stimuli in a chunk, and in what a killed run loses at most
+_CHUNK = (
+    2**24
+)  # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
 
 
 @lru_cache(maxsize=8)
-def _documents(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> dict[str, bytes]:  # path → what it holds
+def _documents(
+    shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+) -> dict[str, bytes]:  # path → what it holds
     "What zarr writes of an array before it has values: the same for all entries of one shape."
     held: dict = {}
     zarr.create_group(zarr.storage.MemoryStore(held)).create_array(
-        "features", shape=shape, chunks=chunks, dtype=dtype, compressors=None, dimension_names=("layer", "stimulus", "unit"))
+        "features",
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        compressors=None,
+        dimension_names=("layer", "stimulus", "unit"),
+    )
     return {path: document.to_bytes() for path, document in held.items()}
 
 
@@ -128,6 +161,7 @@ def _write(path: Path, data) -> None:
 @dataclass(frozen=True)
 class Writer:
     "An entry in the making, `<key>.partial`, and the notes on its finished parts."
+
     folder: Path
     shape: tuple[int, int, int]  # (layer, stimulus, unit)
     dtype: str
@@ -136,15 +170,19 @@ class Writer:
         "Is the `part` there, as it was noted?"
         noted = {}
         for line in self._notes.read_text().splitlines() if self._notes.is_file() else []:
-            try: noted.update([json.loads(line)])
-            except ValueError: pass  # the line at which a run was killed
+            try:
+                noted.update([json.loads(line)])
+            except ValueError:
+                pass  # the line at which a run was killed
         return noted.get(part) == self._sum(part)
 
     def start(self) -> None:
         "Take over what a killed run left, if it can be used; else begin anew."
         if self.folder.exists():
-            for torn in self.folder.rglob("*.partial"): torn.unlink()  # zarr's own temporary files
-            if self.has(self._layout): return
+            for torn in self.folder.rglob("*.partial"):
+                torn.unlink()  # zarr's own temporary files
+            if self.has(self._layout):
+                return
             shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
         for name, document in _documents(self.shape, self._chunks, self.dtype).items():
@@ -154,15 +192,22 @@ class Writer:
     def put(self, start: int, block: np.ndarray) -> None:  # (layer, stimulus, unit)
         n_layers = self._chunks[0]
         for first in range(0, len(block), n_layers):
-            part = block[first:first + n_layers]
-            chunk = np.zeros(self._chunks, np.dtype(self.dtype).newbyteorder("<"))  # chunks at the edges are whole, too
-            chunk[:part.shape[0], :part.shape[1]] = part
-            _write(self.folder / f"features.zarr/features/c/{first // n_layers}/{start // BLOCK}/0", chunk)
+            part = block[first : first + n_layers]
+            chunk = np.zeros(
+                self._chunks, np.dtype(self.dtype).newbyteorder("<")
+            )  # chunks at the edges are whole, too
+            chunk[: part.shape[0], : part.shape[1]] = part
+            _write(
+                self.folder / f"features.zarr/features/c/{first // n_layers}/{start // BLOCK}/0",
+                chunk,
+            )
         self._note(str(start))
 
     def finish(self, spec: dict) -> None:
         (self.folder / "manifest.json").write_text(_manifest(spec, _files(self.folder)))
-        shutil.rmtree(self.folder.with_suffix(""), ignore_errors=True)  # remains of an entry whose removal was killed
+        shutil.rmtree(
+            self.folder.with_suffix(""), ignore_errors=True
+        )  # remains of an entry whose removal was killed
         os.replace(self.folder, self.folder.with_suffix(""))
         self._notes.unlink()
 
@@ -182,22 +227,34 @@ class Writer:
 
     def _sum(self, part: str) -> str:
         root = self.folder / "features.zarr"
-        if part == self._layout: found = [path for name in ("features/zarr.json", "zarr.json") if (path := root / name).is_file()]
-        else: found = sorted(root.glob(f"features/c/*/{int(part) // BLOCK}/0"))
+        if part == self._layout:
+            found = [
+                path
+                for name in ("features/zarr.json", "zarr.json")
+                if (path := root / name).is_file()
+            ]
+        else:
+            found = sorted(root.glob(f"features/c/*/{int(part) // BLOCK}/0"))
         return digest({str(p.relative_to(self.folder)): file_digest(p) for p in found})
 
     def _note(self, part: str) -> None:
         with self._notes.open("a") as notes:
-            notes.write(f"\n{json.dumps([part, self._sum(part)])}")  # the line feed first: a torn line stays alone
+            notes.write(
+                f"\n{json.dumps([part, self._sum(part)])}"
+            )  # the line feed first: a torn line stays alone
 
 # %% ../../nbs/library/models/03_store.ipynb #faults
 @contextmanager
 def _full_disk_explained(root: Path) -> Iterator[None]:
-    try: yield
+    try:
+        yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
-        raise InputError(f"no space left for the feature store at {root}: free some, or set SEEING_WORDS_STORE to another "
-                         "folder. What was finished is kept, and the next run goes on from there") from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"no space left for the feature store at {root}: free some, or set SEEING_WORDS_STORE to another "
+            "folder. What was finished is kept, and the next run goes on from there"
+        ) from error
 
 # %% ../../nbs/library/models/03_store.ipynb #extract-spec
 SPEC = ("stimuli", "perturbation", "model", "revision", "pooling", "dtype", "precision")
@@ -208,12 +265,16 @@ def feature_spec(
     stimuli: StimulusSet,
     *,
     pooling: str,
-    caption: int = 0,             # which caption of each stimulus (language)
-    dtype: str = "float32",       # of what is kept: float32 or float16
-) -> dict:                        # all that features depend on
+    caption: int = 0,  # which caption of each stimulus (language)
+    dtype: str = "float32",  # of what is kept: float32 or float16
+) -> dict:  # all that features depend on
     "Describe features before they exist: the store's key is the digest of this."
-    if pooling not in POOLINGS: raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
-    if dtype not in ("float32", "float16"): raise InputError(f"dtype {dtype!r}: features are kept as float32 or float16")
+    if pooling not in POOLINGS:
+        raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"dtype {dtype!r}: features are kept as float32 or float16")
     shown = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
     precision = str(next(model.network.parameters()).dtype).removeprefix("torch.")
-    return dict(zip(SPEC, (shown, stimuli.condition, model.name, model.revision, pooling, dtype, precision)))
+    return dict(
+        zip(SPEC, (shown, stimuli.condition, model.name, model.revision, pooling, dtype, precision))
+    )

@@ -39,10 +39,10 @@ def _picture(seed: int) -> np.ndarray:  # (height, width, RGB)
 
 
 def training_images(
-    seeds: Sequence[int],          # scenes, of the range `TRAINING`
+    seeds: Sequence[int],  # scenes, of the range `TRAINING`
     *,
-    workers: int | None = None,    # processes; default: one per core
-) -> np.ndarray:                   # (scene, height, width, RGB) uint8
+    workers: int | None = None,  # processes; default: one per core
+) -> np.ndarray:  # (scene, height, width, RGB) uint8
     "Render the scenes `seeds`."
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         return np.stack(list(pool.map(_picture, seeds, chunksize=256)))
@@ -57,16 +57,17 @@ def word_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])])
+        single="<s> $A </s>", special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])]
+    )
     return tokenizer
 
 # %% ../../nbs/library/models/09_train.ipynb #documents
 def documents(
-    seeds: Sequence[int],     # scenes, one document each
+    seeds: Sequence[int],  # scenes, one document each
     *,
-    epoch: int = 0,           # another epoch tells the same scenes in other words
-    n_captions: int = 3,      # captions per document
-) -> torch.Tensor:            # (document, token) ids, padded with 0
+    epoch: int = 0,  # another epoch tells the same scenes in other words
+    n_captions: int = 3,  # captions per document
+) -> torch.Tensor:  # (document, token) ids, padded with 0
     "Write one document of several captions for each scene."
     tokenizer, rows = word_tokenizer(), []
     for seed in seeds:
@@ -78,11 +79,11 @@ def documents(
 
 # %% ../../nbs/library/models/09_train.ipynb #views
 def random_view(
-    images: torch.Tensor,          # (image, 3, height, width) in 0…1
+    images: torch.Tensor,  # (image, 3, height, width) in 0…1
     *,
     generator: torch.Generator,
-    size: int = 64,                # pixels of either side of the view
-) -> torch.Tensor:                 # (image, 3, size, size) in 0…1
+    size: int = 64,  # pixels of either side of the view
+) -> torch.Tensor:  # (image, 3, size, size) in 0…1
     "Crop, relight and recolour every image in its own way."
     n = len(images)
 
@@ -92,28 +93,39 @@ def random_view(
     area, aspect = uniform(0.2, 1), torch.exp(uniform(-0.25, 0.25))
     w, h = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     zero = torch.zeros(n)
-    where = torch.stack([torch.stack([w, zero, uniform(-1, 1) * (1 - w)], 1),
-                         torch.stack([zero, h, uniform(-1, 1) * (1 - h)], 1)], 1)  # (image, 2, 3)
+    where = torch.stack(
+        [
+            torch.stack([w, zero, uniform(-1, 1) * (1 - w)], 1),
+            torch.stack([zero, h, uniform(-1, 1) * (1 - h)], 1),
+        ],
+        1,
+    )  # (image, 2, 3)
     grid = F.affine_grid(where, [n, 3, size, size], align_corners=False)
     view = F.grid_sample(images, grid, align_corners=False, padding_mode="reflection")
     view = view * uniform(0.6, 1.4, 1, 1, 1) * uniform(0.75, 1.25, 3, 1, 1)
     mean = view.mean((1, 2, 3), keepdim=True)
     view = (view - mean) * uniform(0.6, 1.4, 1, 1, 1) + mean
     view = torch.where(uniform(0, 1, 1, 1, 1) < 0.2, view.mean(1, keepdim=True), view)
-    return (view + torch.randn(view.shape, generator=generator) * uniform(0, 0.04, 1, 1, 1)).clamp(0, 1)
+    return (view + torch.randn(view.shape, generator=generator) * uniform(0, 0.04, 1, 1, 1)).clamp(
+        0, 1
+    )
 
 # %% ../../nbs/library/models/09_train.ipynb #loss
 def contrastive_loss(
-    views: torch.Tensor,          # (2 · image, unit): first views, then second views in the same order
+    views: torch.Tensor,  # (2 · image, unit): first views, then second views in the same order
     *,
-    temperature: float = 0.2,     # of the softmax over similarities
-) -> tuple[torch.Tensor, float]:  # loss, and the share of views whose nearest other view is their partner
+    temperature: float = 0.2,  # of the softmax over similarities
+) -> tuple[
+    torch.Tensor, float
+]:  # loss, and the share of views whose nearest other view is their partner
     "NT-Xent (Chen et al. 2020, eq. 1) over all views of a batch."
     n = len(views) // 2
     unit = F.normalize(views, dim=1)
     similarity = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
     partner = torch.cat([torch.arange(n) + n, torch.arange(n)])
-    return F.cross_entropy(similarity, partner), (similarity.argmax(1) == partner).float().mean().item()
+    return F.cross_entropy(similarity, partner), (
+        similarity.argmax(1) == partner
+    ).float().mean().item()
 
 # %% ../../nbs/library/models/09_train.ipynb #loop
 def rate(step: int, steps: int, *, warmup: int = 50) -> float:
@@ -123,20 +135,25 @@ def rate(step: int, steps: int, *, warmup: int = 50) -> float:
 # %% ../../nbs/library/models/09_train.ipynb #loop-train
 def train(
     parameters: Sequence[nn.Parameter],
-    step_loss: Callable[[int], tuple[torch.Tensor, dict[str, float]]],  # step → loss and what else to log
+    step_loss: Callable[
+        [int], tuple[torch.Tensor, dict[str, float]]
+    ],  # step → loss and what else to log
     *,
     steps: int,
-    peak_rate: float,         # the highest learning rate
-    log_every: int = 10,      # steps
+    peak_rate: float,  # the highest learning rate
+    log_every: int = 10,  # steps
 ) -> list[dict[str, float]]:  # the learning curve: step, seconds, loss, …
     "Minimise `step_loss` and return the learning curve."
     optimizer = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05)
     curve, start = [], time.perf_counter()
     for step in tqdm(range(steps), desc="training", leave=False):
-        for group in optimizer.param_groups: group["lr"] = peak_rate * rate(step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = peak_rate * rate(step, steps)
         loss, extra = step_loss(step)
         if not torch.isfinite(loss):
-            raise InputError(f"the loss is {loss.item()} at step {step}: lower `peak_rate` (now {peak_rate})")
+            raise InputError(
+                f"the loss is {loss.item()} at step {step}: lower `peak_rate` (now {peak_rate})"
+            )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -147,13 +164,28 @@ def train(
     return curve
 
 # %% ../../nbs/library/models/09_train.ipynb #vision-net
-def vision_config(**changes) -> Dinov2Config:  # of the microworld's vision networks; 64 × 64 pixels, 8 blocks
+def vision_config(
+    **changes,
+) -> Dinov2Config:  # of the microworld's vision networks; 64 × 64 pixels, 8 blocks
     "Describe the vision network of the microworld."
-    return Dinov2Config(**{"hidden_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4, "image_size": 64,
-                           "patch_size": 8, "layerscale_value": 0.1} | changes)
+    return Dinov2Config(
+        **{
+            "hidden_size": 128,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 4,
+            "image_size": 64,
+            "patch_size": 8,
+            "layerscale_value": 0.1,
+        }
+        | changes
+    )
 
 
-PREPROCESS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 64}  # pixels → (pixel / 255 − mean) / std
+PREPROCESS = {
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "size": 64,
+}  # pixels → (pixel / 255 − mean) / std
 
 
 def _normalise(views: torch.Tensor) -> torch.Tensor:
@@ -161,50 +193,74 @@ def _normalise(views: torch.Tensor) -> torch.Tensor:
 
 # %% ../../nbs/library/models/09_train.ipynb #vision-net-train-vision
 def train_vision(
-    images: np.ndarray,                    # (scene, height, width, RGB) uint8
+    images: np.ndarray,  # (scene, height, width, RGB) uint8
     *,
     seed: int,
     steps: int,
-    batch_size: int = 192,                 # pictures a step; two views of each
-    peak_rate: float = 1.5e-3,             # the highest learning rate
-    view_size: int = 40,                   # training views are smaller than pictures: cheaper
+    batch_size: int = 192,  # pictures a step; two views of each
+    peak_rate: float = 1.5e-3,  # the highest learning rate
+    view_size: int = 40,  # training views are smaller than pictures: cheaper
     config: Dinov2Config | None = None,
 ) -> tuple[Dinov2Model, list[dict[str, float]]]:  # the network and its learning curve
     "Train a vision network on images alone."
     with drawing(seed):
         network = Dinov2Model(config or vision_config()).train()
         width = network.config.hidden_size
-        head = nn.Sequential(nn.Linear(width, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
+        head = nn.Sequential(
+            nn.Linear(width, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128)
+        )
     generator, pixels = torch.Generator().manual_seed(seed), torch.from_numpy(images)
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         chosen = torch.randint(len(pixels), (batch_size,), generator=generator)
         batch = pixels[chosen].permute(0, 3, 1, 2) / 255
-        views = torch.cat([random_view(batch, generator=generator, size=view_size) for _ in range(2)])
+        views = torch.cat(
+            [random_view(batch, generator=generator, size=view_size) for _ in range(2)]
+        )
         loss, found = contrastive_loss(head(network(_normalise(views)).last_hidden_state[:, 0]))
         return loss, {"partner_found": found}
 
-    with torch.random.fork_rng(devices=[]):  # dropout, where a config has it, uses the global generator
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # dropout, where a config has it, uses the global generator
         torch.manual_seed(seed)
-        curve = train([*network.parameters(), *head.parameters()], step_loss, steps=steps, peak_rate=peak_rate)
+        curve = train(
+            [*network.parameters(), *head.parameters()], step_loss, steps=steps, peak_rate=peak_rate
+        )
     return network.eval(), curve
 
 # %% ../../nbs/library/models/09_train.ipynb #language-net
-def language_config(architecture: str, **changes) -> LlamaConfig | BloomConfig:  # "llama" or "bloom"; 8 blocks
+def language_config(
+    architecture: str, **changes
+) -> LlamaConfig | BloomConfig:  # "llama" or "bloom"; 8 blocks
     "Describe a language network of the microworld."
-    size = {"vocab_size": len(SPECIALS) + len(vocabulary()), "hidden_size": 128, "bos_token_id": 1, "eos_token_id": 2,
-            "pad_token_id": 0, "tie_word_embeddings": True} | changes
+    size = {
+        "vocab_size": len(SPECIALS) + len(vocabulary()),
+        "hidden_size": 128,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    } | changes
     if architecture == "llama":
-        return LlamaConfig(**{"num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 344,
-                              "max_position_embeddings": 256} | size)
-    if architecture == "bloom": return BloomConfig(**{"n_layer": 8, "n_head": 4} | size)
+        return LlamaConfig(
+            **{
+                "num_hidden_layers": 8,
+                "num_attention_heads": 4,
+                "intermediate_size": 344,
+                "max_position_embeddings": 256,
+            }
+            | size
+        )
+    if architecture == "bloom":
+        return BloomConfig(**{"n_layer": 8, "n_head": 4} | size)
     raise InputError(f"architecture {architecture!r} is unknown: choose 'llama' or 'bloom'")
 
 
 def next_word_loss(
     network: nn.Module,
-    ids: torch.Tensor,    # (document, token), padded with 0
-) -> torch.Tensor:        # nats per word
+    ids: torch.Tensor,  # (document, token), padded with 0
+) -> torch.Tensor:  # nats per word
     "Mean cross-entropy of every word given the words before it."
     logits = network(input_ids=ids, attention_mask=(ids != 0).long()).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
@@ -218,30 +274,41 @@ def _batches(
     while True:
         order = torch.randperm(len(seeds), generator=generator).tolist()
         for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield documents([seeds[i] for i in order[start:start + batch_size]], epoch=epoch, n_captions=n_captions)
+            yield documents(
+                [seeds[i] for i in order[start : start + batch_size]],
+                epoch=epoch,
+                n_captions=n_captions,
+            )
         epoch += 1
 
 # %% ../../nbs/library/models/09_train.ipynb #language-train-train-language
 def train_language(
-    seeds: Sequence[int],         # training scenes
+    seeds: Sequence[int],  # training scenes
     *,
-    architecture: str,            # llama or bloom
+    architecture: str,  # llama or bloom
     seed: int,
     steps: int,
-    batch_size: int = 80,         # documents a step
-    n_captions: int = 3,          # captions per document
-    peak_rate: float = 2e-3,      # the highest learning rate
+    batch_size: int = 80,  # documents a step
+    n_captions: int = 3,  # captions per document
+    peak_rate: float = 2e-3,  # the highest learning rate
     config: LlamaConfig | BloomConfig | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:  # the network and its learning curve
     "Train a language network on captions alone."
-    if len(seeds) < batch_size: raise InputError(f"{len(seeds)} scenes are fewer than one batch of {batch_size}")
+    if len(seeds) < batch_size:
+        raise InputError(f"{len(seeds)} scenes are fewer than one batch of {batch_size}")
     build = {"llama": LlamaForCausalLM, "bloom": BloomForCausalLM}
     config = config or language_config(architecture)
     with drawing(seed):
         network = build[architecture](config).train()
     batches = _batches(seeds, n_captions, batch_size, torch.Generator().manual_seed(seed))
-    with torch.random.fork_rng(devices=[]):  # dropout, where a config has it, uses the global generator
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # dropout, where a config has it, uses the global generator
         torch.manual_seed(seed)
-        curve = train(list(network.parameters()), lambda step: (next_word_loss(network, next(batches)), {}),
-                      steps=steps, peak_rate=peak_rate)
+        curve = train(
+            list(network.parameters()),
+            lambda step: (next_word_loss(network, next(batches)), {}),
+            steps=steps,
+            peak_rate=peak_rate,
+        )
     return network.eval(), curve

@@ -25,25 +25,30 @@ from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
 from ..measures.inference import Estimate, average
-from ..measures.numerics import to_float64, rounding, unit_moments
+from ..measures.numerics import rounding, to_float64, unit_moments
 from ..measures.predictivity import out_of_folds
 from .layers import Pair
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #draws
 def exemplar_draws(
-    m: int,               # exemplars there are
-    k: int,               # to average
+    m: int,  # exemplars there are
+    k: int,  # to average
     *,
     max_draws: int = 10,  # all choices if there are no more than these, else so many of them
-    seed: int = 0,        # of the choice of draws
+    seed: int = 0,  # of the choice of draws
 ) -> list[tuple[int, ...]]:
     "Choose `k` of `m` exemplars in every way, or in some ways, all different."
     if not 1 <= k <= m:
-        raise InputError(f"{k} of {m} exemplars cannot be averaged: take between 1 and {m}, the fewest that any stimulus has")
-    if max_draws < 1: raise InputError(f"max_draws = {max_draws}: one draw or more is needed")
-    if comb(m, k) <= max_draws: return list(combinations(range(m), k))
+        raise InputError(
+            f"{k} of {m} exemplars cannot be averaged: take between 1 and {m}, the fewest that any stimulus has"
+        )
+    if max_draws < 1:
+        raise InputError(f"max_draws = {max_draws}: one draw or more is needed")
+    if comb(m, k) <= max_draws:
+        return list(combinations(range(m), k))
     rng, chosen = np.random.default_rng([seed, m, k]), set()
-    while len(chosen) < max_draws: chosen.add(tuple(sorted(rng.choice(m, k, replace=False).tolist())))
+    while len(chosen) < max_draws:
+        chosen.add(tuple(sorted(rng.choice(m, k, replace=False).tolist())))
     return sorted(chosen)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #captions
@@ -54,28 +59,39 @@ def captions_to_average(
     "How many captions of each image can be averaged: `wanted`, or as many as each has."
     fewest = min(map(len, stimuli.captions))
     if min(fewest, wanted) < 2:
-        raise InputError(f"{stimuli.name}: averaging needs two captions of each image or more: " + (
-            "some image has one; add captions and raise n_captions" if fewest < 2 else f"{wanted} is asked for"))
+        raise InputError(
+            f"{stimuli.name}: averaging needs two captions of each image or more: "
+            + (
+                "some image has one; add captions and raise n_captions"
+                if fewest < 2
+                else f"{wanted} is asked for"
+            )
+        )
     return min(fewest, wanted)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #stack
 def stack_exemplars(
     features: Sequence[xr.DataArray],  # of one network, (layer, stimulus, unit) for each exemplar
-) -> xr.DataArray:                     # (exemplar, layer, stimulus, unit)
+) -> xr.DataArray:  # (exemplar, layer, stimulus, unit)
     "Put the features of several exemplars side by side."
-    if not len(features): raise InputError("no exemplars to stack: give features of one or more")
+    if not len(features):
+        raise InputError("no exemplars to stack: give features of one or more")
     features = [check_features(f, f"exemplar {i}") for i, f in enumerate(features)]
     for i, other in enumerate(features[1:], 1):
         check_pair(features[0], other, ("exemplar 0", f"exemplar {i}"))
         if other.shape != features[0].shape:
-            raise InputError(f"exemplar {i} has shape {other.shape}, exemplar 0 {features[0].shape}: both must be of one network")
-    return xr.concat(features, "exemplar", coords="minimal", compat="override", combine_attrs="drop_conflicts")
+            raise InputError(
+                f"exemplar {i} has shape {other.shape}, exemplar 0 {features[0].shape}: both must be of one network"
+            )
+    return xr.concat(
+        features, "exemplar", coords="minimal", compat="override", combine_attrs="drop_conflicts"
+    )
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #stack-average
 def mean_exemplars(
     features: xr.DataArray,  # (exemplar, layer, stimulus, unit)
-    draw: Sequence[int],     # positions of exemplars
-) -> xr.DataArray:           # (layer, stimulus, unit)
+    draw: Sequence[int],  # positions of exemplars
+) -> xr.DataArray:  # (layer, stimulus, unit)
     "The mean over the exemplars of one draw."
     return features.isel(exemplar=list(draw)).mean("exemplar", keep_attrs=True)
 
@@ -86,21 +102,25 @@ def average_exemplars(
     *,
     max_draws: int = 10,  # as of `exemplar_draws`
     seed: int = 0,
-) -> xr.DataArray:        # (draw, layer, stimulus, unit)
+) -> xr.DataArray:  # (draw, layer, stimulus, unit)
     "Average `k` exemplars, a mean for each draw."
     stacked = features if isinstance(features, xr.DataArray) else stack_exemplars(features)
     draws = exemplar_draws(stacked.sizes["exemplar"], k, max_draws=max_draws, seed=seed)
-    means = xr.concat([mean_exemplars(stacked, draw) for draw in draws], "draw", combine_attrs="drop_conflicts")
+    means = xr.concat(
+        [mean_exemplars(stacked, draw) for draw in draws], "draw", combine_attrs="drop_conflicts"
+    )
     return means.assign_coords(draw=["+".join(map(str, draw)) for draw in draws])
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #extract
 def exemplar_features(
-    features: Callable[[str, int], xr.DataArray],  # (network, number of the exemplar) → (layer, stimulus, unit)
-    names: Sequence[str],                          # of networks
-    m: int,                                        # exemplars
+    features: Callable[
+        [str, int], xr.DataArray
+    ],  # (network, number of the exemplar) → (layer, stimulus, unit)
+    names: Sequence[str],  # of networks
+    m: int,  # exemplars
     *,
-    each: Callable = parallel_map,                # calls a function with each of many things
-) -> dict[str, xr.DataArray]:                      # name → (exemplar, layer, stimulus, unit)
+    each: Callable = parallel_map,  # calls a function with each of many things
+) -> dict[str, xr.DataArray]:  # name → (exemplar, layer, stimulus, unit)
     "Stack `m` exemplars' features of every network."
     jobs = [(name, j) for name in names for j in range(m)]
     found = dict(zip(jobs, each(lambda job: features(*job), jobs)))
@@ -109,41 +129,48 @@ def exemplar_features(
 # %% ../../nbs/library/studies/03_averaging.ipynb #penultimate
 def penultimate(
     features: Mapping[str, xr.DataArray],  # name → (exemplar, layer, stimulus, unit)
-    n: int | None = None,                  # of the first so many stimuli; default: all
-) -> dict[str, xr.DataArray]:              # name → (exemplar, stimulus, unit)
+    n: int | None = None,  # of the first so many stimuli; default: all
+) -> dict[str, xr.DataArray]:  # name → (exemplar, stimulus, unit)
     "The layer before the last of every network."
     return {name: f.isel(layer=-2, stimulus=slice(n), drop=True) for name, f in features.items()}
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #others
 def other_stimuli(
     folds: Folds,
-    n_orders: int,    # all different
+    n_orders: int,  # all different
     *,
     seed: int = 0,
-) -> np.ndarray:      # (order, stimulus): which stimulus takes each one's place, never itself, nor the same one twice
+) -> (
+    np.ndarray
+):  # (order, stimulus): which stimulus takes each one's place, never itself, nor the same one twice
     "Orders of stimuli within each test set in which none stays where it was."
     shortest = min(map(len, folds.test))
     if n_orders >= shortest:
-        raise InputError(f"{n_orders} orders without repeats need folds of more than {n_orders} stimuli: one has {shortest}")
+        raise InputError(
+            f"{n_orders} orders without repeats need folds of more than {n_orders} stimuli: one has {shortest}"
+        )
     rng, orders = np.random.default_rng(seed), np.empty((n_orders, folds.n), int)
     for test in folds.test:
         ring = rng.permutation(test)
-        for j in range(n_orders): orders[j, ring] = np.roll(ring, j + 1)
+        for j in range(n_orders):
+            orders[j, ring] = np.roll(ring, j + 1)
     return orders
 
 
 def mean_with_others(
     features: xr.DataArray,  # (exemplar, stimulus, unit)
-    draw: Sequence[int],     # its first is the stimulus' own, the rest are those of others
+    draw: Sequence[int],  # its first is the stimulus' own, the rest are those of others
     *,
-    orders: np.ndarray,      # from `other_stimuli`
-) -> xr.DataArray:           # (stimulus, unit)
+    orders: np.ndarray,  # from `other_stimuli`
+) -> xr.DataArray:  # (stimulus, unit)
     "The mean of one exemplar of each stimulus and of exemplars of others."
     own, *rest = (features.isel(exemplar=e) for e in draw)
     return (own + sum(other.values[order] for other, order in zip(rest, orders))) / len(draw)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #spread
-def _unit(values: np.ndarray) -> np.ndarray:  # (stimulus, unit): each unit of mean 0 and norm 1, or NaN where it is constant
+def _unit(
+    values: np.ndarray,
+) -> np.ndarray:  # (stimulus, unit): each unit of mean 0 and norm 1, or NaN where it is constant
     x = to_float64(values)
     mean, norm = unit_moments(x, rounding(np.asarray(values)))
     return ((x - mean) / norm).numpy()
@@ -159,9 +186,10 @@ def _reliability(exemplars: Sequence[np.ndarray]) -> np.ndarray:  # (1 + stimulu
     "Mean correlation of two exemplars, no less than 0, and its influences; 1 where there is but one exemplar."
     u = np.stack([_unit(e) for e in exemplars])
     m, total = len(u), u.sum(0)
-    if m == 1: return np.vstack([np.ones_like(total[:1]), np.zeros_like(total)])
-    R = np.einsum("asu,bsu->abu", u, u)                                  # (exemplar, exemplar, unit)
-    n_pairs, shares = m * (m - 1) / 2, (R.sum(1) - 1) / 2                 # of each exemplar, over its pairs
+    if m == 1:
+        return np.vstack([np.ones_like(total[:1]), np.zeros_like(total)])
+    R = np.einsum("asu,bsu->abu", u, u)  # (exemplar, exemplar, unit)
+    n_pairs, shares = m * (m - 1) / 2, (R.sum(1) - 1) / 2  # of each exemplar, over its pairs
     rho = shares.sum(0) / n_pairs
     influence = ((total**2 - (u**2).sum(0)) / 2 - (shares[:, None] * u**2).sum(0)) / n_pairs
     return np.where(rho < 0, 0.0, np.vstack([rho, influence]))
@@ -182,7 +210,8 @@ def _pooled(parts: Sequence[np.ndarray], folds: Folds) -> np.ndarray:  # (1 + st
     "Mean over units, then folds, of (1 + test, unit) for each fold; a unit without a value is left out of its fold."
     pooled, kept = np.zeros(1 + folds.n), [np.isfinite(part[0]) for part in parts]
     for part, present, test in zip(parts, kept, folds.test):
-        if present.any(): pooled[np.append(0, 1 + test)] += part[:, present].mean(1)
+        if present.any():
+            pooled[np.append(0, 1 + test)] += part[:, present].mean(1)
     n_scored = sum(present.any() for present in kept)
     return pooled / n_scored if n_scored else np.full(1 + folds.n, np.nan)
 
@@ -190,7 +219,8 @@ def _pooled(parts: Sequence[np.ndarray], folds: Folds) -> np.ndarray:  # (1 + st
 @dataclass(frozen=True, eq=False)
 class ExemplarCurve:
     "Alignment against the number of averaged exemplars. Made by `exemplar_curves`."
-    measured: Mapping[float, Estimate]   # k → score, the mean over draws
+
+    measured: Mapping[float, Estimate]  # k → score, the mean over draws
     predicted: Mapping[float, Estimate]  # k → score of a map that stays as it is for one exemplar
 
     def gain(self, k: int) -> Estimate:
@@ -201,13 +231,17 @@ class ExemplarCurve:
         "By how much the score of `k` exemplars exceeds the predicted one."
         return self.measured[k] - self.predicted[k]
 
-    def __repr__(self) -> str: return ", ".join(f"{k}: {e}" for k, e in self.measured.items())
+    def __repr__(self) -> str:
+        return ", ".join(f"{k}: {e}" for k, e in self.measured.items())
 
 
 def average_curves(curves: Iterable[ExemplarCurve]) -> ExemplarCurve:
     "Mean over pairs of networks."
     curves = list(curves)
-    def mean(side): return {k: average(getattr(c, side)[k] for c in curves) for k in getattr(curves[0], side)}
+
+    def mean(side):
+        return {k: average(getattr(c, side)[k] for c in curves) for k in getattr(curves[0], side)}
+
     return ExemplarCurve(mean("measured"), mean("predicted"))
 
 
@@ -219,50 +253,66 @@ def mean_ways(found: Mapping[str, Mapping[Pair, ExemplarCurve]]) -> dict[str, Ex
 _AT_ONCE = 16  # targets whose predictions are held at a time
 
 
-def _plan(m_source: int, m_target: int, ks: Sequence[int], max_draws: int, seed: int) -> dict[tuple, list[tuple]]:
+def _plan(
+    m_source: int, m_target: int, ks: Sequence[int], max_draws: int, seed: int
+) -> dict[tuple, list[tuple]]:
     "What to score, by draws of the source: source's draw → (k, target's draw)."
     if max(m_source, m_target) == 1 < max(ks):
         raise InputError(f"source and target have one exemplar each: {max(ks)} cannot be averaged")
     plan = {}
     for k in ks:
-        sides = [exemplar_draws(m, k, max_draws=max_draws, seed=seed) if m > 1 else [(0,)] for m in (m_source, m_target)]
+        sides = [
+            exemplar_draws(m, k, max_draws=max_draws, seed=seed) if m > 1 else [(0,)]
+            for m in (m_source, m_target)
+        ]
         for i in range(max(map(len, sides))):
             mine, other = (side[i % len(side)] for side in sides)
             plan.setdefault(mine, []).append((k, other))
     return plan
 
 
-def _unit_scores(Y: np.ndarray, predicted: np.ndarray, folds: Folds) -> list[np.ndarray]:  # of each fold, (1 + test, unit)
+def _unit_scores(
+    Y: np.ndarray, predicted: np.ndarray, folds: Folds
+) -> list[np.ndarray]:  # of each fold, (1 + test, unit)
     return [_correlation(_unit(Y[test]), _unit(predicted[test])) for test in folds.test]
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #measure
 def _measure(
-    source: xr.DataArray,                # (exemplar, stimulus, unit)
-    targets: Mapping[str, xr.DataArray], # name → (exemplar, stimulus, unit), as many exemplars each
+    source: xr.DataArray,  # (exemplar, stimulus, unit)
+    targets: Mapping[
+        str, xr.DataArray
+    ],  # name → (exemplar, stimulus, unit), as many exemplars each
     plan: dict,
     mean: Callable,
-    **settings,                          # folds and alphas
-) -> tuple[dict, dict]:  # (name, k) → (1 + stimulus,) of each draw; name → fold → (1 + test, unit), the mean for k = 1
+    **settings,  # folds and alphas
+) -> tuple[
+    dict, dict
+]:  # (name, k) → (1 + stimulus,) of each draw; name → fold → (1 + test, unit), the mean for k = 1
     scores, once = {}, {name: [] for name in targets}
     for mine, wanted in plan.items():
         X = mean(source, mine).values
         asked = [(name, k, draw) for name in targets for k, draw in wanted]
-        for some in (asked[i:i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE)):
+        for some in (asked[i : i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE)):
             Ys = [mean(targets[name], draw).values for name, _, draw in some]
-            for (name, k, _), Y, (P,) in zip(some, Ys, out_of_folds(X, dict(enumerate(Ys)), **settings).values()):
+            for (name, k, _), Y, (P,) in zip(
+                some, Ys, out_of_folds(X, dict(enumerate(Ys)), **settings).values()
+            ):
                 units = _unit_scores(Y, P, settings["folds"])
                 scores.setdefault((name, k), []).append(_pooled(units, settings["folds"]))
-                if k == 1: once[name].append(units)
-    return scores, {name: [np.mean(parts, 0) for parts in zip(*all_draws)] for name, all_draws in once.items()}
+                if k == 1:
+                    once[name].append(units)
+    return scores, {
+        name: [np.mean(parts, 0) for parts in zip(*all_draws)] for name, all_draws in once.items()
+    }
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #predict
 def _predict(
-    source: xr.DataArray,                 # (exemplar, stimulus, unit)
+    source: xr.DataArray,  # (exemplar, stimulus, unit)
     targets: Mapping[str, xr.DataArray],  # name → (exemplar, stimulus, unit)
-    once: Mapping[str, list[np.ndarray]], # from `_measure`
+    once: Mapping[str, list[np.ndarray]],  # from `_measure`
     ks: Sequence[float],
-    **settings,                           # folds and alphas
-) -> dict:                                # (name, k) → (1 + stimulus,)
+    **settings,  # folds and alphas
+) -> dict:  # (name, k) → (1 + stimulus,)
     "What reliability alone makes of the scores of single exemplars."
     firsts = {name: target.values[0] for name, target in targets.items()}
     predictions = out_of_folds(source.values[0], firsts, tested=list(source.values), **settings)
@@ -278,57 +328,75 @@ def _predict(
 # %% ../../nbs/library/studies/03_averaging.ipynb #curves-number
 def _same_number(targets: Mapping[str, xr.DataArray]) -> int:  # of exemplars
     numbers = {name: target.sizes["exemplar"] for name, target in targets.items()}
-    if len(set(numbers.values())) != 1: raise InputError(f"numbers of exemplars differ between targets: {numbers}")
+    if len(set(numbers.values())) != 1:
+        raise InputError(f"numbers of exemplars differ between targets: {numbers}")
     return next(iter(numbers.values()))
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #curves
 def exemplar_curves(
     sources: Mapping[str, xr.DataArray],  # name → (exemplar, stimulus, unit)
     targets: Mapping[str, xr.DataArray],  # name → (exemplar, stimulus, unit)
-    ks: Sequence[int],                    # numbers of exemplars to average, 1 among them
+    ks: Sequence[int],  # numbers of exemplars to average, 1 among them
     *,
     folds: Folds,
-    weights: np.ndarray,                  # from `resample_weights`, (draw, stimulus)
-    max_draws: int = 10,                  # as of `exemplar_draws`, and so is `seed`
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
+    max_draws: int = 10,  # as of `exemplar_draws`, and so is `seed`
     seed: int = 0,
-    alphas: Sequence[float] = ALPHAS,     # ridge penalties
-    beyond: Sequence[float] = (),         # more numbers to predict for only, such as infinity
-    mean: Callable = mean_exemplars,      # (features, draw) → (stimulus, unit)
+    alphas: Sequence[float] = ALPHAS,  # ridge penalties
+    beyond: Sequence[float] = (),  # more numbers to predict for only, such as infinity
+    mean: Callable = mean_exemplars,  # (features, draw) → (stimulus, unit)
 ) -> dict[tuple[str, str], ExemplarCurve]:  # (source, target) →
     "Linear predictivity of means over exemplars, for every source and target."
-    if 1 not in ks: raise InputError(f"ks = {list(ks)}: 1 must be among them, all is compared with a single exemplar")
-    def estimate(row): return Estimate(float(row[0]), row[0] + weights @ row[1:])
+    if 1 not in ks:
+        raise InputError(
+            f"ks = {list(ks)}: 1 must be among them, all is compared with a single exemplar"
+        )
+
+    def estimate(row):
+        return Estimate(float(row[0]), row[0] + weights @ row[1:])
 
     def against_all(name):
         source, found = sources[name], {}
-        for other, target in targets.items(): check_pair(source, target, (name, other))
+        for other, target in targets.items():
+            check_pair(source, target, (name, other))
         plan = _plan(source.sizes["exemplar"], _same_number(targets), ks, max_draws, seed)
         scores, once = _measure(source, targets, plan, mean, folds=folds, alphas=alphas)
         predicted = _predict(source, targets, once, [*ks, *beyond], folds=folds, alphas=alphas)
         for target in targets:
             measured = {k: estimate(np.mean(scores[target, k], 0)) for k in ks}
-            found[name, target] = ExemplarCurve(measured, {k: estimate(predicted[target, k]) for k in [*ks, *beyond]})
+            found[name, target] = ExemplarCurve(
+                measured, {k: estimate(predicted[target, k]) for k in [*ks, *beyond]}
+            )
         return found
-    return {pair: curve for found in parallel_map(against_all, sources) for pair, curve in found.items()}
+
+    return {
+        pair: curve for found in parallel_map(against_all, sources) for pair, curve in found.items()
+    }
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #both
 def align_exemplars(
-    vision: Mapping[str, xr.DataArray],    # name → (exemplar, stimulus, unit); one exemplar: not averaged
+    vision: Mapping[
+        str, xr.DataArray
+    ],  # name → (exemplar, stimulus, unit); one exemplar: not averaged
     language: Mapping[str, xr.DataArray],  # name → (exemplar, stimulus, unit)
     ks: Sequence[int],
-    **settings,                            # folds, weights, …: as of `exemplar_curves`
-) -> dict[str, dict[Pair, ExemplarCurve]]: # direction → (vision, language) →
+    **settings,  # folds, weights, …: as of `exemplar_curves`
+) -> dict[str, dict[Pair, ExemplarCurve]]:  # direction → (vision, language) →
     "Alignment of means over exemplars, for every pair of networks in both directions."
-    forward, back = exemplar_curves(vision, language, ks, **settings), exemplar_curves(language, vision, ks, **settings)
+    forward, back = (
+        exemplar_curves(vision, language, ks, **settings),
+        exemplar_curves(language, vision, ks, **settings),
+    )
     return dict(zip(DIRECTIONS, (forward, {(v, w): back[w, v] for v, w in forward})))
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #ceiling
 def halves(
     features: xr.DataArray,  # (exemplar, stimulus, unit)
-) -> xr.DataArray:           # the means of every other exemplar: two exemplars, or the one there is
+) -> xr.DataArray:  # the means of every other exemplar: two exemplars, or the one there is
     "Split exemplars into two halves and average each."
     m = features.sizes["exemplar"]
-    if m == 1: return features
+    if m == 1:
+        return features
     both = [mean_exemplars(features, range(i, 2 * (m // 2), 2)) for i in range(2)]
     return xr.concat(both, "exemplar", combine_attrs="drop_conflicts")
 
@@ -336,8 +404,8 @@ def halves(
 def asymptotes(
     sources: Mapping[str, xr.DataArray],  # as of `exemplar_curves`
     targets: Mapping[str, xr.DataArray],  # the same
-    **settings,                           # folds, weights, alphas: as of `exemplar_curves`
-) -> dict[tuple[str, str], Estimate]:     # (source, target) →
+    **settings,  # folds, weights, alphas: as of `exemplar_curves`
+) -> dict[tuple[str, str], Estimate]:  # (source, target) →
     "Scores that the means of infinitely many exemplars would have."
     split = [{name: halves(f) for name, f in side.items()} for side in (sources, targets)]
     curves = exemplar_curves(*split, [1], beyond=[np.inf], **settings)
@@ -347,19 +415,25 @@ def asymptotes(
 def curve_rows(
     estimates: Mapping[float, Estimate],  # k → score
     *,
-    panel: str,                           # as of `score_panels`, here and below
+    panel: str,  # as of `score_panels`, here and below
     condition: str,
     kind: str,
-) -> pd.DataFrame:                        # panel, condition, kind, x, score, low, high
+) -> pd.DataFrame:  # panel, condition, kind, x, score, low, high
     "A curve as rows of the table that `score_panels` draws."
     rows = [(panel, condition, kind, k, e.value, e.low, e.high) for k, e in estimates.items()]
     return pd.DataFrame(rows, columns=["panel", "condition", "kind", "x", "score", "low", "high"])
 
 
 def rows_of_conditions(
-    conditions: Mapping[str, tuple[str, Mapping[str, Mapping[float, Estimate]]]],  # condition → (kind, direction → k → score)
-) -> pd.DataFrame:                        # panel, condition, kind, x, score, low, high
+    conditions: Mapping[
+        str, tuple[str, Mapping[str, Mapping[float, Estimate]]]
+    ],  # condition → (kind, direction → k → score)
+) -> pd.DataFrame:  # panel, condition, kind, x, score, low, high
     "All curves of a figure that has a panel for each direction."
-    rows = [curve_rows(found[way], panel=way, condition=condition, kind=kind)
-            for way in DIRECTIONS for condition, (kind, found) in conditions.items() if way in found]
+    rows = [
+        curve_rows(found[way], panel=way, condition=condition, kind=kind)
+        for way in DIRECTIONS
+        for condition, (kind, found) in conditions.items()
+        if way in found
+    ]
     return pd.concat(rows, ignore_index=True)

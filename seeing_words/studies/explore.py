@@ -66,8 +66,8 @@ def _tokens(model: Model, words: str) -> list[int]:  # without what the tokenize
 
 
 def unknown_words(
-    model: Model,     # of language
-    words: str,       # separated by spaces
+    model: Model,  # of language
+    words: str,  # separated by spaces
 ) -> list[str]:
     "Words that `model` cannot tell from nonsense, in their order."
     nonsense = _tokens(model, "\ue000")
@@ -75,19 +75,24 @@ def unknown_words(
 
 # %% ../../nbs/library/studies/04_explore.ipynb #readable
 def readable(
-    model: Model,                # of language
-    words: str,                  # as someone typed them
-    known: Sequence[str] = (),   # words to suggest from
+    model: Model,  # of language
+    words: str,  # as someone typed them
+    known: Sequence[str] = (),  # words to suggest from
 ) -> str:
     "A caption in words that `model` knows: as typed, or in small letters with such punctuation as is known."
-    if not words.strip(): raise InputError("the caption is empty: type a few words, such as “two boats at night”")
+    if not words.strip():
+        raise InputError("the caption is empty: type a few words, such as “two boats at night”")
     plain = " ".join(re.sub(r"([.,;:!?])", r" \1 ", words.lower()).split())
-    if not unknown_words(model, words): return words
+    if not unknown_words(model, words):
+        return words
     lacking = unknown_words(model, plain)
     told = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
-    if told and not set(told) & set(lacking): return " ".join(told)
+    if told and not set(told) & set(lacking):
+        return " ".join(told)
     unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
-    raise InputError(f"{model.name} does not know {unknown}: it learned the words of its captions only; choose others")
+    raise InputError(
+        f"{model.name} does not know {unknown}: it learned the words of its captions only; choose others"
+    )
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
@@ -97,32 +102,45 @@ def _meant(word: str, known: Sequence[str]) -> str:
 # %% ../../nbs/library/studies/04_explore.ipynb #agree
 AGREE: Mapping[str, Callable[[dict, dict], bool]] = {  # in what two scenes may agree
     "indoors or outdoors": lambda a, b: scene_of(a).indoors == scene_of(b).indoors,
-    "place": lambda a, b: a["place"] == b["place"], "time": lambda a, b: a["time"] == b["time"],
+    "place": lambda a, b: a["place"] == b["place"],
+    "time": lambda a, b: a["time"] == b["time"],
     "weather": lambda a, b: a["weather"] == b["weather"],
-    "a thing": lambda a, b: bool({t["name"] for t in a["things"]} & {t["name"] for t in b["things"]}),
-    "a thing of one colour": lambda a, b: bool(_coloured(a) & _coloured(b))}
+    "a thing": lambda a, b: bool(
+        {t["name"] for t in a["things"]} & {t["name"] for t in b["things"]}
+    ),
+    "a thing of one colour": lambda a, b: bool(_coloured(a) & _coloured(b)),
+}
 
 
-def _coloured(facts: dict) -> set: return {(thing["name"], thing["colour"]) for thing in facts["things"]}
+def _coloured(facts: dict) -> set:
+    return {(thing["name"], thing["colour"]) for thing in facts["things"]}
 
 # %% ../../nbs/library/studies/04_explore.ipynb #agreement
 def agreement(
     facts: Sequence[dict],  # of every stimulus
-    found: np.ndarray,      # from `nearest`
+    found: np.ndarray,  # from `nearest`
     *,
     folds: Folds,
-) -> dict[str, tuple[np.ndarray, float]]:  # fact → (stimulus,) 1 where what was found agrees with it, and chance
+) -> dict[
+    str, tuple[np.ndarray, float]
+]:  # fact → (stimulus,) 1 where what was found agrees with it, and chance
     "Do two scenes agree in a fact: each with the one found for it, and by chance with any of its fold."
     hits = {}
     for name, same in AGREE.items():
-        by_chance = [np.mean([same(facts[i], facts[j]) for j in test]) for test in folds.test for i in test]
-        hits[name] = np.array([float(same(facts[i], facts[j])) for i, j in enumerate(found)]), float(np.mean(by_chance))
+        by_chance = [
+            np.mean([same(facts[i], facts[j]) for j in test]) for test in folds.test for i in test
+        ]
+        hits[name] = (
+            np.array([float(same(facts[i], facts[j])) for i, j in enumerate(found)]),
+            float(np.mean(by_chance)),
+        )
     return hits
 
 # %% ../../nbs/library/studies/04_explore.ipynb #side
 @dataclass(frozen=True, eq=False)
 class Side:
     "One layer of one network, as a function of stimuli."
+
     model: Model
     pooling: str
     layer: int = -2  # the one before the last, as in the paper
@@ -134,44 +152,67 @@ class Side:
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossModal:
     "Two networks, the linear maps between them, and stimuli to be found by them. Made by `cross_modal`."
-    gallery: StimulusSet                # no map was fitted to any of it
+
+    gallery: StimulusSet  # no map was fitted to any of it
     vision: Side
     language: Side
-    seen: np.ndarray                    # z-scored responses to the gallery's images, (stimulus, unit)
-    read: np.ndarray                    # and to its captions
-    to_vision: Pipeline                 # from responses to captions to z-scored ones to images
-    to_language: Pipeline               # the other way
-    folds: Folds                        # of all stimuli; the gallery is the first
-    ranks: Mapping[str, np.ndarray]     # direction → rank of each of all stimuli in its fold
+    seen: np.ndarray  # z-scored responses to the gallery's images, (stimulus, unit)
+    read: np.ndarray  # and to its captions
+    to_vision: Pipeline  # from responses to captions to z-scored ones to images
+    to_language: Pipeline  # the other way
+    folds: Folds  # of all stimuli; the gallery is the first
+    ranks: Mapping[str, np.ndarray]  # direction → rank of each of all stimuli in its fold
 
     def scenes(self, words: str, k: int = 5) -> pd.DataFrame:  # a caption of one's own
         "The `k` stimuli whose images lie nearest to where a caption is mapped."
-        words = readable(self.language.model, words, sorted({w for told in self.gallery.chosen() for w in told.split()}))
+        words = readable(
+            self.language.model,
+            words,
+            sorted({w for told in self.gallery.chosen() for w in told.split()}),
+        )
         return self._nearest(self.to_vision.predict(self.language([words])), self.seen, k)
 
     def captions(self, image: np.ndarray, k: int = 5) -> pd.DataFrame:  # (height, width, RGB) uint8
         "The `k` stimuli whose captions lie nearest to where an image is mapped."
         return self._nearest(self.to_language.predict(self.vision([image])), self.read, k)
 
-    def recall(self, ks: Sequence[int] = (1, 5, 10), *, n_draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    def recall(
+        self, ks: Sequence[int] = (1, 5, 10), *, n_draws: int = 1000, seed: int = 0
+    ) -> pd.DataFrame:
         "Of all stimuli, each among those of its fold: the share found in the first `k`, with 95 % interval, beside chance."
         weights = resample_weights(self.folds, n_draws=n_draws, seed=seed)
-        found = [(way, k, recall(places, k, folds=self.folds, weights=weights)) for way, places in self.ranks.items() for k in ks]
-        rows = [(ASKED[way], k, e.value, e.low, e.high, chance(k, self.folds)) for way, k, e in found]
+        found = [
+            (way, k, recall(places, k, folds=self.folds, weights=weights))
+            for way, places in self.ranks.items()
+            for k in ks
+        ]
+        rows = [
+            (ASKED[way], k, e.value, e.low, e.high, chance(k, self.folds)) for way, k, e in found
+        ]
         return pd.DataFrame(rows, columns=["asked", "k", "recall", "low", "high", "chance"])
 
     def _nearest(self, predicted: np.ndarray, shown: np.ndarray, k: int) -> pd.DataFrame:
         if not 1 <= k <= len(self.gallery):
-            raise InputError(f"k = {k}: the gallery has {len(self.gallery)} stimuli, give 1 to so many")
+            raise InputError(
+                f"k = {k}: the gallery has {len(self.gallery)} stimuli, give 1 to so many"
+            )
         (near,) = similarities(predicted, shown)
         best = np.argsort(-near, kind="stable")[:k]
-        return pd.DataFrame({"id": [self.gallery.ids[i] for i in best], "caption": [self.gallery.chosen()[i] for i in best],
-                             "similarity": near[best]}, index=best)
+        return pd.DataFrame(
+            {
+                "id": [self.gallery.ids[i] for i in best],
+                "caption": [self.gallery.chosen()[i] for i in best],
+                "similarity": near[best],
+            },
+            index=best,
+        )
 
     def __repr__(self) -> str:
         seer, reader = (side.model.name.rpartition("/")[2] for side in (self.vision, self.language))
-        return (f"{seer} ↔ {reader}: maps fitted to {self.folds.n - len(self.gallery)} "
-                f"stimuli, {len(self.gallery)} others to be found")
+        return (
+            f"{seer} ↔ {reader}: maps fitted to {self.folds.n - len(self.gallery)} "
+            f"stimuli, {len(self.gallery)} others to be found"
+        )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #cross-make
 def _fitted(X: np.ndarray, Y: np.ndarray) -> Pipeline:  # (stimulus, unit) each
@@ -184,23 +225,35 @@ def cross_modal(
     vision: Side,
     language: Side,
     *,
-    seen: xr.DataArray,   # features of the images of all `stimuli`, (layer, stimulus, unit)
-    read: xr.DataArray,   # and of their first captions
-    folds: Folds,         # the first is set aside, to be found in
+    seen: xr.DataArray,  # features of the images of all `stimuli`, (layer, stimulus, unit)
+    read: xr.DataArray,  # and of their first captions
+    folds: Folds,  # the first is set aside, to be found in
 ) -> CrossModal:
     "Fit linear maps between two networks' layers, both ways, and rank every stimulus in its own fold."
     if not folds.n == len(stimuli) == seen.sizes["stimulus"] == read.sizes["stimulus"]:
-        raise InputError(f"folds of {folds.n}, {len(stimuli)} stimuli, features of {seen.sizes['stimulus']} images and "
-                         f"{read.sizes['stimulus']} captions: all must be of the same stimuli")
+        raise InputError(
+            f"folds of {folds.n}, {len(stimuli)} stimuli, features of {seen.sizes['stimulus']} images and "
+            f"{read.sizes['stimulus']} captions: all must be of the same stimuli"
+        )
     V, W = seen.values[vision.layer].astype(float), read.values[language.layer].astype(float)
     train, test = folds.train(0), folds.test[0]
     v, w = (StandardScaler().fit(x[train]) for x in (V, W))
     maps = _fitted(W[train], v.transform(V[train])), _fitted(V[train], w.transform(W[train]))
-    return CrossModal(stimuli.subset(test), vision, language, v.transform(V[test]), w.transform(W[test]), *maps, folds,
-                      ranks_both_ways(V, W, folds=folds))
+    return CrossModal(
+        stimuli.subset(test),
+        vision,
+        language,
+        v.transform(V[test]),
+        w.transform(W[test]),
+        *maps,
+        folds,
+        ranks_both_ways(V, W, folds=folds),
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #facts
-STEPS = [round(k / 20, 2) for k in range(21)]  # of positions: 0 = left edge or far … 1 = right edge or near
+STEPS = [
+    round(k / 20, 2) for k in range(21)
+]  # of positions: 0 = left edge or far … 1 = right edge or near
 
 
 def _suits(name: str, place: str) -> bool:
@@ -210,32 +263,58 @@ def _suits(name: str, place: str) -> bool:
 def _of_thing(scene: Scene, i: int) -> dict[tuple, list]:
     thing, others = scene.things[i], {other.name for other in scene.things} - {scene.things[i].name}
     spec = THINGS[thing.name]
-    names = [name for name in THINGS if name not in others and (_suits(name, scene.place) or name == thing.name)]
-    return {(i, "name"): names, (i, "colour"): list(dict.fromkeys(spec.get("colours", WORLD["colour"]))),
-            (i, "size"): list(WORLD["size"]), (i, "count"): list(range(1, spec.get("count", 3) + 1)),
-            (i, "x"): STEPS, (i, "depth"): STEPS}
+    names = [
+        name
+        for name in THINGS
+        if name not in others and (_suits(name, scene.place) or name == thing.name)
+    ]
+    return {
+        (i, "name"): names,
+        (i, "colour"): list(dict.fromkeys(spec.get("colours", WORLD["colour"]))),
+        (i, "size"): list(WORLD["size"]),
+        (i, "count"): list(range(1, spec.get("count", 3) + 1)),
+        (i, "x"): STEPS,
+        (i, "depth"): STEPS,
+    }
 
 
 def alternatives(
     scene: Scene,
 ) -> dict[tuple, list]:  # ("place",), (0, "colour"), … → values; things by their number
     "What every fact of `scene` may be."
-    places = [p for p in PLACES if p == scene.place or all(_suits(thing.name, p) for thing in scene.things)]
-    found = {("place",): places, ("time",): list(WORLD["time"]),
-             ("weather",): ["clear"] if scene.indoors else list(WORLD["weather"])}
-    return found | {fact: values for i in range(len(scene.things)) for fact, values in _of_thing(scene, i).items()}
+    places = [
+        p
+        for p in PLACES
+        if p == scene.place or all(_suits(thing.name, p) for thing in scene.things)
+    ]
+    found = {
+        ("place",): places,
+        ("time",): list(WORLD["time"]),
+        ("weather",): ["clear"] if scene.indoors else list(WORLD["weather"]),
+    }
+    return found | {
+        fact: values
+        for i in range(len(scene.things))
+        for fact, values in _of_thing(scene, i).items()
+    }
 
 # %% ../../nbs/library/studies/04_explore.ipynb #with-fact
 def with_fact(
     scene: Scene,
-    fact: tuple,               # a key of `alternatives`
+    fact: tuple,  # a key of `alternatives`
     value: str | int | float,  # one of its values; of x and depth any number in 0 … 1
 ) -> Scene:
     "Change one fact, and what cannot stay with it: the weather indoors, a colour that a thing never has."
     allowed = alternatives(scene)
-    if fact not in allowed: raise InputError(f"{fact} is no fact of this scene: there are {', '.join(map(str, allowed))}")
+    if fact not in allowed:
+        raise InputError(
+            f"{fact} is no fact of this scene: there are {', '.join(map(str, allowed))}"
+        )
     within = 0 <= value <= 1 if fact[-1] in ("x", "depth") else value in allowed[fact]
-    if not within: raise InputError(f"{fact[-1]} cannot be {value!r} here: choose one of {', '.join(map(str, allowed[fact]))}")
+    if not within:
+        raise InputError(
+            f"{fact[-1]} cannot be {value!r} here: choose one of {', '.join(map(str, allowed[fact]))}"
+        )
     if len(fact) == 1:
         changed = replace(scene, **{fact[0]: value})
         return replace(changed, weather="clear") if changed.indoors else changed
@@ -247,8 +326,11 @@ def with_fact(
 def _possible(thing: Thing) -> Thing:
     spec = THINGS[thing.name]
     colours = spec.get("colours", list(WORLD["colour"]))
-    return replace(thing, colour=thing.colour if thing.colour in colours else colours[0],
-                   count=min(thing.count, spec.get("count", 3)))
+    return replace(
+        thing,
+        colour=thing.colour if thing.colour in colours else colours[0],
+        count=min(thing.count, spec.get("count", 3)),
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #still
 def _someone_is_there() -> bool:
@@ -257,10 +339,10 @@ def _someone_is_there() -> bool:
 
 
 def shown(
-    png: bytes,                                      # the picture
-    alt: str,                                        # what it looks like, for who cannot see it
-    widgets: Callable[[], ipywidgets.DOMWidget],     # made only where someone can use them
-) -> tuple[dict, dict]:                              # of `_repr_mimebundle_`
+    png: bytes,  # the picture
+    alt: str,  # what it looks like, for who cannot see it
+    widgets: Callable[[], ipywidgets.DOMWidget],  # made only where someone can use them
+) -> tuple[dict, dict]:  # of `_repr_mimebundle_`
     "A picture, and widgets for front ends that have them."
     live = widgets()._repr_mimebundle_() if _someone_is_there() else {}
     still = {"image/png": b64encode(png).decode(), "text/plain": alt}
@@ -269,41 +351,59 @@ def shown(
 
 def _png(fig: Figure) -> bytes:
     buffer = io.BytesIO()
-    with style(): fig.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    with style():
+        fig.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def _img(png: bytes, alt: str) -> str:  # as html
-    return (f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(png).decode()}" '
-            f'style="width: 100%; max-width: {int(WIDTH * 110)}px">')
+    return (
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(png).decode()}" '
+        f'style="width: 100%; max-width: {int(WIDTH * 110)}px">'
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #interactive
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactive:
     "A figure that follows what is chosen."
-    draw: Callable[..., Figure]           # what is chosen, by name → the figure
-    choices: Mapping[str, Sequence]       # name → what can be chosen: a range or a list
-    alt: str                              # what the figure looks like
-    start: Mapping[str, object] = field(default_factory=dict)  # what is chosen at first; else the first of `choices`
+
+    draw: Callable[..., Figure]  # what is chosen, by name → the figure
+    choices: Mapping[str, Sequence]  # name → what can be chosen: a range or a list
+    alt: str  # what the figure looks like
+    start: Mapping[str, object] = field(
+        default_factory=dict
+    )  # what is chosen at first; else the first of `choices`
 
     def picture(self, **chosen) -> bytes:  # png
         "The figure with these choices, the others as at the start."
         for name, value in chosen.items():
             if value not in self.choices.get(name, ()):
-                raise InputError(f"{name} = {value!r} cannot be chosen: there are "
-                                 + "; ".join(f"{n}: {_told(options)}" for n, options in self.choices.items()))
-        return _png(self.draw(**{name: self.start.get(name, options[0]) for name, options in self.choices.items()} | chosen))
+                raise InputError(
+                    f"{name} = {value!r} cannot be chosen: there are "
+                    + "; ".join(f"{n}: {_told(options)}" for n, options in self.choices.items())
+                )
+        return _png(
+            self.draw(
+                **{name: self.start.get(name, options[0]) for name, options in self.choices.items()}
+                | chosen
+            )
+        )
 
     def widgets(self) -> ipywidgets.VBox:
         "A control for each choice, and the figure."
-        controls = {name: _control(name, options, self.start.get(name, options[0])) for name, options in self.choices.items()}
+        controls = {
+            name: _control(name, options, self.start.get(name, options[0]))
+            for name, options in self.choices.items()
+        }
         picture = ipywidgets.HTML(_img(self.picture(), self.alt))
 
         def follow(_) -> None:
             chosen = {name: control.value for name, control in controls.items()}
             told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
             picture.value = _img(self.picture(**chosen), f"{self.alt} Chosen: {told}.")
-        for control in controls.values(): control.observe(follow, "value")
+
+        for control in controls.values():
+            control.observe(follow, "value")
         return ipywidgets.VBox([_row(controls.values()), picture])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
@@ -311,7 +411,11 @@ class Interactive:
 
 # %% ../../nbs/library/studies/04_explore.ipynb #interactive-controls
 def _told(options: Sequence) -> str:
-    return f"{options[0]} … {options[-1]}" if isinstance(options, range) else ", ".join(map(str, options))
+    return (
+        f"{options[0]} … {options[-1]}"
+        if isinstance(options, range)
+        else ", ".join(map(str, options))
+    )
 
 
 def _control(name: str, options: Sequence, value) -> ipywidgets.DOMWidget:
@@ -328,17 +432,22 @@ def _row(controls: Sequence) -> ipywidgets.HBox:
 def retrieval_sheet(
     cross: CrossModal,
     image: np.ndarray,  # (height, width, RGB) uint8
-    words: str,         # a caption, of this image or not
+    words: str,  # a caption, of this image or not
     *,
-    k: int = 4,         # how many are found
+    k: int = 4,  # how many are found
 ) -> Figure:
     "What is found by a caption, above, and by an image, below."
-    found = [("caption → nearest scenes", words, cross.scenes(words, k)),
-             ("image → nearest captions", "", cross.captions(image, k))]
+    found = [
+        ("caption → nearest scenes", words, cross.scenes(words, k)),
+        ("image → nearest captions", "", cross.captions(image, k)),
+    ]
     images, told = [], []
     for what, asked, near in found:
         images += [image, *(cross.gallery.images[i] for i in near.index)]
-        told += [f"{what}{asked and ': '}{asked}", *(f"{row.similarity:.2f}  {row.caption}" for row in near.itertuples())]
+        told += [
+            f"{what}{asked and ': '}{asked}",
+            *(f"{row.similarity:.2f}  {row.caption}" for row in near.itertuples()),
+        ]
     return contact_sheet(images, told, n_columns=1 + k)
 
 # %% ../../nbs/library/studies/04_explore.ipynb #explorer
@@ -347,8 +456,10 @@ class SceneExplorer:
 
     def __init__(self, cross: CrossModal, start: int = 0):  # a position in the gallery
         if cross.gallery.facts is None:
-            raise InputError(f"{cross.gallery.name}: no facts are known of these stimuli, so they can be chosen, not changed: "
-                             "call `explore_scenes`")
+            raise InputError(
+                f"{cross.gallery.name}: no facts are known of these stimuli, so they can be chosen, not changed: "
+                "call `explore_scenes`"
+            )
         self.cross = cross
         self.choose(start)
 
@@ -358,7 +469,9 @@ class SceneExplorer:
         self.first = self.scene = scene_of(self.cross.gallery.facts[i])
         return self
 
-    def change(self, fact: tuple, value: str | int | float) -> "SceneExplorer":  # as of `alternatives`
+    def change(
+        self, fact: tuple, value: str | int | float
+    ) -> "SceneExplorer":  # as of `alternatives`
         "Change one fact, as `with_fact` does."
         self.scene = with_fact(self.scene, fact, value)
         return self
@@ -369,40 +482,67 @@ class SceneExplorer:
         return self
 
     @property
-    def image(self) -> np.ndarray: return _drawn(self.cross, self.scene)
+    def image(self) -> np.ndarray:
+        return _drawn(self.cross, self.scene)
+
     @property
-    def captions(self) -> list[str]: return [text(words) for words in self._tell(self.scene)]
+    def captions(self) -> list[str]:
+        return [text(words) for words in self._tell(self.scene)]
+
     @property
-    def caption(self) -> str: return self.words.strip() or self.captions[self._wording]
+    def caption(self) -> str:
+        return self.words.strip() or self.captions[self._wording]
+
     @property
     def changed(self) -> list[tuple]:
-        return [fact for fact in alternatives(self.scene) if _value(self.scene, fact) != _value(self.first, fact)]
+        return [
+            fact
+            for fact in alternatives(self.scene)
+            if _value(self.scene, fact) != _value(self.first, fact)
+        ]
 
     def _tell(self, scene: Scene) -> list:  # every caption, (word, …) each
-        return [caption(scene, seed=c) for c in range(len(self.cross.gallery.captions[self.position]))]
+        return [
+            caption(scene, seed=c) for c in range(len(self.cross.gallery.captions[self.position]))
+        ]
 
     @property
     def _wording(self) -> int:  # the first caption that tells a change, else the first of all
-        tells = [{fact for fact, _ in tellings(words)} & set(self.changed) for words in self._tell(self.scene)]
+        tells = [
+            {fact for fact, _ in tellings(words)} & set(self.changed)
+            for words in self._tell(self.scene)
+        ]
         return next((c for c, facts in enumerate(tells) if facts), 0)
 
-    def figure(self) -> Figure: return retrieval_sheet(self.cross, self.image, self.caption)
+    def figure(self) -> Figure:
+        return retrieval_sheet(self.cross, self.image, self.caption)
 
     def alt(self) -> str:
         "The sheet in words."
         scenes, captions = self.cross.scenes(self.caption, 1), self.cross.captions(self.image, 1)
-        return (f"The caption “{self.caption}” and the scenes nearest to it, the first told as “{scenes.caption.iloc[0]}”; the "
-                f"image of the scene and the captions nearest to it, the first “{captions.caption.iloc[0]}”.")
+        return (
+            f"The caption “{self.caption}” and the scenes nearest to it, the first told as “{scenes.caption.iloc[0]}”; the "
+            f"image of the scene and the captions nearest to it, the first “{captions.caption.iloc[0]}”."
+        )
 
     def told(self) -> str:
         "What was changed, and how far that moved each network, in a sentence."
-        if not self.changed: return "The scene as it is: change a fact, or type a caption."
-        images, captions = zip(*((_drawn(self.cross, s), text(self._tell(s)[self._wording])) for s in (self.first, self.scene)))
+        if not self.changed:
+            return "The scene as it is: change a fact, or type a caption."
+        images, captions = zip(
+            *(
+                (_drawn(self.cross, s), text(self._tell(s)[self._wording]))
+                for s in (self.first, self.scene)
+            )
+        )
         seen, read = moved(self.cross, "vision", *images), moved(self.cross, "language", *captions)
-        return (f"Changed: {', '.join(map(_name, self.changed))}. That moves the image by {seen:.2f} and the scene’s own "
-                f"caption, now “{captions[1]}”, by {read:.2f} of the distance between two scenes.")
+        return (
+            f"Changed: {', '.join(map(_name, self.changed))}. That moves the image by {seen:.2f} and the scene’s own "
+            f"caption, now “{captions[1]}”, by {read:.2f} of the distance between two scenes."
+        )
 
-    def widgets(self) -> ipywidgets.VBox: return _Controls(self).box
+    def widgets(self) -> ipywidgets.VBox:
+        return _Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         return shown(_png(self.figure()), self.alt(), self.widgets)
@@ -416,24 +556,31 @@ def _value(scene: Scene, fact: tuple):
     return getattr(scene, fact[0]) if len(fact) == 1 else getattr(scene.things[fact[0]], fact[1])
 
 
-def _name(fact: tuple) -> str: return fact[0] if len(fact) == 1 else f"{fact[1]} of thing {fact[0] + 1}"
+def _name(fact: tuple) -> str:
+    return fact[0] if len(fact) == 1 else f"{fact[1]} of thing {fact[0] + 1}"
 
 
 def moved(
     cross: CrossModal,
-    modality: str,             # vision or language
+    modality: str,  # vision or language
     before: np.ndarray | str,  # an image, (height, width, RGB) uint8, or a caption
-    after: np.ndarray | str,   # another
-) -> float:                    # 0: not at all; 1: as far as two stimuli of the gallery lie apart, on average
+    after: np.ndarray | str,  # another
+) -> float:  # 0: not at all; 1: as far as two stimuli of the gallery lie apart, on average
     "How far two stimuli lie apart in a network, in z-scored units."
-    side, scaler, known = ((cross.vision, cross.to_language[0], cross.seen) if modality == "vision" else
-                           (cross.language, cross.to_vision[0], cross.read))
+    side, scaler, known = (
+        (cross.vision, cross.to_language[0], cross.seen)
+        if modality == "vision"
+        else (cross.language, cross.to_vision[0], cross.read)
+    )
     a, b = scaler.transform(side([before, after]))
-    apart = [np.linalg.norm(known[i + 1:] - x, axis=1) for i, x in enumerate(known)]
+    apart = [np.linalg.norm(known[i + 1 :] - x, axis=1) for i, x in enumerate(known)]
     return float(np.linalg.norm(a - b) / np.concatenate(apart).mean())
 
 # %% ../../nbs/library/studies/04_explore.ipynb #controls-names
-_SETTING, _OF_THINGS = ("place", "time", "weather"), ("name", "colour", "size", "count", "x", "depth")
+_SETTING, _OF_THINGS = (
+    ("place", "time", "weather"),
+    ("name", "colour", "size", "count", "x", "depth"),
+)
 _MOST_THINGS = 4
 
 # %% ../../nbs/library/studies/04_explore.ipynb #controls
@@ -442,27 +589,51 @@ class _Controls:
 
     def __init__(self, explorer: SceneExplorer):
         self.explorer = explorer
-        self.which = ipywidgets.IntSlider(explorer.position, 0, len(explorer.cross.gallery) - 1, description="scene",
-                                          continuous_update=False)
+        self.which = ipywidgets.IntSlider(
+            explorer.position,
+            0,
+            len(explorer.cross.gallery) - 1,
+            description="scene",
+            continuous_update=False,
+        )
         self.undo = ipywidgets.Button(description="undo all changes")
-        self.words = ipywidgets.Text(explorer.words, description="caption", continuous_update=False,
-                                     placeholder="type a caption and press Enter; empty: the scene’s own",
-                                     layout={"width": "95%", "max_width": "700px"})
+        self.words = ipywidgets.Text(
+            explorer.words,
+            description="caption",
+            continuous_update=False,
+            placeholder="type a caption and press Enter; empty: the scene’s own",
+            layout={"width": "95%", "max_width": "700px"},
+        )
         self.facts = {(what,): _menu(what) for what in _SETTING}
         self.facts |= {(i, what): _menu(what) for i in range(_MOST_THINGS) for what in _OF_THINGS}
         self.message, self.sheet = ipywidgets.HTML(), ipywidgets.HTML()
-        self.things = [_row([ipywidgets.Label(f"thing {i + 1}"), *(self.facts[i, what] for what in _OF_THINGS)])
-                       for i in range(_MOST_THINGS)]
+        self.things = [
+            _row(
+                [ipywidgets.Label(f"thing {i + 1}"), *(self.facts[i, what] for what in _OF_THINGS)]
+            )
+            for i in range(_MOST_THINGS)
+        ]
         setting = _row(self.facts[what,] for what in _SETTING)
-        self.box = ipywidgets.VBox([_row([self.which, self.undo]), setting, *self.things, self.words, self.message, self.sheet])
+        self.box = ipywidgets.VBox(
+            [
+                _row([self.which, self.undo]),
+                setting,
+                *self.things,
+                self.words,
+                self.message,
+                self.sheet,
+            ]
+        )
         self.handlers = {fact: self._changer(fact) for fact in self.facts}
-        for fact, control in self.facts.items(): control.observe(self.handlers[fact], "value")
+        for fact, control in self.facts.items():
+            control.observe(self.handlers[fact], "value")
         self.which.observe(lambda change: self._go(change.new), "value")
         self.undo.on_click(lambda _: self._go(self.explorer.position))
         self.words.observe(lambda change: self._do(self.explorer.say, change.new), "value")
         self.settle()
 
-    def _changer(self, fact: tuple) -> Callable: return lambda change: self._do(self.explorer.change, fact, change.new)
+    def _changer(self, fact: tuple) -> Callable:
+        return lambda change: self._do(self.explorer.change, fact, change.new)
 
     def _go(self, i: int) -> None:
         self.explorer.choose(i)
@@ -476,61 +647,88 @@ class _Controls:
     def settle(self) -> None:
         "Let every control show the scene as it is now, and draw the sheet."
         allowed = alternatives(self.explorer.scene)
-        for i, row in enumerate(self.things): row.layout.display = None if (i, "name") in allowed else "none"
+        for i, row in enumerate(self.things):
+            row.layout.display = None if (i, "name") in allowed else "none"
         for fact, values in allowed.items():
             control, handler = self.facts[fact], self.handlers[fact]
             control.unobserve(handler, "value")  # what follows is no one's choice
-            if fact[-1] not in ("x", "depth"): control.options = values
+            if fact[-1] not in ("x", "depth"):
+                control.options = values
             control.value = _value(self.explorer.scene, fact)
             control.observe(handler, "value")
-        try: sheet, alt, told = _png(self.explorer.figure()), self.explorer.alt(), self.explorer.told()
-        except InputError as error: self.message.value = f'<p role="alert"><b>{escape(str(error))}</b></p>'
+        try:
+            sheet, alt, told = (
+                _png(self.explorer.figure()),
+                self.explorer.alt(),
+                self.explorer.told(),
+            )
+        except InputError as error:
+            self.message.value = f'<p role="alert"><b>{escape(str(error))}</b></p>'
         else:
             told_as = "".join(f"<li>{escape(words)}</li>" for words in self.explorer.captions)
-            self.message.value = (f'<p role="status">{escape(told)}</p>'
-                                  f"<details><summary>all captions of the scene</summary><ul>{told_as}</ul></details>")
+            self.message.value = (
+                f'<p role="status">{escape(told)}</p>'
+                f"<details><summary>all captions of the scene</summary><ul>{told_as}</ul></details>"
+            )
             self.sheet.value = _img(sheet, alt)
 
 # %% ../../nbs/library/studies/04_explore.ipynb #controls-menu
 def _menu(what: str) -> ipywidgets.DOMWidget:
     look = {"description": what, "style": {"description_width": "5em"}}
-    if what not in ("x", "depth"): return ipywidgets.Dropdown(layout={"width": "12.5em"}, **look)
-    return ipywidgets.FloatSlider(0, min=0, max=1, step=0.05, continuous_update=False, layout={"width": "16em"}, **look)
+    if what not in ("x", "depth"):
+        return ipywidgets.Dropdown(layout={"width": "12.5em"}, **look)
+    return ipywidgets.FloatSlider(
+        0, min=0, max=1, step=0.05, continuous_update=False, layout={"width": "16em"}, **look
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #explore-scenes
 def explore_scenes(
     cross: CrossModal,
-    start: int = 0,      # a position in the gallery
+    start: int = 0,  # a position in the gallery
 ) -> "SceneExplorer | Interactive":
     "Scenes to be changed where their facts are known, else stimuli to be chosen; and what two networks make of them."
-    if cross.gallery.facts is not None: return SceneExplorer(cross, start)
+    if cross.gallery.facts is not None:
+        return SceneExplorer(cross, start)
     told = cross.gallery.chosen()
-    return Interactive(lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], told[stimulus]),
-                       {"stimulus": range(len(cross.gallery))}, start={"stimulus": start},
-                       alt="A caption with the images nearest to it, and an image with the captions nearest to it. No facts are "
-                           "known of these stimuli, so they can be chosen, not changed.")
+    return Interactive(
+        lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], told[stimulus]),
+        {"stimulus": range(len(cross.gallery))},
+        start={"stimulus": start},
+        alt="A caption with the images nearest to it, and an image with the captions nearest to it. No facts are "
+        "known of these stimuli, so they can be chosen, not changed.",
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #scene-changes
 def scene_changes(
     cross: CrossModal,
-    start: int = 0,      # a position in the gallery
+    start: int = 0,  # a position in the gallery
     *,
-    n: int = 12,         # rows at most
-) -> pd.DataFrame:       # change, image, caption, similarity; the first row is the scene as it is
+    n: int = 12,  # rows at most
+) -> pd.DataFrame:  # change, image, caption, similarity; the first row is the scene as it is
     "A scene with one fact changed at a time, each with the nearest caption of another scene."
     first, rows = SceneExplorer(cross, start).scene, []
     for fact, values in alternatives(first).items():
         others = [value for value in values if value != _value(first, fact)]
-        if others and fact[-1] not in ("x", "depth"): rows.append((fact, others[7 * len(rows) % len(others)]))  # any of them
-    scenes = {"as it is": first} | {_change(first, fact, value): with_fact(first, fact, value) for fact, value in rows[:n - 1]}
+        if others and fact[-1] not in ("x", "depth"):
+            rows.append((fact, others[7 * len(rows) % len(others)]))  # any of them
+    scenes = {"as it is": first} | {
+        _change(first, fact, value): with_fact(first, fact, value) for fact, value in rows[: n - 1]
+    }
     images = [_drawn(cross, scene) for scene in scenes.values()]
     near = [cross.captions(image, 2).drop(index=start, errors="ignore").iloc[0] for image in images]
-    return pd.DataFrame({"change": list(scenes), "image": images, "caption": [one.caption for one in near],
-                         "similarity": [one.similarity for one in near]})
+    return pd.DataFrame(
+        {
+            "change": list(scenes),
+            "image": images,
+            "caption": [one.caption for one in near],
+            "similarity": [one.similarity for one in near],
+        }
+    )
 
 
 def _change(scene: Scene, fact: tuple, value) -> str:  # in words
-    if len(fact) == 1: return f"{fact[0]}: {value}"
+    if len(fact) == 1:
+        return f"{fact[0]}: {value}"
     name = scene.things[fact[0]].name
     return f"{value} for {name}" if fact[1] == "name" else f"{name}: {fact[1]} {value}"
 
@@ -541,43 +739,75 @@ def explore_layers(pairs: Pairs) -> Interactive:
     first = pairs.grids[next(iter(pairs.grids))]
     best = mean_over_folds(first.predictivity.sel(direction=DIRECTIONS[0]))
     v, w = np.unravel_index(np.nanargmax(best), best.shape)
-    choices = {"direction": list(DIRECTIONS), "networks": list(networks), "vision_layer": range(best.sizes["vision_layer"]),
-               "language_layer": range(best.sizes["language_layer"])}
+    choices = {
+        "direction": list(DIRECTIONS),
+        "networks": list(networks),
+        "vision_layer": range(best.sizes["vision_layer"]),
+        "language_layer": range(best.sizes["language_layer"]),
+    }
 
     def draw(direction, networks, vision_layer, language_layer, of=networks):
         fig = Figure(figsize=(WIDTH, 3.3))
-        room = {"left": 0.06, "right": 0.99, "bottom": 0.14, "top": 0.86, "wspace": 0.18}  # not looked for again at every choice
+        room = {
+            "left": 0.06,
+            "right": 0.99,
+            "bottom": 0.14,
+            "top": 0.86,
+            "wspace": 0.18,
+        }  # not looked for again at every choice
         with style():
-            _layer_pair(fig.subplots(1, 2, gridspec_kw=room), pairs, of[networks], direction, vision_layer, language_layer)
+            _layer_pair(
+                fig.subplots(1, 2, gridspec_kw=room),
+                pairs,
+                of[networks],
+                direction,
+                vision_layer,
+                language_layer,
+            )
         return fig
-    return Interactive(draw, choices, start={"vision_layer": int(v), "language_layer": int(w)},
-                       alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
-                           "responses for that pair.")
+
+    return Interactive(
+        draw,
+        choices,
+        start={"vision_layer": int(v), "language_layer": int(w)},
+        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
+        "responses for that pair.",
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers-parts
-def _layer_pair(axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str, v: int, w: int) -> None:
+def _layer_pair(
+    axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str, v: int, w: int
+) -> None:
     left, right = axes
     grid = mean_over_folds(pairs.grids[pair].predictivity.sel(direction=direction))
     v, w = min(v, grid.sizes["vision_layer"] - 1), min(w, grid.sizes["language_layer"] - 1)
-    heatmap(left, grid, title=f"{direction}: {' – '.join(name.rpartition('/')[2] for name in pair)}")
+    heatmap(
+        left, grid, title=f"{direction}: {' – '.join(name.rpartition('/')[2] for name in pair)}"
+    )
     left.plot(w + 0.5, v + 0.5, "o", color=OKABE_ITO[1], markeredgecolor="white", markersize=9)
     left.set(xlabel="language layer", ylabel="vision layer")
     right.set(xlabel="predicted (z)", ylabel="observed (z)")
     if np.isnan(grid.values[v, w]):
-        return right.set_title(f"vision {v}, language {w}:\nno score, since units are constant in a fold")
+        return right.set_title(
+            f"vision {v}, language {w}:\nno score, since units are constant in a fold"
+        )
     layers = (v, w) if direction == DIRECTIONS[0] else (w, v)
     source, target = (side.values[k] for side, k in zip(pairs.features(pair, direction), layers))
-    alphas = chosen_alphas(pairs.scores(pair, direction).alpha.values[layers])  # those that were chosen in any fold
+    alphas = chosen_alphas(
+        pairs.scores(pair, direction).alpha.values[layers]
+    )  # those that were chosen in any fold
     observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
     score = score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
-    right.hexbin(predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0)
+    right.hexbin(
+        predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0
+    )
     right.set_title(f"vision {v}, language {w}:\nr = {score}")
 
 # %% ../../nbs/library/studies/04_explore.ipynb #changes
 def explore_changes(
     stimuli: StimulusSet,
-    changed: Mapping[str, StimulusSet],      # condition → the same stimuli, perturbed
-    vision: tuple[Mapping, Mapping],         # name → features of intact ones; condition → name → features
+    changed: Mapping[str, StimulusSet],  # condition → the same stimuli, perturbed
+    vision: tuple[Mapping, Mapping],  # name → features of intact ones; condition → name → features
     language: tuple[Mapping, Mapping],
     *,
     folds: Folds,
@@ -589,72 +819,137 @@ def explore_changes(
 
     def draw(stimulus):
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)
-        images = [(changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}") for c, i in by_image.items()]
+        images = [
+            (changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}")
+            for c, i in by_image.items()
+        ]
         images += [(blank, "")] * (-len(images) % 6)  # captions begin a row
-        images += [(stimuli.images[i], f"{c}: {changed.get(c, stimuli).caption()[stimulus]} ↑") for c, i in by_caption.items()]
+        images += [
+            (stimuli.images[i], f"{c}: {changed.get(c, stimuli).caption()[stimulus]} ↑")
+            for c, i in by_caption.items()
+        ]
         return contact_sheet(*zip(*images), n_columns=6)
-    return Interactive(draw, {"stimulus": range(len(stimuli))},
-                       alt="The image of a stimulus under every perturbation, each with the caption nearest to it (→); then its "
-                           "caption under every perturbation, each beneath the image nearest to it (↑).")
+
+    return Interactive(
+        draw,
+        {"stimulus": range(len(stimuli))},
+        alt="The image of a stimulus under every perturbation, each with the caption nearest to it (→); then its "
+        "caption under every perturbation, each beneath the image nearest to it (↑).",
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #changes-parts
-def _conditions(intact: Mapping, changed: Mapping[str, Mapping]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _conditions(
+    intact: Mapping, changed: Mapping[str, Mapping]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     "The penultimate layer of the first network: intact, and under every condition."
     name = next(iter(intact))
     X = intact[name].values[-2]
-    return X, {"intact": X, **{condition: networks[name].values[-2] for condition, networks in changed.items()}}
+    return X, {
+        "intact": X,
+        **{condition: networks[name].values[-2] for condition, networks in changed.items()},
+    }
 
 
-def _led_to(X: np.ndarray, Y: np.ndarray, tested: Mapping[str, np.ndarray], folds: Folds) -> dict[str, np.ndarray]:
+def _led_to(
+    X: np.ndarray, Y: np.ndarray, tested: Mapping[str, np.ndarray], folds: Folds
+) -> dict[str, np.ndarray]:
     "Condition → which stimulus of its fold lies nearest in `Y` to each one's prediction from `X`, (stimulus,)."
     (predictions,) = out_of_folds(X, {"": Y}, tested=list(tested.values()), folds=folds).values()
     target = fold_zscore(Y, folds=folds)
-    return {condition: nearest(target, predicted, folds=folds) for condition, predicted in zip(tested, predictions)}
+    return {
+        condition: nearest(target, predicted, folds=folds)
+        for condition, predicted in zip(tested, predictions)
+    }
 
 # %% ../../nbs/library/studies/04_explore.ipynb #trials
 def explore_trials(
     trials: PreferenceSet,
-    mapped: Mapping[str, Mapping[tuple, Mapped]],  # direction → pair of networks → prompts and images in one space
+    mapped: Mapping[
+        str, Mapping[tuple, Mapped]
+    ],  # direction → pair of networks → prompts and images in one space
 ) -> Interactive:
     "Choose a trial: prompt, both images, and their similarities with the prompt in every pair of networks."
+
     def draw(trial):
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
         with style():
             images, scores = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-            kind = f"({trials.kinds[trial]}{'' if trials.told[trial] else ', untold by the prompt'})"
-            images.suptitle("\n".join([*textwrap.wrap(f"“{trials.prompts[trial]}”", 46), kind]), fontsize=8.5)
-            for ax, name, side in zip(images.subplots(1, 2), trials.names, (trials.preferred, trials.rejected)):
+            kind = (
+                f"({trials.kinds[trial]}{'' if trials.told[trial] else ', untold by the prompt'})"
+            )
+            images.suptitle(
+                "\n".join([*textwrap.wrap(f"“{trials.prompts[trial]}”", 46), kind]), fontsize=8.5
+            )
+            for ax, name, side in zip(
+                images.subplots(1, 2), trials.names, (trials.preferred, trials.rejected)
+            ):
                 ax.imshow(side.images[trial], interpolation="none")
                 ax.set_title(name)
                 ax.axis("off")
-            _similarities_of(scores.subplots(1, len(mapped), sharey=True, squeeze=False)[0], trial, mapped, trials.names)
+            _similarities_of(
+                scores.subplots(1, len(mapped), sharey=True, squeeze=False)[0],
+                trial,
+                mapped,
+                trials.names,
+            )
             scores.supxlabel("cosine with the prompt", fontsize=8)
         return fig
-    return Interactive(draw, {"trial": range(len(trials))},
-                       alt=f"A prompt with two images, {' and '.join(trials.names)}, and the similarity of either with the "
-                           "prompt by every pair of networks, in both directions.")
+
+    return Interactive(
+        draw,
+        {"trial": range(len(trials))},
+        alt=f"A prompt with two images, {' and '.join(trials.names)}, and the similarity of either with the "
+        "prompt by every pair of networks, in both directions.",
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #trials-parts
-def _similarities_of(axes: Sequence[Axes], trial: int, mapped: Mapping, names: Sequence[str]) -> None:
+def _similarities_of(
+    axes: Sequence[Axes], trial: int, mapped: Mapping, names: Sequence[str]
+) -> None:
     "A row a pair of networks: how near either image lies to the prompt."
     for ax, (direction, pairs) in zip(axes, mapped.items()):
         rows = [" – ".join(name.rpartition("/")[2] for name in pair) for pair in pairs]
-        near = np.array([similarities(m.prompts[[trial]], np.stack([m.preferred[trial], m.rejected[trial]]))[0]
-                         for m in pairs.values()])  # (pair, image)
+        near = np.array(
+            [
+                similarities(m.prompts[[trial]], np.stack([m.preferred[trial], m.rejected[trial]]))[
+                    0
+                ]
+                for m in pairs.values()
+            ]
+        )  # (pair, image)
         ax.hlines(range(len(rows)), *near.T, color=SOFT, linewidth=1)
         ax.plot(near[:, 0], range(len(rows)), "o", color=OKABE_ITO[0], markersize=5, label=names[0])
-        ax.plot(near[:, 1], range(len(rows)), "o", color=OKABE_ITO[1], markersize=5, markerfacecolor="white", label=names[1])
+        ax.plot(
+            near[:, 1],
+            range(len(rows)),
+            "o",
+            color=OKABE_ITO[1],
+            markersize=5,
+            markerfacecolor="white",
+            label=names[1],
+        )
         ax.set_yticks(range(len(rows)), rows, fontsize=7)
-        ax.set(title=f"{direction}: {(near[:, 0] > near[:, 1]).sum()} of {len(rows)}", ylim=(len(rows) - 0.5, -0.5))
+        ax.set(
+            title=f"{direction}: {(near[:, 0] > near[:, 1]).sum()} of {len(rows)}",
+            ylim=(len(rows) - 0.5, -0.5),
+        )
         ax.locator_params(axis="x", nbins=3)
         ax.tick_params(labelsize=7)
         ax.grid(axis="x")
-    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=7.5)
+    axes[0].figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=7.5,
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #exemplars
 def explore_exemplars(
-    again: Sequence[StimulusSet],          # the same stimuli; in each another image of each, as far as there are any
-    curves: Mapping[str, ExemplarCurve],   # direction → alignment against the number of captions
+    again: Sequence[
+        StimulusSet
+    ],  # the same stimuli; in each another image of each, as far as there are any
+    curves: Mapping[str, ExemplarCurve],  # direction → alignment against the number of captions
 ) -> Interactive:
     "Choose a stimulus and a number of exemplars: what is averaged, and the score of such averages."
     stimuli, ks = again[0], sorted(next(iter(curves.values())).measured)
@@ -665,24 +960,46 @@ def explore_exemplars(
             above, below = fig.subfigures(2, 1, height_ratios=[1, 1.15])
             for j, ax in enumerate(above.subplots(1, len(ks), squeeze=False)[0]):
                 ax.axis("off")
-                if j >= exemplars: continue
-                if j < len(again): ax.imshow(again[j].images[stimulus], interpolation="none")
-                told = "".join(stimuli.captions[stimulus][j:j + 1])  # there may be fewer
-                ax.set_title(textwrap.fill(told, 24), y=-0.05, va="top", fontsize=7, weight="normal")
-            for ax, (direction, curve) in zip(below.subplots(1, len(curves), squeeze=False)[0], curves.items()):
+                if j >= exemplars:
+                    continue
+                if j < len(again):
+                    ax.imshow(again[j].images[stimulus], interpolation="none")
+                told = "".join(stimuli.captions[stimulus][j : j + 1])  # there may be fewer
+                ax.set_title(
+                    textwrap.fill(told, 24), y=-0.05, va="top", fontsize=7, weight="normal"
+                )
+            for ax, (direction, curve) in zip(
+                below.subplots(1, len(curves), squeeze=False)[0], curves.items()
+            ):
                 _curve_point(ax, direction, curve, exemplars)
         return fig
-    return Interactive(draw, {"stimulus": range(len(stimuli)), "exemplars": ks}, start={"exemplars": ks[-1]},
-                       alt="Above, the images and captions of one stimulus that are averaged; below, alignment against the "
-                           "number of averaged captions in both directions, the chosen number marked.")
+
+    return Interactive(
+        draw,
+        {"stimulus": range(len(stimuli)), "exemplars": ks},
+        start={"exemplars": ks[-1]},
+        alt="Above, the images and captions of one stimulus that are averaged; below, alignment against the "
+        "number of averaged captions in both directions, the chosen number marked.",
+    )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #exemplars-parts
 def _curve_point(ax: Axes, direction: str, curve: ExemplarCurve, k: int) -> None:
     ks, chosen = sorted(curve.measured), curve.measured[k]
     scores = [curve.measured[j] for j in ks]
-    ax.fill_between(ks, [e.low for e in scores], [e.high for e in scores], color=OKABE_ITO[0], alpha=0.28, linewidth=0)
+    ax.fill_between(
+        ks,
+        [e.low for e in scores],
+        [e.high for e in scores],
+        color=OKABE_ITO[0],
+        alpha=0.28,
+        linewidth=0,
+    )
     ax.plot(ks, [e.value for e in scores], color=OKABE_ITO[0], linewidth=1.8)
     ax.plot(ks, [curve.predicted[j].value for j in ks], color=OKABE_ITO[0], linestyle=(0, (1, 1.2)))
     ax.plot(k, chosen.value, "o", color=OKABE_ITO[1], markersize=8)
-    ax.set(title=f"{direction}, {k} averaged: {chosen}", xlabel="captions averaged (dotted: by reliability alone)", xticks=ks)
+    ax.set(
+        title=f"{direction}, {k} averaged: {chosen}",
+        xlabel="captions averaged (dotted: by reliability alone)",
+        xticks=ks,
+    )
     ax.grid(axis="y")

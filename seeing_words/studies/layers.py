@@ -40,32 +40,54 @@ from ..measures.similarity import similarity_grid
 from ..models.cache import uncached
 
 # %% ../../nbs/library/studies/00_layers.ipynb #align
-def _both_ways(forward: xr.Dataset, back: xr.Dataset) -> xr.Dataset:  # (direction, vision_layer, language_layer, fold)
-    def named(grid, **sides): return grid.rename(
-        {f"{old}_{axis}": f"{new}_{axis}" for old, new in sides.items() for axis in ("layer", "depth")})
-    grids = named(forward, source="vision", target="language"), named(back, source="language", target="vision")
-    both = xr.concat(grids, xr.Variable("direction", list(DIRECTIONS)), join="exact", combine_attrs="drop")
+def _both_ways(
+    forward: xr.Dataset, back: xr.Dataset
+) -> xr.Dataset:  # (direction, vision_layer, language_layer, fold)
+    def named(grid, **sides):
+        return grid.rename(
+            {
+                f"{old}_{axis}": f"{new}_{axis}"
+                for old, new in sides.items()
+                for axis in ("layer", "depth")
+            }
+        )
+
+    grids = (
+        named(forward, source="vision", target="language"),
+        named(back, source="language", target="vision"),
+    )
+    both = xr.concat(
+        grids, xr.Variable("direction", list(DIRECTIONS)), join="exact", combine_attrs="drop"
+    )
     both = both.transpose("direction", "vision_layer", "language_layer", "fold")
-    sides = {"vision_model": "source_model", "language_model": "target_model",
-             "vision_converted_from": "source_converted_from", "language_converted_from": "target_converted_from"}
+    sides = {
+        "vision_model": "source_model",
+        "language_model": "target_model",
+        "vision_converted_from": "source_converted_from",
+        "language_converted_from": "target_converted_from",
+    }
     names = {new: forward.attrs[old] for new, old in sides.items() if old in forward.attrs}
     return both.assign_attrs(names, n_stimuli=forward.n_stimuli)
 
 
 def _sweep(sources, targets, settings, progress):  # → source name → target name → grid
-    return {name: predictivity_grids(source, targets, **settings)
-            for name, source in tqdm(sources.items(), "networks", disable=not progress)}
+    return {
+        name: predictivity_grids(source, targets, **settings)
+        for name, source in tqdm(sources.items(), "networks", disable=not progress)
+    }
 
 # %% ../../nbs/library/studies/00_layers.ipynb #align-align
 def align_networks(
-    vision: Mapping[str, xr.DataArray],    # name → features (layer, stimulus, unit)
+    vision: Mapping[str, xr.DataArray],  # name → features (layer, stimulus, unit)
     language: Mapping[str, xr.DataArray],  # name → features (layer, stimulus, unit)
     *,
-    folds: Folds | None = None,            # default: make_folds(n)
-    alphas: Sequence[float] = ALPHAS,      # ridge penalties
-    progress: bool = False,                # show a bar
-    **settings,                            # penalty, dtype, device, max_memory: as of `predictivity_grids`
-) -> dict[tuple[str, str], xr.Dataset]:    # (vision, language) → (direction, vision_layer, language_layer, fold)
+    folds: Folds | None = None,  # default: make_folds(n)
+    alphas: Sequence[float] = ALPHAS,  # ridge penalties
+    progress: bool = False,  # show a bar
+    **settings,  # penalty, dtype, device, max_memory: as of `predictivity_grids`
+) -> dict[
+    tuple[str, str], xr.Dataset
+]:  # (vision, language) → (direction, vision_layer, language_layer, fold)
     "Predict every layer of each network from every layer of each of the other modality, both ways."
     settings |= {"folds": folds, "alphas": alphas}
     forward = _sweep(vision, language, settings, progress)
@@ -79,20 +101,26 @@ Pair = tuple[str, str]  # names of a vision and a language network
 @dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
     "Networks of two modalities, each aligned with each of the other modality. Made by `align_pairs`."
-    vision: Mapping[str, xr.DataArray]    # name → (layer, stimulus, unit)
+
+    vision: Mapping[str, xr.DataArray]  # name → (layer, stimulus, unit)
     language: Mapping[str, xr.DataArray]  # name → (layer, stimulus, unit)
-    grids: Mapping[Pair, xr.Dataset]      # (direction, vision_layer, language_layer, fold)
+    grids: Mapping[Pair, xr.Dataset]  # (direction, vision_layer, language_layer, fold)
     folds: Folds
-    weights: np.ndarray                   # bootstrap draws, (draw, stimulus)
-    results: Callable = uncached           # how things are computed: anew, or from what a `Results` kept
-    estimates: dict = field(default_factory=dict)  # those made so far, by what they are of: none is made twice
+    weights: np.ndarray  # bootstrap draws, (draw, stimulus)
+    results: Callable = uncached  # how things are computed: anew, or from what a `Results` kept
+    estimates: dict = field(
+        default_factory=dict
+    )  # those made so far, by what they are of: none is made twice
 
     def scores(self, pair: Pair, direction: str) -> xr.Dataset:
         "Predictivity and λ of one pair: (source_layer, target_layer, fold)."
         source, target = _sides(direction)
-        return self.grids[pair].sel(direction=direction, drop=True).rename(
-            {f"{source}_layer": "source_layer", f"{target}_layer": "target_layer"}
-        ).transpose("source_layer", "target_layer", "fold")
+        return (
+            self.grids[pair]
+            .sel(direction=direction, drop=True)
+            .rename({f"{source}_layer": "source_layer", f"{target}_layer": "target_layer"})
+            .transpose("source_layer", "target_layer", "fold")
+        )
 
     def features(self, pair: Pair, direction: str) -> tuple[xr.DataArray, xr.DataArray]:
         "Source and target of one pair in one direction."
@@ -101,7 +129,10 @@ class Pairs:
 
     def subset(self, vision: Iterable[str], language: Iterable[str]) -> "Pairs":
         "Only these networks; nothing is computed again."
-        v, w = ({name: side[name] for name in names} for side, names in ((self.vision, vision), (self.language, language)))
+        v, w = (
+            {name: side[name] for name in names}
+            for side, names in ((self.vision, vision), (self.language, language))
+        )
         grids = {pair: grid for pair, grid in self.grids.items() if pair[0] in v and pair[1] in w}
         return Pairs(v, w, grids, self.folds, self.weights, self.results, self.estimates)
 
@@ -110,27 +141,33 @@ class Pairs:
 
 # %% ../../nbs/library/studies/00_layers.ipynb #pairs-sides
 def _sides(direction: str) -> tuple[str, str]:  # modality of source and of target
-    if direction not in DIRECTIONS: raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
     return ("vision", "language") if direction == DIRECTIONS[0] else ("language", "vision")
 
 # %% ../../nbs/library/studies/00_layers.ipynb #align-pairs
 def align_pairs(
-    vision: Mapping[str, xr.DataArray],    # name → (layer, stimulus, unit)
+    vision: Mapping[str, xr.DataArray],  # name → (layer, stimulus, unit)
     language: Mapping[str, xr.DataArray],  # name → (layer, stimulus, unit)
     *,
     folds: Folds,
-    weights: np.ndarray,                   # from `resample_weights`, (draw, stimulus)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
     only: Callable[[str, str], bool] = lambda vision, language: True,  # is this pair wanted?
-    results: Callable = uncached,           # or a `Results`: what it kept is not computed again
+    results: Callable = uncached,  # or a `Results`: what it kept is not computed again
     progress: bool = False,
 ) -> Pairs:
     "Align every vision network with every language network, or only with some."
     partners = {v: tuple(w for w in language if only(v, w)) for v in vision}
-    if not any(partners.values()): raise InputError("no pair of networks is left to align: see `only`")
+    if not any(partners.values()):
+        raise InputError("no pair of networks is left to align: see `only`")
     grids = {}
-    for names in dict.fromkeys(partners.values()):  # those with the same partners share their decompositions
+    for names in dict.fromkeys(
+        partners.values()
+    ):  # those with the same partners share their decompositions
         group = {v: vision[v] for v in vision if partners[v] == names}
-        grids |= results(align_networks, group, {w: language[w] for w in names}, folds=folds, progress=progress)
+        grids |= results(
+            align_networks, group, {w: language[w] for w in names}, folds=folds, progress=progress
+        )
     return Pairs(vision, language, grids, folds, weights, results)
 
 
@@ -141,18 +178,23 @@ def same_seed(vision: str, language: str) -> bool:
 # %% ../../nbs/library/studies/00_layers.ipynb #first
 def one_per_architecture(names: Iterable[str]) -> list[str]:
     "The first network of each architecture: names that differ by their last number only are of one."
-    return list({re.sub(r"[-_]\d[^-_/]*$", "", name): name for name in reversed(list(names))}.values())[::-1]
+    return list(
+        {re.sub(r"[-_]\d[^-_/]*$", "", name): name for name in reversed(list(names))}.values()
+    )[::-1]
 
 # %% ../../nbs/library/studies/00_layers.ipynb #equally-deep
 def equally_deep(
     networks: Mapping[str, xr.DataArray],  # name → (layer, stimulus, unit)
-) -> dict[str, xr.DataArray]:              # with the layer numbers and depths of the shallowest
+) -> dict[str, xr.DataArray]:  # with the layer numbers and depths of the shallowest
     "As many layers of each network as the shallowest has, those nearest in relative depth."
     least = min(networks.values(), key=len)
+
     def thinned(features):
-        if len(features) == len(least): return features
+        if len(features) == len(least):
+            return features
         nearest = np.abs(features.depth.values[:, None] - least.depth.values).argmin(0)
         return features.isel(layer=nearest).assign_coords(layer=least.layer, depth=least.depth)
+
     return {name: thinned(features) for name, features in networks.items()}
 
 # %% ../../nbs/library/studies/00_layers.ipynb #best
@@ -167,8 +209,14 @@ def layer_estimate(
     if key not in pairs.estimates:
         source, target = pairs.features(pair, direction)
         alphas = chosen_alphas(pairs.scores(pair, direction).alpha.values[i, j])
-        pairs.estimates[key] = pairs.results(predictivity_estimate, source.values[i], target.values[j],
-                                             folds=pairs.folds, weights=pairs.weights, alphas=alphas)
+        pairs.estimates[key] = pairs.results(
+            predictivity_estimate,
+            source.values[i],
+            target.values[j],
+            folds=pairs.folds,
+            weights=pairs.weights,
+            alphas=alphas,
+        )
     return pairs.estimates[key]
 
 
@@ -178,15 +226,23 @@ def best_of_pairs(
 ) -> dict[Pair, Estimate]:  # of each pair's best layers, chosen on all stimuli
     "The best pair of layers of every pair of networks."
     best = {pair: best_pair(pairs.scores(pair, direction).predictivity) for pair in pairs.grids}
-    return dict(zip(best, parallel_map(lambda pair: layer_estimate(pairs, pair, direction, best[pair]), best)))
+    return dict(
+        zip(
+            best,
+            parallel_map(lambda pair: layer_estimate(pairs, pair, direction, best[pair]), best),
+        )
+    )
 
 # %% ../../nbs/library/studies/00_layers.ipynb #grid
 def mean_grid(
     grids: Sequence[xr.DataArray],  # (vision_layer, language_layer), perhaps with fold
-) -> xr.DataArray:                  # (vision_layer, language_layer)
+) -> xr.DataArray:  # (vision_layer, language_layer)
     "Mean over pairs of networks (and folds). All networks of a modality must be equally deep."
     shapes = {tuple(grid.sizes[d] for d in ("vision_layer", "language_layer")) for grid in grids}
-    if len(shapes) > 1: raise InputError(f"grids have sizes {sorted(shapes)}: depths must be equal: see `equally_deep`")
+    if len(shapes) > 1:
+        raise InputError(
+            f"grids have sizes {sorted(shapes)}: depths must be equal: see `equally_deep`"
+        )
     grids = [mean_over_folds(grid) for grid in grids]
     return sum(grids[1:], grids[0]) / len(grids)
 
@@ -197,42 +253,61 @@ def similarity_grids(
     measure: str = "cka_debiased",
 ) -> dict[Pair, xr.DataArray]:  # (vision_layer, language_layer)
     "A similarity measure for every pair of layers of every pair of networks."
-    names = {"source_layer": "vision_layer", "target_layer": "language_layer",
-             "source_depth": "vision_depth", "target_depth": "language_depth"}
-    grids = parallel_map(lambda pair: pairs.results(similarity_grid, pairs.vision[pair[0]], pairs.language[pair[1]],
-                                                     measure=measure), pairs.grids)
+    names = {
+        "source_layer": "vision_layer",
+        "target_layer": "language_layer",
+        "source_depth": "vision_depth",
+        "target_depth": "language_depth",
+    }
+    grids = parallel_map(
+        lambda pair: pairs.results(
+            similarity_grid, pairs.vision[pair[0]], pairs.language[pair[1]], measure=measure
+        ),
+        pairs.grids,
+    )
     return {pair: grid.rename(names) for pair, grid in zip(pairs.grids, grids)}
 
 # %% ../../nbs/library/studies/00_layers.ipynb #grid-depth-of-pairs
 def depth_of_pairs(
     pairs: Pairs,
     direction: str,
-    along: str,               # vision or language: whose layers
-) -> dict[Pair, list[float]]: # a score for each layer; NaN where no partner has a score in every fold
+    along: str,  # vision or language: whose layers
+) -> dict[
+    Pair, list[float]
+]:  # a score for each layer; NaN where no partner has a score in every fold
     "Score of each layer of one network with its best partner layer in the other."
     other = {"vision": "language_layer", "language": "vision_layer"}[along]
-    grids = {pair: mean_over_folds(grid.predictivity.sel(direction=direction)) for pair, grid in pairs.grids.items()}
+    grids = {
+        pair: mean_over_folds(grid.predictivity.sel(direction=direction))
+        for pair, grid in pairs.grids.items()
+    }
     return {pair: grid.max(other).values.tolist() for pair, grid in grids.items()}
 
 # %% ../../nbs/library/studies/00_layers.ipynb #depth-estimates
 def depth_estimates_of_pairs(
     pairs: Pairs,
     direction: str,
-    along: str,           # vision or language: whose layers
-) -> list[Estimate]:      # one a layer, the mean over pairs of networks; NaN where no partner has a score in every fold
+    along: str,  # vision or language: whose layers
+) -> list[
+    Estimate
+]:  # one a layer, the mean over pairs of networks; NaN where no partner has a score in every fold
     "Score of each layer with its best partner layer, averaged over pairs, with its bootstrap draws."
     mine = "source_layer" if _sides(direction)[0] == along else "target_layer"
     n_layers = {pairs.scores(pair, direction).sizes[mine] for pair in pairs.grids}
-    if len(n_layers) > 1: raise InputError(f"{along} networks have {sorted(n_layers)} layers: see `equally_deep`")
+    if len(n_layers) > 1:
+        raise InputError(f"{along} networks have {sorted(n_layers)} layers: see `equally_deep`")
     wanted = [(pair, k) for k in range(n_layers.pop()) for pair in pairs.grids]
     found = parallel_map(lambda one: _layer_of_pair(pairs, one[0], direction, mine, one[1]), wanted)
-    return [average(found[i:i + len(pairs.grids)]) for i in range(0, len(found), len(pairs.grids))]
+    return [
+        average(found[i : i + len(pairs.grids)]) for i in range(0, len(found), len(pairs.grids))
+    ]
 
 
 def _layer_of_pair(pairs: Pairs, pair: Pair, direction: str, mine: str, k: int) -> Estimate:
     scores = pairs.scores(pair, direction).predictivity
     row = scores.isel({mine: [k]})
-    if mean_over_folds(row).isnull().all(): return Estimate(np.nan, np.full(len(pairs.weights), np.nan))
+    if mean_over_folds(row).isnull().all():
+        return Estimate(np.nan, np.full(len(pairs.weights), np.nan))
     i, j = best_pair(row)
     return layer_estimate(pairs, pair, direction, (k, j) if mine == "source_layer" else (i, k))
 
@@ -240,20 +315,24 @@ def _layer_of_pair(pairs: Pairs, pair: Pair, direction: str, mine: str, k: int) 
 @dataclass(frozen=True, eq=False)
 class DepthProfile:
     "What a depth curve says, each with its bootstrap draws."
-    peak: Estimate                # relative depth of the highest score
-    later: Estimate | None        # mean score of the later two thirds minus that of the early third; None: one has no layer
+
+    peak: Estimate  # relative depth of the highest score
+    later: (
+        Estimate | None
+    )  # mean score of the later two thirds minus that of the early third; None: one has no layer
     early_share: Estimate | None  # mean score of the early third as a share of the peak
 
 
 def depth_profile(
     layers: Sequence[Estimate],  # one a layer
-    depth: Sequence[float],      # relative depth of each
+    depth: Sequence[float],  # relative depth of each
 ) -> DepthProfile:
     "Summarise a depth curve."
     peak = peak_depth(layers, depth)
     scored = [(e, d) for e, d in zip(layers, depth) if not np.isnan(e.value)]
     early, later = [e for e, d in scored if d < 1 / 3], [e for e, d in scored if d >= 1 / 3]
-    if not early or not later: return DepthProfile(peak, None, None)
+    if not early or not later:
+        return DepthProfile(peak, None, None)
     top = Estimate(max(e.value for e, _ in scored), np.max([e.draws for e, _ in scored], axis=0))
     return DepthProfile(peak, average(later) - average(early), average(early) / top)
 
@@ -263,33 +342,51 @@ def null_of_pairs(
     direction: str,
     *,
     n_permutations: int = 100,
-    n_units: int = 8,            # target units the statistic is computed on
+    n_units: int = 8,  # target units the statistic is computed on
     seed: int = 0,
-) -> dict[Pair, xr.Dataset]:     # null (permutation, vision_layer, language_layer), observed (the last two)
+) -> dict[
+    Pair, xr.Dataset
+]:  # null (permutation, vision_layer, language_layer), observed (the last two)
     "Predictivity of every pair of layers under shuffled pairing."
     source, target = _sides(direction)
-    names = {f"{side}_{axis}": f"{modality}_{axis}" for side, modality in (("source", source), ("target", target))
-             for axis in ("layer", "depth")}
-    grids = parallel_map(lambda pair: pairs.results(null_grid, *pairs.features(pair, direction), folds=pairs.folds, seed=seed,
-                                                     n_permutations=n_permutations, n_units=n_units), pairs.grids)
+    names = {
+        f"{side}_{axis}": f"{modality}_{axis}"
+        for side, modality in (("source", source), ("target", target))
+        for axis in ("layer", "depth")
+    }
+    grids = parallel_map(
+        lambda pair: pairs.results(
+            null_grid,
+            *pairs.features(pair, direction),
+            folds=pairs.folds,
+            seed=seed,
+            n_permutations=n_permutations,
+            n_units=n_units,
+        ),
+        pairs.grids,
+    )
     return {pair: grid.rename(names) for pair, grid in zip(pairs.grids, grids)}
 
 
 def null_best(
     nulls: Mapping[Pair, xr.Dataset],  # from `null_of_pairs`
-) -> tuple[float, np.ndarray]:         # observed, and (permutation,)
+) -> tuple[float, np.ndarray]:  # observed, and (permutation,)
     "The best pair of layers, averaged over pairs of networks: observed, and under shuffled pairing."
     best = [grid.max(("vision_layer", "language_layer")) for grid in nulls.values()]
-    return float(np.mean([b.observed for b in best])), np.mean([b.null.values for b in best], axis=0)
+    return float(np.mean([b.observed for b in best])), np.mean(
+        [b.null.values for b in best], axis=0
+    )
 
 # %% ../../nbs/library/studies/00_layers.ipynb #null-null-depth
 def null_depth(
     nulls: Mapping[Pair, xr.Dataset],  # from `null_of_pairs`
-    along: str,                        # vision or language
-) -> pd.DataFrame:                     # depth, score, low, high: mean and 95 % range of the null
+    along: str,  # vision or language
+) -> pd.DataFrame:  # depth, score, low, high: mean and 95 % range of the null
     "Null of each layer with its best partner layer, averaged over pairs of networks."
     other = {"vision": "language_layer", "language": "vision_layer"}[along]
-    best = np.mean([grid.null.max(other).transpose("permutation", ...).values for grid in nulls.values()], 0)
+    best = np.mean(
+        [grid.null.max(other).transpose("permutation", ...).values for grid in nulls.values()], 0
+    )
     low, high = np.quantile(best, [0.025, 0.975], axis=0)
     depth = next(iter(nulls.values()))[f"{along}_depth"].values
     return pd.DataFrame({"depth": depth, "score": best.mean(0), "low": low, "high": high})
@@ -298,35 +395,56 @@ def null_depth(
 def depth_table(
     pairs: Pairs,
     direction: str,
-    along: str,                       # vision or language
-    estimates: Sequence[Estimate],    # from `depth_estimates_of_pairs`, or none: scores without interval
-) -> pd.DataFrame:                    # depth, score, low, high, pair_low, pair_high
+    along: str,  # vision or language
+    estimates: Sequence[
+        Estimate
+    ],  # from `depth_estimates_of_pairs`, or none: scores without interval
+) -> pd.DataFrame:  # depth, score, low, high, pair_low, pair_high
     "One row a layer."
     scores = np.array(list(depth_of_pairs(pairs, direction, along).values()))  # (pair, layer)
     depth = next(iter(getattr(pairs, along).values())).depth.values
     intervals = [(e.low, e.high) for e in estimates] or [(np.nan, np.nan)] * len(depth)
-    return pd.DataFrame({"depth": depth, "score": scores.mean(0), "low": [low for low, _ in intervals],
-                         "high": [high for _, high in intervals], "pair_low": scores.min(0), "pair_high": scores.max(0)})
+    return pd.DataFrame(
+        {
+            "depth": depth,
+            "score": scores.mean(0),
+            "low": [low for low, _ in intervals],
+            "high": [high for _, high in intervals],
+            "pair_low": scores.min(0),
+            "pair_high": scores.max(0),
+        }
+    )
 
 # %% ../../nbs/library/studies/00_layers.ipynb #panel
 def depth_panel(
     direction: str,
-    along: str,                                    # vision or language: whose layers
+    along: str,  # vision or language: whose layers
     *,
-    trained: Mapping[str, Pairs],                  # pooling of captions → pairs
-    estimates: Mapping[str, Mapping[tuple[str, str], Sequence[Estimate]]],  # pooling → (direction, along) → layers
+    trained: Mapping[str, Pairs],  # pooling of captions → pairs
+    estimates: Mapping[
+        str, Mapping[tuple[str, str], Sequence[Estimate]]
+    ],  # pooling → (direction, along) → layers
     untrained: Pairs,
-    trivial: Pairs,                                # one trivial source, trained targets
-    nulls: Mapping[Pair, xr.Dataset],              # from `null_of_pairs`
-) -> pd.DataFrame:                                 # panel, along, condition, kind, depth, score, low, high, …
+    trivial: Pairs,  # one trivial source, trained targets
+    nulls: Mapping[Pair, xr.Dataset],  # from `null_of_pairs`
+) -> pd.DataFrame:  # panel, along, condition, kind, depth, score, low, high, …
     "Depth curves of every condition in one direction along the layers of one modality."
-    curves = [(f"trained, {how}", "trained", depth_table(pairs, direction, along, estimates[how][direction, along]))
-              for how, pairs in trained.items()]
+    curves = [
+        (
+            f"trained, {how}",
+            "trained",
+            depth_table(pairs, direction, along, estimates[how][direction, along]),
+        )
+        for how, pairs in trained.items()
+    ]
     level = depth_table(trivial, direction, along, [])
-    if len(level) == 1: level = pd.concat([level, level.assign(depth=1.0)])
-    curves += [("untrained", "untrained", depth_table(untrained, direction, along, [])),
-               (next(iter(getattr(trivial, _sides(direction)[0]))), "trivial", level),
-               ("shuffled", "shuffled", null_depth(nulls, along))]
+    if len(level) == 1:
+        level = pd.concat([level, level.assign(depth=1.0)])
+    curves += [
+        ("untrained", "untrained", depth_table(untrained, direction, along, [])),
+        (next(iter(getattr(trivial, _sides(direction)[0]))), "trivial", level),
+        ("shuffled", "shuffled", null_depth(nulls, along)),
+    ]
     told = [table.assign(condition=condition, kind=kind) for condition, kind, table in curves]
     return pd.concat(told, ignore_index=True).assign(panel=f"{direction} (mean r)", along=along)
 
@@ -334,30 +452,42 @@ def depth_panel(
 def null_effects(
     trained: Pairs,
     nulls: Mapping[str, Mapping[Pair, xr.Dataset]],  # direction → from `null_of_pairs`
-) -> dict[str, Estimate]:                            # claim → effect
+) -> dict[str, Estimate]:  # claim → effect
     "Effects of claim L1a: the best pair of layers above the 97.5 % point of the best under shuffling."
     best = {way: average(best_of_pairs(trained, way).values()) for way in DIRECTIONS}
-    return {f"L1a {way}": best[way] - float(np.quantile(null_best(nulls[way])[1], 0.975)) for way in DIRECTIONS}
+    return {
+        f"L1a {way}": best[way] - float(np.quantile(null_best(nulls[way])[1], 0.975))
+        for way in DIRECTIONS
+    }
 
 # %% ../../nbs/library/studies/00_layers.ipynb #effects-layer-effects
 def layer_effects(
     trained: Pairs,
     untrained: Pairs,
-    trivial: Mapping[str, Pairs],                    # direction → trivial source, trained target
-    layers: Mapping[tuple[str, str], Sequence[Estimate]],  # (direction, along) → from `depth_estimates_of_pairs`
-) -> dict[str, Estimate]:                            # claim → effect
+    trivial: Mapping[str, Pairs],  # direction → trivial source, trained target
+    layers: Mapping[
+        tuple[str, str], Sequence[Estimate]
+    ],  # (direction, along) → from `depth_estimates_of_pairs`
+) -> dict[str, Estimate]:  # claim → effect
     "Effects of claims L1b to L3; those on the early third only where there is one."
     effects = {}
     for direction in DIRECTIONS:
         best = average(best_of_pairs(trained, direction).values())
         for name, control in (("L1b", untrained), ("L1c", trivial[direction])):
-            effects[f"{name} {direction}"] = best - average(best_of_pairs(control, direction).values())
+            effects[f"{name} {direction}"] = best - average(
+                best_of_pairs(control, direction).values()
+            )
     for modality in ("vision", "language"):
         both = [average(e) for e in zip(*(layers[direction, modality] for direction in DIRECTIONS))]
         profile = depth_profile(both, next(iter(getattr(trained, modality).values())).depth.values)
         effects |= {f"L2a {modality}": profile.peak, f"L2b {modality}": profile.later}
-    share = {d: depth_profile(layers[d, _sides(d)[0]], next(iter(getattr(trained, _sides(d)[0]).values())).depth.values)
-             for d in DIRECTIONS}
+    share = {
+        d: depth_profile(
+            layers[d, _sides(d)[0]],
+            next(iter(getattr(trained, _sides(d)[0]).values())).depth.values,
+        )
+        for d in DIRECTIONS
+    }
     if all(profile.early_share for profile in share.values()):
         effects["L3"] = share["l2v"].early_share - share["v2l"].early_share
     return {claim: effect for claim, effect in effects.items() if effect}

@@ -31,11 +31,11 @@ from seeing_words.measures.predictivity import (
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #estimates
 def linear_estimate(
-    target: np.ndarray,      # from `out_of_fold`, (stimulus, unit)
+    target: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     prediction: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
     *,
     folds: Folds,
-    weights: np.ndarray,     # from `resample_weights`, (draw, stimulus)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
 ) -> Estimate:
     "Score of out-of-fold predictions, with its bootstrap draws to first order in the weights."
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
@@ -47,30 +47,39 @@ def linear_estimate(
         y, z, r = y[:, scored], z[:, scored], r[scored]
         slopes[test] = (y * z - r / 2 * (y.square() + z.square())).mean(1)
         scores.append(r.mean().item())
-    if not np.isfinite(scores).any(): return Estimate(np.nan, np.full(len(weights), np.nan))  # all is constant
+    if not np.isfinite(scores).any():
+        return Estimate(np.nan, np.full(len(weights), np.nan))  # all is constant
     value, slopes = float(np.nanmean(scores)), np.nan_to_num(slopes) / np.isfinite(scores).sum()
     return Estimate(value, value + (weights - 1) @ slopes)
 
 
-def _unit_columns(values: np.ndarray) -> torch.Tensor:  # (stimulus, unit), each of mean 0 and norm 1, or NaN
+def _unit_columns(
+    values: np.ndarray,
+) -> torch.Tensor:  # (stimulus, unit), each of mean 0 and norm 1, or NaN
     mean, norm = unit_moments(x := torch.tensor(values, dtype=torch.float64), np.finfo(float).eps)
     return (x - mean) / norm
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #compare
 ARMS = ("refit", "without refit")
-Comparison = tuple[str, str, str]         # direction, arm, condition
+Comparison = tuple[str, str, str]  # direction, arm, condition
 
 
-def _source_changed(X: np.ndarray, changed: Layers, targets: Layers, z: Layers, folds: Folds) -> Iterable[tuple]:
+def _source_changed(
+    X: np.ndarray, changed: Layers, targets: Layers, z: Layers, folds: Folds
+) -> Iterable[tuple]:
     "A source, intact and `changed` (condition → source): (arm, condition, target and prediction) for each of the targets."
     for name, made in out_of_folds(X, targets, tested=[X, *changed.values()], folds=folds).items():
         yield ARMS[0], "intact", z[name], made[0]
-        for condition, p in zip(("intact", *changed), made): yield ARMS[1], condition, z[name], p
+        for condition, p in zip(("intact", *changed), made):
+            yield ARMS[1], condition, z[name], p
     for condition, other in changed.items():
-        for name, (p,) in out_of_folds(other, targets, folds=folds).items(): yield ARMS[0], condition, z[name], p
+        for name, (p,) in out_of_folds(other, targets, folds=folds).items():
+            yield ARMS[0], condition, z[name], p
 
 
-def _target_changed(X: np.ndarray, shown: Mapping[tuple[str, str], np.ndarray], z: Mapping, folds: Folds) -> Iterable[tuple]:
+def _target_changed(
+    X: np.ndarray, shown: Mapping[tuple[str, str], np.ndarray], z: Mapping, folds: Folds
+) -> Iterable[tuple]:
     "The same for an intact source and targets `shown` under conditions, intact among them: (condition, network) → responses."
     predicted = {key: p for key, (p,) in out_of_folds(X, shown, folds=folds).items()}
     for condition, name in shown:
@@ -80,139 +89,236 @@ def _target_changed(X: np.ndarray, shown: Mapping[tuple[str, str], np.ndarray], 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #compare-averaged
 def _averaged(estimates: Iterable[tuple[Comparison, Estimate]]) -> dict[Comparison, Estimate]:
     found: dict[Comparison, list[Estimate]] = {}
-    for key, estimate in estimates: found.setdefault(key, []).append(estimate)
+    for key, estimate in estimates:
+        found.setdefault(key, []).append(estimate)
     return {key: average(each) for key, each in found.items()}
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #compare-changed
 def changed_estimates(
-    intact: Mapping[str, xr.DataArray],                # networks of the changed modality: name → (layer, stimulus, unit)
-    changed: Mapping[str, Mapping[str, xr.DataArray]], # condition → the same networks → (layer, stimulus, unit)
-    partners: Mapping[str, xr.DataArray],              # networks of the other modality, whose stimuli stay intact
+    intact: Mapping[
+        str, xr.DataArray
+    ],  # networks of the changed modality: name → (layer, stimulus, unit)
+    changed: Mapping[
+        str, Mapping[str, xr.DataArray]
+    ],  # condition → the same networks → (layer, stimulus, unit)
+    partners: Mapping[
+        str, xr.DataArray
+    ],  # networks of the other modality, whose stimuli stay intact
     *,
-    modality: str,                                     # of what is changed: vision or language
+    modality: str,  # of what is changed: vision or language
     folds: Folds,
-    weights: np.ndarray,                               # from `resample_weights`, (draw, stimulus)
-    layer: int = -2,                                   # of all networks; −2: penultimate
-    estimate: Callable = linear_estimate,              # (target, prediction, folds=, weights=) → Estimate
-) -> dict[Comparison, Estimate]:                       # the mean over all pairs; "intact" is among the conditions
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
+    layer: int = -2,  # of all networks; −2: penultimate
+    estimate: Callable = linear_estimate,  # (target, prediction, folds=, weights=) → Estimate
+) -> dict[Comparison, Estimate]:  # the mean over all pairs; "intact" is among the conditions
     "Predictivity between changed and intact stimuli, in both directions and both arms."
     _check_changed(intact, changed, modality)
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
-    mine = {(c, name): f.values[layer] for c, each in {"intact": intact, **changed}.items() for name, f in each.items()}
+    mine = {
+        (c, name): f.values[layer]
+        for c, each in {"intact": intact, **changed}.items()
+        for name, f in each.items()
+    }
     theirs = {name: f.values[layer] for name, f in partners.items()}
     z = {name: fold_zscore(Y, folds=folds) for name, Y in theirs.items()}
     z |= {(ARMS[0], *key): fold_zscore(Y, folds=folds) for key, Y in mine.items()}
-    z |= {(ARMS[1], *key): fold_zscore(mine["intact", key[1]], folds=folds, of=Y) for key, Y in mine.items()}
+    z |= {
+        (ARMS[1], *key): fold_zscore(mine["intact", key[1]], folds=folds, of=Y)
+        for key, Y in mine.items()
+    }
     tasks = [(forward, name) for name in intact] + [(back, name) for name in partners]
 
     def work(task):
         direction, name = task
         others = {c: mine[c, name] for c in changed} if direction == forward else {}
-        made = (_source_changed(mine["intact", name], others, theirs, z, folds) if direction == forward
-                else _target_changed(theirs[name], mine, z, folds))
-        return [((direction, arm, c), estimate(*both, folds=folds, weights=weights)) for arm, c, *both in made]
+        made = (
+            _source_changed(mine["intact", name], others, theirs, z, folds)
+            if direction == forward
+            else _target_changed(theirs[name], mine, z, folds)
+        )
+        return [
+            ((direction, arm, c), estimate(*both, folds=folds, weights=weights))
+            for arm, c, *both in made
+        ]
 
-    return _averaged(key_and_estimate for each in parallel_map(work, tasks) for key_and_estimate in each)
+    return _averaged(
+        key_and_estimate for each in parallel_map(work, tasks) for key_and_estimate in each
+    )
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #compare-checks
 def _check_changed(intact: Mapping, changed: Mapping[str, Mapping], modality: str) -> None:
-    if modality not in ("vision", "language"): raise InputError(f"modality {modality!r}: vision or language is changed")
-    if "intact" in changed: raise InputError("condition 'intact' is what the others are compared with: leave it out of `changed`")
+    if modality not in ("vision", "language"):
+        raise InputError(f"modality {modality!r}: vision or language is changed")
+    if "intact" in changed:
+        raise InputError(
+            "condition 'intact' is what the others are compared with: leave it out of `changed`"
+        )
     for condition, each in changed.items():
         if set(each) != set(intact):
-            raise InputError(f"condition {condition!r} has features of {', '.join(each) or 'no network'}, the intact one of "
-                             f"{', '.join(intact)}: differences are paired, so both need the same networks")
+            raise InputError(
+                f"condition {condition!r} has features of {', '.join(each) or 'no network'}, the intact one of "
+                f"{', '.join(intact)}: differences are paired, so both need the same networks"
+            )
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #table
 def kept_share(
     estimates: Mapping[Comparison, Estimate],  # from `changed_estimates`
     direction: str,
-    conditions: Sequence[str],                 # their mean is taken
+    conditions: Sequence[str],  # their mean is taken
     *,
     arm: str = ARMS[0],
 ) -> Estimate:
     "The share of the intact score that is kept."
-    return average(estimates[direction, arm, c] for c in conditions) / estimates[direction, arm, "intact"]
+    return (
+        average(estimates[direction, arm, c] for c in conditions)
+        / estimates[direction, arm, "intact"]
+    )
 
 
 def change_table(
-    estimates: Mapping[Comparison, Estimate],              # from `changed_estimates`
+    estimates: Mapping[Comparison, Estimate],  # from `changed_estimates`
     *,
     registry: Mapping[str, Perturbation] = PERTURBATIONS,  # tells the group of a condition
 ) -> pd.DataFrame:  # group, condition, direction, arm, effect, low, high, share, share_low, share_high; in the registry's order
     "Every condition's paired difference from the intact one, and the share of the score that is kept."
     order = {name: i for i, name in enumerate(registry)}
-    conditions = sorted({c for *_, c in estimates} - {"intact"}, key=lambda c: order[c.partition("=")[0]])
+    conditions = sorted(
+        {c for *_, c in estimates} - {"intact"}, key=lambda c: order[c.partition("=")[0]]
+    )
     rows = []
     for condition in conditions:
         entry = registry[condition.partition("=")[0]]
         for direction, arm in ((d, a) for d in DIRECTIONS for a in ARMS):
             cost = estimates[direction, arm, condition] - estimates[direction, arm, "intact"]
             share = kept_share(estimates, direction, [condition], arm=arm)
-            rows.append((f"{entry.modality}s: {entry.kind}", condition, direction, arm, cost.value, cost.low, cost.high,
-                         share.value, share.low, share.high))
-    return pd.DataFrame(rows, columns=["group", "condition", "direction", "arm", "effect", "low", "high",
-                                       "share", "share_low", "share_high"])
+            rows.append(
+                (
+                    f"{entry.modality}s: {entry.kind}",
+                    condition,
+                    direction,
+                    arm,
+                    cost.value,
+                    cost.low,
+                    cost.high,
+                    share.value,
+                    share.low,
+                    share.high,
+                )
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "group",
+            "condition",
+            "direction",
+            "arm",
+            "effect",
+            "low",
+            "high",
+            "share",
+            "share_low",
+            "share_high",
+        ],
+    )
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #depth
 def changed_depth(
-    intact: Mapping[str, xr.DataArray],                # as of `changed_estimates`, here and below
+    intact: Mapping[str, xr.DataArray],  # as of `changed_estimates`, here and below
     changed: Mapping[str, Mapping[str, xr.DataArray]],
     partners: Mapping[str, xr.DataArray],
     *,
     modality: str,
     folds: Folds,
-    layer: int = -2,                                   # of the partners
+    layer: int = -2,  # of the partners
     alphas: Sequence[float] = ALPHAS,
-) -> pd.DataFrame:                                     # direction, condition, depth, score: the mean over all pairs
+) -> pd.DataFrame:  # direction, condition, depth, score: the mean over all pairs
     "Refitted predictivity of every layer of the changed networks, intact and changed."
     _check_changed(intact, changed, modality)
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
-    shown = {(c, name): f for c, each in {"intact": intact, **changed}.items() for name, f in each.items()}
+    shown = {
+        (c, name): f
+        for c, each in {"intact": intact, **changed}.items()
+        for name, f in each.items()
+    }
     fixed = {name: f.isel(layer=[layer]) for name, f in partners.items()}
-    from_each = parallel_map(lambda f: predictivity_grids(f, fixed, folds=folds, alphas=alphas), shown.values())
-    to_each = parallel_map(lambda f: predictivity_grids(f, shown, folds=folds, alphas=alphas), fixed.values())
+    from_each = parallel_map(
+        lambda f: predictivity_grids(f, fixed, folds=folds, alphas=alphas), shown.values()
+    )
+    to_each = parallel_map(
+        lambda f: predictivity_grids(f, shown, folds=folds, alphas=alphas), fixed.values()
+    )
     rows = []
     for (condition, name), grids in zip(shown, from_each):
-        for direction, found in ((forward, grids.values()), (back, [g[condition, name] for g in to_each])):
+        for direction, found in (
+            (forward, grids.values()),
+            (back, [g[condition, name] for g in to_each]),
+        ):
             scores = np.mean([mean_over_folds(g.predictivity).values.ravel() for g in found], 0)
-            rows += [(direction, condition, depth, score) for depth, score in zip(intact[name].depth.values, scores)]
+            rows += [
+                (direction, condition, depth, score)
+                for depth, score in zip(intact[name].depth.values, scores)
+            ]
     table = pd.DataFrame(rows, columns=["direction", "condition", "depth", "score"])
-    return table.groupby(["direction", "condition", "depth"], sort=False, as_index=False).score.mean()
+    return table.groupby(
+        ["direction", "condition", "depth"], sort=False, as_index=False
+    ).score.mean()
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #facts
 def _fact_words(facts: dict) -> dict[str, set[str]]:
     "place → {beach}, thing name → {boat, dog}, …"
-    lists = {key: value for key, value in facts.items() if isinstance(value, (list, tuple)) and key != "things"}
-    own = {key: {value} for key, value in facts.items() if isinstance(value, str)} | {key: set(v) for key, v in lists.items()}
-    things = [thing if isinstance(thing, dict) else {"name": thing} for thing in facts.get("things") or ()]
+    lists = {
+        key: value
+        for key, value in facts.items()
+        if isinstance(value, (list, tuple)) and key != "things"
+    }
+    own = {key: {value} for key, value in facts.items() if isinstance(value, str)} | {
+        key: set(v) for key, v in lists.items()
+    }
+    things = [
+        thing if isinstance(thing, dict) else {"name": thing} for thing in facts.get("things") or ()
+    ]
     each = [(f"thing {key}", value) for thing in things for key, value in thing.items()]
     return own | {key: {v for k, v in each if k == key and isinstance(v, str)} for key, _ in each}
 
 
 def fact_indicators(
-    facts: Sequence[dict],      # of every stimulus
-) -> dict[str, np.ndarray]:     # place, time, …, thing name, thing colour, … → (stimulus, value): 1 where it is so
+    facts: Sequence[dict],  # of every stimulus
+) -> dict[
+    str, np.ndarray
+]:  # place, time, …, thing name, thing colour, … → (stimulus, value): 1 where it is so
     "Every fact in words, as numbers; of things, whether there is any such one."
     known = [_fact_words(fact) for fact in facts]
     keys = dict.fromkeys(key for one in known for key in one)
     values = {key: sorted(set().union(*(k.get(key, set()) for k in known))) for key in keys}
-    return {key: np.array([[v in k.get(key, ()) for v in words] for k in known], float) for key, words in values.items() if words}
+    return {
+        key: np.array([[v in k.get(key, ()) for v in words] for k in known], float)
+        for key, words in values.items()
+        if words
+    }
 
 # %% ../../nbs/library/studies/01_perturbations.ipynb #facts-scores
 def fact_scores(
     features: Mapping[str, xr.DataArray],  # networks: name → (layer, stimulus, unit)
-    facts: Sequence[dict],                 # of the stimuli before they were changed
+    facts: Sequence[dict],  # of the stimuli before they were changed
     *,
     folds: Folds,
-    weights: np.ndarray,                   # from `resample_weights`, (draw, stimulus)
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
     layer: int = -2,
-) -> dict[str, Estimate]:                  # kind of fact → the mean over networks; empty where no fact varies
+) -> dict[str, Estimate]:  # kind of fact → the mean over networks; empty where no fact varies
     "How well facts follow from features: predictivity of their indicators."
-    varying = {kind: values[:, values.std(0) > 0] for kind, values in fact_indicators(facts).items()}
+    varying = {
+        kind: values[:, values.std(0) > 0] for kind, values in fact_indicators(facts).items()
+    }
     z = {kind: values for kind, values in varying.items() if values.size}
-    def scores(X): return {kind: linear_estimate(fold_zscore(z[kind], folds=folds), p, folds=folds, weights=weights)
-                           for kind, (p,) in out_of_folds(X, z, folds=folds).items()}
+
+    def scores(X):
+        return {
+            kind: linear_estimate(
+                fold_zscore(z[kind], folds=folds), p, folds=folds, weights=weights
+            )
+            for kind, (p,) in out_of_folds(X, z, folds=folds).items()
+        }
+
     found = parallel_map(lambda f: scores(f.values[layer]), features.values()) if z else []
     made = {kind: average(each[kind] for each in found) for kind in z}
     return {kind: estimate for kind, estimate in made.items() if np.isfinite(estimate.value)}

@@ -39,29 +39,41 @@ from ..measures.predictivity import Layers, out_of_folds
 @dataclass(frozen=True, eq=False, repr=False)
 class PreferenceSet:
     "Trials: a prompt and two images, one of which goes with it better."
-    preferred: StimulusSet                       # the better images; the first caption of each is the prompt
-    rejected: StimulusSet                        # the other image of each trial, with the same id and captions
-    kinds: tuple[str, ...]                       # what sets the two apart, one a trial
-    names: tuple[str, str] = ("preferred", "rejected")       # what the images are called, and by whose word
-    told: np.ndarray | None = None               # (trial,) bool: can the prompt tell them apart? None: always
+
+    preferred: StimulusSet  # the better images; the first caption of each is the prompt
+    rejected: StimulusSet  # the other image of each trial, with the same id and captions
+    kinds: tuple[str, ...]  # what sets the two apart, one a trial
+    names: tuple[str, str] = (
+        "preferred",
+        "rejected",
+    )  # what the images are called, and by whose word
+    told: np.ndarray | None = None  # (trial,) bool: can the prompt tell them apart? None: always
     left_out: Mapping[str, int] = field(default_factory=dict)  # trials that were dropped, by reason
 
     def __post_init__(self):
         a, b = self.preferred, self.rejected
         if a.ids != b.ids or a.captions != b.captions:
-            raise InputError(f"{len(a)} {self.names[0]} and {len(b)} {self.names[1]} images must have the same ids and "
-                             "captions in the same order, since each pair is a trial")
+            raise InputError(
+                f"{len(a)} {self.names[0]} and {len(b)} {self.names[1]} images must have the same ids and "
+                "captions in the same order, since each pair is a trial"
+            )
         told = np.ones(len(a), bool) if self.told is None else np.asarray(self.told, bool)
         object.__setattr__(self, "told", told)
         if not len(self.kinds) == len(told) == len(a):
-            raise InputError(f"{len(a)} trials with {len(self.kinds)} kinds and {len(told)} entries of told: give one for each")
+            raise InputError(
+                f"{len(a)} trials with {len(self.kinds)} kinds and {len(told)} entries of told: give one for each"
+            )
 
-    def __len__(self) -> int: return len(self.kinds)
+    def __len__(self) -> int:
+        return len(self.kinds)
 
     @property
-    def prompts(self) -> list[str]: return self.preferred.chosen()
+    def prompts(self) -> list[str]:
+        return self.preferred.chosen()
 
-    def among(self, kind: str | None = None, *, told: bool | None = None) -> np.ndarray:  # (trial,) bool
+    def among(
+        self, kind: str | None = None, *, told: bool | None = None
+    ) -> np.ndarray:  # (trial,) bool
         "Which trials are of a `kind`, and are `told` by their prompt or not."
         known = dict.fromkeys(self.kinds)
         if kind is not None and kind not in known:
@@ -72,59 +84,93 @@ class PreferenceSet:
     def subset(self, index: Sequence[int] | slice) -> "PreferenceSet":
         "The trials at the positions `index`."
         where = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        return replace(self, preferred=self.preferred.subset(where), rejected=self.rejected.subset(where),
-                       kinds=tuple(self.kinds[i] for i in where), told=self.told[where])
+        return replace(
+            self,
+            preferred=self.preferred.subset(where),
+            rejected=self.rejected.subset(where),
+            kinds=tuple(self.kinds[i] for i in where),
+            told=self.told[where],
+        )
 
     def swapped(self) -> "PreferenceSet":
         "The same trials with their images exchanged."
-        return replace(self, preferred=self.rejected, rejected=self.preferred, names=self.names[::-1])
+        return replace(
+            self, preferred=self.rejected, rejected=self.preferred, names=self.names[::-1]
+        )
 
     def __repr__(self) -> str:
         counted = ", ".join(f"{n} left out: {why}" for why, n in self.left_out.items())
-        return f"{len(self)} trials, {' and '.join(self.names)}" + (f" ({counted})" if counted else "")
+        return f"{len(self)} trials, {' and '.join(self.names)}" + (
+            f" ({counted})" if counted else ""
+        )
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #labels
 def labelled_trials(
     prompts: Sequence[str],
-    images: tuple[np.ndarray, np.ndarray],     # first and second of each trial, (trial, height, width, RGB) uint8
-    label_0: Sequence[float],                  # 1: the first is preferred, 0: the second, 0.5: a tie
+    images: tuple[
+        np.ndarray, np.ndarray
+    ],  # first and second of each trial, (trial, height, width, RGB) uint8
+    label_0: Sequence[float],  # 1: the first is preferred, 0: the second, 0.5: a tie
     *,
-    has_label: Sequence[bool] | None = None,   # default: those whose label is a number
+    has_label: Sequence[bool] | None = None,  # default: those whose label is a number
     ids: Sequence[str] | None = None,
     kinds: Sequence[str] | None = None,
     name: str = "trials",
 ) -> PreferenceSet:
     "Trials from labels, without ties and without those that have no label."
     n, (first, second) = len(prompts), images
-    first, second = without_mask(first, f"{name}: first images"), without_mask(second, f"{name}: second images")
+    first, second = (
+        without_mask(first, f"{name}: first images"),
+        without_mask(second, f"{name}: second images"),
+    )
     label = np.asarray(without_mask(label_0, f"{name}: label_0"), dtype=float)
     has_label = without_mask(has_label, f"{name}: has_label")
     given = np.isfinite(label) if has_label is None else np.asarray(has_label, bool)
-    ids, kinds = (default if values is None else tuple(values) for values, default in
-                  ((ids, tuple(f"trial-{i}" for i in range(n))), (kinds, ("",) * n)))
+    ids, kinds = (
+        default if values is None else tuple(values)
+        for values, default in ((ids, tuple(f"trial-{i}" for i in range(n))), (kinds, ("",) * n))
+    )
     _check_labels(name, label, given, n, first=first, second=second, ids=ids, kinds=kinds)
     tie = given & (label == 0.5)
     kept = np.flatnonzero(given & ~tie)
     left_out = {why: int(m) for why, m in (("tie", tie.sum()), ("no label", (~given).sum())) if m}
-    if not len(kept): raise InputError(f"{name}: no trial has a preferred image ({left_out or 'there are no trials'})")
-    better, worse = (np.where((label[kept] == side)[:, None, None, None], first[kept], second[kept]) for side in (1, 0))
+    if not len(kept):
+        raise InputError(
+            f"{name}: no trial has a preferred image ({left_out or 'there are no trials'})"
+        )
+    better, worse = (
+        np.where((label[kept] == side)[:, None, None, None], first[kept], second[kept])
+        for side in (1, 0)
+    )
     told = tuple((prompts[i],) for i in kept)
-    sets = (StimulusSet(name, tuple(ids[i] for i in kept), shown, told, condition=condition)
-            for shown, condition in ((better, "preferred"), (worse, "rejected")))
+    sets = (
+        StimulusSet(name, tuple(ids[i] for i in kept), shown, told, condition=condition)
+        for shown, condition in ((better, "preferred"), (worse, "rejected"))
+    )
     return PreferenceSet(*sets, tuple(kinds[i] for i in kept), left_out=left_out)
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #labels-check
-def _check_labels(name: str, label: np.ndarray, given: np.ndarray, n: int, **others: Sequence) -> None:
-    sizes = {"prompts": n, "labels": len(label), "has_label": len(given)} | {what: len(x) for what, x in others.items()}
+def _check_labels(
+    name: str, label: np.ndarray, given: np.ndarray, n: int, **others: Sequence
+) -> None:
+    sizes = {"prompts": n, "labels": len(label), "has_label": len(given)} | {
+        what: len(x) for what, x in others.items()
+    }
     if len(set(sizes.values())) > 1:
-        raise InputError(f"{name}: {', '.join(f'{m} {what}' for what, m in sizes.items())}: give one of each for every trial")
+        raise InputError(
+            f"{name}: {', '.join(f'{m} {what}' for what, m in sizes.items())}: give one of each for every trial"
+        )
     wrong = np.flatnonzero(given & ~np.isin(label, (0, 0.5, 1)))
     if len(wrong):
-        raise InputError(f"{name}: label_0 of trial {wrong[0]} is {label[wrong[0]]} ({len(wrong)} such): it must be 1 (first "
-                         "preferred), 0 (second) or 0.5 (tie), or has_label False")
+        raise InputError(
+            f"{name}: label_0 of trial {wrong[0]} is {label[wrong[0]]} ({len(wrong)} such): it must be 1 (first "
+            "preferred), 0 (second) or 0.5 (tie), or has_label False"
+        )
     if np.shape(others["first"]) != np.shape(others["second"]):
-        raise InputError(f"{name}: first images have shape {np.shape(others['first'])}, second {np.shape(others['second'])}: "
-                         "bring them to one size")
+        raise InputError(
+            f"{name}: first images have shape {np.shape(others['first'])}, second {np.shape(others['second'])}: "
+            "bring them to one size"
+        )
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #contradicted
 def contradicted(
@@ -135,26 +181,44 @@ def contradicted(
     return any(not true_of(scene, tuple(fact), phrase) for fact, phrase in tellings)
 
 
-def _near_miss(scene: Scene, tellings: Sequence, told: bool, kinds: Sequence[str], seed: int) -> tuple[str, Scene]:
+def _near_miss(
+    scene: Scene, tellings: Sequence, told: bool, kinds: Sequence[str], seed: int
+) -> tuple[str, Scene]:
     "A near miss that is `told` or not, of the first kind that allows it; else any, with more seeds."
-    def suits(other): return contradicted(other, tellings) == told
-    wishes = [(kind, 0, {"suits": suits}) for kind in kinds] + [(kind, more, {}) for more in range(100) for kind in kinds]
-    found = ((kind, near_miss(scene, kind, seed=seed + 1000 * more, **wish)) for kind, more, wish in wishes)
+
+    def suits(other):
+        return contradicted(other, tellings) == told
+
+    wishes = [(kind, 0, {"suits": suits}) for kind in kinds] + [
+        (kind, more, {}) for more in range(100) for kind in kinds
+    ]
+    found = (
+        (kind, near_miss(scene, kind, seed=seed + 1000 * more, **wish))
+        for kind, more, wish in wishes
+    )
     best = next(((kind, other) for kind, other in found if other), None)
-    if best is None: raise InputError(f"scene {scene.seed} has no near miss of kind {', '.join(kinds)}: allow more kinds")
+    if best is None:
+        raise InputError(
+            f"scene {scene.seed} has no near miss of kind {', '.join(kinds)}: allow more kinds"
+        )
     return best
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #near-trials
 def near_miss_trials(
-    stimuli: StimulusSet,                          # of the microworld
+    stimuli: StimulusSet,  # of the microworld
     *,
     kinds: Sequence[str] = tuple(NEAR_MISSES),
-    seed: int = 0,                                 # of the changes
-) -> PreferenceSet:                                # match and near miss
+    seed: int = 0,  # of the changes
+) -> PreferenceSet:  # match and near miss
     "One near miss of every scene, drawn with the seed of the match."
     if stimuli.facts is None or stimuli.told is None:
-        raise InputError(f"{stimuli.name}: near misses need facts and what captions tell of them, which only the microworld has")
-    matches, counts = [scene_of(facts) for facts in stimuli.facts], {told: dict.fromkeys(kinds, 0) for told in (True, False)}
+        raise InputError(
+            f"{stimuli.name}: near misses need facts and what captions tell of them, which only the microworld has"
+        )
+    matches, counts = (
+        [scene_of(facts) for facts in stimuli.facts],
+        {told: dict.fromkeys(kinds, 0) for told in (True, False)},
+    )
     chosen = []
     for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.told)):
         wanted = counts[i % 3 < 2]
@@ -163,8 +227,13 @@ def near_miss_trials(
         chosen.append((kind, other, contradicted(other, tellings)))
     found, scenes, told = zip(*chosen)
     shown = [render(scene, size=stimuli.images.shape[1]) for scene in scenes]
-    others = replace(stimuli, images=np.stack([r.image for r in shown]), thing_masks=tuple(r.thing_masks for r in shown),
-                     facts=tuple(map(asdict, scenes)), condition="near miss")
+    others = replace(
+        stimuli,
+        images=np.stack([r.image for r in shown]),
+        thing_masks=tuple(r.thing_masks for r in shown),
+        facts=tuple(map(asdict, scenes)),
+        condition="near miss",
+    )
     return PreferenceSet(stimuli, others, found, ("match", "near miss"), np.array(told))
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice
@@ -176,11 +245,14 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (trial,); 0 where ei
 @dataclass(frozen=True, eq=False)
 class Mapped:
     "Prompts and both images of every trial in one space. Made by `map_trials`."
-    prompts: np.ndarray    # (trial, unit)
-    preferred: np.ndarray  # (trial, unit)
-    rejected: np.ndarray   # (trial, unit)
 
-    def choices(self, order: np.ndarray | None = None) -> np.ndarray:  # (trial,): 1 the better image, 0 the other, ½ equal
+    prompts: np.ndarray  # (trial, unit)
+    preferred: np.ndarray  # (trial, unit)
+    rejected: np.ndarray  # (trial, unit)
+
+    def choices(
+        self, order: np.ndarray | None = None
+    ) -> np.ndarray:  # (trial,): 1 the better image, 0 the other, ½ equal
         "What is chosen, given each trial's own prompt or that of the trial in `order`."
         prompts = self.prompts if order is None else self.prompts[order]
         return (1 + np.sign(_cosine(prompts, self.preferred) - _cosine(prompts, self.rejected))) / 2
@@ -191,52 +263,68 @@ class Mapped:
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #many
 def _check_trials(prompts: Layers, preferred: Layers, rejected: Layers, direction: str) -> None:
-    if direction not in DIRECTIONS: raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
-    if not (prompts and preferred): raise InputError("no pair of networks: give one or more of vision and of language")
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
+    if not (prompts and preferred):
+        raise InputError("no pair of networks: give one or more of vision and of language")
     n = {len(x) for x in prompts.values()} | {len(x) for x in preferred.values()}
-    if len(n) != 1: raise InputError(f"prompts and images are of {min(n)} to {max(n)} trials: give those of the same ones")
-    if preferred.keys() != rejected.keys(): raise InputError("preferred and rejected images need features of the same networks")
+    if len(n) != 1:
+        raise InputError(
+            f"prompts and images are of {min(n)} to {max(n)} trials: give those of the same ones"
+        )
+    if preferred.keys() != rejected.keys():
+        raise InputError("preferred and rejected images need features of the same networks")
     for name, x in preferred.items():
         if x.shape != rejected[name].shape:
-            raise InputError(f"{name or 'vision'}: preferred images have shape {x.shape}, rejected {rejected[name].shape}: "
-                             "both must be responses of the same units in the same trials")
+            raise InputError(
+                f"{name or 'vision'}: preferred images have shape {x.shape}, rejected {rejected[name].shape}: "
+                "both must be responses of the same units in the same trials"
+            )
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice-pairs
 def choices_of_pairs(
-    prompts: Layers,     # of language networks
-    preferred: Layers,   # of vision networks
-    rejected: Layers,    # the same ones' responses to the other images
+    prompts: Layers,  # of language networks
+    preferred: Layers,  # of vision networks
+    rejected: Layers,  # the same ones' responses to the other images
     *,
-    direction: str,      # one of `DIRECTIONS`
+    direction: str,  # one of `DIRECTIONS`
     folds: Folds,
 ) -> dict[tuple, Mapped]:  # (vision, language) → prompts and images in one space
     "Bring prompts and images together by maps fitted on the other folds' prompts and better images, for every pair."
     _check_trials(prompts, preferred, rejected, direction)
+
     def read(w):  # L→V
         found = out_of_folds(prompts[w], preferred, folds=folds)
         return {(v, w): Mapped(made, *shown[v]) for v, (made,) in found.items()}
-    def see(v):   # V→L; both images take the same way: equal images, equal scores
+
+    def see(v):  # V→L; both images take the same way: equal images, equal scores
         found = out_of_folds(preferred[v], prompts, tested=(preferred[v], rejected[v]), folds=folds)
         return {(v, w): Mapped(shown[w], *both) for w, both in found.items()}
+
     if direction == DIRECTIONS[0]:
         sources, one = preferred, see
         shown = {w: fold_zscore(x, folds=folds) for w, x in prompts.items()}
     else:
         sources, one = prompts, read
-        shown = {v: [fold_zscore(x, folds=folds, of=of) for of in (x, rejected[v])] for v, x in preferred.items()}
+        shown = {
+            v: [fold_zscore(x, folds=folds, of=of) for of in (x, rejected[v])]
+            for v, x in preferred.items()
+        }
     return {pair: mapped for found in parallel_map(one, sources) for pair, mapped in found.items()}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice-map
 def map_trials(
-    prompts: np.ndarray,    # one layer of a language network, (trial, unit)
+    prompts: np.ndarray,  # one layer of a language network, (trial, unit)
     preferred: np.ndarray,  # one layer of a vision network, (trial, unit)
-    rejected: np.ndarray,   # the same layer's responses to the other images, (trial, unit)
+    rejected: np.ndarray,  # the same layer's responses to the other images, (trial, unit)
     *,
-    direction: str,         # one of `DIRECTIONS`
+    direction: str,  # one of `DIRECTIONS`
     folds: Folds,
 ) -> Mapped:
     "The same for a single pair."
-    return choices_of_pairs({"": prompts}, {"": preferred}, {"": rejected}, direction=direction, folds=folds)["", ""]
+    return choices_of_pairs(
+        {"": prompts}, {"": preferred}, {"": rejected}, direction=direction, folds=folds
+    )["", ""]
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #shuffle
 def other_prompts(
@@ -244,10 +332,12 @@ def other_prompts(
     *,
     seed: int = 0,
     step: int = 1,  # 2: whose prompt the one whose prompt it would be given is given
-) -> np.ndarray:    # (trial,): whose prompt each one is given, never its own
+) -> np.ndarray:  # (trial,): whose prompt each one is given, never its own
     "Pass prompts on to another trial of the same test set."
     if (least := min(map(len, folds.test))) <= step:
-        raise InputError(f"a fold has {least} trials: passing prompts on by {step} needs more; take fewer folds")
+        raise InputError(
+            f"a fold has {least} trials: passing prompts on by {step} needs more; take fewer folds"
+        )
     rng, order = np.random.default_rng(seed), np.empty(folds.n, int)
     for test in folds.test:
         ring = rng.permutation(test)
@@ -259,27 +349,37 @@ def other_image_trials(
     stimuli: StimulusSet,
     *,
     folds: Folds,
-    seed: int = 0,        # whose image
-) -> PreferenceSet:       # own and another image
+    seed: int = 0,  # whose image
+) -> PreferenceSet:  # own and another image
     "Each stimulus' own image beside that of another one."
     order = other_prompts(folds, seed=seed)
-    if len(order) != len(stimuli): raise InputError(f"{stimuli.name}: folds of {len(order)} for {len(stimuli)} stimuli")
+    if len(order) != len(stimuli):
+        raise InputError(f"{stimuli.name}: folds of {len(order)} for {len(stimuli)} stimuli")
     shown = stimuli.subset(order)
-    others = replace(stimuli, images=shown.images, thing_masks=shown.thing_masks, facts=shown.facts, condition="another image")
-    return PreferenceSet(stimuli, others, ("another image",) * len(stimuli), ("own image", "another image"))
+    others = replace(
+        stimuli,
+        images=shown.images,
+        thing_masks=shown.thing_masks,
+        facts=shown.facts,
+        condition="another image",
+    )
+    return PreferenceSet(
+        stimuli, others, ("another image",) * len(stimuli), ("own image", "another image")
+    )
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #words
 @dataclass(frozen=True)
 class TrialWords:
     "How one kind of trials is spoken of."
-    what: str            # a trial, to a reader
-    better: str          # the image to be found
-    all_better: str      # those of all trials
-    limits: str          # what cannot be concluded
-    among: str = ""      # the trials that accuracy is claimed of, if not all
-    kinds: str = ""      # what `kinds` of trials are; "": there is one
+
+    what: str  # a trial, to a reader
+    better: str  # the image to be found
+    all_better: str  # those of all trials
+    limits: str  # what cannot be concluded
+    among: str = ""  # the trials that accuracy is claimed of, if not all
+    kinds: str = ""  # what `kinds` of trials are; "": there is one
     elsewhere: str = ""  # the image of another trial, as a third one; "": the second image is that
-    apart: str = ""      # how their distance is told of; "": there is nothing to tell
+    apart: str = ""  # how their distance is told of; "": there is nothing to tell
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #words-all
 _NEAR_MISSES = TrialWords(
@@ -296,7 +396,8 @@ _NEAR_MISSES = TrialWords(
     among=" in trials that the prompt tells",
     kinds="kinds of changes",
     elsewhere="another scene",
-    apart="one changed fact moves an image by")
+    apart="one changed fact moves an image by",
+)
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #words-all-images
 _PICK_A_PIC = TrialWords(
@@ -310,7 +411,8 @@ _PICK_A_PIC = TrialWords(
     "the prompt is what is lost with another trial's prompt.",
     kinds="pairs of pictures",
     elsewhere="another prompt's image",
-    apart="the two images of a prompt lie apart by")
+    apart="the two images of a prompt lie apart by",
+)
 _OTHER_IMAGES = TrialWords(
     "The two images of a trial are the prompt's *own image* and *another image* of the same fold, which has prompts "
     "of its own; nobody prefers anything. Two images chosen at random differ in nearly everything, so that such "
@@ -318,35 +420,47 @@ _OTHER_IMAGES = TrialWords(
     "the prompt's own image",
     "the prompts' own images",
     "Another image is an easy alternative: topic alone tells it from the prompt's own, so that a right choice says "
-    "nothing of fine-grained fit.")
+    "nothing of fine-grained fit.",
+)
 TRIAL_WORDS: Mapping[str, TrialWords] = {
-    "near misses": _NEAR_MISSES, "pick-a-pic": _PICK_A_PIC, "other images": _OTHER_IMAGES}
+    "near misses": _NEAR_MISSES,
+    "pick-a-pic": _PICK_A_PIC,
+    "other images": _OTHER_IMAGES,
+}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #wilson
 def wilson(
-    choices: np.ndarray,       # (trial,) 1, 0 or ½
-) -> tuple[float, float]:      # low, high
+    choices: np.ndarray,  # (trial,) 1, 0 or ½
+) -> tuple[float, float]:  # low, high
     "95 % interval of a share of independent trials."
     n, z2 = len(choices), 1.959963984540054**2
-    if not n: raise InputError("wilson: no trials, so there is no share")
+    if not n:
+        raise InputError("wilson: no trials, so there is no share")
     p = float(np.mean(choices))
     half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
-    return float((p + z2 / (2 * n) - half) / (1 + z2 / n)), float((p + z2 / (2 * n) + half) / (1 + z2 / n))
+    return float((p + z2 / (2 * n) - half) / (1 + z2 / n)), float(
+        (p + z2 / (2 * n) + half) / (1 + z2 / n)
+    )
 
 
 def accuracy(
-    choices: np.ndarray,               # (trial,), perhaps averaged over pairs of networks
-    weights: np.ndarray,               # from `resample_weights`, (draw, trial)
-    among: np.ndarray | None = None,   # (trial,) bool; default: all
+    choices: np.ndarray,  # (trial,), perhaps averaged over pairs of networks
+    weights: np.ndarray,  # from `resample_weights`, (draw, trial)
+    among: np.ndarray | None = None,  # (trial,) bool; default: all
 ) -> Estimate:
     "Share of trials in which the better image is chosen, with its bootstrap draws."
     among = np.ones(len(choices), bool) if among is None else np.asarray(among)
-    if not among.any(): raise InputError(f"accuracy: none of {len(choices)} trials is among those asked for")
+    if not among.any():
+        raise InputError(f"accuracy: none of {len(choices)} trials is among those asked for")
     if not len(choices) == len(among) == weights.shape[1]:
-        raise InputError(f"accuracy: {len(choices)} choices, {len(among)} places in `among`, weights for {weights.shape[1]} "
-                         "trials: all must be of the same trials")
+        raise InputError(
+            f"accuracy: {len(choices)} choices, {len(among)} places in `among`, weights for {weights.shape[1]} "
+            "trials: all must be of the same trials"
+        )
     drawn = weights[:, among]
-    return Estimate(float(choices[among].mean()), drawn @ choices[among] / np.maximum(drawn.sum(1), 1))
+    return Estimate(
+        float(choices[among].mean()), drawn @ choices[among] / np.maximum(drawn.sum(1), 1)
+    )
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #layers
 FeaturesByName = Mapping[str, xr.DataArray]  # name → (layer, stimulus, unit)
@@ -354,7 +468,7 @@ FeaturesByName = Mapping[str, xr.DataArray]  # name → (layer, stimulus, unit)
 
 def at_layer(
     networks: FeaturesByName,
-    layer: int = -2,     # default: the penultimate; features of one layer have only that
+    layer: int = -2,  # default: the penultimate; features of one layer have only that
 ) -> dict[str, np.ndarray]:
     "One layer of every network."
     return {name: f.values[layer if len(f) > 1 else 0] for name, f in networks.items()}
@@ -368,9 +482,9 @@ def every_layer(
 
 
 def mean_choices(
-    mapped: Iterable[Mapped],          # one a pair of networks
-    order: np.ndarray | None = None,   # from `other_prompts`
-) -> np.ndarray:                       # (trial,): share of pairs that choose the better image
+    mapped: Iterable[Mapped],  # one a pair of networks
+    order: np.ndarray | None = None,  # from `other_prompts`
+) -> np.ndarray:  # (trial,): share of pairs that choose the better image
     "Choices averaged over pairs of networks."
     return np.mean([one.choices(order) for one in mapped], axis=0)
 
@@ -379,24 +493,32 @@ def accuracy_along(
     prompts: FeaturesByName,
     preferred: FeaturesByName,
     rejected: FeaturesByName,
-    along: str,           # vision or language: whose layers; the other side stays at its penultimate layer
+    along: str,  # vision or language: whose layers; the other side stays at its penultimate layer
     *,
     direction: str,
     folds: Folds,
     weights: np.ndarray,  # from `resample_weights`, (draw, trial)
     among: Mapping[str, np.ndarray],  # condition → its trials, (trial,) bool
-) -> pd.DataFrame:        # condition, depth, score, low, high
+) -> pd.DataFrame:  # condition, depth, score, low, high
     "Accuracy of forced choice at every layer, averaged over pairs of networks; those of one side must be equally deep."
     mine = {"vision": at_layer, "language": at_layer} | {along: every_layer}
-    mapped = choices_of_pairs(mine["language"](prompts), mine["vision"](preferred), mine["vision"](rejected),
-                              direction=direction, folds=folds)
+    mapped = choices_of_pairs(
+        mine["language"](prompts),
+        mine["vision"](preferred),
+        mine["vision"](rejected),
+        direction=direction,
+        folds=folds,
+    )
     side = ("vision", "language").index(along)
     depths = {len(f) for f in (preferred, prompts)[side].values()}
-    if len(depths) > 1: raise InputError(f"{along} networks have {sorted(depths)} layers: see `equally_deep`")
+    if len(depths) > 1:
+        raise InputError(f"{along} networks have {sorted(depths)} layers: see `equally_deep`")
     rows = []
     for k, depth in enumerate(next(iter((preferred, prompts)[side].values())).depth.values):
         chosen = mean_choices(m for pair, m in mapped.items() if pair[side][1] == k)
-        found = {name: accuracy(chosen, weights, mask) for name, mask in among.items() if mask.any()}
+        found = {
+            name: accuracy(chosen, weights, mask) for name, mask in among.items() if mask.any()
+        }
         rows += [(name, depth, e.value, e.low, e.high) for name, e in found.items()]
     return pd.DataFrame(rows, columns=["condition", "depth", "score", "low", "high"])
 
@@ -407,17 +529,24 @@ def align_layers(
     *,
     direction: str,
     folds: Folds,
-    weights: np.ndarray,          # from `resample_weights`, (draw, stimulus)
-) -> dict[tuple, Estimate]:       # (vision, language) → predictivity
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
+) -> dict[tuple, Estimate]:  # (vision, language) → predictivity
     "Alignment of every vision layer with every language layer, in one direction, with intervals."
-    if direction not in DIRECTIONS: raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction {direction!r}: choose one of {', '.join(DIRECTIONS)}")
     flip = direction != DIRECTIONS[0]
     sources, targets = (language, vision) if flip else (vision, language)
     observed = {name: fold_zscore(x, folds=folds) for name, x in targets.items()}
+
     def one(s):
         found = out_of_folds(sources[s], targets, folds=folds)
-        return {(t, s) if flip else (s, t): score_estimate(observed[t], made, folds=folds, weights=weights)
-                for t, (made,) in found.items()}
+        return {
+            (t, s) if flip else (s, t): score_estimate(
+                observed[t], made, folds=folds, weights=weights
+            )
+            for t, (made,) in found.items()
+        }
+
     return {pair: e for found in parallel_map(one, sources) for pair, e in found.items()}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #lowest
@@ -430,19 +559,24 @@ def lowest(
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #table
 def accuracy_table(
-    cases: Iterable[tuple[str, str, np.ndarray, bool | None]],  # condition, its kind of line, choices, told or untold trials
+    cases: Iterable[
+        tuple[str, str, np.ndarray, bool | None]
+    ],  # condition, its kind of line, choices, told or untold trials
     trials: PreferenceSet,
-    weights: np.ndarray,   # from `resample_weights`, (draw, trial)
-) -> pd.DataFrame:         # group, condition, kind, effect, low, high, n: as `forest` draws them
+    weights: np.ndarray,  # from `resample_weights`, (draw, trial)
+) -> pd.DataFrame:  # group, condition, kind, effect, low, high, n: as `forest` draws them
     "Accuracy in all trials and, if there are several kinds, in those of each; where there is none, there is no row."
     rows, cases = [], list(cases)
     kinds = dict.fromkeys(trials.kinds)
     for name in [None, *(kinds if len(kinds) > 1 else ())]:
         for condition, look, choices, told in cases:
             mask = trials.among(name, told=told)
-            if not mask.any(): continue
+            if not mask.any():
+                continue
             e = accuracy(choices, weights, mask)
-            rows.append((name or "all trials", condition, look, e.value, e.low, e.high, int(mask.sum())))
+            rows.append(
+                (name or "all trials", condition, look, e.value, e.low, e.high, int(mask.sum()))
+            )
     return pd.DataFrame(rows, columns=["group", "condition", "kind", "effect", "low", "high", "n"])
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #oracle
@@ -457,13 +591,19 @@ def _n_true(scene: Scene, tellings: Iterable[tuple[tuple, str]]) -> int:
 
 def oracle(
     stimuli: StimulusSet,  # of the microworld
-) -> np.ndarray:           # (stimulus, caption)
+) -> np.ndarray:  # (stimulus, caption)
     "Share of the facts of each drawn scene that each of its captions names truly."
     if stimuli.facts is None or stimuli.told is None:
-        raise InputError(f"{stimuli.name}: the oracle needs facts and what captions tell of them, which only the microworld has")
+        raise InputError(
+            f"{stimuli.name}: the oracle needs facts and what captions tell of them, which only the microworld has"
+        )
     scenes = [scene_of(facts) for facts in stimuli.facts]
-    return np.array([[_n_true(scene, told) / len(scene_facts(scene)) for told in captions]
-                     for scene, captions in zip(scenes, stimuli.told)])
+    return np.array(
+        [
+            [_n_true(scene, told) / len(scene_facts(scene)) for told in captions]
+            for scene, captions in zip(scenes, stimuli.told)
+        ]
+    )
 
 
 Judge = Callable[[StimulusSet], np.ndarray]
@@ -473,55 +613,71 @@ JUDGES: Mapping[str, Judge] = {"oracle": oracle}
 def judged(
     stimuli: StimulusSet,
     judge: str | Judge = "oracle",  # a key of `JUDGES`, or such a function
-) -> np.ndarray:                    # (stimulus, caption)
+) -> np.ndarray:  # (stimulus, caption)
     "Scores of a judge, checked."
     if not callable(judge) and judge not in JUDGES:
         raise InputError(f"judge {judge!r} is not known: choose one of {', '.join(JUDGES)}")
     if len(sizes := {len(told) for told in stimuli.captions}) > 1:
-        raise InputError(f"{stimuli.name}: images have {min(sizes)} to {max(sizes)} captions: a judge ranks as many for each")
+        raise InputError(
+            f"{stimuli.name}: images have {min(sizes)} to {max(sizes)} captions: a judge ranks as many for each"
+        )
     scores = np.asarray((judge if callable(judge) else JUDGES[judge])(stimuli), float)
     if scores.shape != (len(stimuli), len(stimuli.captions[0])):
-        raise InputError(f"judge {judge!r} gave scores of shape {scores.shape}, not one for each of {len(stimuli)} × "
-                         f"{len(stimuli.captions[0])} captions")
+        raise InputError(
+            f"judge {judge!r} gave scores of shape {scores.shape}, not one for each of {len(stimuli)} × "
+            f"{len(stimuli.captions[0])} captions"
+        )
     return scores
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #judge-choices
 def judge_choices(
     trials: PreferenceSet,
-    judge: str | Judge = "oracle",     # a key of `JUDGES`, or such a function
-    order: np.ndarray | None = None,   # from `other_prompts`
-) -> np.ndarray:                       # (trial,): 1 the better image, 0 the other, ½ equal
+    judge: str | Judge = "oracle",  # a key of `JUDGES`, or such a function
+    order: np.ndarray | None = None,  # from `other_prompts`
+) -> np.ndarray:  # (trial,): 1 the better image, 0 the other, ½ equal
     "What a judge chooses, given each trial's own prompt or that of the trial in `order`."
     order = range(len(trials)) if order is None else order
+
     def scores(side):
         told = None if side.told is None else tuple(side.told[i][:1] for i in order)
         prompts = tuple(side.captions[i][:1] for i in order)
         return judged(replace(side, captions=prompts, tags=None, told=told), judge)[:, 0]
+
     return (1 + np.sign(scores(trials.preferred) - scores(trials.rejected))) / 2
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #rank
 def rank_captions(
-    scores: np.ndarray,           # from a judge, (stimulus, caption)
-) -> tuple[np.ndarray, int]:      # which caption has each rank, the lowest score first, (stimulus, rank); images with ties
+    scores: np.ndarray,  # from a judge, (stimulus, caption)
+) -> tuple[
+    np.ndarray, int
+]:  # which caption has each rank, the lowest score first, (stimulus, rank); images with ties
     "Order each image's captions by their scores; equal ones keep their order, and are counted."
     scores = np.asarray(without_mask(scores, "scores"), float)
     if scores.ndim != 2 or scores.shape[1] < 2:
-        raise InputError(f"scores have shape {scores.shape}: ranks need (stimulus, caption) with 2 or more captions each")
+        raise InputError(
+            f"scores have shape {scores.shape}: ranks need (stimulus, caption) with 2 or more captions each"
+        )
     if len(bad := np.argwhere(~np.isfinite(scores))):
-        raise InputError(f"the judge's score of stimulus {bad[0][0]}, caption {bad[0][1]} is {scores[tuple(bad[0])]} "
-                         f"({len(bad)} such): it cannot be ranked; leave the stimulus out")
+        raise InputError(
+            f"the judge's score of stimulus {bad[0][0]}, caption {bad[0][1]} is {scores[tuple(bad[0])]} "
+            f"({len(bad)} such): it cannot be ranked; leave the stimulus out"
+        )
     tied = (np.diff(np.sort(scores, 1), axis=1) == 0).any(1)
     return np.argsort(scores, axis=1, kind="stable"), int(tied.sum())
 
 
 def by_rank(
-    layers: Sequence[np.ndarray],      # responses to caption 0, 1, … of every stimulus, (stimulus, unit) each
-    order: np.ndarray,                 # from `rank_captions`, (stimulus, rank)
-) -> list[np.ndarray]:                 # one a rank, (stimulus, unit)
+    layers: Sequence[
+        np.ndarray
+    ],  # responses to caption 0, 1, … of every stimulus, (stimulus, unit) each
+    order: np.ndarray,  # from `rank_captions`, (stimulus, rank)
+) -> list[np.ndarray]:  # one a rank, (stimulus, unit)
     "Responses to the caption that has each rank."
     if len(layers) != order.shape[1]:
-        raise InputError(f"features of {len(layers)} captions for ranks of {order.shape[1]}: give one array for each caption")
-    each = np.stack(layers)            # (caption, stimulus, unit)
+        raise InputError(
+            f"features of {len(layers)} captions for ranks of {order.shape[1]}: give one array for each caption"
+        )
+    each = np.stack(layers)  # (caption, stimulus, unit)
     return [each[chosen, np.arange(len(order))] for chosen in order.T]
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #rank-curve
@@ -531,19 +687,24 @@ def rank_curve(
     *,
     direction: str,
     folds: Folds,
-    weights: np.ndarray,                         # from `resample_weights`, (draw, stimulus)
-) -> list[Estimate]:                             # one a rank, the mean over pairs of networks
+    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
+) -> list[Estimate]:  # one a rank, the mean over pairs of networks
     "Alignment of images with their captions of each rank."
     language = {(w, r): layer for w, layers in ranked.items() for r, layer in enumerate(layers)}
     found = align_layers(vision, language, direction=direction, folds=folds, weights=weights)
-    return [average(e for (_, (_, rank)), e in found.items() if rank == r) for r in sorted({r for _, r in language})]
+    return [
+        average(e for (_, (_, rank)), e in found.items() if rank == r)
+        for r in sorted({r for _, r in language})
+    ]
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #trend
 def monotonicity(
     estimates: Sequence[Estimate],  # one a rank, of the same draws
 ) -> Estimate:
     "Spearman's correlation between rank and score: 1 where scores rise at every step."
-    scores = np.vstack([[e.value for e in estimates], np.stack([e.draws for e in estimates], 1)])  # (1 + draw, rank)
+    scores = np.vstack(
+        [[e.value for e in estimates], np.stack([e.draws for e in estimates], 1)]
+    )  # (1 + draw, rank)
     x = np.arange(scores.shape[1]) - (scores.shape[1] - 1) / 2
     rho = (scores.argsort(1).argsort(1) - x.mean()) @ x / (x @ x)
     return Estimate(float(rho[0]), rho[1:])

@@ -1,4 +1,5 @@
 """The command line: what it prints for people and for scripts, and its exit codes."""
+
 import io
 import json
 import os
@@ -54,26 +55,37 @@ def main(monkeypatch, *words: str) -> int:
 def test_help_and_version():
     assert command("--version").output == f"seeing_words {__version__}\n"
     for words in [], ["figures"], ["doctor"], ["store", "verify"]:
-        assert "Exit codes: 0 done, 1 a notebook failed" in command(*words, "--help").output.replace("\n", " ")
+        assert "Exit codes: 0 done, 1 a notebook failed" in command(
+            *words, "--help"
+        ).output.replace("\n", " ")
 
 
-@pytest.mark.parametrize(("words", "named"), [
-    (["figures", "toys"], "did you mean toy?"),
-    (["figures", "toy", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
-    (["figures", "toy", "-p", "n_stimuli"], "write it as -p name=value"),
-    (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
-    (["presets", "show", "microwrld"], "did you mean microworld?"),
-    (["download", "--preset", "papier"], "did you mean paper"),
-    (["download", "--preset", "none.toml"], "No such file or directory: is the path right?"),
-    (["figures", "toy", "--preset", "none.toml"], "No such file or directory: is the path right?"),
-    (["figures", "toy", "-p", "preset=none.toml"], "No such file or directory: is the path right?"),
-    (["download"], "Missing option '--preset'"),
-    (["store", "rm"], "name the keys to remove"),
-    (["claims"], "run `seeing-words figures` first"),
-    (["claims", "--preset", "microwrld"], "did you mean microworld?"),
-    (["store", "rm", "abc"], "0 entries"),
-    (["figures", "--no-such-option"], "No such option"),
-])
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["figures", "toys"], "did you mean toy?"),
+        (["figures", "toy", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
+        (["figures", "toy", "-p", "n_stimuli"], "write it as -p name=value"),
+        (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
+        (["presets", "show", "microwrld"], "did you mean microworld?"),
+        (["download", "--preset", "papier"], "did you mean paper"),
+        (["download", "--preset", "none.toml"], "No such file or directory: is the path right?"),
+        (
+            ["figures", "toy", "--preset", "none.toml"],
+            "No such file or directory: is the path right?",
+        ),
+        (
+            ["figures", "toy", "-p", "preset=none.toml"],
+            "No such file or directory: is the path right?",
+        ),
+        (["download"], "Missing option '--preset'"),
+        (["store", "rm"], "name the keys to remove"),
+        (["claims"], "run `seeing-words figures` first"),
+        (["claims", "--preset", "microwrld"], "did you mean microworld?"),
+        (["store", "rm", "abc"], "0 entries"),
+        (["figures", "--no-such-option"], "No such option"),
+    ],
+)
 def test_bad_usage_is_told_and_ends_with_2(root, monkeypatch, capsys, words, named):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
     assert main(monkeypatch, *words) == 2
@@ -102,7 +114,9 @@ def test_every_command_is_taught_by_examples():
         assert all(example.startswith(name) for example in cli.EXAMPLES[name])
 
 
-@pytest.mark.parametrize("example", sorted({example for examples in cli.EXAMPLES.values() for example in examples}))
+@pytest.mark.parametrize(
+    "example", sorted({example for examples in cli.EXAMPLES.values() for example in examples})
+)
 def test_examples_parse(example):
     group, words = typer.main.get_command(cli.app), shlex.split(example)
     name, inner, rest = group.resolve_command(group.make_context("seeing-words", [*words]), words)
@@ -111,18 +125,33 @@ def test_examples_parse(example):
     assert inner.make_context(name, list(rest)).params
 
 
-@pytest.mark.parametrize(("typed", "expected"), [
-    ("figures to", ["toy"]), ("figures toy o", ["other"]), ("figures --preset mi", ["microworld", "mine.toml"]),
-    ("claims --preset paper-s", ["paper-small"]), ("report --pre", ["--preset"]), ("presets show micro", ["microworld"]),
-    ("store l", ["list"]), ("rep", ["report"]),
-])
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("figures to", ["toy"]),
+        ("figures toy o", ["other"]),
+        ("figures --preset mi", ["microworld", "mine.toml"]),
+        ("claims --preset paper-s", ["paper-small"]),
+        ("report --pre", ["--preset"]),
+        ("presets show micro", ["microworld"]),
+        ("store l", ["list"]),
+        ("rep", ["report"]),
+    ],
+)
 def test_the_shell_completes_sections_presets_and_commands(root, typed, expected):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
     notebook(root / "nbs/paper/2_other.ipynb", parameters=PARAMETERS)
     (root / "mine.toml").touch()
     words = f"seeing-words {typed}"
-    asked = {"_SEEING_WORDS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-    assert CliRunner(env=asked).invoke(cli.app, [], prog_name="seeing-words").output.split() == expected
+    asked = {
+        "_SEEING_WORDS_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    assert (
+        CliRunner(env=asked).invoke(cli.app, [], prog_name="seeing-words").output.split()
+        == expected
+    )
 
 
 def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
@@ -144,12 +173,19 @@ folder.mkdir(parents=True)
     assert "✗ bad failed in cell `work` of nbs/paper/1_bad.ipynb, line 1:" in result.output
     assert "ZeroDivisionError: division by zero" in result.output
     row = next(line for line in result.output.splitlines() if line.startswith("│ toy"))
-    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["1", "✓ 1 supported", "figures/microworld"]
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == [
+        "1",
+        "✓ 1 supported",
+        "figures/microworld",
+    ]
     assert "○ 1 not supported" in result.output
     assert (root / "figures/microworld/claims.svg").is_file()
     told = command("claims").output
     assert "✓ supported" in told and "0.200 [0.100, 0.300] > 0" in told
-    assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [("toy", "L1"), ("toy", "L2")]
+    assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [
+        ("toy", "L1"),
+        ("toy", "L2"),
+    ]
 
 
 def listening() -> None:
@@ -169,14 +205,22 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     out.mkdir()
     sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{tiny_vision(tmp_path / "tiny")}"'
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=sizes, work=work)
-    begun = subprocess.Popen([sys.executable, "-c", "from seeing_words.app.cli import main; main()", "figures"],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listening)
+    begun = subprocess.Popen(
+        [sys.executable, "-c", "from seeing_words.app.cli import main; main()", "figures"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=listening,
+    )
     while not (out / "kernel").exists() and begun.poll() is None:
         time.sleep(0.1)
     begun.send_signal(signal.SIGINT)
     said = begun.communicate(timeout=60)[0]
     assert begun.returncode == 130, said
-    assert "Stopped in toy. What was computed is kept: the same command goes on from there." in " ".join(said.split())
+    assert (
+        "Stopped in toy. What was computed is kept: the same command goes on from there."
+        in " ".join(said.split())
+    )
     assert "Traceback" not in said and "\x1b" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int((out / "kernel").read_text()), 0)
@@ -185,16 +229,25 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     (out / "again").touch()
     assert command("figures").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in kept if path.suffix != ".lock"} == {
-        path: made for path, made in kept.items() if path.suffix != ".lock"}
+        path: made for path, made in kept.items() if path.suffix != ".lock"
+    }
 
 
 def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
-    work = ("import pandas as pd\nfrom seeing_words.run import start\n"
-            'run = start("toy", preset=preset, out=out)\nrun.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")')
-    notebook(root / "nbs/paper/1_toy.ipynb", parameters='preset: str = "microworld"\nout: str = "figures"', work=work)
+    work = (
+        "import pandas as pd\nfrom seeing_words.run import start\n"
+        'run = start("toy", preset=preset, out=out)\nrun.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")'
+    )
+    notebook(
+        root / "nbs/paper/1_toy.ipynb",
+        parameters='preset: str = "microworld"\nout: str = "figures"',
+        work=work,
+    )
     (root / "own").mkdir()
-    (root / "own/mine.toml").write_text('vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
-                                        'source = "microworld"\nn_stimuli = 40')
+    (root / "own/mine.toml").write_text(
+        'vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
+        'source = "microworld"\nn_stimuli = 40'
+    )
     result = command("figures", "--preset", "own/mine.toml")
     assert result.exit_code == 0, result.output
     assert pd.read_csv(root / "figures/mine/toy_t.csv").n.tolist() == [40]
@@ -203,7 +256,10 @@ def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
 def test_sections_are_listed_with_their_parameters(root):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
     assert "n_stimuli=1000" in command("sections").output
-    assert json.loads(command("sections", "--json").output)["toy"]["n_stimuli"] == {"type": "int", "default": 1000}
+    assert json.loads(command("sections", "--json").output)["toy"]["n_stimuli"] == {
+        "type": "int",
+        "default": 1000,
+    }
 
 
 def test_figures_for_scripts_and_without_bars_or_colour_when_piped(root):
@@ -212,12 +268,19 @@ def test_figures_for_scripts_and_without_bars_or_colour_when_piped(root):
 from seeing_words.app.cli import main
 if slow := {"sklearn", "transformers.modeling_utils"} & {*sys.modules}: sys.exit(f"{slow}: import them where they are used")
 main()"""  # half of the time that the first line of help would take
-    ran = subprocess.run([sys.executable, "-c", code, "figures", "--json"], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "figures", "--json"], capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr
     (outcome,) = json.loads(ran.stdout)
     assert outcome["minutes"] >= 0
-    assert outcome | {"minutes": 0} == {"section": "toy", "minutes": 0, "figures": 0, "verdicts": {},
-                                        "folder": "figures/microworld"}
+    assert outcome | {"minutes": 0} == {
+        "section": "toy",
+        "minutes": 0,
+        "figures": 0,
+        "verdicts": {},
+        "folder": "figures/microworld",
+    }
     assert ran.stderr == ""
 
 
@@ -237,11 +300,14 @@ def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys)
     for k, name in enumerate(("toy", "other")):
         notebook(root / f"nbs/paper/{k}_{name}.ipynb", parameters=PARAMETERS)
     assert main(monkeypatch, "report") == 2
-    assert "run `seeing-words figures --preset microworld` first" in " ".join(capsys.readouterr().err.split())
+    assert "run `seeing-words figures --preset microworld` first" in " ".join(
+        capsys.readouterr().err.split()
+    )
     folder = root / "figures/microworld"
     start("toy", n_stimuli=12).table(pd.DataFrame({"n": [1]}), "counts")
     next(folder.glob("n_stimuli*")).rename(root / "kept")
-    for file in (root / "kept").iterdir(): file.rename(folder / file.name)
+    for file in (root / "kept").iterdir():
+        file.rename(folder / file.name)
     result = command("report", "--out", "new.html")
     assert result.exit_code == 0, result.output
     assert "1 of 2 sections were run. Not run yet: other." in result.output
@@ -257,8 +323,12 @@ def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys)
     assert "is no folder that can be written to" in capsys.readouterr().err
 
 
-def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(tmp_path, layers, monkeypatch, capsys):
-    def stopped(*args, **more): raise KeyboardInterrupt
+def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(
+    tmp_path, layers, monkeypatch, capsys
+):
+    def stopped(*args, **more):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr("seeing_words.alignment.align", stopped)
     assert main(monkeypatch, "align", "A.npy", "B.npy", "--out", str(tmp_path / "out")) == 130
     assert "Nothing was written" in capsys.readouterr().err
@@ -290,7 +360,9 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
     found = command("store", "verify", "--json")
     assert found.exit_code == command("store", "verify").exit_code == 1
     assert {key: bool(damage) for key, damage in json.loads(found.output).items()} == {
-        rows[0]["key"]: True, rows[1]["key"]: False}
+        rows[0]["key"]: True,
+        rows[1]["key"]: False,
+    }
     assert "2 entries, 1 damaged" in command("store", "verify").output
     assert json.loads(command("store", "list", "--json").output) == rows
     assert json.loads(command("store", "rm", "--damaged", "--json").output) == [rows[0]["key"]]
@@ -300,7 +372,9 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
 
 
 def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
-    monkeypatch.setattr("seeing_words.presets.PRESETS", {"microworld": replace(get_preset("microworld"), **changes)})
+    monkeypatch.setattr(
+        "seeing_words.presets.PRESETS", {"microworld": replace(get_preset("microworld"), **changes)}
+    )
     result = command("doctor", "--json")
     return result.exit_code, {finding["what"]: finding for finding in json.loads(result.output)}
 
@@ -331,11 +405,15 @@ def test_doctor_finds_a_damaged_checkpoint_and_another_version(root, monkeypatch
 def features_file(layers: list[np.ndarray], path: Path) -> str:
     named = {f"h.{i}": layer for i, layer in enumerate(layers)}
     match path.suffix:
-        case ".npy": np.save(path, np.stack(layers))
-        case ".npz": np.savez(path, **named)
-        case ".safetensors": save_file(named, path)
+        case ".npy":
+            np.save(path, np.stack(layers))
+        case ".npz":
+            np.savez(path, **named)
+        case ".safetensors":
+            save_file(named, path)
         case ".zarr":
-            for name, layer in named.items(): zarr.open_group(path, mode="a").create_array(name, data=layer)
+            for name, layer in named.items():
+                zarr.open_group(path, mode="a").create_array(name, data=layer)
     return str(path)
 
 
@@ -348,7 +426,18 @@ def layers() -> tuple[list[np.ndarray], list[np.ndarray]]:
 @pytest.mark.parametrize(("a", "b"), [("A.npy", "B.npz"), ("A.safetensors", "B.zarr")])
 def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     files = [features_file(side, tmp_path / name) for side, name in zip(layers, (a, b))]
-    words = ["align", *files, "--out", str(tmp_path / "new/out"), "--folds", "3", "--permutations", "19", "--seed", "7"]
+    words = [
+        "align",
+        *files,
+        "--out",
+        str(tmp_path / "new/out"),
+        "--folds",
+        "3",
+        "--permutations",
+        "19",
+        "--seed",
+        "7",
+    ]
     result = command(*words)
     assert result.exit_code == 0, result.output
     expected = align(*layers, n_folds=3, n_permutations=19, seed=7)
@@ -356,15 +445,21 @@ def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     loaded = Alignment.load(out / "alignment.nc")
     np.testing.assert_allclose(loaded.data.predictivity, expected.data.predictivity, atol=1e-6)
     assert repr(loaded) in result.output
-    assert {file.name for file in out.iterdir()} == {f"alignment.{kind}" for kind in ("csv", "nc", "svg", "png", "json")}
+    assert {file.name for file in out.iterdir()} == {
+        f"alignment.{kind}" for kind in ("csv", "nc", "svg", "png", "json")
+    }
     assert all(str(file) in result.output for file in out.iterdir())
     rows = pd.read_csv(out / "alignment.csv")
     assert len(rows) == 2 * 2 * 2
-    np.testing.assert_allclose(rows.predictivity.max(), max(expected.scores(d).max() for d in ("v2l", "l2v")), rtol=1e-5)
+    np.testing.assert_allclose(
+        rows.predictivity.max(), max(expected.scores(d).max() for d in ("v2l", "l2v")), rtol=1e-5
+    )
     again = command(*words, "--json")
     said = json.loads(again.stdout)
     assert [row["direction"] for row in said["table"]] == ["v2l", "l2v"]
-    np.testing.assert_allclose([row["best"] for row in said["table"]], expected.table.best, atol=1e-6)
+    np.testing.assert_allclose(
+        [row["best"] for row in said["table"]], expected.table.best, atol=1e-6
+    )
     assert {Path(file).suffix for file in said["files"]} == {".csv", ".nc", ".svg", ".png", ".json"}
     assert said["provenance"]["seed"] == 7
 
@@ -375,17 +470,22 @@ def test_align_without_p_is_json_all_the_same(tmp_path, layers):
     assert [row["p"] for row in json.loads(result.stdout)["table"]] == [None, None]
 
 
-@pytest.mark.parametrize(("words", "named"), [
-    (["A.npy", "missing.npy"], "no file or folder missing.npy"),
-    (["A.npy", "B.pkl"], "pickles are never opened"),
-    (["A.npy", "short.npy"], "vision has 40 stimuli, language has 39"),
-    (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),
-    (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),
-    (["A.npy", "B.npy", "--max-memory", "0"], "too small for one pair of layers"),
-    (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is no folder that can be written to"),
-    (["A.npy"], "Missing argument 'B'"),
-])
-def test_align_refuses_in_words_ends_with_2_and_leaves_nothing(tmp_path, layers, monkeypatch, capsys, words, named):
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["A.npy", "missing.npy"], "no file or folder missing.npy"),
+        (["A.npy", "B.pkl"], "pickles are never opened"),
+        (["A.npy", "short.npy"], "vision has 40 stimuli, language has 39"),
+        (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),
+        (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["A.npy", "B.npy", "--max-memory", "0"], "too small for one pair of layers"),
+        (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is no folder that can be written to"),
+        (["A.npy"], "Missing argument 'B'"),
+    ],
+)
+def test_align_refuses_in_words_ends_with_2_and_leaves_nothing(
+    tmp_path, layers, monkeypatch, capsys, words, named
+):
     monkeypatch.chdir(tmp_path)
     features_file(layers[0], tmp_path / "A.npy")
     features_file(layers[1], tmp_path / "B.npy")

@@ -1,4 +1,5 @@
 """What a preset costs, told before: against what is counted in other ways, and against what the store then holds."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,9 @@ def test_shapes_are_those_of_the_loaded_network(tmp_path, kind):
     assert (found.n_layers, found.n_units) == (model.n_layers, model.network.config.hidden_size)
     assert found.n_parameters == sum(w.numel() for w in model.network.parameters())
     assert found.n_bytes == (tmp_path / kind / "model.safetensors").stat().st_size
-    looked_up = sum(m.weight.numel() for m in model.network.modules() if isinstance(m, torch.nn.Embedding))
+    looked_up = sum(
+        m.weight.numel() for m in model.network.modules() if isinstance(m, torch.nn.Embedding)
+    )
     assert found.n_multiplied == found.n_parameters - looked_up
 
 
@@ -82,11 +85,18 @@ def test_a_damaged_folder_is_unknown(tmp_path):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_estimates_grow_with_what_they_depend_on(section):
     preset = get_preset("microworld").of_section(section)
-    def of(preset, *speeds): return estimate(preset, *(speeds or (1e11,)), sections={section: preset}).sections[0]
+
+    def of(preset, *speeds):
+        return estimate(preset, *(speeds or (1e11,)), sections={section: preset}).sections[0]
+
     base = of(preset)
     assert base.extraction > 0 and base.alignment > 0 and 0 < base.held <= base.store
     twice = of(replace(preset, n_stimuli=2 * preset.n_stimuli))
-    assert twice.alignment > base.alignment and twice.extraction > base.extraction and twice.store > base.store
+    assert (
+        twice.alignment > base.alignment
+        and twice.extraction > base.extraction
+        and twice.store > base.store
+    )
     fewer = of(replace(preset, language=preset.language[:1]))
     assert fewer.alignment < base.alignment and fewer.store < base.store
     assert of(preset, 2e11).alignment == pytest.approx(base.alignment / 2)
@@ -110,7 +120,10 @@ def test_perturbations_are_counted_from_their_registry():
 
 
 def test_trained():
-    assert trained("untrained:lab/net@refs/pr/7@3") == "lab/net@refs/pr/7" and trained("lab/net") == "lab/net"
+    assert (
+        trained("untrained:lab/net@refs/pr/7@3") == "lab/net@refs/pr/7"
+        and trained("lab/net") == "lab/net"
+    )
 
 
 def test_the_machine_has_a_speed():
@@ -119,19 +132,27 @@ def test_the_machine_has_a_speed():
 
 # Room
 
+
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
     told, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
     assert "features: about 118 GB more" in check_room(told, store, free=10**12)
-    with pytest.raises(InputError, match=r"preset paper adds about 118 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli"):
+    with pytest.raises(
+        InputError,
+        match=r"preset paper adds about 118 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
+    ):
         check_room(told, store, free=10**9)
 
 
 def test_figures_refuses_before_it_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr("seeing_words.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(
+        "seeing_words.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000})
+    )
     monkeypatch.setattr(cli, "_run_all", lambda jobs, uncached: pytest.fail("it began"))
     result = command("figures", "--preset", TINY)
-    assert isinstance(result.exception, InputError) and "set SEEING_WORDS_STORE" in str(result.exception)
+    assert isinstance(result.exception, InputError) and "set SEEING_WORDS_STORE" in str(
+        result.exception
+    )
 
 
 def test_figures_runs_small_networks_side_by_side_and_others_in_turn(tmp_path, monkeypatch):
@@ -139,43 +160,76 @@ def test_figures_runs_small_networks_side_by_side_and_others_in_turn(tmp_path, m
     monkeypatch.setattr(cli, "n_cores", lambda: 3)
     asked = []
     monkeypatch.setattr(cli, "_run_all", lambda jobs, uncached: asked.append(uncached) or [])
-    said = [command("figures", *words).output for words in ((), ("--preset", TINY), ("--preset", TINY, "-j", "2"))]
+    said = [
+        command("figures", *words).output
+        for words in ((), ("--preset", TINY), ("--preset", TINY, "-j", "2"))
+    ]
     assert asked == [3, 1, 2]
     assert "features: about" not in said[0] and all("features: about" in text for text in said[1:])
 
 
 def test_the_store_is_told_of_a_presets_own_networks(tmp_path):
     from tiny import fill_store
+
     fill_store(str(tmp_path / "store"), str(tmp_path), "llama", 20)
     store = Store(tmp_path / "store")
     name = store.ls()[0]["model"]
     preset = replace(get_preset("microworld"), language=(name,))
-    assert kept(store, preset) == (2, sum(row["bytes"] for row in store.ls())) and kept(store, get_preset("paper")) == (0, 0)
+    assert kept(store, preset) == (2, sum(row["bytes"] for row in store.ls())) and kept(
+        store, get_preset("paper")
+    ) == (0, 0)
 
 
 # The command
 
+
 def test_presets_show_what_they_cost(monkeypatch, tmp_path):
     monkeypatch.setenv("SEEING_WORDS_DATA", str(tmp_path))
     shown = command("presets", "show", "paper-small").output
-    for word in ("facebook/dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", "CC BY 4.0", "1.12 GB", "An estimate",
-                 "averaging", "MIT", "Memory: about"):
+    for word in (
+        "facebook/dinov2-small",
+        "ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        "CC BY 4.0",
+        "1.12 GB",
+        "An estimate",
+        "averaging",
+        "MIT",
+        "Memory: about",
+    ):
         assert word in shown, word
     told = estimate(get_preset("paper-small"), 1e12)
     all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all, one"))
     assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
-        format_bytes(sum(cost.download for cost in told.networks)), format_bytes(told.largest), format_bytes(told.store)]
+        format_bytes(sum(cost.download for cost in told.networks)),
+        format_bytes(told.largest),
+        format_bytes(told.store),
+    ]
 
 
 @pytest.mark.parametrize("name", [*PRESETS, TINY])
 def test_presets_show_as_json(name):
     told = json.loads(command("presets", "show", name, "--json").stdout)
     assert [section["section"] for section in told["section_costs"]] == list(SECTIONS)
-    assert told["costs"][0]["network"] == get_preset(name).vision[0] and told["store"] > 0 and not told["unknown"]
+    assert (
+        told["costs"][0]["network"] == get_preset(name).vision[0]
+        and told["store"] > 0
+        and not told["unknown"]
+    )
     assert set(told["memory"]) == {"largest network", "features", "engine"} and "items" in told
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (150, "2.5 min"), (3000, "50 min"), (8000, "2.2 h"),
-                                                (100_000, "28 h"), (400_000, "4.6 days"), (None, "?")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 s"),
+        (119, "119 s"),
+        (150, "2.5 min"),
+        (3000, "50 min"),
+        (8000, "2.2 h"),
+        (100_000, "28 h"),
+        (400_000, "4.6 days"),
+        (None, "?"),
+    ],
+)
 def test_times_in_words(seconds, words):
     assert cli._time(seconds) == words

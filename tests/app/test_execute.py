@@ -1,4 +1,5 @@
 """Section notebooks run with what was asked for, or not at all, and fail in their own words."""
+
 import sys
 
 import nbformat
@@ -40,37 +41,66 @@ def toy(root):
 
 def failing(tmp_path, source: str) -> str:
     "What is told of a notebook whose second cell is `source`."
-    path = notebook(tmp_path / "1_bad.ipynb", parameters="seed: int = 0", before="x = 1", bad_cell=source, after="x / 0")
+    path = notebook(
+        tmp_path / "1_bad.ipynb",
+        parameters="seed: int = 0",
+        before="x = 1",
+        bad_cell=source,
+        after="x / 0",
+    )
     with pytest.raises(SectionError) as error:
         run_section(Job("bad", path, {}, start("bad"), tmp_path / "executed.ipynb"))
     return str(error.value)
 
 
-@pytest.mark.parametrize(("kind", "values"), [("int", st.integers()), ("float", st.floats(allow_nan=False)),
-                                              ("str", st.text()), ("bool", st.booleans())])
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("int", st.integers()),
+        ("float", st.floats(allow_nan=False)),
+        ("str", st.text()),
+        ("bool", st.booleans()),
+    ],
+)
 def test_values_are_read_as_they_are_written(kind, values):
     @given(values)
     def reads_back(value):
         for optional in "", " | None":
             read = read_value(Parameter("x", kind + optional, None), str(value))
-            assert (read == value and type(read) is type(value)) or (str(value) == "None" and optional)
+            assert (read == value and type(read) is type(value)) or (
+                str(value) == "None" and optional
+            )
+
     reads_back()
 
 
-@pytest.mark.parametrize(("kind", "text"), [("int", "5.0"), ("int", "five"), ("int", ""), ("int", "None"), ("float", "a"),
-                                            ("bool", "1"), ("int | None", "none")])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("int", "5.0"),
+        ("int", "five"),
+        ("int", ""),
+        ("int", "None"),
+        ("float", "a"),
+        ("bool", "1"),
+        ("int | None", "none"),
+    ],
+)
 def test_a_value_of_a_wrong_type_is_refused(kind, text):
     with pytest.raises(InputError, match=f"^x={text}: ") as error:
         read_value(Parameter("x", kind, 3), text)
     assert f"{kind} is expected, for example x=3" in str(error.value)
 
 
-@pytest.mark.parametrize(("given", "named"), [
-    ({"n_stimulus": "50"}, "1_toy has no parameter 'n_stimulus': did you mean n_stimuli"),
-    ({"n_stimuli": "many"}, r"n_stimuli=many: int \| None is expected"),
-    ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
-    ({"preset": "microwrld"}, "did you mean microworld"),
-])
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"n_stimulus": "50"}, "1_toy has no parameter 'n_stimulus': did you mean n_stimuli"),
+        ({"n_stimuli": "many"}, r"n_stimuli=many: int \| None is expected"),
+        ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
+        ({"preset": "microwrld"}, "did you mean microworld"),
+    ],
+)
 def test_what_cannot_run_is_refused_before_it_runs(toy, given, named, monkeypatch):
     monkeypatch.setattr("papermill.execute_notebook", lambda *args, **more: pytest.fail("it ran"))
     with pytest.raises(InputError, match=named):
@@ -87,13 +117,22 @@ def test_a_section_runs_in_this_interpreter_with_what_was_asked_for(root, toy, t
     assert (job.run.folder / "toy_claims.csv").exists()
     assert job.executed == root / "_runs/microworld/n_stimuli=30,noise=2.0/toy.ipynb"
     assert nbformat.read(job.executed, 4).cells[-1].outputs[-1].text == f"{sys.executable} 2.0\n"
-    assert [(cell, index, n) for cell, index, n in seen if index != 1] == [("parameters", 0, 3), ("work", 2, 3)]
+    assert [(cell, index, n) for cell, index, n in seen if index != 1] == [
+        ("parameters", 0, 3),
+        ("work", 2, 3),
+    ]
 
 
 def test_a_failing_cell_is_told_by_name_and_line_with_its_own_error(root, tmp_path):
-    told = failing(tmp_path, "def half(x):\n    raise ValueError('source has 400 stimuli')\ny = 2\nhalf(y)")
-    assert told.splitlines() == [f"cell `bad-cell` of {tmp_path / '1_bad.ipynb'}, line 4:", "    half(y)",
-                                 "ValueError: source has 400 stimuli", f"All of it is in {tmp_path / 'executed.ipynb'}"]
+    told = failing(
+        tmp_path, "def half(x):\n    raise ValueError('source has 400 stimuli')\ny = 2\nhalf(y)"
+    )
+    assert told.splitlines() == [
+        f"cell `bad-cell` of {tmp_path / '1_bad.ipynb'}, line 4:",
+        "    half(y)",
+        "ValueError: source has 400 stimuli",
+        f"All of it is in {tmp_path / 'executed.ipynb'}",
+    ]
 
 
 def test_a_cell_that_is_no_python_is_told_too(root, tmp_path):

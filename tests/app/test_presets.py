@@ -1,4 +1,5 @@
 """Presets are data: what they name exists, and what they don't is answered."""
+
 import os
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
@@ -44,20 +45,36 @@ def test_stimuli_are_as_many_as_said(preset):
 
 
 def test_every_architecture_has_its_untrained_twins():
-    preset = replace(PRESETS["microworld"], language=("a/llama-0", "a/llama-1", "a/bloom-7"), n_untrained=2)
+    preset = replace(
+        PRESETS["microworld"], language=("a/llama-0", "a/llama-1", "a/bloom-7"), n_untrained=2
+    )
     assert preset.untrained("language") == (
-        "untrained:a/bloom-7@0", "untrained:a/bloom-7@1", "untrained:a/llama-0@0", "untrained:a/llama-0@1")
+        "untrained:a/bloom-7@0",
+        "untrained:a/bloom-7@1",
+        "untrained:a/llama-0@0",
+        "untrained:a/llama-0@1",
+    )
 
 
 def test_a_source_that_is_not_known_says_so():
-    with pytest.raises(InputError, match="preset mine: source 'micro' is not known: did you mean microworld"):
+    with pytest.raises(
+        InputError, match="preset mine: source 'micro' is not known: did you mean microworld"
+    ):
         replace(PRESETS["microworld"], name="mine", source="micro").stimuli()
 
 
 def test_networks_that_are_told_apart_by_more_than_a_seed_have_twins_of_their_own():
-    preset = replace(PRESETS["microworld"], vision=("lab/vit-large", "lab/vit-small", "gpt", "opt"), n_untrained=1)
+    preset = replace(
+        PRESETS["microworld"],
+        vision=("lab/vit-large", "lab/vit-small", "gpt", "opt"),
+        n_untrained=1,
+    )
     assert preset.untrained("vision") == (
-        "untrained:gpt@0", "untrained:lab/vit-large@0", "untrained:lab/vit-small@0", "untrained:opt@0")
+        "untrained:gpt@0",
+        "untrained:lab/vit-large@0",
+        "untrained:lab/vit-small@0",
+        "untrained:opt@0",
+    )
 
 
 def test_a_preset_does_not_change_underway():
@@ -74,7 +91,9 @@ def test_a_preset_says_everything_to_people():
         assert all(name in said for name in (*preset.vision, *preset.language, "1000", "5 folds"))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("microwrld", "did you mean microworld?"), ("zzz", "There is: microworld")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("microwrld", "did you mean microworld?"), ("zzz", "There is: microworld")]
+)
 def test_an_unknown_preset_is_answered_with_the_nearest(name, hint):
     with pytest.raises(InputError, match="is not known") as error:
         get_preset(name)
@@ -90,6 +109,7 @@ def test_a_hint_names_all_there_is(name, known):
 
 # One's own, from a file
 
+
 def write(folder: Path, text: str = MINE, name: str = "mine.toml") -> str:
     (folder / name).write_text(text)
     return str(folder / name)
@@ -97,13 +117,23 @@ def write(folder: Path, text: str = MINE, name: str = "mine.toml") -> str:
 
 def test_a_file_is_a_preset(tmp_path):
     preset = get_preset(write(tmp_path))
-    assert preset == replace(get_preset("microworld"), name="mine", summary="read from mine.toml", n_stimuli=40,
-                             device="auto", sections=(), vision=("microworld/vision-0",), language=("microworld/llama-0",))
+    assert preset == replace(
+        get_preset("microworld"),
+        name="mine",
+        summary="read from mine.toml",
+        n_stimuli=40,
+        device="auto",
+        sections=(),
+        vision=("microworld/vision-0",),
+        language=("microworld/llama-0",),
+    )
     assert len(preset.stimuli()) == 40
 
 
 def test_every_field_can_be_given(tmp_path):
-    text = MINE + """name = "other"
+    text = (
+        MINE
+        + """name = "other"
 summary = "all of it"
 n_captions = 2
 n_folds = 4
@@ -132,65 +162,104 @@ image = "file"
 vision = ["mean"]
 language = ["last", "mean"]
 """
+    )
     told = asdict(get_preset(write(tmp_path, text)))
-    assert not [name for name, value in told.items() if value == asdict(PRESETS["microworld"])[name]
-                and name not in ("source",)]
+    assert not [
+        name
+        for name, value in told.items()
+        if value == asdict(PRESETS["microworld"])[name] and name not in ("source",)
+    ]
     beside = {"folder": "pictures", "judge": "clip", "ids_file": "mine.tsv"}
-    assert {name: told[name] for name in beside} == {name: str(tmp_path / file) for name, file in beside.items()}
+    assert {name: told[name] for name in beside} == {
+        name: str(tmp_path / file) for name, file in beside.items()
+    }
     assert told["trials_folder"] == str(tmp_path.parent / "pick")
-    assert (told["columns"], told["revisions"]) == ((("image", "file"),), (("microworld/llama-0", "abc"),))
+    assert (told["columns"], told["revisions"]) == (
+        (("image", "file"),),
+        (("microworld/llama-0", "abc"),),
+    )
     assert told["poolings"] == (("vision", ("mean",)), ("language", ("last", "mean")))
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    ("n_fold = 4", "there is no field 'n_fold': did you mean n_folds"),
-    ("n_folds = '4'", "n_folds = '4': it must be a whole number"),
-    ("n_folds = 4.0", "n_folds = 4.0: it must be a whole number"),
-    ("n_folds = true", "n_folds = True: it must be a whole number"),
-    ("data = 'coco'", "data = 'coco': it must be a list"),
-    ("data = ['coco', 3]", "it must be a list"),
-    ("dtype = 32", "dtype = 32: it must be some text"),
-    ("dtype = 'float'", "dtype = 'float' is impossible: did you mean .*float32"),
-    ("columns = ['a']", "it must be a table"),
-    ("columns = {a = 1}", "it must be a table"),
-    ("poolings = {vision = 'cls'}", "it must be a table of lists"),
-    ("poolings = {vision = ['cls']}", "poolings = .* is impossible: vision and language each need one"),
-    ("poolings = {vision = ['first'], language = ['last']}", "poolings = .*'first' is none: There is: cls, mean, last"),
-    ("revisions = {llama = 'a'}", "revisions = .*'llama' is none of its networks: .*microworld/llama-0"),
-    ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
-    ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
-    ("n_untrained = 0", "n_untrained = 0 is impossible: at least 1 is needed"),
-    ("sections = {layers = {n_untrained = 0}}", "at least 1 is needed for layers's n_untrained"),
-    ("n_captions = 0", "n_captions = 0 is impossible: at least 1"),
-    ("name = 'microworld'", "name = 'microworld' is impossible: .* none of microworld"),
-    ("name = '../x'", "name = '../x' is impossible: .*letters"),
-    ("name = ''", "name = '': it must be some text"),
-    ("n_folds = ", "is not TOML"),
-    ("source = 'again'", "is not TOML"),
-])
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("n_fold = 4", "there is no field 'n_fold': did you mean n_folds"),
+        ("n_folds = '4'", "n_folds = '4': it must be a whole number"),
+        ("n_folds = 4.0", "n_folds = 4.0: it must be a whole number"),
+        ("n_folds = true", "n_folds = True: it must be a whole number"),
+        ("data = 'coco'", "data = 'coco': it must be a list"),
+        ("data = ['coco', 3]", "it must be a list"),
+        ("dtype = 32", "dtype = 32: it must be some text"),
+        ("dtype = 'float'", "dtype = 'float' is impossible: did you mean .*float32"),
+        ("columns = ['a']", "it must be a table"),
+        ("columns = {a = 1}", "it must be a table"),
+        ("poolings = {vision = 'cls'}", "it must be a table of lists"),
+        (
+            "poolings = {vision = ['cls']}",
+            "poolings = .* is impossible: vision and language each need one",
+        ),
+        (
+            "poolings = {vision = ['first'], language = ['last']}",
+            "poolings = .*'first' is none: There is: cls, mean, last",
+        ),
+        (
+            "revisions = {llama = 'a'}",
+            "revisions = .*'llama' is none of its networks: .*microworld/llama-0",
+        ),
+        ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
+        ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
+        ("n_untrained = 0", "n_untrained = 0 is impossible: at least 1 is needed"),
+        (
+            "sections = {layers = {n_untrained = 0}}",
+            "at least 1 is needed for layers's n_untrained",
+        ),
+        ("n_captions = 0", "n_captions = 0 is impossible: at least 1"),
+        ("name = 'microworld'", "name = 'microworld' is impossible: .* none of microworld"),
+        ("name = '../x'", "name = '../x' is impossible: .*letters"),
+        ("name = ''", "name = '': it must be some text"),
+        ("n_folds = ", "is not TOML"),
+        ("source = 'again'", "is not TOML"),
+    ],
+)
 def test_what_cannot_be_is_refused_with_the_name_of_its_field(tmp_path, more, said):
     with pytest.raises(InputError, match=rf"preset .*mine.toml.*{said}"):
         read_preset(write(tmp_path, f"{MINE}{more}\n"))
 
 
-@pytest.mark.parametrize(("line", "said"), [
-    ('vision = ["microworld/vision-0"]', "lacks vision: write vision ="), ('source = "microworld"', "lacks source")])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('vision = ["microworld/vision-0"]', "lacks vision: write vision ="),
+        ('source = "microworld"', "lacks source"),
+    ],
+)
 def test_what_is_missing_is_named(tmp_path, line, said):
     with pytest.raises(InputError, match=said):
         read_preset(write(tmp_path, MINE.replace(line, "")))
 
 
-@pytest.mark.parametrize(("old", "new", "said"), [
-    ('["microworld/vision-0"]', "[]", "vision = .. is impossible: name one network"),
-    ('"microworld"', '"microwrld"', "source = 'microwrld' is impossible: did you mean microworld"),
-    ("40", "9", "n_stimuli = 9 is impossible: at least 10")])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('["microworld/vision-0"]', "[]", "vision = .. is impossible: name one network"),
+        (
+            '"microworld"',
+            '"microwrld"',
+            "source = 'microwrld' is impossible: did you mean microworld",
+        ),
+        ("40", "9", "n_stimuli = 9 is impossible: at least 10"),
+    ],
+)
 def test_what_is_given_wrongly_is_named(tmp_path, old, new, said):
     with pytest.raises(InputError, match=said):
         read_preset(write(tmp_path, MINE.replace(old, new)))
 
 
 def test_a_file_that_is_none(tmp_path):
-    with pytest.raises(InputError, match="preset .*none.toml: No such file or directory: is the path right"):
+    with pytest.raises(
+        InputError, match="preset .*none.toml: No such file or directory: is the path right"
+    ):
         get_preset(str(tmp_path / "none.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="bytes.toml is not TOML"):
@@ -212,22 +281,46 @@ def test_paths_are_relative_to_the_file_and_the_file_to_here_or_the_checkout(tmp
 def test_a_run_starts_from_a_file(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
     run = start("toy", preset=write(tmp_path), n_folds=4, out=tmp_path)
-    assert run.features("microworld/vision-0").sizes["stimulus"] == run.features("microworld/llama-0").sizes["stimulus"] == 40
+    assert (
+        run.features("microworld/vision-0").sizes["stimulus"]
+        == run.features("microworld/llama-0").sizes["stimulus"]
+        == 40
+    )
     assert run.folder == tmp_path / "mine" / "n_folds=4"
     assert run.provenance["preset"] == "mine"
-    assert os.fspath(start("toy", preset=write(tmp_path), out=tmp_path).folder) == os.fspath(tmp_path / "mine")
+    assert os.fspath(start("toy", preset=write(tmp_path), out=tmp_path).folder) == os.fspath(
+        tmp_path / "mine"
+    )
 
 
 SOME = st.text(max_size=4)
 
 
-@given(st.dictionaries(st.sampled_from(["name", "source", "n_folds", "n_stimuli", "vision", "columns", "poolings", "data", "x"]),
-                       st.one_of(st.integers(-3, 50), SOME, st.booleans(), st.none(), st.lists(SOME, max_size=2),
-                                 st.dictionaries(SOME, SOME))))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["name", "source", "n_folds", "n_stimuli", "vision", "columns", "poolings", "data", "x"]
+        ),
+        st.one_of(
+            st.integers(-3, 50),
+            SOME,
+            st.booleans(),
+            st.none(),
+            st.lists(SOME, max_size=2),
+            st.dictionaries(SOME, SOME),
+        ),
+    )
+)
 def test_whatever_a_file_says_it_is_read_or_refused(changes):
-    found = {"vision": ["microworld/vision-0"], "language": ["microworld/llama-0"], "source": "microworld"} | changes
+    found = {
+        "vision": ["microworld/vision-0"],
+        "language": ["microworld/llama-0"],
+        "source": "microworld",
+    } | changes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeing_words.presets._read_toml", lambda path: found)
-        try: said = f"some.toml: {read_preset('some.toml').source}"
-        except InputError as error: said = str(error)
+        try:
+            said = f"some.toml: {read_preset('some.toml').source}"
+        except InputError as error:
+            said = str(error)
     assert "some.toml" in said

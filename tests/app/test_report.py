@@ -1,4 +1,5 @@
 """The report: strict about what it reads, whole in itself, and usable by hand, eye, key and printer."""
+
 import json
 import re
 from html.parser import HTMLParser
@@ -31,7 +32,13 @@ from seeing_words.core.files import file_digest
 from seeing_words.plots import csv_text, save_figure
 
 HOSTILE = """<script>alert("1")</script><img src=x onerror="alert(2)"> '"&{{ 7 * 7 }}"""
-MICROWORLD = {"preset": "microworld", "n_stimuli": 400, "n_folds": 5, "seed": 3, "seeing_words": "0.1.0"}
+MICROWORLD = {
+    "preset": "microworld",
+    "n_stimuli": 400,
+    "n_folds": 5,
+    "seed": 3,
+    "seeing_words": "0.1.0",
+}
 
 
 def drawn():
@@ -42,21 +49,40 @@ def drawn():
     return fig
 
 
-def run(folder: Path, section: str, *, claims: bool = True, caption: str = "A rising line.", **about) -> Path:
+def run(
+    folder: Path, section: str, *, claims: bool = True, caption: str = "A rising line.", **about
+) -> Path:
     "What a run of a section leaves behind: a figure, a table of its own, its claims, its provenance."
-    about = MICROWORLD | {"preset": folder.name, "section": section, "models": {f"microworld/{section}": "abc"}} | about
+    about = (
+        MICROWORLD
+        | {"preset": folder.name, "section": section, "models": {f"microworld/{section}": "abc"}}
+        | about
+    )
     table = pd.DataFrame({"name": ["b", "a", "c"], "score": [2.0, 10.0, -1.5]})
-    saved = save_figure(drawn(), folder / f"{section}_line", data=table, caption=caption, alt=caption, provenance=about)
+    saved = save_figure(
+        drawn(),
+        folder / f"{section}_line",
+        data=table,
+        caption=caption,
+        alt=caption,
+        provenance=about,
+    )
     (folder / f"{section}_more.csv").write_text(csv_text(table))
     files = [*saved.files, folder / f"{section}_more.csv"]
     if claims:
-        rows = pd.DataFrame([["L1", caption, 0.2, 0.1, 0.3, "> 0", "supported"],
-                             ["L2", "down", -1, -2, 0.5, "< 0", "not supported"]],
-                            columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
+        rows = pd.DataFrame(
+            [
+                ["L1", caption, 0.2, 0.1, 0.3, "> 0", "supported"],
+                ["L2", "down", -1, -2, 0.5, "< 0", "not supported"],
+            ],
+            columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"],
+        )
         (folder / f"{section}_claims.csv").write_text(csv_text(rows))
         files.append(folder / f"{section}_claims.csv")
     written = {file.name: file_digest(file) for file in files}
-    (folder / f"{section}_provenance.json").write_text(json.dumps(about | {"versions": {"numpy": "2"}, "written": written}))
+    (folder / f"{section}_provenance.json").write_text(
+        json.dumps(about | {"versions": {"numpy": "2"}, "written": written})
+    )
     return folder
 
 
@@ -64,14 +90,18 @@ def run(folder: Path, section: str, *, claims: bool = True, caption: str = "A ri
 def root(tmp_path, monkeypatch) -> Path:
     root = new_checkout(tmp_path / "checkout", monkeypatch)
     for k, name in enumerate(("toy", "other")):
-        notebook(root / f"nbs/paper/{k}_{name}.ipynb", title=f"# What of {name}?\n\n> A [link](x.ipynb) of `words`.")
+        notebook(
+            root / f"nbs/paper/{k}_{name}.ipynb",
+            title=f"# What of {name}?\n\n> A [link](x.ipynb) of `words`.",
+        )
     return root
 
 
 @pytest.fixture
 def made(root) -> Path:
     "The report of two sections, as a file."
-    for section in "toy", "other": run(root / "figures/microworld", section)
+    for section in "toy", "other":
+        run(root / "figures/microworld", section)
     write_report("microworld", root / "report.html")
     return root / "report.html"
 
@@ -84,8 +114,11 @@ class Page(HTMLParser):
         self.tags, self.texts = [], []
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs): self.tags.append((tag, dict(attrs)))
-    def handle_data(self, data): self.texts.append(data)
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -93,15 +126,32 @@ class Page(HTMLParser):
 
 # What is in it
 
+
 def test_it_holds_claims_figures_tables_provenance_and_commands(made):
     text = made.read_text()
     page = Page(text)
-    assert {"toy_line", "other_line", "all-claims"} == {figure["id"] for figure in page.all("figure")}
-    commands = [button["data-text"] for button in page.all("button") if button.get("class", "").startswith("copy")]
+    assert {"toy_line", "other_line", "all-claims"} == {
+        figure["id"] for figure in page.all("figure")
+    }
+    commands = [
+        button["data-text"]
+        for button in page.all("button")
+        if button.get("class", "").startswith("copy")
+    ]
     assert commands == ["seeing-words figures --preset microworld"] * 2 + [
-        f"seeing-words figures {section} --preset microworld" for section in ("toy", "other")]
-    for shown in ("preset microworld · n = 400 · 5 folds · seed 3", "What of toy?", "0.200", "[0.100, 0.300]", "2 supported",
-                  "abc", "numpy 2", "toy_more.csv", "toy_line.csv"):
+        f"seeing-words figures {section} --preset microworld" for section in ("toy", "other")
+    ]
+    for shown in (
+        "preset microworld · n = 400 · 5 folds · seed 3",
+        "What of toy?",
+        "0.200",
+        "[0.100, 0.300]",
+        "2 supported",
+        "abc",
+        "numpy 2",
+        "toy_more.csv",
+        "toy_line.csv",
+    ):
         assert shown in text, shown
     assert text.index("What of toy?") < text.index("What of other?")
     assert {tag for tag, _ in page.tags} >= {"header", "nav", "main", "footer", "title", "h1"}
@@ -115,11 +165,17 @@ def test_every_figure_stands_beside_its_preset_sizes_and_command(made):
 
 def test_it_refers_to_nothing_outside(made):
     page = Page(made.read_text())
-    refers = [value for _, attributes in page.tags for name, value in attributes.items()
-              if name in ("src", "href", "srcset", "action", "poster", "data")]
+    refers = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "poster", "data")
+    ]
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert refers
-    assert all(value.startswith("data:image/") or value.removeprefix("#") in ids for value in refers)
+    assert all(
+        value.startswith("data:image/") or value.removeprefix("#") in ids for value in refers
+    )
     assert not page.all("link")
     assert not page.all("iframe")
     assert not re.search(r"@import|url\(", made.read_text().split("</style>")[0])
@@ -148,8 +204,12 @@ def test_it_is_the_same_file_each_time(made):
 
 # Strictness
 
+
 def test_nothing_there_says_what_to_run(root):
-    with pytest.raises(InputError, match="nothing was run for preset microworld: .* run `seeing-words figures --preset micr"):
+    with pytest.raises(
+        InputError,
+        match="nothing was run for preset microworld: .* run `seeing-words figures --preset micr",
+    ):
         collect("microworld")
 
 
@@ -168,9 +228,18 @@ def test_a_section_beyond_the_paper_has_its_title_and_a_command_that_runs_it(roo
     run(root / "figures/microworld", "further")
     found = collect("microworld")
     further = found.sections[-1]
-    assert (further.name, further.title, further.purpose) == ("further", "And further?", "On from there.")
-    assert further.command == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb -p preset microworld"
-    assert redo_command("my own.toml", "further", "else where").endswith("-p preset 'my own.toml' -p out 'else where'")
+    assert (further.name, further.title, further.purpose) == (
+        "further",
+        "And further?",
+        "On from there.",
+    )
+    assert (
+        further.command
+        == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb -p preset microworld"
+    )
+    assert redo_command("my own.toml", "further", "else where").endswith(
+        "-p preset 'my own.toml' -p out 'else where'"
+    )
     assert found.notes[0] == "1 of 3 sections were run. Not run yet: toy, other."
     page = Page(render(found))
     assert "And further?" in page.texts
@@ -189,7 +258,9 @@ def test_a_run_that_stopped_before_its_claims_is_said_and_older_claims_are_not_s
 
 def test_without_claims_it_says_so(root):
     run(root / "figures/microworld", "toy", claims=False)
-    assert "No section has come to its claims yet" in render(write_report("microworld", root / "report.html"))
+    assert "No section has come to its claims yet" in render(
+        write_report("microworld", root / "report.html")
+    )
 
 
 def break_it(folder: Path, how: str) -> None:
@@ -203,25 +274,40 @@ def break_it(folder: Path, how: str) -> None:
             (folder / "toy_provenance.json").write_text(json.dumps(whole))
         case "a section of another preset":
             (folder / "toy_provenance.json").write_text(
-                (folder / "toy_provenance.json").read_text().replace('"preset": "microworld"', '"preset": "paper"'))
-        case "half a json": (folder / "toy_provenance.json").write_text('{"preset": "micro')
-        case "no list of files": (folder / "toy_provenance.json").write_text('{"preset": "microworld"}')
-        case "a missing svg": (folder / "toy_line.svg").unlink()
-        case "a changed number": (folder / "toy_line.csv").write_text("name,score\na,99\n")
+                (folder / "toy_provenance.json")
+                .read_text()
+                .replace('"preset": "microworld"', '"preset": "paper"')
+            )
+        case "half a json":
+            (folder / "toy_provenance.json").write_text('{"preset": "micro')
+        case "no list of files":
+            (folder / "toy_provenance.json").write_text('{"preset": "microworld"}')
+        case "a missing svg":
+            (folder / "toy_line.svg").unlink()
+        case "a changed number":
+            (folder / "toy_line.csv").write_text("name,score\na,99\n")
         case "a file elsewhere":
             outside = {"../../settings.ini": file_digest(folder / "../../settings.ini")}
-            (folder / "toy_provenance.json").write_text(json.dumps({"preset": "microworld", "written": outside}))
+            (folder / "toy_provenance.json").write_text(
+                json.dumps({"preset": "microworld", "written": outside})
+            )
 
 
-@pytest.mark.parametrize(("how", "named"), [
-    ("a figure of another preset", "toy_line.json is of preset 'paper', not of 'microworld'"),
-    ("a section of another preset", "toy_provenance.json is of preset 'paper', not of 'microworld'"),
-    ("half a json", "toy_provenance.json cannot be read"),
-    ("no list of files", "names no files"),
-    ("a missing svg", "toy_line.svg is missing"),
-    ("a changed number", "toy_line.csv is not what its run wrote"),
-    ("a file elsewhere", "is missing"),
-])
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("a figure of another preset", "toy_line.json is of preset 'paper', not of 'microworld'"),
+        (
+            "a section of another preset",
+            "toy_provenance.json is of preset 'paper', not of 'microworld'",
+        ),
+        ("half a json", "toy_provenance.json cannot be read"),
+        ("no list of files", "names no files"),
+        ("a missing svg", "toy_line.svg is missing"),
+        ("a changed number", "toy_line.csv is not what its run wrote"),
+        ("a file elsewhere", "is missing"),
+    ],
+)
 def test_what_is_damaged_is_refused_by_name_with_the_command(root, how, named):
     break_it(run(root / "figures/microworld", "toy"), how)
     with pytest.raises(InputError, match=re.escape(named)) as refused:
@@ -232,12 +318,16 @@ def test_what_is_damaged_is_refused_by_name_with_the_command(root, how, named):
 
 def test_two_presets_side_by_side_are_two_reports(root):
     own = root / "tiny paper.toml"
-    own.write_text('name = "tiny-paper"\nvision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
-                   'source = "microworld"\nn_stimuli = 40')
+    own.write_text(
+        'name = "tiny-paper"\nvision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
+        'source = "microworld"\nn_stimuli = 40'
+    )
     run(root / "figures/microworld", "toy", caption="of the microworld")
     run(root / "figures/tiny-paper", "toy", caption="of the tiny paper", n_stimuli=40)
     texts = {asked: render(collect(asked)) for asked in ("microworld", own.name)}
-    assert "of the tiny paper" not in texts["microworld"] and "tiny-paper" not in texts["microworld"]
+    assert (
+        "of the tiny paper" not in texts["microworld"] and "tiny-paper" not in texts["microworld"]
+    )
     assert "of the microworld" not in texts[own.name] and "preset microworld" not in texts[own.name]
     assert "preset tiny-paper · n = 40" in texts[own.name]
     assert "figures toy --preset &#39;tiny paper.toml&#39;" in texts[own.name]
@@ -266,15 +356,20 @@ def test_other_files_and_sizes_are_named_not_shown(root):
 
 # Pictures and size
 
+
 def test_the_smaller_svg_is_the_same_picture(root, chromium):
-    save_figure(drawn(), root / "line", data=pd.DataFrame({"x": [1]}), caption="A line", alt="A line")
+    save_figure(
+        drawn(), root / "line", data=pd.DataFrame({"x": [1]}), caption="A line", alt="A line"
+    )
     svg = (root / "line.svg").read_text()
     small = small_svg(svg)
     assert len(small) < 0.8 * len(svg)
     view = chromium.new_page(viewport={"width": 800, "height": 400})
     seen = []
     for k, text in enumerate((svg, small)):
-        view.set_content(f'<style>body {{ margin: 0 }}</style><img width=800 src="{svg_uri(text)}">')
+        view.set_content(
+            f'<style>body {{ margin: 0 }}</style><img width=800 src="{svg_uri(text)}">'
+        )
         view.screenshot(path=root / f"{k}.png")
         seen.append(np.asarray(Image.open(root / f"{k}.png").convert("L"), float))
     view.close()
@@ -286,7 +381,11 @@ def test_what_is_too_large_as_svg_becomes_a_picture_and_says_so(root, monkeypatc
     run(root / "figures/microworld", "toy")
     found = collect("microworld")
     figures = list(found.sections[0].figures)
-    figures[0].svg.write_text(figures[0].svg.read_text().replace("</svg>", "<g>" + "<path d='M 1 1'/>" * 50_000 + "</g></svg>"))
+    figures[0].svg.write_text(
+        figures[0]
+        .svg.read_text()
+        .replace("</svg>", "<g>" + "<path d='M 1 1'/>" * 50_000 + "</g></svg>")
+    )
     assert pictures(figures, LIMIT)["toy_line"].uri.startswith("data:image/svg+xml,")
     monkeypatch.setattr(report, "LIMIT", 400_000)
     text = render(found)
@@ -304,7 +403,7 @@ def test_long_tables_are_cut_and_say_so(root, monkeypatch):
 
 def test_an_address_stands_in_an_attribute_as_it_is():
     uri = svg_uri("<svg a=\"it's\" b='#x'>&amp; 5 % ü\"</svg>")
-    assert not set("\"#&\n") & set(uri)
+    assert not set('"#&\n') & set(uri)
     assert Picture(uri).reduced == 0
 
 
@@ -312,7 +411,9 @@ def test_the_papers_figures_make_a_report_of_at_most_five_mebibytes():
     found = collect("microworld", str(ROOT / "figures"))
     text = render(found)
     assert len(text.encode()) <= LIMIT
-    assert len(Page(text).all("figure")) == sum(len(section.figures) for section in found.sections) + bool(found.overview)
+    assert len(Page(text).all("figure")) == sum(
+        len(section.figures) for section in found.sections
+    ) + bool(found.overview)
     assert found.claims
 
 
@@ -321,15 +422,20 @@ def test_the_papers_figures_make_a_report_of_at_most_five_mebibytes():
 SCREENS = [(1280, 900, "light"), (1280, 900, "dark"), (360, 740, "light"), (360, 740, "dark")]
 
 
-@pytest.mark.parametrize("page", SCREENS, indirect=True, ids=lambda screen: f"{screen[0]}-{screen[2]}")
+@pytest.mark.parametrize(
+    "page", SCREENS, indirect=True, ids=lambda screen: f"{screen[0]}-{screen[2]}"
+)
 def test_it_fits_the_screen_and_axe_finds_nothing_serious(page, made):
     fetched = []
     page.on("request", lambda request: fetched.append(request.url[:40]))
     page.goto(made.as_uri())
-    for details in page.locator("details").all(): details.evaluate("element => element.open = true")
+    for details in page.locator("details").all():
+        details.evaluate("element => element.open = true")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert serious(page) == []
-    assert page.locator("figure img").evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 100)")
+    assert page.locator("figure img").evaluate_all(
+        "images => images.every(image => image.complete && image.naturalWidth > 100)"
+    )
     page.locator("figure#toy_line .zoom").click()
     assert serious(page) == []
     assert [url for url in fetched if not url.startswith(("file:", "data:image/"))] == []
@@ -355,7 +461,9 @@ def test_tables_sort_by_mouse_and_by_key(page, made):
 
 
 def scale(page) -> float:
-    return page.locator("#viewer img").evaluate("image => new DOMMatrix(getComputedStyle(image).transform).a")
+    return page.locator("#viewer img").evaluate(
+        "image => new DOMMatrix(getComputedStyle(image).transform).a"
+    )
 
 
 def test_figures_zoom_by_mouse_and_by_key(page, made):
@@ -394,7 +502,10 @@ def test_commands_are_copied(page, made):
     button = page.locator("#toy_line .copy")
     button.click()
     eventually(lambda: button.inner_text().startswith("Copied"))
-    assert page.evaluate("navigator.clipboard.readText()") == "seeing-words figures toy --preset microworld"
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        == "seeing-words figures toy --preset microworld"
+    )
 
 
 def test_on_paper_provenance_is_open_and_buttons_are_gone(page, made):
@@ -416,5 +527,8 @@ def test_without_script_all_is_there(chromium, made):
     bare.goto(made.as_uri())
     assert bare.locator("#toy_line img").is_visible()
     assert not bare.locator("#toy_line .zoom").is_visible()
-    assert bare.locator("#toy_line .command code").inner_text() == "seeing-words figures toy --preset microworld"
+    assert (
+        bare.locator("#toy_line .command code").inner_text()
+        == "seeing-words figures toy --preset microworld"
+    )
     context.close()

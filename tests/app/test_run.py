@@ -1,4 +1,5 @@
 """A run refuses what is impossible, computes nothing twice, and writes the same files twice."""
+
 import json
 import re
 from dataclasses import replace
@@ -27,26 +28,31 @@ def root(tmp_path, monkeypatch):
 
 
 def figure(a_run):
-    return a_run.save(forest(TABLE, label="r"), "best", data=TABLE, caption="n = 12, 95 % interval.", alt="A dot.")
+    return a_run.save(
+        forest(TABLE, label="r"), "best", data=TABLE, caption="n = 12, 95 % interval.", alt="A dot."
+    )
 
 
-@pytest.mark.parametrize(("given", "named"), [
-    ({"preset": "microwrld"}, "did you mean microworld"),
-    ({"n_stimuli": 9}, "n_stimuli = 9: a whole number of at least 10"),
-    ({"n_stimuli": 12.0}, "n_stimuli = 12.0: a whole number"),
-    ({"n_stimuli": 12, "n_folds": 7}, "n_stimuli = 12 is too few for n_folds = 7"),
-    ({"n_folds": 1}, "n_folds = 1: a whole number of at least 2"),
-    ({"n_folds": True}, "n_folds = True: a whole number"),
-    ({"n_permutations": 0}, "n_permutations = 0: a whole number of at least 1"),
-    ({"n_draws": -5}, "n_draws = -5: a whole number of at least 1"),
-    ({"seed": -1}, "seed = -1: a whole number of at least 0"),
-    ({"seed": None}, "seed = None: a whole number"),
-    ({"n_stimulus": 50}, "'n_stimulus' is no parameter of section toy"),
-    ({"preset": 3}, "preset = 3: text in quotes is needed, such as 'microworld'"),
-    ({"preset": None}, "preset = None: text in quotes"),
-    ({"out": 3}, "out = 3: text in quotes"),
-    ({"out": "settings.ini"}, r"out = 'settings.ini': .*settings.ini is a file: name a folder"),
-])
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"preset": "microwrld"}, "did you mean microworld"),
+        ({"n_stimuli": 9}, "n_stimuli = 9: a whole number of at least 10"),
+        ({"n_stimuli": 12.0}, "n_stimuli = 12.0: a whole number"),
+        ({"n_stimuli": 12, "n_folds": 7}, "n_stimuli = 12 is too few for n_folds = 7"),
+        ({"n_folds": 1}, "n_folds = 1: a whole number of at least 2"),
+        ({"n_folds": True}, "n_folds = True: a whole number"),
+        ({"n_permutations": 0}, "n_permutations = 0: a whole number of at least 1"),
+        ({"n_draws": -5}, "n_draws = -5: a whole number of at least 1"),
+        ({"seed": -1}, "seed = -1: a whole number of at least 0"),
+        ({"seed": None}, "seed = None: a whole number"),
+        ({"n_stimulus": 50}, "'n_stimulus' is no parameter of section toy"),
+        ({"preset": 3}, "preset = 3: text in quotes is needed, such as 'microworld'"),
+        ({"preset": None}, "preset = None: text in quotes"),
+        ({"out": 3}, "out = 3: text in quotes"),
+        ({"out": "settings.ini"}, r"out = 'settings.ini': .*settings.ini is a file: name a folder"),
+    ],
+)
 def test_impossible_values_are_refused_by_name(root, given, named):
     with pytest.raises(InputError, match=named):
         start("toy", **given)
@@ -58,17 +64,22 @@ def test_a_section_names_files(root, name):
         start(name)
 
 
-@pytest.mark.parametrize(("given", "place"), [
-    ({}, "microworld"),
-    ({"n_stimuli": 1000, "n_folds": None}, "microworld"),
-    ({"n_stimuli": 50, "seed": 3}, "microworld/n_stimuli=50,seed=3"),
-    ({"pooling": "mean"}, "microworld"),
-    ({"pooling": "last"}, "microworld/pooling=last"),
-    ({"network": "../../mine"}, "microworld/network=.._.._mine"),
-])
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({}, "microworld"),
+        ({"n_stimuli": 1000, "n_folds": None}, "microworld"),
+        ({"n_stimuli": 50, "seed": 3}, "microworld/n_stimuli=50,seed=3"),
+        ({"pooling": "mean"}, "microworld"),
+        ({"pooling": "last"}, "microworld/pooling=last"),
+        ({"network": "../../mine"}, "microworld/network=.._.._mine"),
+    ],
+)
 def test_what_differs_from_the_preset_or_the_notebook_has_a_folder_of_its_own(root, given, place):
-    notebook(root / "nbs/paper/1_toy.ipynb",
-             parameters='preset: str = "microworld"\npooling: str = "mean"\nnetwork: str = "theirs"')
+    notebook(
+        root / "nbs/paper/1_toy.ipynb",
+        parameters='preset: str = "microworld"\npooling: str = "mean"\nnetwork: str = "theirs"',
+    )
     a_run = start("toy", **given)
     assert a_run.place == place
     assert a_run.folder == root / "figures" / place
@@ -85,7 +96,9 @@ def test_features_are_those_of_the_network_and_computed_once(root, monkeypatch, 
     name = tiny_vision(tmp_path / "tiny")
     a_run = start("toy", n_stimuli=12)
     found = a_run.features(name)
-    np.testing.assert_allclose(found, extract(load_model(name), a_run.stimuli, pooling="cls"), atol=1e-6)
+    np.testing.assert_allclose(
+        found, extract(load_model(name), a_run.stimuli, pooling="cls"), atol=1e-6
+    )
     assert a_run.provenance["models"] == {name: load_model(name).revision}
     monkeypatch.setattr(features, "pooled_layers", lambda *args: pytest.fail("computed again"))
     np.testing.assert_array_equal(start("toy", n_stimuli=12).features(name, "cls"), found)
@@ -94,8 +107,14 @@ def test_features_are_those_of_the_network_and_computed_once(root, monkeypatch, 
 def test_poolings_of_the_preset_come_from_one_pass(root, monkeypatch, tmp_path):
     name = tiny_vision(tmp_path / "tiny")
     passes, whole = [], features.pooled_layers
-    monkeypatch.setattr(features, "pooled_layers", lambda m, s, poolings: passes.append(list(poolings)) or whole(m, s, poolings))
-    preset = replace(get_preset("microworld"), poolings=(("vision", ("mean", "cls")), ("language", ("last",))))
+    monkeypatch.setattr(
+        features,
+        "pooled_layers",
+        lambda m, s, poolings: passes.append(list(poolings)) or whole(m, s, poolings),
+    )
+    preset = replace(
+        get_preset("microworld"), poolings=(("vision", ("mean", "cls")), ("language", ("last",)))
+    )
     monkeypatch.setattr(run, "get_preset", lambda name: preset)
     a_run = start("toy", n_stimuli=12)
     assert a_run.features(name).attrs["pooling"] == "mean"
@@ -112,8 +131,13 @@ def test_two_runs_write_the_same_bytes_wherever_they_are(root, tmp_path):
         folders.append({path.name: path.read_bytes() for path in a_run.folder.iterdir()})
     assert folders[0] == folders[1]
     assert set(folders[0]) == {f"toy_best.{kind}" for kind in ("svg", "png", "csv", "json")} | {
-        "toy_numbers.csv", "toy_provenance.json"}
-    assert not any(str(tmp_path).encode() in data or re.search(rb"\b20\d\d-\d\d-\d\d", data) for data in folders[0].values())
+        "toy_numbers.csv",
+        "toy_provenance.json",
+    }
+    assert not any(
+        str(tmp_path).encode() in data or re.search(rb"\b20\d\d-\d\d-\d\d", data)
+        for data in folders[0].values()
+    )
 
 
 def test_provenance_names_what_was_written_and_from_what(root):
@@ -122,19 +146,31 @@ def test_provenance_names_what_was_written_and_from_what(root):
     record = json.loads((a_run.folder / "toy_provenance.json").read_text())
     assert record["written"] == {file.name: file_digest(file) for file in saved.files}
     assert {k: record[k] for k in ("section", "preset", "n_stimuli", "seed")} == {
-        "section": "toy", "preset": "microworld", "n_stimuli": 12, "seed": 2}
+        "section": "toy",
+        "preset": "microworld",
+        "n_stimuli": 12,
+        "seed": 2,
+    }
     assert record["commit"]
     assert record["versions"]["python"]
     assert record["stimuli"] == a_run.stimuli.key
     about = json.loads((a_run.folder / "toy_best.json").read_text())["provenance"]
     assert about.items() <= record.items()
-    assert not {"commit", "versions"} & set(about)  # or a figure would change with the commit that holds it
+    assert not {"commit", "versions"} & set(
+        about
+    )  # or a figure would change with the commit that holds it
 
 
 def test_the_small_print_tells_networks_together(root):
     a_run = start("toy", n_stimuli=12)
-    a_run.models.update(dict.fromkeys(["microworld/vision-1", "microworld/vision-0", "untrained:microworld/vision-0@4"], ""))
-    assert a_run.small_print.startswith("preset microworld · vision-0,1, 1 untrained · n = 12, 5 folds · seed 0 · seeing_words")
+    a_run.models.update(
+        dict.fromkeys(
+            ["microworld/vision-1", "microworld/vision-0", "untrained:microworld/vision-0@4"], ""
+        )
+    )
+    assert a_run.small_print.startswith(
+        "preset microworld · vision-0,1, 1 untrained · n = 12, 5 folds · seed 0 · seeing_words"
+    )
 
 
 def test_a_run_says_where_it_writes_without_naming_the_machine(root):
@@ -154,7 +190,10 @@ def test_sources_change_with_code_and_not_with_outputs(root):
 
 
 def test_sections_are_known_with_and_without_their_number(root):
-    paths = [notebook(root / f"nbs/paper/{name}.ipynb", parameters="seed: int = 0") for name in ("1_layers", "2_words")]
+    paths = [
+        notebook(root / f"nbs/paper/{name}.ipynb", parameters="seed: int = 0")
+        for name in ("1_layers", "2_words")
+    ]
     notebook(root / "nbs/paper/_draft.ipynb")
     assert list(sections().items()) == [("layers", paths[0]), ("words", paths[1])]
     assert find_section("layers") == find_section("1_layers") == paths[0]
@@ -183,9 +222,13 @@ def test_the_checkout_is_found_from_within_it(monkeypatch, tmp_path):
     assert store_root() == tmp_path / "here/_store"
 
 
-@pytest.mark.parametrize("cell", ["n = 5", "n: int = len('abc')", "n: list = []", "n: int", "import os"])
+@pytest.mark.parametrize(
+    "cell", ["n = 5", "n: int = len('abc')", "n: list = []", "n: int", "import os"]
+)
 def test_parameters_are_plain_and_typed(tmp_path, cell):
-    with pytest.raises(InputError, match=r"1_toy.ipynb: the parameter `.*` must be written as name: type = value"):
+    with pytest.raises(
+        InputError, match=r"1_toy.ipynb: the parameter `.*` must be written as name: type = value"
+    ):
         parameters(notebook(tmp_path / "1_toy.ipynb", parameters=cell))
 
 
@@ -199,7 +242,9 @@ def test_every_section_of_the_paper_hands_all_its_parameters_to_its_run(name):
     path = sections()[name]
     code = path.read_text()
     assert {"preset", "n_stimuli", "seed", "out"} <= set(parameters(path))
-    assert all(f"{parameter}={parameter}" in code for parameter in parameters(path)), "start(…) must get every parameter"
+    assert all(f"{parameter}={parameter}" in code for parameter in parameters(path)), (
+        "start(…) must get every parameter"
+    )
 
 
 @pytest.mark.parametrize("name", sections())
@@ -209,33 +254,52 @@ def test_every_section_refuses_captions_pooled_in_no_way(name, value):
         start(name, pooling=value)
 
 
-@pytest.mark.parametrize(("name", "parameter", "values"), [
-    ("perturbations", "rotation", ["90", 1.5, None, True]), ("perturbations", "tagger", [None, 1]),
-    ("averaging", "n_exemplars", ["5", 2.0, None, 0, -1]), ("averaging", "max_draws", [0, None, [1]]),
-    ("averaging", "n_some", [0, -5, "x"]), ("averaging", "n_many", [0, -1, None]),
-])
+@pytest.mark.parametrize(
+    ("name", "parameter", "values"),
+    [
+        ("perturbations", "rotation", ["90", 1.5, None, True]),
+        ("perturbations", "tagger", [None, 1]),
+        ("averaging", "n_exemplars", ["5", 2.0, None, 0, -1]),
+        ("averaging", "max_draws", [0, None, [1]]),
+        ("averaging", "n_some", [0, -5, "x"]),
+        ("averaging", "n_many", [0, -1, None]),
+    ],
+)
 def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, parameter, values):
     for value in values:
-        with pytest.raises(InputError, match=rf"^{parameter} = {re.escape(repr(value))}: .* is needed"):
+        with pytest.raises(
+            InputError, match=rf"^{parameter} = {re.escape(repr(value))}: .* is needed"
+        ):
             start(name, **{parameter: value})
 
 
 def test_a_notebook_shows_the_line_and_the_message_alone():
-    try: exec(compile("one = 1\nstart('toy', preset='papre')", "<cell>", "exec"), {"start": start})
-    except InputError as error: shown = error._render_traceback_()
+    try:
+        exec(compile("one = 1\nstart('toy', preset='papre')", "<cell>", "exec"), {"start": start})
+    except InputError as error:
+        shown = error._render_traceback_()
     assert len(shown) == 2 and shown[0].startswith("----> 2")
     assert "InputError" in shown[1] and "preset 'papre' is not known" in shown[1]
 
 
-@pytest.mark.parametrize(("line", "told"), [
-    ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
-    ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
-    ('vision = ["microworld/visoin-0"]', "did you mean microworld/vision-0"),
-    ('judge = "./nobody"', "names .*nobody, which is no folder"),
-    ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
-])
-def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_computed(root, line, told):
-    lines = {"vision": 'vision = ["microworld/vision-0"]', "language": 'language = ["microworld/bloom-0"]'}
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
+        ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
+        ('vision = ["microworld/visoin-0"]', "did you mean microworld/vision-0"),
+        ('judge = "./nobody"', "names .*nobody, which is no folder"),
+        ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
+    ],
+)
+def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_computed(
+    root, line, told
+):
+    lines = {
+        "vision": 'vision = ["microworld/vision-0"]',
+        "language": 'language = ["microworld/bloom-0"]',
+    }
     lines[line.partition(" ")[0]] = line
     (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
-    with pytest.raises(InputError, match=told): start("toy", preset="mine.toml")
+    with pytest.raises(InputError, match=told):
+        start("toy", preset="mine.toml")

@@ -1,4 +1,5 @@
 """All sections on the paper's formats in miniature, by the command that runs `paper`."""
+
 import json
 import re
 import shutil
@@ -25,12 +26,33 @@ from seeing_words.models import load as models
 
 pytestmark = pytest.mark.slow
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
-FIGURES = {"layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
-           "perturbations": {"stimuli", "changes", "dose_rotation", "dose_words", "dose_things", "depth_vision", "depth_language",
-                             "robustness", "claims"},
-           "pick_a_pic": {"trials", "sets", "choice_v2l", "choice_l2v", "pairs", "moved", "depth", "ranks", "robustness",
-                          "claims"},
-           "averaging": {"exemplars", "captions", "images", "depth", "robustness", "claims"}}
+FIGURES = {
+    "layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
+    "perturbations": {
+        "stimuli",
+        "changes",
+        "dose_rotation",
+        "dose_words",
+        "dose_things",
+        "depth_vision",
+        "depth_language",
+        "robustness",
+        "claims",
+    },
+    "pick_a_pic": {
+        "trials",
+        "sets",
+        "choice_v2l",
+        "choice_l2v",
+        "pairs",
+        "moved",
+        "depth",
+        "ranks",
+        "robustness",
+        "claims",
+    },
+    "averaging": {"exemplars", "captions", "images", "depth", "robustness", "claims"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +63,8 @@ def outcome(tmp_path_factory):
     with FileLock(place / "tiny-paper.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEING_WORDS_STORE", str(root / "_store"))
         patch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[2]))
-        if not said.exists(): said.write_text(run_all(root, patch))
+        if not said.exists():
+            said.write_text(run_all(root, patch))
     assert said.read_text().startswith("0"), said.read_text()
     return SimpleNamespace(root=root, folder=root / "figures/tiny-paper", said=said.read_text())
 
@@ -51,7 +74,9 @@ def run_all(root: Path, patch: pytest.MonkeyPatch) -> str:  # exit code, and wha
     shutil.copytree(tiny_paper.FIXTURES.parent.parent / "nbs/paper", root / "nbs/paper")
     (root / "settings.ini").touch()
     patch.chdir(root)
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", *FIGURES, "--preset", str(PRESET), "-j", "1"])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(
+        cli.app, ["figures", *FIGURES, "--preset", str(PRESET), "-j", "1"]
+    )
     return f"{done.exit_code} {done.output}"
 
 
@@ -63,12 +88,17 @@ def about(outcome, name: str) -> dict:
 def test_every_section_writes_its_figures_and_numbers(outcome):
     assert [path.name for path in (outcome.root / "figures").iterdir()] == ["tiny-paper"]
     for section, names in FIGURES.items():
-        assert names <= {path.stem.removeprefix(f"{section}_") for path in outcome.folder.glob(f"{section}_*.svg")}
+        assert names <= {
+            path.stem.removeprefix(f"{section}_")
+            for path in outcome.folder.glob(f"{section}_*.svg")
+        }
         for name in names - {"map"}:  # which is several tables
             assert len(pd.read_csv(outcome.folder / f"{section}_{name}.csv")), (section, name)
         assert set(about(outcome, f"{section}_provenance")["written"]) == {
-            path.name for path in outcome.folder.glob(f"{section}_*") if path.suffix != ".tsv"
-            and path.name != f"{section}_provenance.json"}
+            path.name
+            for path in outcome.folder.glob(f"{section}_*")
+            if path.suffix != ".tsv" and path.name != f"{section}_provenance.json"
+        }
 
 
 def test_every_claim_has_a_verdict(outcome):
@@ -86,13 +116,25 @@ def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
     run = start("pick_a_pic", preset=str(PRESET), out=str(outcome.root / "other"))
     record = about(outcome, "pick_a_pic_provenance")
     assert record["stimuli"] == run.stimuli.key
-    assert record["trials"] == {"kind": "pick-a-pic", "preferred": run.trials.preferred.key, "rejected": run.trials.rejected.key}
+    assert record["trials"] == {
+        "kind": "pick-a-pic",
+        "preferred": run.trials.preferred.key,
+        "rejected": run.trials.rejected.key,
+    }
     assert record["judge"] == preset.judge
-    assert set(record["models"]) == {*preset.networks, *(f"untrained:{name}@0" for name in preset.vision + preset.language)}
+    assert set(record["models"]) == {
+        *preset.networks,
+        *(f"untrained:{name}@0" for name in preset.vision + preset.language),
+    }
     for section in FIGURES:
         record = about(outcome, f"{section}_provenance")
-        assert record["stimuli"] == run.stimuli.key and {*preset.vision, *preset.language} <= set(record["models"])
-    listed = {name: (outcome.folder / f"pick_a_pic_{name}.tsv").read_text() for name in ("stimuli", "trials")}
+        assert record["stimuli"] == run.stimuli.key and {*preset.vision, *preset.language} <= set(
+            record["models"]
+        )
+    listed = {
+        name: (outcome.folder / f"pick_a_pic_{name}.tsv").read_text()
+        for name in ("stimuli", "trials")
+    }
     assert all(id_ in listed["stimuli"] for id_ in run.stimuli.ids)
     assert all(id_ in listed["trials"] for id_ in run.trials.preferred.ids)
 
@@ -101,16 +143,28 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
     for path in sorted(outcome.folder.glob("*.json")):
         record = json.loads(path.read_text())
         told = " ".join([record.get("caption", ""), record.get("alt", "")])
-        found = re.search(r"microworld|\bscenes?\b|near miss|\b(un)?told\b|\boracle\b|\bnan\b|n = 0\b|/", told)
+        found = re.search(
+            r"microworld|\bscenes?\b|near miss|\b(un)?told\b|\boracle\b|\bnan\b|n = 0\b|/", told
+        )
         assert not found, (path.name, found)
     for path in outcome.folder.glob("*.svg"):
         assert "microworld" not in path.read_text(), path.name
-    tables = [pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")]
+    tables = [
+        pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")
+    ]
     for table in tables:
         assert not {"untold", "another scene", "oracle"} & set(table.condition)
-        assert {"trained", "shuffled prompts", "untrained", "another prompt's image", "clip"} <= set(table.condition)
+        assert {
+            "trained",
+            "shuffled prompts",
+            "untrained",
+            "another prompt's image",
+            "clip",
+        } <= set(table.condition)
         assert (table.n > 0).all() and table.effect.notna().all()
-        assert not np.array_equal(*(table.effect[table.condition == name] for name in ("trained", "untrained")))
+        assert not np.array_equal(
+            *(table.effect[table.condition == name] for name in ("trained", "untrained"))
+        )
 
 
 def run_again(outcome, section: str, out: Path) -> None:
@@ -119,20 +173,27 @@ def run_again(outcome, section: str, out: Path) -> None:
     space = {"display": lambda shown: None}
     with mpl.rc_context():
         for cell in notebook.cells:
-            if cell.cell_type == "code": exec(compile(cell.source, cell.id, "exec"), space)
-            if "parameters" in cell.metadata.get("tags", []): space["out"] = out
+            if cell.cell_type == "code":
+                exec(compile(cell.source, cell.id, "exec"), space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space["out"] = out
 
 
 @pytest.mark.parametrize("section", FIGURES)
 def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, monkeypatch, tmp_path):
-    def refused(*args, **options): raise AssertionError("weights were loaded")
+    def refused(*args, **options):
+        raise AssertionError("weights were loaded")
+
     monkeypatch.setattr("seeing_words.judges.load_network", refused)
-    for name in "load_network", "draw_network": monkeypatch.setattr(models, name, refused)
+    for name in "load_network", "draw_network":
+        monkeypatch.setattr(models, name, refused)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(outcome.root / "_store"))
     monkeypatch.chdir(outcome.root)
     run_again(outcome, section, tmp_path)
-    before, after = ({path.name: path.read_bytes() for path in folder.glob(f"{section}_*.csv")}
-                     for folder in (outcome.folder, tmp_path / "tiny-paper"))
+    before, after = (
+        {path.name: path.read_bytes() for path in folder.glob(f"{section}_*.csv")}
+        for folder in (outcome.folder, tmp_path / "tiny-paper")
+    )
     assert after == before
 
 
@@ -143,8 +204,13 @@ def test_the_fixture_is_what_is_written_today(tmp_path):
     for kind in tiny_paper.NETWORKS:
         kept, made = (load_file(root / kind / "model.safetensors") for root in (old, new))
         assert kept.keys() == made.keys()
-        for weight in kept: np.testing.assert_allclose(made[weight], kept[weight], rtol=1e-6, atol=1e-7, err_msg=weight)
-    for read in (lambda root: [coco_stimuli(root / "coco", 30)],
-                 lambda root: [(found := pick_a_pic(root / "pick-a-pic", 32)).preferred, found.rejected]):
+        for weight in kept:
+            np.testing.assert_allclose(
+                made[weight], kept[weight], rtol=1e-6, atol=1e-7, err_msg=weight
+            )
+    for read in (
+        lambda root: [coco_stimuli(root / "coco", 30)],
+        lambda root: [(found := pick_a_pic(root / "pick-a-pic", 32)).preferred, found.rejected],
+    ):
         for kept, made in zip(read(old), read(new)):
             assert (kept.ids, kept.captions, kept.key) == (made.ids, made.captions, made.key)

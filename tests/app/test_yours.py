@@ -1,4 +1,5 @@
 """Pictures, captions and networks of one's own, as they come: one file, no code, and every mistake told before anything runs."""
+
 import json
 import shutil
 import sys
@@ -20,9 +21,25 @@ from seeing_words.app.run import start
 from seeing_words.models.load import load_network
 
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
-TOLD = ["Zwei Hunde schlafen", "犬が寝る", "كلب", "un café à Zürich", "🐕 💤", 'a "quoted" word,\nand a line']
-MINE = {"source": "folder", "folder": ".", "table": "table.csv", "vision": ["./dinov2"], "language": ["./bloom"],
-        "judge": "./clip", "n_folds": 2, "n_untrained": 1, "device": "cpu"}
+TOLD = [
+    "Zwei Hunde schlafen",
+    "犬が寝る",
+    "كلب",
+    "un café à Zürich",
+    "🐕 💤",
+    'a "quoted" word,\nand a line',
+]
+MINE = {
+    "source": "folder",
+    "folder": ".",
+    "table": "table.csv",
+    "vision": ["./dinov2"],
+    "language": ["./bloom"],
+    "judge": "./clip",
+    "n_folds": 2,
+    "n_untrained": 1,
+    "device": "cpu",
+}
 USES = 'preset: str = "microworld"\nout: str = "figures"'
 
 
@@ -40,23 +57,35 @@ def photographs(folder: Path) -> list[str]:
     made[5].convert("P").save(folder / "5.png")
     made[6].convert("RGBA").save(folder / "6.png")
     made[7].save(folder / "7.webp")
-    for i in range(8, N): made[i].save(folder / f"{i} é.jpg")
-    return sorted((path.name for path in folder.iterdir()), key=lambda name: int(name.split(".")[0].split()[0]))
+    for i in range(8, N):
+        made[i].save(folder / f"{i} é.jpg")
+    return sorted(
+        (path.name for path in folder.iterdir()),
+        key=lambda name: int(name.split(".")[0].split()[0]),
+    )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("own")
     names = photographs(root / "pictures")
-    rows = [{"image": f"pictures/{name}", "caption": f"{TOLD[(i + k) % 6]} {i}"} for i, name in enumerate(names) for k in (0, 1)]
+    rows = [
+        {"image": f"pictures/{name}", "caption": f"{TOLD[(i + k) % 6]} {i}"}
+        for i, name in enumerate(names)
+        for k in (0, 1)
+    ]
     pd.DataFrame(rows).to_csv(root / "table.csv", index=False)
     pd.DataFrame(rows).to_csv(root / "semicolons.csv", index=False, sep=";")
     (root / "old.csv").write_bytes("image,caption\npictures/0.jpg,ein Bär\n".encode("cp1252"))
-    for kind in NETWORKS: save(kind, root / kind)
+    for kind in NETWORKS:
+        save(kind, root / kind)
     shutil.copytree(root / "bloom", root / "pickled")
     (root / "pickled/model.safetensors").rename(root / "pickled/pytorch_model.bin")
     shutil.copytree(root / "bloom", root / "unknown")
-    config = json.loads((root / "bloom/config.json").read_text()) | {"model_type": "wonder", "architectures": ["WonderModel"]}
+    config = json.loads((root / "bloom/config.json").read_text()) | {
+        "model_type": "wonder",
+        "architectures": ["WonderModel"],
+    }
     (root / "unknown/config.json").write_text(json.dumps(config))
     return root
 
@@ -64,19 +93,27 @@ def whole(tmp_path_factory) -> Path:
 @pytest.fixture
 def mine(whole, tmp_path) -> Path:
     for path in whole.iterdir():
-        if path.is_dir() and path.name != "pictures": (tmp_path / path.name).symlink_to(path)
-        elif path.is_dir(): shutil.copytree(path, tmp_path / path.name)
-        else: shutil.copy(path, tmp_path)
+        if path.is_dir() and path.name != "pictures":
+            (tmp_path / path.name).symlink_to(path)
+        elif path.is_dir():
+            shutil.copytree(path, tmp_path / path.name)
+        else:
+            shutil.copy(path, tmp_path)
     return tmp_path
 
 
 def toml(value) -> str:
-    if isinstance(value, dict): return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+        )
     return json.dumps(value, ensure_ascii=False)
 
 
 def write(root: Path, **changes) -> str:
-    lines = [f"{name} = {toml(value)}" for name, value in (MINE | changes).items() if value is not None]
+    lines = [
+        f"{name} = {toml(value)}" for name, value in (MINE | changes).items() if value is not None
+    ]
     (root / "mine.toml").write_text("\n".join(lines), "utf-8")
     return str(root / "mine.toml")
 
@@ -88,11 +125,14 @@ def check(preset: str, *more: str):
 def figures(monkeypatch, capsys, preset: str) -> tuple[int, str]:
     "Exit code and error of `seeing-words figures`, as it is installed."
     monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "--preset", preset])
-    with pytest.raises(SystemExit) as stopped: cli.main()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
     return stopped.value.code, " ".join(capsys.readouterr().err.split())
 
 
-def test_whatever_pictures_and_captions_there_are_they_run_from_one_file(mine, monkeypatch, tmp_path_factory):
+def test_whatever_pictures_and_captions_there_are_they_run_from_one_file(
+    mine, monkeypatch, tmp_path_factory
+):
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
     work = """from seeing_words.run import start
 run = start("toy", preset=preset, out=out)
@@ -103,32 +143,71 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
     result = CliRunner().invoke(cli.app, ["figures", "--preset", preset])
     assert result.exit_code == 0, result.output
     told = check(preset)
-    assert told.exit_code == 0 and "Nothing is wrong." in told.output and "images: 12 read" in told.output
+    assert (
+        told.exit_code == 0
+        and "Nothing is wrong." in told.output
+        and "images: 12 read" in told.output
+    )
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"columns": {"image": "imag"}}, "table.csv has no column 'imag': did you mean image? There is: image, caption. In a p"),
-    ({"table": "old.csv"}, 'old.csv: line 2 is not utf-8 (byte 0xe4): name the encoding it was written in, for example'),
-    ({"encoding": "cp1252"}, 'table.csv is UTF-8, read as cp1252 its letters would turn into others: encoding = "utf-8"'),
-    ({"table": "semicolons.csv"}, 'Cells seem to be apart by another sign: separator = ";"'),
-    ({"table": "tabel.csv"}, "table = 'tabel.csv' is not in"),
-    ({"n_stimuli": 1000}, "has 12 stimuli, 1000 are asked for: write n_stimuli = 12, or less"),
-    ({"n_captions": 3}, "12 of 12 stimuli have too few captions"),
-    ({"n_stimulus": 5}, "there is no field 'n_stimulus': did you mean n_stimuli"),
-    ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
-    ({"language": ["./pickled"]}, "pickled holds no model.safetensors: weights are read as safetensors only"),
-    ({"language": ["./unknown"]}, "of a network that transformers"),
-    ({"language": ["./dinov2"]}, "dinov2: it is a vision network, listed under language: write it into vision = […]"),
-    ({"language": ["bloom-560m"]}, "there is no network 'bloom-560m', it is no folder here: a network is owner/name on the hub"),
-    ({"vision": ["./siglip"]}, 'it has no class token, its first token is a patch like the others: pool by mean, in the preset'),
-    ({"language": ["./llama"]}, "has 44 tokens, the network takes 40. Change the captions, or leave them out: leave_out = ["),
-    ({"judge": "./bloom"}, "is a bloom: a judge is of the CLIP family, as judge ="),
-    ({"trials": "near misses"}, 'only the microworld can draw them: write trials = "other images"'),
-    ({"device": "cuda:99"}, "• device 'cuda:99' cannot be used here"),
-    ({"folder": "nowhere"}, "nowhere is not there: correct `folder` in the preset"),
-])
-def test_a_mistake_is_told_before_anything_runs(mine, monkeypatch, capsys, tmp_path_factory, changes, said):
-    preset, root = write(mine, **changes), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"columns": {"image": "imag"}},
+            "table.csv has no column 'imag': did you mean image? There is: image, caption. In a p",
+        ),
+        (
+            {"table": "old.csv"},
+            "old.csv: line 2 is not utf-8 (byte 0xe4): name the encoding it was written in, for example",
+        ),
+        (
+            {"encoding": "cp1252"},
+            'table.csv is UTF-8, read as cp1252 its letters would turn into others: encoding = "utf-8"',
+        ),
+        ({"table": "semicolons.csv"}, 'Cells seem to be apart by another sign: separator = ";"'),
+        ({"table": "tabel.csv"}, "table = 'tabel.csv' is not in"),
+        ({"n_stimuli": 1000}, "has 12 stimuli, 1000 are asked for: write n_stimuli = 12, or less"),
+        ({"n_captions": 3}, "12 of 12 stimuli have too few captions"),
+        ({"n_stimulus": 5}, "there is no field 'n_stimulus': did you mean n_stimuli"),
+        ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
+        (
+            {"language": ["./pickled"]},
+            "pickled holds no model.safetensors: weights are read as safetensors only",
+        ),
+        ({"language": ["./unknown"]}, "of a network that transformers"),
+        (
+            {"language": ["./dinov2"]},
+            "dinov2: it is a vision network, listed under language: write it into vision = […]",
+        ),
+        (
+            {"language": ["bloom-560m"]},
+            "there is no network 'bloom-560m', it is no folder here: a network is owner/name on the hub",
+        ),
+        (
+            {"vision": ["./siglip"]},
+            "it has no class token, its first token is a patch like the others: pool by mean, in the preset",
+        ),
+        (
+            {"language": ["./llama"]},
+            "has 44 tokens, the network takes 40. Change the captions, or leave them out: leave_out = [",
+        ),
+        ({"judge": "./bloom"}, "is a bloom: a judge is of the CLIP family, as judge ="),
+        (
+            {"trials": "near misses"},
+            'only the microworld can draw them: write trials = "other images"',
+        ),
+        ({"device": "cuda:99"}, "• device 'cuda:99' cannot be used here"),
+        ({"folder": "nowhere"}, "nowhere is not there: correct `folder` in the preset"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_runs(
+    mine, monkeypatch, capsys, tmp_path_factory, changes, said
+):
+    preset, root = (
+        write(mine, **changes),
+        new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch),
+    )
     if changes == {"language": ["./llama"]}:
         table = pd.read_csv(mine / "table.csv")
         table.loc[5, "caption"] = "كلب ينام بجانب البحر 10 0"
@@ -153,80 +232,128 @@ def spoil(mine: Path) -> None:
 def test_all_that_cannot_be_used_is_told_at_once_and_one_line_leaves_it_out(mine):
     spoil(mine)
     told = json.loads(check(write(mine), "--json").output)
-    assert [one["what"] for one in told["findings"] if one["problem"]] == ["stimuli"] * 3 + ["images"]
+    assert [one["what"] for one in told["findings"] if one["problem"]] == ["stimuli"] * 3 + [
+        "images"
+    ]
     line = told["leave_out"]
-    assert line == 'leave_out = ["pictures/5.png", "pictures/0.jpg", "pictures/1.jpg", "pictures/2.jpg"]'
+    assert (
+        line
+        == 'leave_out = ["pictures/5.png", "pictures/0.jpg", "pictures/1.jpg", "pictures/2.jpg"]'
+    )
     assert line in check(write(mine)).output
     left_out = json.loads(line.removeprefix("leave_out = "))
     assert check(write(mine, leave_out=left_out, n_stimuli=10)).exit_code == 1  # 8 are left
     table = pd.read_csv(mine / "table.csv")
     more = table.head(8).assign(image=lambda t: "again/" + t["image"].str.replace("pictures/", ""))
     shutil.copytree(mine / "pictures", mine / "again")
-    for name in ("0.jpg", "1.jpg", "2.jpg"): (mine / "again" / name).write_bytes(encoded(picture(5)))
+    for name in ("0.jpg", "1.jpg", "2.jpg"):
+        (mine / "again" / name).write_bytes(encoded(picture(5)))
     pd.concat([table, more]).to_csv(mine / "table.csv", index=False)
     assert check(write(mine, leave_out=left_out)).exit_code == 0
     assert read_preset(str(mine / "mine.toml")).n_stimuli == 12
 
 
-def test_a_run_before_it_was_mended_does_not_stand_in_the_way_of_a_check(mine, monkeypatch, tmp_path_factory):
+def test_a_run_before_it_was_mended_does_not_stand_in_the_way_of_a_check(
+    mine, monkeypatch, tmp_path_factory
+):
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
     assert len(start("toy", preset=preset).stimuli) == N
     ids_file = root / "figures/mine/toy_stimuli.tsv"
     before = ids_file.read_bytes()
     found = check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False)
-    assert not problems(found) and ids_file.read_bytes() == before and not all_left_out(read_preset(preset), found)
-    fewer = check_preset(read_preset(write(mine, n_stimuli=10)), every_image=False, ids_file=ids_file)
+    assert (
+        not problems(found)
+        and ids_file.read_bytes() == before
+        and not all_left_out(read_preset(preset), found)
+    )
+    fewer = check_preset(
+        read_preset(write(mine, n_stimuli=10)), every_image=False, ids_file=ids_file
+    )
     assert not problems(fewer)
     (mine / "pictures/7.webp").write_bytes(encoded(picture(3), "WEBP"))
     told = problems(check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False))
-    assert len(told) == 1 and "'pictures/7.webp' are not those that" in told[0] and "or remove the list" in told[0]
+    assert (
+        len(told) == 1
+        and "'pictures/7.webp' are not those that" in told[0]
+        and "or remove the list" in told[0]
+    )
 
 
 @pytest.mark.parametrize(("rows", "n", "n_captions"), [(2, 12, 2), (1, 12, 1), (7, 12, 5)])
 def test_sizes_that_the_file_leaves_open_are_those_of_the_table(mine, rows, n, n_captions):
     images = pd.read_csv(mine / "table.csv")["image"].unique()
-    pd.DataFrame([{"image": image, "caption": f"dog {k}"} for image in images for k in range(rows)]).to_csv(mine / "table.csv")
+    pd.DataFrame(
+        [{"image": image, "caption": f"dog {k}"} for image in images for k in range(rows)]
+    ).to_csv(mine / "table.csv")
     preset = read_preset(write(mine))
     assert (preset.n_stimuli, preset.n_captions) == (n, n_captions)
     preset = read_preset(write(mine, n_stimuli=10, n_captions=1, leave_out=[images[0]]))
-    assert (preset.n_stimuli, preset.n_captions, images[0] in preset.stimuli().ids) == (10, 1, False)
+    assert (preset.n_stimuli, preset.n_captions, images[0] in preset.stimuli().ids) == (
+        10,
+        1,
+        False,
+    )
     assert read_preset(write(mine, leave_out=list(images[:2]))).n_stimuli == 10
 
 
 def test_a_network_that_is_a_folder_beside_the_file_needs_no_mark(mine):
-    preset = read_preset(write(mine, vision=["dinov2"], language=["facebook/bloom", "bloom"], judge="clip"))
-    assert preset.vision == (str(mine / "dinov2"),) and preset.language == ("facebook/bloom", str(mine / "bloom"))
+    preset = read_preset(
+        write(mine, vision=["dinov2"], language=["facebook/bloom", "bloom"], judge="clip")
+    )
+    assert preset.vision == (str(mine / "dinov2"),) and preset.language == (
+        "facebook/bloom",
+        str(mine / "bloom"),
+    )
     assert preset.judge == str(mine / "clip")
 
 
-def test_a_section_that_averages_captions_is_left_out_and_said_so_where_there_is_one_of_each(mine, monkeypatch, capsys,
-                                                                                            tmp_path_factory):
+def test_a_section_that_averages_captions_is_left_out_and_said_so_where_there_is_one_of_each(
+    mine, monkeypatch, capsys, tmp_path_factory
+):
     pd.read_csv(mine / "table.csv").drop_duplicates("image").to_csv(mine / "table.csv", index=False)
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
     work = "from seeing_words.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
     notebook(root / "nbs/paper/2_means.ipynb", parameters=USES, work="captions_to_average")
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", "--preset", preset, "--json"])
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(
+        cli.app, ["figures", "--preset", preset, "--json"]
+    )
     assert result.exit_code == 0, result.output
     assert [one["section"] for one in json.loads(result.stdout)] == ["toy"]
-    assert "means averages captions, of which mine has one an image: it is left out" in " ".join(result.stderr.split())
+    assert "means averages captions, of which mine has one an image: it is left out" in " ".join(
+        result.stderr.split()
+    )
     monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "means", "--preset", preset])
-    with pytest.raises(SystemExit) as stopped: cli.main()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
     assert stopped.value.code == 2
-    assert "has one an image: add captions, or raise n_captions" in " ".join(capsys.readouterr().err.split())
+    assert "has one an image: add captions, or raise n_captions" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
-def test_what_runs_without_the_judge_or_the_heads_that_are_amiss_is_told(mine, monkeypatch, capsys, tmp_path_factory):
-    preset, root = write(mine, judge="bloom"), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+def test_what_runs_without_the_judge_or_the_heads_that_are_amiss_is_told(
+    mine, monkeypatch, capsys, tmp_path_factory
+):
+    preset, root = (
+        write(mine, judge="bloom"),
+        new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch),
+    )
     for i, work in enumerate(("0", "run.judge", "run.losses")):
         notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", parameters=USES, work=work)
     code, told = figures(monkeypatch, capsys, preset)
-    assert code == 2 and f"What does not ask for it runs: seeing-words figures toy0 toy2 --preset {preset}" in told
+    assert (
+        code == 2
+        and f"What does not ask for it runs: seeing-words figures toy0 toy2 --preset {preset}"
+        in told
+    )
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))
     load_network(llama).save_pretrained(llama)
     code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
     assert code == 2 and "body holds no head" in told and "figures toy0 --preset" in told
-    code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu"))
+    code, told = figures(
+        monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu")
+    )
     assert code == 2 and "What does not ask" not in told
 
 

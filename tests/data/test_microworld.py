@@ -1,4 +1,5 @@
 "The microworld: determinism, exact masks, true captions, and sets of scenes that never meet."
+
 import hashlib
 import os
 import subprocess
@@ -21,13 +22,20 @@ few = settings(max_examples=40, deadline=None)
 
 def fingerprint(n: int = 6) -> str:
     stimuli = mw.microworld_stimuli(n, n_captions=2)
-    return hashlib.sha256(stimuli.images.tobytes() + repr((stimuli.captions, stimuli.facts)).encode()).hexdigest()
+    return hashlib.sha256(
+        stimuli.images.tobytes() + repr((stimuli.captions, stimuli.facts)).encode()
+    ).hexdigest()
 
 
 def test_same_seed_same_bytes_in_another_process():
     code = "from test_microworld import fingerprint; print(fingerprint())"
-    env = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}  # hashing must not leak into the world
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    env = os.environ | {
+        "PYTHONHASHSEED": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # hashing must not leak into the world
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == fingerprint()
 
 
@@ -41,7 +49,10 @@ def test_every_thing_is_fully_described():
         assert thing["kind"] in mw.WORLD["hypernym"], name
         assert set(thing["places"]) <= set(mw.PLACES), name
         assert set(thing.get("colours", [])) <= set(mw.WORLD["colour"]), name
-        assert all(paint in {*mw.WORLD["paint"], "main", "main-", "main+"} for paint, *_ in mw._shapes(name)), name
+        assert all(
+            paint in {*mw.WORLD["paint"], "main", "main-", "main+"}
+            for paint, *_ in mw._shapes(name)
+        ), name
 
 
 def test_the_three_ranges_of_seeds_do_not_meet():
@@ -50,13 +61,21 @@ def test_the_three_ranges_of_seeds_do_not_meet():
 
 
 def told_facts(scene: mw.Scene) -> tuple:  # all that a caption could tell, apart from positions
-    return scene.place, scene.time, scene.weather, frozenset((t.name, t.colour, t.size, t.count) for t in scene.things)
+    return (
+        scene.place,
+        scene.time,
+        scene.weather,
+        frozenset((t.name, t.colour, t.size, t.count) for t in scene.things),
+    )
 
 
 def test_evaluation_scenes_are_not_among_the_training_scenes():
     training = [mw.sample_scene(s) for s in mw.TRAINING[:40_000]]
     evaluation = [mw.sample_scene(s) for s in mw.EVALUATION[:1000]]
-    exact = [{(s.place, s.time, s.weather, s.things) for s in scenes} for scenes in (training, evaluation)]
+    exact = [
+        {(s.place, s.time, s.weather, s.things) for s in scenes}
+        for scenes in (training, evaluation)
+    ]
     assert exact[0].isdisjoint(exact[1])
     seen = {told_facts(s) for s in training}  # coarser: the same but for positions
     assert sum(told_facts(s) in seen for s in evaluation) <= 5
@@ -67,12 +86,16 @@ def test_evaluation_scenes_are_not_among_the_training_scenes():
 def test_masks_are_exactly_the_drawn_pixels(seed):
     scene = mw.sample_scene(seed)
     view = mw.sample_view(Random(f"view-{seed}"), scene)
-    (full, masks), (bare, _) = (mw._compose(s, view, seed, 64) for s in (scene, replace(scene, things=())))
+    (full, masks), (bare, _) = (
+        mw._compose(s, view, seed, 64) for s in (scene, replace(scene, things=()))
+    )
     changed = (np.asarray(full) != np.asarray(bare)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~masks.any(0)).any()
     assert (masks.sum(0) <= 1).all()
     picture = mw.render(scene)
-    assert np.array_equal(picture.thing_masks, masks) and np.array_equal(picture.stuff_mask, ~masks.any(0))
+    assert np.array_equal(picture.thing_masks, masks) and np.array_equal(
+        picture.stuff_mask, ~masks.any(0)
+    )
 
 
 @few
@@ -82,7 +105,9 @@ def test_removing_a_thing_leaves_the_others_as_they_were(seed):
     without = replace(scene, things=scene.things[1:])
     view = mw.sample_view(Random(f"view-{seed}"), scene)
     alone = replace(scene, things=scene.things[:1])
-    (full, _), (fewer, _), (_, mask) = (mw._compose(s, view, seed, 64) for s in (scene, without, alone))
+    (full, _), (fewer, _), (_, mask) = (
+        mw._compose(s, view, seed, 64) for s in (scene, without, alone)
+    )
     changed = (np.asarray(full) != np.asarray(fewer)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~mask[0]).any()
 
@@ -95,15 +120,26 @@ def test_another_seed_draws_the_same_facts_otherwise():
 
 def test_brightness_alone_does_not_tell_the_time():
     scenes = [mw.sample_scene(s) for s in range(600)]
-    light = {time: np.array([mw.render(s).image.mean() for s in scenes if s.time == time]) for time in ("day", "night")}
-    assert (light["day"] < np.quantile(light["night"], 0.9)).mean() > 0.2  # the ranges overlap widely
+    light = {
+        time: np.array([mw.render(s).image.mean() for s in scenes if s.time == time])
+        for time in ("day", "night")
+    }
+    assert (
+        light["day"] < np.quantile(light["night"], 0.9)
+    ).mean() > 0.2  # the ranges overlap widely
 
 
 def test_things_go_with_places_but_for_a_share_of_surprises():
     scenes = [mw.sample_scene(s) for s in mw.CHOOSING[:3000]]
     foreign = [s.place not in mw.THINGS[t.name]["places"] for s in scenes for t in s.things]
-    assert 0.03 < np.mean(foreign) < mw.SURPRISE + 0.02  # a surprise may land on something that belongs there
-    assert all((t.on == "wall") <= s.indoors and (t.on == "sky") <= (not s.indoors) for s in scenes for t in s.things)
+    assert (
+        0.03 < np.mean(foreign) < mw.SURPRISE + 0.02
+    )  # a surprise may land on something that belongs there
+    assert all(
+        (t.on == "wall") <= s.indoors and (t.on == "sky") <= (not s.indoors)
+        for s in scenes
+        for t in s.things
+    )
 
 
 @few
@@ -114,11 +150,15 @@ def test_captions_are_well_formed(seed, wording):
     assert words == mw.caption(scene, seed=wording)
     assert {w.text for w in words} <= set(mw.vocabulary())
     assert {w.role for w in words} <= {"object", "attribute", "relation", "scene", "function"}
-    assert {w.pos for w in words} <= set("NOUN VERB ADJ ADP DET NUM PRON AUX ADV CCONJ PUNCT".split())
+    assert {w.pos for w in words} <= set(
+        "NOUN VERB ADJ ADP DET NUM PRON AUX ADV CCONJ PUNCT".split()
+    )
     assert any(w.role == "object" and w.pos == "NOUN" for w in words)
     text = mw.text(words)
     assert text == " ".join(text.split()) and not text.startswith((",", "."))
-    articles = [(a.text, b.text[0] in "aeiou") for a, b in zip(words, words[1:]) if a.text in ("a", "an")]
+    articles = [
+        (a.text, b.text[0] in "aeiou") for a, b in zip(words, words[1:]) if a.text in ("a", "an")
+    ]
     assert all((article == "an") == vowel for article, vowel in articles)
 
 
@@ -128,7 +168,9 @@ def vocabulary_of(scene: mw.Scene) -> set[str]:
     for thing in scene.things:
         spec = mw.THINGS[thing.name]
         nouns = spec["nouns"] + mw.WORLD["hypernym"][spec["kind"]]
-        phrases += [mw._plural(n) if thing.count > 1 else n for n in nouns] + mw.WORLD["colour"][thing.colour]["words"]
+        phrases += [mw._plural(n) if thing.count > 1 else n for n in nouns] + mw.WORLD["colour"][
+            thing.colour
+        ]["words"]
         phrases += mw.WORLD["size"][thing.size]["words"] + mw.WORLD["count"][str(thing.count)]
     return {word for phrase in phrases for word in phrase.split()} | {"an"}
 
@@ -141,8 +183,14 @@ def test_captions_tell_only_what_is_true(seed, wording):
     told = {w.text for w in words if w.role in ("object", "attribute")}
     assert told <= vocabulary_of(scene), told - vocabulary_of(scene)
     place = mw.PLACES[scene.place]
-    true = " ".join(place["nouns"] + place["told"] + place["vague"] + sum(mw.WORLD["mood"].values(), [])
-                    + mw.WORLD["time"][scene.time]["words"] + mw.WORLD["weather"][scene.weather]["words"]).split()
+    true = " ".join(
+        place["nouns"]
+        + place["told"]
+        + place["vague"]
+        + sum(mw.WORLD["mood"].values(), [])
+        + mw.WORLD["time"][scene.time]["words"]
+        + mw.WORLD["weather"][scene.weather]["words"]
+    ).split()
     assert {w.text for w in words if w.role == "scene"} <= set(true)
 
 
@@ -151,7 +199,10 @@ def test_captions_vary_and_leave_things_out():
     captions = [[mw.text(mw.caption(s, seed=c)) for c in range(10)] for s in scenes]
     assert np.mean([len(set(c)) for c in captions]) > 9
     phrases = [mw.PLACES[s.place]["nouns"] + mw.PLACES[s.place]["told"] for s in scenes]
-    names = [{w for p in ps for w in p.split() if mw._lexicon().get(w, "NOUN") == "NOUN"} for ps in phrases]
+    names = [
+        {w for p in ps for w in p.split() if mw._lexicon().get(w, "NOUN") == "NOUN"}
+        for ps in phrases
+    ]
     told = np.mean([bool(n & set(c.split())) for n, cs in zip(names, captions) for c in cs])
     assert 0.25 < told < 0.65  # the place goes unmentioned in about half of the captions
 
@@ -209,25 +260,43 @@ def test_every_phrase_of_a_caption_is_true_of_its_scene(seed, wording):
 @given(seeds, kinds, st.integers(0, 5))
 def test_every_possible_near_miss_differs_in_exactly_one_fact(seed, kind, draw):
     scene = mw.sample_scene(seed)
-    possible = [other for others in mw.NEAR_MISSES[kind](scene).values() for other in others if other != scene]
+    possible = [
+        other
+        for others in mw.NEAR_MISSES[kind](scene).values()
+        for other in others
+        if other != scene
+    ]
     drawn = mw.near_miss(scene, kind, seed=draw)
     assert drawn is None or drawn in possible
     for other in possible:
         (fact,) = mw.changed_facts(scene, other)
-        assert fact[-1] in {"object": ["name"], "attribute": ["colour", "size"], "count": ["count"], "relation": ["arrangement"],
-                            "place": ["place"]}[kind]
+        assert (
+            fact[-1]
+            in {
+                "object": ["name"],
+                "attribute": ["colour", "size"],
+                "count": ["count"],
+                "relation": ["arrangement"],
+                "place": ["place"],
+            }[kind]
+        )
         assert other.seed == scene.seed
-        assert (mw.relations(other) == mw.relations(scene)) == (kind != "relation")  # supports stay as they were
+        assert (mw.relations(other) == mw.relations(scene)) == (
+            kind != "relation"
+        )  # supports stay as they were
 
 
 @few
 @given(seeds, kinds, st.integers(0, 5))
 def test_near_misses_are_what_the_world_could_sample(seed, kind, draw):
     other = mw.near_miss(mw.sample_scene(seed), kind, seed=draw)
-    if other is None: return
+    if other is None:
+        return
     for thing in other.things:
         spec = mw.THINGS[thing.name]
-        assert thing.colour in spec.get("colours", mw.WORLD["colour"]) and thing.count <= spec.get("count", 3)
+        assert thing.colour in spec.get("colours", mw.WORLD["colour"]) and thing.count <= spec.get(
+            "count", 3
+        )
         assert thing.name in mw._strangers(other.indoors)
     assert len({thing.name for thing in other.things}) == len(other.things)
     assert not other.indoors or other.weather == "clear"
@@ -247,11 +316,15 @@ def test_a_relation_holds_exactly_where_its_mirror_image_does(seed):
 @given(seeds)
 @example(7452)  # two depths that differ by 0.25 exactly, as far as floats can tell
 def test_a_relation_near_miss_flips_the_relation(seed):
-    scene, mirror = mw.sample_scene(seed), {"left": "right", "right": "left", "front": "behind", "behind": "front"}
+    scene, mirror = (
+        mw.sample_scene(seed),
+        {"left": "right", "right": "left", "front": "behind", "behind": "front"},
+    )
     for (i, relation, j), (other,) in mw.NEAR_MISSES["relation"](scene).items():
         assert (i, mirror[relation], j) in mw.relations(other)
-        assert sorted((t.x, t.depth)[relation in ("front", "behind")] for t in other.things) == sorted(
-            (t.x, t.depth)[relation in ("front", "behind")] for t in scene.things)
+        assert sorted(
+            (t.x, t.depth)[relation in ("front", "behind")] for t in other.things
+        ) == sorted((t.x, t.depth)[relation in ("front", "behind")] for t in scene.things)
 
 
 @few
@@ -259,14 +332,16 @@ def test_a_relation_near_miss_flips_the_relation(seed):
 def test_a_near_miss_is_drawn_alike_but_for_what_changed(seed, kind, draw):
     scene = mw.sample_scene(seed)
     other = mw.near_miss(scene, kind, seed=draw)
-    if other is None: return
+    if other is None:
+        return
     view = mw.sample_view(Random(f"view-{seed}"), scene)
     assert mw.sample_view(Random(f"view-{seed}"), other) == view
     (full, _), (new, _) = (mw._compose(s, view, seed, 64) for s in (scene, other))
     touched = np.zeros((64, 64), bool)
     for side, against in ((scene, other), (other, scene)):
         for a, b in zip(side.things, against.things):
-            if a != b: touched |= mw._compose(replace(side, things=(a,)), view, seed, 64)[1][0]
+            if a != b:
+                touched |= mw._compose(replace(side, things=(a,)), view, seed, 64)[1][0]
     changed = (np.asarray(full) != np.asarray(new)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~touched).any()
 
@@ -276,7 +351,8 @@ def test_a_near_miss_is_drawn_alike_but_for_what_changed(seed, kind, draw):
 def test_another_place_leaves_all_things_where_they_are(seed, draw):
     scene = mw.sample_scene(seed)
     other = mw.near_miss(scene, "place", seed=draw)
-    if other is None: return
+    if other is None:
+        return
     a, b = mw.render(scene), mw.render(other)
     assert np.array_equal(a.thing_masks, b.thing_masks) and not np.array_equal(a.image, b.image)
     assert (a.view.horizon, a.view.gain, a.view.tint) == (b.view.horizon, b.view.gain, b.view.tint)
@@ -295,8 +371,14 @@ def test_the_chance_of_a_thing_is_that_of_sampling_it():
     rng, scene = Random("things"), mw.sample_scene(0)
     things = (mw._sample_thing(rng, mw._thing_names(rng, "sea", 1)[0], 0.5) for _ in range(20_000))
     drawn = Counter((thing.name, thing.count) for thing in things)
-    boat, ship = (replace(scene, place="sea", things=(replace(scene.things[0], name=name, colour="red", size="big", count=1),))
-                  for name in ("boat", "ship"))
+    boat, ship = (
+        replace(
+            scene,
+            place="sea",
+            things=(replace(scene.things[0], name=name, colour="red", size="big", count=1),),
+        )
+        for name in ("boat", "ship")
+    )
     for other, name in ((boat, "boat"), (ship, "ship")):
         expected = mw._chance(other) * len(mw.WORLD["colour"]) / mw._SIZES[2]  # any colour and size
         assert abs(drawn[name, 1] / 20_000 - expected) < 0.01
@@ -317,10 +399,25 @@ def test_phrases_are_judged_by_the_scene_they_are_told_of():
     scene = mw.sample_scene(7)
     boat = replace(scene.things[0], name="boat", colour="red", size="small", count=2)
     told = replace(scene, place="sea", things=(boat,))
-    true = [((0, "name"), "dinghies"), ((0, "name"), "vehicle"), ((0, "verb"), "sail"), ((0, "count"), "a pair of"),
-            ((0, "colour"), "crimson"), ((0, "size"), "tiny"), (("place",), "outside"), (("mood",), "quiet")]
-    false = [((0, "name"), "dogs"), ((0, "count"), "an"), ((0, "colour"), "blue"), (("place",), "indoors"), (("mood",), "busy"),
-             ((0, "left", 0), "left of"), ((1, "name"), "boat")]
+    true = [
+        ((0, "name"), "dinghies"),
+        ((0, "name"), "vehicle"),
+        ((0, "verb"), "sail"),
+        ((0, "count"), "a pair of"),
+        ((0, "colour"), "crimson"),
+        ((0, "size"), "tiny"),
+        (("place",), "outside"),
+        (("mood",), "quiet"),
+    ]
+    false = [
+        ((0, "name"), "dogs"),
+        ((0, "count"), "an"),
+        ((0, "colour"), "blue"),
+        (("place",), "indoors"),
+        (("mood",), "busy"),
+        ((0, "left", 0), "left of"),
+        ((1, "name"), "boat"),
+    ]
     assert all(mw.true_of(told, *telling) for telling in true)
     assert not any(mw.true_of(told, *telling) for telling in false)
 
@@ -329,5 +426,7 @@ def test_stimuli_carry_what_is_told():
     stimuli = mw.microworld_stimuli(5, n_captions=2)
     assert [len(told) for told in stimuli.told] == [2] * 5
     for facts, told in zip(stimuli.facts, stimuli.told):
-        assert all(mw.true_of(mw.scene_of(facts), *telling) for caption in told for telling in caption)
+        assert all(
+            mw.true_of(mw.scene_of(facts), *telling) for caption in told for telling in caption
+        )
     assert stimuli.subset([3]).told == (stimuli.told[3],)

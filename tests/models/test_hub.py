@@ -1,4 +1,5 @@
 "Networks by their names on the hub: pinned, from the cache where there is no network, and never from a damaged file."
+
 import json
 import shutil
 import time
@@ -31,16 +32,23 @@ def folders(tmp_path_factory):
     made["pickles"] = shutil.copytree(made["llama"], root / "pickles")
     (made["pickles"] / "model.safetensors").rename(made["pickles"] / "pytorch_model.bin")
     for kind in ("dinov2", "llama"):  # other formats of the same, and notes, which nobody needs
-        for name in ("pytorch_model.bin", "flax_model.msgpack", "README.md"): (made[kind] / name).write_bytes(b"0" * 99)
+        for name in ("pytorch_model.bin", "flax_model.msgpack", "README.md"):
+            (made[kind] / name).write_bytes(b"0" * 99)
     return made
 
 
 def move(monkeypatch, address: str) -> None:
     "As HF_ENDPOINT does; and do not wait before asking again."
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-                        address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(
+        "huggingface_hub.utils._http.time",
+        SimpleNamespace(sleep=lambda seconds: None, time=time.time),
+    )
 
 
 def go_to(server, cache, monkeypatch):
@@ -53,8 +61,10 @@ def go_to(server, cache, monkeypatch):
 
 @pytest.fixture
 def online(folders, tmp_path, monkeypatch):
-    repositories = {"maker/vision": {"main": folders["dinov2"]}, "maker/words": {"main": folders["pickles"],
-                                                                                  "refs/pr/7": folders["llama"]}}
+    repositories = {
+        "maker/vision": {"main": folders["dinov2"]},
+        "maker/words": {"main": folders["pickles"], "refs/pr/7": folders["llama"]},
+    }
     with hub(repositories, gated=("maker/closed",)) as server:
         go_to(server, tmp_path / "cache", monkeypatch)
         yield server
@@ -76,11 +86,16 @@ def test_a_name_is_fetched_once_and_its_commit_recorded(online, folders, offline
     assert load_model("maker/vision", revision=made.revision).revision == made.revision
     assert not online.asked, "a commit that is here needs no network"
     offline()
-    assert load_model("maker/vision").revision == load_model(f"maker/vision@{made.revision}").revision == made.revision
+    assert (
+        load_model("maker/vision").revision
+        == load_model(f"maker/vision@{made.revision}").revision
+        == made.revision
+    )
 
 
 def test_a_revision_with_converted_weights_is_the_way_past_pickles(online, folders):
-    with pytest.raises(InputError, match="never as pickle .*owner/name@refs/pr/N"): load_model("maker/words")
+    with pytest.raises(InputError, match="never as pickle .*owner/name@refs/pr/N"):
+        load_model("maker/words")
     made = load_model("maker/words@refs/pr/7")
     assert made.revision == commit_of(folders["llama"], "refs/pr/7") and made.modality == "language"
     assert load_model("maker/words", revision="refs/pr/7").revision == made.revision
@@ -90,30 +105,49 @@ def test_a_revision_with_converted_weights_is_the_way_past_pickles(online, folde
 
 def test_an_untrained_twin_fetches_no_weights(online):
     twin = load_model("untrained:maker/words@main@3")
-    assert twin.revision.startswith("untrained-seed-3-") and not any("safetensors" in name for name in online.asked)
+    assert twin.revision.startswith("untrained-seed-3-") and not any(
+        "safetensors" in name for name in online.asked
+    )
     other = load_model("untrained:maker/words@refs/pr/7@3")
-    assert other.revision != twin.revision  # of another commit, even if its configuration is the same
+    assert (
+        other.revision != twin.revision
+    )  # of another commit, even if its configuration is the same
 
 
 def test_the_newest_commit_is_known_without_its_weights(online, folders):
     bare = load_model("maker/vision", weights=False)
-    assert bare.revision == commit_of(folders["dinov2"], "main") and not any("safetensors" in name for name in online.asked)
+    assert bare.revision == commit_of(folders["dinov2"], "main") and not any(
+        "safetensors" in name for name in online.asked
+    )
 
 
-@pytest.mark.parametrize(("name", "match"), [
-    ("maker/closed", "maker/closed is gated: accept its terms on https://huggingface.co/maker/closed, then log in"),
-    ("maker/none", "maker/none is neither a folder here nor on the hub, or it is private: check the spelling"),
-    ("maker/vision@v2", "maker/vision has no revision 'v2': give a commit, branch or tag"),
-    ("maker/vision@" + "0" * 40, f"maker/vision has no revision '{'0' * 40}'"),
-])
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        (
+            "maker/closed",
+            "maker/closed is gated: accept its terms on https://huggingface.co/maker/closed, then log in",
+        ),
+        (
+            "maker/none",
+            "maker/none is neither a folder here nor on the hub, or it is private: check the spelling",
+        ),
+        ("maker/vision@v2", "maker/vision has no revision 'v2': give a commit, branch or tag"),
+        ("maker/vision@" + "0" * 40, f"maker/vision has no revision '{'0' * 40}'"),
+    ],
+)
 def test_what_the_hub_refuses_is_said(online, name, match):
-    with pytest.raises(InputError, match=match): load_model(name)
+    with pytest.raises(InputError, match=match):
+        load_model(name)
 
 
 def test_where_there_is_no_network_it_says_what_to_fetch(online, offline):
     offline()
-    with pytest.raises(InputError, match="maker/vision is neither a folder here nor whole in the hub's cache, and the hub cannot "
-                                         "be reached: where there is a network, run `hf download maker/vision --revision main`"):
+    with pytest.raises(
+        InputError,
+        match="maker/vision is neither a folder here nor whole in the hub's cache, and the hub cannot "
+        "be reached: where there is a network, run `hf download maker/vision --revision main`",
+    ):
         load_model("maker/vision")
 
 
@@ -121,11 +155,14 @@ def test_a_hub_that_is_down_is_as_good_as_none(online, monkeypatch):
     load_model("maker/vision")
     move(monkeypatch, "http://127.0.0.1:9")
     assert load_model("maker/vision").modality == "vision"  # as it was last time
-    with pytest.raises(InputError, match="maker/words .* the hub cannot be reached"): load_model("maker/words")
+    with pytest.raises(InputError, match="maker/words .* the hub cannot be reached"):
+        load_model("maker/words")
 
 
 def test_two_revisions_that_differ_are_refused(online):
-    with pytest.raises(InputError, match="names one revision and revision='main' another: give one"):
+    with pytest.raises(
+        InputError, match="names one revision and revision='main' another: give one"
+    ):
         load_model("maker/words@refs/pr/7", revision="main")
 
 
@@ -135,8 +172,11 @@ def test_any_changed_byte_in_the_cache_is_found_by_the_hubs_checksum(online, tmp
     path = next((tmp_path / "cache").glob(f"models--maker--vision/snapshots/*/{file}")).resolve()
     whole = path.read_bytes()
     for place in np.linspace(0, len(whole) - 1, 10).astype(int):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
-        with pytest.raises(InputError, match=rf"{file} is damaged \(its checksum is not .*: remove .*/blobs/{path.name}, and"):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(
+            InputError,
+            match=rf"{file} is damaged \(its checksum is not .*: remove .*/blobs/{path.name}, and",
+        ):
             load_model("maker/vision")
     path.unlink()  # as it says
     assert load_model("maker/vision").modality == "vision"
@@ -153,9 +193,15 @@ def in_parts(folder, prefix: str):
     (folder / "model.safetensors").unlink()
     names, where = sorted(whole), {}
     for k in range(2):
-        save_file({name: whole[name] for name in names[k::2]}, folder / f"{prefix}-{k}.safetensors", {"format": "pt"})
+        save_file(
+            {name: whole[name] for name in names[k::2]},
+            folder / f"{prefix}-{k}.safetensors",
+            {"format": "pt"},
+        )
         where |= dict.fromkeys(names[k::2], f"{prefix}-{k}.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": where})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +209,9 @@ def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("lab")
     made = {name: {"main": save(kind, root / kind)} for name, kind in MODELS.items()}
     in_parts(made["lab/parts"]["main"], "pytorch_model")
-    save_file({"w": torch.zeros(3)}, made["lab/reads"]["main"] / "consolidated.safetensors")  # which nobody reads
+    save_file(
+        {"w": torch.zeros(3)}, made["lab/reads"]["main"] / "consolidated.safetensors"
+    )  # which nobody reads
     return made
 
 
@@ -179,8 +227,10 @@ def mine(published, tmp_path):
     "A preset of these networks, one of them pinned."
     commit = commit_of(published["lab/parts"]["main"], "main")
     path = tmp_path / "mine.toml"
-    path.write_text('source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", "lab/parts"]\njudge = "lab/judge"\n'
-                    f'[revisions]\n"lab/parts" = "{commit}"\n')
+    path.write_text(
+        'source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", "lab/parts"]\njudge = "lab/judge"\n'
+        f'[revisions]\n"lab/parts" = "{commit}"\n'
+    )
     return read_preset(path)
 
 
@@ -191,9 +241,12 @@ def states(preset) -> dict[str, str]:
 def loads(preset, name) -> bool:
     "Does a network load?"
     try:
-        if name == preset.judge: clip_scores(photographs(2), [["a boat"], ["a dog"]], name=name)
-        else: preset.load(name)
-    except InputError: return False
+        if name == preset.judge:
+            clip_scores(photographs(2), [["a boat"], ["a dog"]], name=name)
+        else:
+            preset.load(name)
+    except InputError:
+        return False
     return True
 
 
@@ -205,7 +258,11 @@ def test_what_was_downloaded_needs_no_network_again(lab, mine, offline):
     lab.asked.clear()
     offline()
     for name in mine.vision + mine.language:
-        whole, bare, twin = mine.load(name), mine.load(name, weights=False), mine.load(f"untrained:{name}@0")
+        whole, bare, twin = (
+            mine.load(name),
+            mine.load(name, weights=False),
+            mine.load(f"untrained:{name}@0"),
+        )
         assert whole.revision == bare.revision and twin.revision.startswith("untrained-seed-0-")
     assert clip_scores(photographs(2), [["a boat"], ["a dog"]], name=mine.judge).shape == (2, 1)
     assert set(states(mine).values()) == {"there"} and execute_plan(plan(mine)) == {}
@@ -213,7 +270,14 @@ def test_what_was_downloaded_needs_no_network_again(lab, mine, offline):
 
 
 def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
-    words = ("download", "--preset", str(tmp_path / "mine.toml"), "--data", str(tmp_path / "data"), "--json")
+    words = (
+        "download",
+        "--preset",
+        str(tmp_path / "mine.toml"),
+        "--data",
+        str(tmp_path / "data"),
+        "--json",
+    )
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -232,11 +296,14 @@ def test_there_is_said_of_what_loads_and_of_nothing_else(lab, mine, tmp_path, of
         whole = kept.read_bytes()
         for left in (None, whole[:-1], b""):
             kept.unlink()
-            if left is not None: kept.write_bytes(left)
-            with monkeypatched_offline(): assert loads(mine, name) == (states(mine)[name] == "there"), (path.name, left)
+            if left is not None:
+                kept.write_bytes(left)
+            with monkeypatched_offline():
+                assert loads(mine, name) == (states(mine)[name] == "there"), (path.name, left)
             kept.write_bytes(whole)
     path.resolve().unlink()
-    if path.is_symlink(): path.unlink()
+    if path.is_symlink():
+        path.unlink()
     assert execute_plan(plan(mine)) == {} and states(mine)[name] == "there"
 
 
@@ -252,13 +319,17 @@ def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, p
     preset, path = replace(mine, judge=""), folder / "preprocessor_config.json"
     text = path.read_text()
     path.unlink()
-    try: assert "holds no preprocessor_config.json" in execute_plan(plan(preset))["lab/sees"]
-    finally: path.write_text(text)
+    try:
+        assert "holds no preprocessor_config.json" in execute_plan(plan(preset))["lab/sees"]
+    finally:
+        path.write_text(text)
 
 
 def test_a_folder_that_is_not_whole_is_told_in_the_plan(mine, tmp_path):
     own = save("llama", tmp_path / "own")
     assert states(replace(mine, language=(str(own),), revisions=()))[str(own)] == "there"
     (own / "tokenizer.json").unlink()
-    items = {item.what: item for item in plan(replace(mine, language=(str(own),), revisions=())).items}
+    items = {
+        item.what: item for item in plan(replace(mine, language=(str(own),), revisions=())).items
+    }
     assert items[str(own)].state == "by hand" and "holds no tokenizer.json" in items[str(own)].note

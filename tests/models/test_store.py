@@ -1,4 +1,5 @@
 "The store under faults: every byte counts, and a run killed, starved or doubled ends as an undisturbed one."
+
 import errno
 import multiprocessing
 import os
@@ -44,8 +45,11 @@ def get(made, store, n=SIZE, **options):
 
 def contents(store: Store) -> dict[str, bytes]:
     "All that is kept, but for the locks."
-    return {str(p.relative_to(store.root)): p.read_bytes() for p in sorted(store.root.rglob("*"))
-            if p.is_file() and p.suffix != ".lock"}
+    return {
+        str(p.relative_to(store.root)): p.read_bytes()
+        for p in sorted(store.root.rglob("*"))
+        if p.is_file() and p.suffix != ".lock"
+    }
 
 
 def count(made) -> list:
@@ -57,12 +61,20 @@ def count(made) -> list:
 def test_an_entry_is_a_plain_zarr_group_read_back_without_the_network(made, store):
     first, spec = get(made, store), feature_spec(made, stimuli(SIZE), pooling="mean")
     array = zarr.open_group(store.folder(spec) / "features.zarr", mode="r")["features"]
-    assert array.chunks == (4, 8, 16) and array.shape == (4, SIZE, 16) and array.metadata.zarr_format == 3
+    assert (
+        array.chunks == (4, 8, 16)
+        and array.shape == (4, SIZE, 16)
+        and array.metadata.zarr_format == 3
+    )
     assert array.metadata.dimension_names == ("layer", "stimulus", "unit")
     passes = count(made)
-    assert get(made, store).identical(first) and np.array_equal(array[:], first.values) and not passes
+    assert (
+        get(made, store).identical(first) and np.array_equal(array[:], first.values) and not passes
+    )
     assert spec in store and store.keys() == [store.folder(spec).name]
-    assert store.ls() == [{"key": store.keys()[0], **spec, "bytes": sum(map(len, contents(store).values()))}]
+    assert store.ls() == [
+        {"key": store.keys()[0], **spec, "bytes": sum(map(len, contents(store).values()))}
+    ]
 
 
 def test_a_flipped_byte_in_any_file_is_found_and_never_used(made, store):
@@ -72,38 +84,54 @@ def test_a_flipped_byte_in_any_file_is_found_and_never_used(made, store):
     for name, data in whole.items():
         for _ in range(1 if name.endswith("/0") else 8):
             place, bit = rng.randrange(len(data)), 1 << rng.randrange(8)
-            (store.root / name).write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1:])
+            (store.root / name).write_bytes(
+                data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :]
+            )
             assert all(store.verify().values()), (name, place, bit)
             with pytest.raises(InputError, match="cannot be used"):
                 store.read(feature_spec(made, stimuli(SIZE), pooling="mean"))
-        with pytest.warns(UserWarning, match="is damaged"): assert get(made, store).identical(first)
+        with pytest.warns(UserWarning, match="is damaged"):
+            assert get(made, store).identical(first)
         assert contents(store) == whole
 
 
 @pytest.mark.parametrize(("n_units", "n_layers"), [(16, 4), (2**18, 2), (2**20, 1)])
 def test_a_chunk_has_as_many_layers_as_make_16_mib(tmp_path, n_units, n_layers):
     ft.Writer(tmp_path / "x.partial", (4, 250, n_units), "float32").start()
-    assert zarr.open_array(tmp_path / "x.partial/features.zarr/features").chunks == (n_layers, 8, n_units)
+    assert zarr.open_array(tmp_path / "x.partial/features.zarr/features").chunks == (
+        n_layers,
+        8,
+        n_units,
+    )
 
 
-@pytest.mark.parametrize("fault", ["missing", "more", "swapped", "no manifest", "torn manifest", "not an object"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "more", "swapped", "no manifest", "torn manifest", "not an object"]
+)
 def test_other_damage_is_found_too(made, store, fault):
     first, whole = get(made, store), contents(store)
     folder = store.root / store.keys()[0]
     chunks = folder / "features.zarr/features/c"
-    if fault == "missing": (chunks / "0/0/0").unlink()
-    if fault == "more": (chunks / "0/0/1").touch()
+    if fault == "missing":
+        (chunks / "0/0/0").unlink()
+    if fault == "more":
+        (chunks / "0/0/1").touch()
     if fault == "swapped":
         (chunks / "0/0/0").rename(folder / "x")
         (chunks / "0/1/0").rename(chunks / "0/0/0")
         (folder / "x").rename(chunks / "0/1/0")
-    if fault == "no manifest": (folder / "manifest.json").unlink()
-    if fault == "torn manifest": (folder / "manifest.json").write_text('{"spec":')
-    if fault == "not an object": (folder / "manifest.json").write_text("[]")
+    if fault == "no manifest":
+        (folder / "manifest.json").unlink()
+    if fault == "torn manifest":
+        (folder / "manifest.json").write_text('{"spec":')
+    if fault == "not an object":
+        (folder / "manifest.json").write_text("[]")
     assert find_damage(folder)
-    if fault == "no manifest": get(made, store)  # the folder is no entry; it gives way
+    if fault == "no manifest":
+        get(made, store)  # the folder is no entry; it gives way
     else:
-        with pytest.warns(UserWarning, match="is damaged"): assert get(made, store).identical(first)
+        with pytest.warns(UserWarning, match="is damaged"):
+            assert get(made, store).identical(first)
     assert contents(store) == whole
 
 
@@ -124,17 +152,23 @@ def test_listing_survives_damage_and_rm_takes_a_beginning(made, store):
     (store.root / first / "manifest.json").write_text("}")
     assert [row["model"] for row in store.ls()] == ["damaged", "microworld/llama"]
     for key, n in (("", 0), ("xyz", 0)):
-        with pytest.raises(InputError, match=f"{n} entries .* begin with {key!r}: name exactly one"): store.rm(key)
+        with pytest.raises(
+            InputError, match=f"{n} entries .* begin with {key!r}: name exactly one"
+        ):
+            store.rm(key)
     store.rm(first[:12])
     assert store.keys() == [second]
-    with pytest.raises(InputError, match="0 entries"): store.rm(first)
+    with pytest.raises(InputError, match="0 entries"):
+        store.rm(first)
     (store.root / f"{second[:1]}0.partial").mkdir()
-    with pytest.raises(InputError, match="2 entries"): store.rm(second[:1])
+    with pytest.raises(InputError, match="2 entries"):
+        store.rm(second[:1])
 
 
 def test_rm_removes_what_a_killed_run_left(made, store, monkeypatch):
     monkeypatch.setattr(ft.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt): get(made, store)
+    with pytest.raises(KeyboardInterrupt):
+        get(made, store)
     assert not store.keys() and contents(store)
     store.rm(next(store.root.glob("*.partial")).stem)
     assert not contents(store)
@@ -148,12 +182,16 @@ def test_a_run_resumes_at_the_block_it_reached(made, store, tmp_path, monkeypatc
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
     put, done = ft.Writer.put, []
+
     def stop_after_three(self, start, block):
-        if len(done) == 3: raise KeyboardInterrupt
+        if len(done) == 3:
+            raise KeyboardInterrupt
         put(self, start, block)
         done.append(start)
+
     monkeypatch.setattr(ft.Writer, "put", stop_after_three)
-    with pytest.raises(KeyboardInterrupt): get(made, store)
+    with pytest.raises(KeyboardInterrupt):
+        get(made, store)
     assert not store.keys() and done == [0, 8, 16]
     monkeypatch.setattr(ft.Writer, "put", put)
     passes = count(made)
@@ -161,26 +199,39 @@ def test_a_run_resumes_at_the_block_it_reached(made, store, tmp_path, monkeypatc
     assert len(passes) == 2 and contents(store) == contents(undisturbed)
 
 
-@pytest.mark.parametrize("fault", ["chunk", "layout", "note", "torn chunk", "torn note", "other block size"])
-def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(made, store, tmp_path, monkeypatch, fault):
+@pytest.mark.parametrize(
+    "fault", ["chunk", "layout", "note", "torn chunk", "torn note", "other block size"]
+)
+def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(
+    made, store, tmp_path, monkeypatch, fault
+):
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
     monkeypatch.setattr(ft.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    if fault == "other block size": monkeypatch.setattr(ft, "BLOCK", 5)
-    with pytest.raises(KeyboardInterrupt): get(made, store)
+    if fault == "other block size":
+        monkeypatch.setattr(ft, "BLOCK", 5)
+    with pytest.raises(KeyboardInterrupt):
+        get(made, store)
     monkeypatch.undo()
     monkeypatch.setattr(ft, "BLOCK", 8)
     partial, notes = next(store.root.glob("*.partial")), next(store.root.glob("*.notes"))
     chunk = partial / "features.zarr/features/c/0/2/0"
+
     def flip(path, place):
         data = bytearray(path.read_bytes())
         data[place] ^= 4
         path.write_bytes(data)
-    if fault == "chunk": flip(chunk, 100)
-    if fault == "layout": flip(partial / "features.zarr/features/zarr.json", 60)
-    if fault == "note": flip(notes, -9)
-    if fault == "torn chunk": (chunk.parent / "0.1234.partial").write_bytes(b"half")
-    if fault == "torn note": notes.write_bytes(notes.read_bytes()[:-20])
+
+    if fault == "chunk":
+        flip(chunk, 100)
+    if fault == "layout":
+        flip(partial / "features.zarr/features/zarr.json", 60)
+    if fault == "note":
+        flip(notes, -9)
+    if fault == "torn chunk":
+        (chunk.parent / "0.1234.partial").write_bytes(b"half")
+    if fault == "torn note":
+        notes.write_bytes(notes.read_bytes()[:-20])
     get(made, store)
     assert contents(store) == contents(undisturbed)
 
@@ -198,14 +249,17 @@ def n_notes(store: Store) -> int:
     return sum(p.read_text().count("\n") for p in store.root.glob("*.notes"))
 
 
-def test_kill_9_at_random_points_and_a_rerun_give_the_bytes_of_an_undisturbed_run(made, store, tmp_path):
+def test_kill_9_at_random_points_and_a_rerun_give_the_bytes_of_an_undisturbed_run(
+    made, store, tmp_path
+):
     undisturbed = Store(tmp_path / "undisturbed")
     fill_store(str(undisturbed.root), str(tmp_path / "models"), KIND, 400)
     rng = random.Random(0)
     killed = 0
     for until in (2, 30, 60, 90):  # of 102 notes: layout and 50 blocks of either pooling
         run, deadline = start(store, tmp_path), time.monotonic() + 60
-        while n_notes(store) < until and run.poll() is None and time.monotonic() < deadline: time.sleep(0.001)
+        while n_notes(store) < until and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
         time.sleep(rng.random() * 0.02)
         run.send_signal(signal.SIGKILL)
         killed += run.wait() == -signal.SIGKILL
@@ -220,7 +274,8 @@ def test_two_processes_at_once_write_one_sound_entry(made, store, tmp_path):
     undisturbed = Store(tmp_path / "undisturbed")
     fill_store(str(undisturbed.root), str(tmp_path / "models"), KIND, 400)
     runs = [start(store, tmp_path) for _ in range(2)]
-    for run in runs: assert run.communicate(timeout=100)[1] == b"" and run.returncode == 0
+    for run in runs:
+        assert run.communicate(timeout=100)[1] == b"" and run.returncode == 0
     assert contents(store) == contents(undisturbed)
 
 
@@ -229,7 +284,11 @@ def test_poolings_in_opposite_order_do_not_lock_each_other_out(made, store):
     for poolings in (("mean", "last"), ("last", "mean")):
         taken = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Store, "lock", lambda self, spec, taken=taken: taken.append(spec["pooling"]) or real(self, spec))
+            patch.setattr(
+                Store,
+                "lock",
+                lambda self, spec, taken=taken: taken.append(spec["pooling"]) or real(self, spec),
+            )
             extract_many(made, stimuli(SIZE), poolings, store=store, progress=False)
         order.append(taken)
     assert order[0] == order[1] and sorted(order[0]) == ["last", "mean"]
@@ -238,13 +297,20 @@ def test_poolings_in_opposite_order_do_not_lock_each_other_out(made, store):
 def _starve(root: str, models: str, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     ft.BLOCK = 64  # chunks of 4096 bytes
-    with pytest.raises(InputError, match="no space left for the feature store at .*: free some, or set SEEING_WORDS_STORE"):
+    with pytest.raises(
+        InputError,
+        match="no space left for the feature store at .*: free some, or set SEEING_WORDS_STORE",
+    ):
         fill_store(root, models, KIND, 100)
 
 
 @pytest.mark.parametrize("limit", [40, 4095])
-def test_where_no_file_may_grow_it_says_so_and_leaves_nothing_half_written(made, store, tmp_path, limit):
-    child = multiprocessing.get_context("fork").Process(target=_starve, args=(str(store.root), str(tmp_path / "models"), limit))
+def test_where_no_file_may_grow_it_says_so_and_leaves_nothing_half_written(
+    made, store, tmp_path, limit
+):
+    child = multiprocessing.get_context("fork").Process(
+        target=_starve, args=(str(store.root), str(tmp_path / "models"), limit)
+    )
     child.start()
     child.join(60)
     assert child.exitcode == 0 and store.keys() == []
@@ -255,16 +321,22 @@ def test_where_no_file_may_grow_it_says_so_and_leaves_nothing_half_written(made,
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("at", ["_note", "put", "finish"])
-def test_a_full_disk_is_said_and_the_next_run_completes(made, store, tmp_path, monkeypatch, code, at):
+def test_a_full_disk_is_said_and_the_next_run_completes(
+    made, store, tmp_path, monkeypatch, code, at
+):
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
     real, calls = getattr(ft.Writer, at), []
+
     def full(self, *args):
         calls.append(1)
-        if at == "finish" or len(calls) == 3: raise OSError(code, os.strerror(code))
+        if at == "finish" or len(calls) == 3:
+            raise OSError(code, os.strerror(code))
         return real(self, *args)
+
     monkeypatch.setattr(ft.Writer, at, full)
-    with pytest.raises(InputError, match="no space left.*the next run goes on from there"): get(made, store)
+    with pytest.raises(InputError, match="no space left.*the next run goes on from there"):
+        get(made, store)
     assert store.keys() == []
     monkeypatch.setattr(ft.Writer, at, real)
     get(made, store)
@@ -273,7 +345,8 @@ def test_a_full_disk_is_said_and_the_next_run_completes(made, store, tmp_path, m
 
 def test_other_errors_of_the_system_keep_their_own_words(made, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError): get(made, Store(tmp_path / "file"))
+    with pytest.raises(FileExistsError):
+        get(made, Store(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -282,12 +355,22 @@ def test_what_is_written_is_byte_by_byte_what_zarr_writes(tmp_path, shape, dtype
     values = np.random.default_rng(0).normal(size=shape).astype(dtype)
     writer = ft.Writer(tmp_path / "ours.partial", shape, dtype)
     writer.start()
-    for start in range(0, shape[1], ft.BLOCK): writer.put(start, values[:, start:start + ft.BLOCK])
+    for start in range(0, shape[1], ft.BLOCK):
+        writer.put(start, values[:, start : start + ft.BLOCK])
     ours = zarr.open_array(tmp_path / "ours.partial/features.zarr/features", mode="r")
     theirs = zarr.create_group(tmp_path / "theirs").create_array(
-        "features", shape=shape, chunks=ours.chunks, dtype=dtype, compressors=None, dimension_names=("layer", "stimulus", "unit"))
+        "features",
+        shape=shape,
+        chunks=ours.chunks,
+        dtype=dtype,
+        compressors=None,
+        dimension_names=("layer", "stimulus", "unit"),
+    )
     theirs[:] = values
     np.testing.assert_array_equal(ours[:], values)
     folders = tmp_path / "ours.partial/features.zarr", tmp_path / "theirs"
-    held = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in folders]
+    held = [
+        {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for folder in folders
+    ]
     assert held[0] == held[1]

@@ -1,4 +1,5 @@
 "Training: losses against naive loops, schedules, and data that stay apart."
+
 import math
 
 import numpy as np
@@ -24,9 +25,13 @@ def test_contrastive_loss_against_a_loop():
 @pytest.mark.parametrize("architecture", ["llama", "bloom"])
 def test_next_word_loss_against_a_loop_without_padding(architecture):
     torch.manual_seed(0)
-    size = {"hidden_size": 32} | ({"n_layer": 2} if architecture == "bloom" else {"num_hidden_layers": 2})
+    size = {"hidden_size": 32} | (
+        {"n_layer": 2} if architecture == "bloom" else {"num_hidden_layers": 2}
+    )
     config = dy.language_config(architecture, **size)
-    network = {"llama": dy.LlamaForCausalLM, "bloom": dy.BloomForCausalLM}[architecture](config).eval()
+    network = {"llama": dy.LlamaForCausalLM, "bloom": dy.BloomForCausalLM}[architecture](
+        config
+    ).eval()
     ids, nats = dy.documents(TRAINING[:5]), []
     for row in ids:
         row = row[row != 0]
@@ -56,13 +61,18 @@ def test_rate_rises_then_falls():
 
 def test_random_views_stay_in_range_and_follow_the_generator():
     images = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    views = [dy.random_view(images, generator=torch.Generator().manual_seed(s), size=40) for s in (0, 0, 1)]
+    views = [
+        dy.random_view(images, generator=torch.Generator().manual_seed(s), size=40)
+        for s in (0, 0, 1)
+    ]
     assert views[0].shape == (6, 3, 40, 40) and views[0].min() >= 0 and views[0].max() <= 1
     assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
 
 
 def test_rendering_does_not_depend_on_the_number_of_workers():
-    assert np.array_equal(dy.training_images(TRAINING[:6], workers=1), dy.training_images(TRAINING[:6], workers=2))
+    assert np.array_equal(
+        dy.training_images(TRAINING[:6], workers=1), dy.training_images(TRAINING[:6], workers=2)
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
@@ -78,11 +88,22 @@ def test_bad_requests_are_refused():
         dy.train_language(TRAINING[:4], architecture="llama", seed=0, steps=1)
 
 
-@pytest.mark.parametrize("train", [
-    lambda: dy.train_vision(np.zeros((4, 64, 64, 3), np.uint8), seed=1, steps=2, batch_size=4)[1],
-    lambda: dy.train_language(TRAINING[:4], architecture="bloom", seed=1, steps=2, batch_size=2,
-                              config=dy.language_config("bloom", hidden_dropout=0.5))[1],
-])
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda: dy.train_vision(np.zeros((4, 64, 64, 3), np.uint8), seed=1, steps=2, batch_size=4)[
+            1
+        ],
+        lambda: dy.train_language(
+            TRAINING[:4],
+            architecture="bloom",
+            seed=1,
+            steps=2,
+            batch_size=2,
+            config=dy.language_config("bloom", hidden_dropout=0.5),
+        )[1],
+    ],
+)
 def test_training_follows_from_its_seed_and_leaves_the_global_generator_alone(train):
     torch.manual_seed(8)
     state = torch.get_rng_state()

@@ -1,4 +1,5 @@
 "Averages of exemplars: against naive loops, closed forms, and simulations in which reliability is all there is."
+
 from functools import partial
 from itertools import combinations
 from math import comb
@@ -44,19 +45,29 @@ def several(values: np.ndarray) -> xr.DataArray:
     return xr.DataArray(values, dims=("exemplar", "stimulus", "unit"))
 
 
-def world(n: int, m: int, p: int, *, noise: float, other_noise: float, seed: int = 0) -> tuple[xr.DataArray, xr.DataArray]:
+def world(
+    n: int, m: int, p: int, *, noise: float, other_noise: float, seed: int = 0
+) -> tuple[xr.DataArray, xr.DataArray]:
     "Exemplars of two sides that share `p` facts, with noise alike in all directions."
     rng = np.random.default_rng(seed)
     facts, turn = rng.normal(size=(n, p)), np.linalg.qr(rng.normal(size=(p, p)))[0]
-    return (several(facts + noise * rng.normal(size=(m, n, p))), several(facts @ turn + other_noise * rng.normal(size=(m, n, p))))
+    return (
+        several(facts + noise * rng.normal(size=(m, n, p))),
+        several(facts @ turn + other_noise * rng.normal(size=(m, n, p))),
+    )
 
 
 # Draws and means
 
+
 @settings(deadline=None)
 @given(st.integers(1, 12), st.data())
 def test_draws_are_different_choices(m, data):
-    k, seed, most = data.draw(st.integers(1, m)), data.draw(st.integers(0, 5)), data.draw(st.integers(1, 15))
+    k, seed, most = (
+        data.draw(st.integers(1, m)),
+        data.draw(st.integers(0, 5)),
+        data.draw(st.integers(1, 15)),
+    )
     draws = exemplar_draws(m, k, max_draws=most, seed=seed)
     assert len(set(draws)) == len(draws) == min(comb(m, k), most)
     assert set(draws) <= set(combinations(range(m), k))
@@ -67,20 +78,28 @@ def test_one_draw_takes_all_whatever_the_seed():
     exemplars = [feature_array(np.random.default_rng(j).normal(size=(2, 30, 4))) for j in range(7)]
     all_of_them = average_exemplars(exemplars, 7, seed=0)
     xr.testing.assert_identical(all_of_them, average_exemplars(exemplars, 7, seed=1))
-    np.testing.assert_allclose(all_of_them.values[0], np.mean([e.values for e in exemplars], 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        all_of_them.values[0], np.mean([e.values for e in exemplars], 0), rtol=1e-5, atol=1e-6
+    )
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.permutations(range(5)))
 def test_order_of_exemplars_does_not_matter_to_the_mean_of_all(order):
     exemplars = [feature_array(np.random.default_rng(j).normal(size=(2, 12, 3))) for j in range(5)]
-    np.testing.assert_allclose(average_exemplars([exemplars[i] for i in order], 5), average_exemplars(exemplars, 5), atol=1e-6)
+    np.testing.assert_allclose(
+        average_exemplars([exemplars[i] for i in order], 5),
+        average_exemplars(exemplars, 5),
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_mean_of_identical_exemplars_is_the_exemplar(k):
     exemplar = feature_array(np.random.default_rng(0).normal(size=(2, 12, 3)))
-    np.testing.assert_allclose(average_exemplars([exemplar] * 3, k), [exemplar] * comb(3, k), rtol=1e-6)
+    np.testing.assert_allclose(
+        average_exemplars([exemplar] * 3, k), [exemplar] * comb(3, k), rtol=1e-6
+    )
 
 
 def test_averages_against_a_loop():
@@ -93,23 +112,36 @@ def test_averages_against_a_loop():
 
 # Curves
 
+
 def test_curve_against_loops():
     images, captions = world(N, 4, 5, noise=1, other_noise=1.5)
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 2, 4], folds=FOLDS, weights=WEIGHTS)["x", "y"]
+    curve = exemplar_curves(
+        {"x": images}, {"y": captions}, [1, 2, 4], folds=FOLDS, weights=WEIGHTS
+    )["x", "y"]
     for k, found in curve.measured.items():
         scores = []
         for draw in combinations(range(4), k):
-            Y, P = out_of_fold(images.values[list(draw)].mean(0), captions.values[list(draw)].mean(0), folds=FOLDS)
+            Y, P = out_of_fold(
+                images.values[list(draw)].mean(0), captions.values[list(draw)].mean(0), folds=FOLDS
+            )
             scores.append(np.mean([unit_pearson(Y[t], P[t]).mean() for t in FOLDS.test]))
         assert found.value == pytest.approx(np.mean(scores), abs=1e-5)
 
 
 def test_prediction_against_loops():
     images, captions = world(N, 3, 5, noise=1, other_noise=1.5)
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 3], folds=FOLDS, weights=WEIGHTS)["x", "y"]
-    P = [out_of_fold(images.values[0], captions.values[0], tested=images.values[j], folds=FOLDS)[1] for j in range(3)]
+    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 3], folds=FOLDS, weights=WEIGHTS)[
+        "x", "y"
+    ]
+    P = [
+        out_of_fold(images.values[0], captions.values[0], tested=images.values[j], folds=FOLDS)[1]
+        for j in range(3)
+    ]
     singles = [out_of_fold(images.values[j], captions.values[j], folds=FOLDS) for j in range(3)]
-    def rel(sides, t): return np.mean([unit_pearson(a[t], b[t]) for a, b in combinations(sides, 2)], 0).clip(0)
+
+    def rel(sides, t):
+        return np.mean([unit_pearson(a[t], b[t]) for a, b in combinations(sides, 2)], 0).clip(0)
+
     expected = []
     for t in FOLDS.test:
         r = np.mean([unit_pearson(y[t], p[t]) for y, p in singles], 0)
@@ -123,8 +155,14 @@ def test_draws_are_those_of_the_bootstrap_to_first_order():
     images, captions = world(800, 1, 20, noise=1, other_noise=1.5)
     folds = make_folds(800)
     weights = resample_weights(folds, n_draws=400)
-    found = exemplar_curves({"x": images}, {"y": captions}, [1], folds=folds, weights=weights)["x", "y"].measured[1]
-    exact = score_estimate(*out_of_fold(images.values[0], captions.values[0], folds=folds), folds=folds, weights=weights)
+    found = exemplar_curves({"x": images}, {"y": captions}, [1], folds=folds, weights=weights)[
+        "x", "y"
+    ].measured[1]
+    exact = score_estimate(
+        *out_of_fold(images.values[0], captions.values[0], folds=folds),
+        folds=folds,
+        weights=weights,
+    )
     assert found.value == pytest.approx(exact.value, abs=1e-6)
     assert np.corrcoef(found.draws, exact.draws)[0, 1] > 0.98
     assert found.draws.std() == pytest.approx(exact.draws.std(), rel=0.1)
@@ -143,12 +181,22 @@ def test_influence_of_the_prediction_is_its_derivative():
         w = doubled[0, t] / doubled[0, t].sum()
         a, b = a[t] - w @ a[t], b[t] - w @ b[t]
         return w @ (a * b) / np.sqrt((w @ a**2) * (w @ b**2))
-    P = [out_of_fold(images.values[0], captions.values[0], tested=images.values[j], folds=FOLDS)[1] for j in range(3)]
+
+    P = [
+        out_of_fold(images.values[0], captions.values[0], tested=images.values[j], folds=FOLDS)[1]
+        for j in range(3)
+    ]
     singles = [out_of_fold(images.values[j], captions.values[j], folds=FOLDS) for j in range(3)]
 
     def score(r):
-        rho = [np.mean([r(a, b) for a, b in combinations(side, 2)], 0) for side in (P, captions.values)]
-        return (np.mean([r(y, p) for y, p in singles], 0) * np.prod([np.sqrt(3 / (1 + 2 * x)) for x in rho], 0)).mean()
+        rho = [
+            np.mean([r(a, b) for a, b in combinations(side, 2)], 0) for side in (P, captions.values)
+        ]
+        return (
+            np.mean([r(y, p) for y, p in singles], 0)
+            * np.prod([np.sqrt(3 / (1 + 2 * x)) for x in rho], 0)
+        ).mean()
+
     change = (score(weighted) - score(lambda a, b: unit_pearson(a[t], b[t]))) / FOLDS.n_folds
     assert curve.predicted[3].draws[0] - curve.predicted[3].value == pytest.approx(change, rel=1e-2)
 
@@ -158,11 +206,17 @@ def test_reliability_is_exact_where_it_is_all_there_is(averaged):
     n, s, t = 20_000, 1.0, 1.5
     images, captions = world(n, 3, 3, noise=s, other_noise=t)
     folds = make_folds(n)
-    x, y = (images if averaged != "target" else images[:1]), (captions if averaged != "source" else captions[:1])
+    x, y = (
+        (images if averaged != "target" else images[:1]),
+        (captions if averaged != "source" else captions[:1]),
+    )
     weights = resample_weights(folds, n_draws=20)
     curve = exemplar_curves({"x": x}, {"y": y}, [1, 2, 3], folds=folds, weights=weights)["x", "y"]
     for k, found in curve.measured.items():
-        noise = [v**2 / (k if averaged in (side, "both") else 1) for v, side in ((s, "source"), (t, "target"))]
+        noise = [
+            v**2 / (k if averaged in (side, "both") else 1)
+            for v, side in ((s, "source"), (t, "target"))
+        ]
         closed = 1 / np.sqrt((1 + noise[0]) * (1 + noise[1]))
         assert found.value == pytest.approx(closed, abs=0.01)
         assert curve.predicted[k].value == pytest.approx(closed, abs=0.01)
@@ -172,12 +226,20 @@ def test_reliability_is_exact_where_it_is_all_there_is(averaged):
 def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
     rng, n = np.random.default_rng(0), 8000
     facts = rng.normal(size=(n, 4))
-    images = several(facts + rng.normal(size=(4, n, 4)) * [0.2, 0.5, 1, 3])  # directions differ in noise: refitting would pay
-    captions = several(facts @ rng.normal(size=(4, 5)) + rng.normal(size=(4, n, 5)) * [0.5, 1, 2, 3, 4])
+    images = several(
+        facts + rng.normal(size=(4, n, 4)) * [0.2, 0.5, 1, 3]
+    )  # directions differ in noise: refitting would pay
+    captions = several(
+        facts @ rng.normal(size=(4, 5)) + rng.normal(size=(4, n, 5)) * [0.5, 1, 2, 3, 4]
+    )
     folds = make_folds(n)
     weights = resample_weights(folds, n_draws=20)
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 4], folds=folds, weights=weights)["x", "y"]
-    stays = out_of_fold(images.values[0], captions.values[0], tested=images.values.mean(0), folds=folds)[1]
+    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 4], folds=folds, weights=weights)[
+        "x", "y"
+    ]
+    stays = out_of_fold(
+        images.values[0], captions.values[0], tested=images.values.mean(0), folds=folds
+    )[1]
     scores = [unit_pearson(captions.values.mean(0)[t], stays[t]).mean() for t in folds.test]
     assert curve.predicted[4].value == pytest.approx(np.mean(scores), abs=0.006)
     assert curve.excess(4).low > 0
@@ -186,8 +248,13 @@ def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
 def test_single_exemplar_reliability_is_that_of_split_halves():
     images, captions = world(400, 2, 4, noise=0, other_noise=1)
     folds = make_folds(400, n_folds=2)
-    curve = exemplar_curves({"x": images[:1]}, {"y": captions}, [1, 2], folds=folds,
-                            weights=resample_weights(folds, n_draws=10))["x", "y"]
+    curve = exemplar_curves(
+        {"x": images[:1]},
+        {"y": captions},
+        [1, 2],
+        folds=folds,
+        weights=resample_weights(folds, n_draws=10),
+    )["x", "y"]
     once = [out_of_fold(images.values[0], y, folds=folds)[1] for y in captions.values]
     expected = []
     for t in folds.test:
@@ -201,7 +268,9 @@ def test_end_of_the_curve():
     n = 6000
     images, captions = world(n, 6, 3, noise=0.5, other_noise=1)
     folds = make_folds(n)
-    end = asymptotes({"x": images[:1]}, {"y": captions}, folds=folds, weights=resample_weights(folds, n_draws=20))["x", "y"]
+    end = asymptotes(
+        {"x": images[:1]}, {"y": captions}, folds=folds, weights=resample_weights(folds, n_draws=20)
+    )["x", "y"]
     assert end.value == pytest.approx(1 / np.sqrt(1.25), abs=0.01)
     np.testing.assert_allclose(halves(captions)[1], captions.values[[1, 3, 5]].mean(0))
     xr.testing.assert_identical(halves(images[:1]), images[:1])
@@ -210,17 +279,21 @@ def test_end_of_the_curve():
 def test_constant_units_are_left_out():
     images, captions = world(N, 3, 4, noise=1, other_noise=1)
     captions.values[:, :, 0] = 2.5
-    curves = [exemplar_curves({"x": images}, {"y": y}, [1, 3], folds=FOLDS, weights=WEIGHTS)["x", "y"]
-              for y in (captions, captions[:, :, 1:])]
+    curves = [
+        exemplar_curves({"x": images}, {"y": y}, [1, 3], folds=FOLDS, weights=WEIGHTS)["x", "y"]
+        for y in (captions, captions[:, :, 1:])
+    ]
     assert curves[0].measured[3].value == pytest.approx(curves[1].measured[3].value, abs=0.01)
     assert np.isfinite(curves[0].predicted[3].draws).all()
 
 
 # Controls
 
+
 def test_others_are_others():
     orders = other_stimuli(FOLDS, 4)
-    for test in FOLDS.test: assert {tuple(sorted(order[test])) for order in orders} == {tuple(test)}
+    for test in FOLDS.test:
+        assert {tuple(sorted(order[test])) for order in orders} == {tuple(test)}
     seen = np.vstack([np.arange(N), orders])
     assert all(len(set(column)) == 5 for column in seen.T)
 
@@ -228,56 +301,82 @@ def test_others_are_others():
 def test_exemplars_of_others_lower_alignment_in_a_simulation():
     images, captions = world(N, 4, 4, noise=0.5, other_noise=0.5)
     control = partial(mean_with_others, orders=other_stimuli(FOLDS, 3))
-    ways = align_exemplars({"v": images[:1]}, {"l": captions}, [1, 4], folds=FOLDS, weights=WEIGHTS, mean=control)
+    ways = align_exemplars(
+        {"v": images[:1]}, {"l": captions}, [1, 4], folds=FOLDS, weights=WEIGHTS, mean=control
+    )
     for curves in ways.values():
         assert curves["v", "l"].gain(4).high < 0
 
 
 def test_captions_of_others_lower_alignment_in_the_microworld():
     stimuli = microworld_stimuli(150, n_captions=3)
-    words = bag_of_words([text for j in range(3) for text in stimuli.chosen(j)]).values[0].reshape(3, 150, -1)
+    words = (
+        bag_of_words([text for j in range(3) for text in stimuli.chosen(j)])
+        .values[0]
+        .reshape(3, 150, -1)
+    )
     seen = several(pixels(stimuli.images, grid=4, bins=2).values)
     folds = make_folds(150)
     shared = {"folds": folds, "weights": resample_weights(folds, n_draws=200)}
     own = exemplar_curves({"x": several(words)}, {"y": seen}, [1, 3], **shared)["x", "y"]
     control = partial(mean_with_others, orders=other_stimuli(folds, 2))
-    others = exemplar_curves({"x": several(words)}, {"y": seen}, [1, 3], **shared, mean=control)["x", "y"]
+    others = exemplar_curves({"x": several(words)}, {"y": seen}, [1, 3], **shared, mean=control)[
+        "x", "y"
+    ]
     assert own.gain(3).low > 0 > others.gain(3).high
 
 
 # The microworld, drawn and told again
+
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_drawn_and_told_again_from_the_same_facts(m, j):
     stimuli = microworld_stimuli(4, n_captions=2)
     told, drawn = retell(stimuli, m), rerender(stimuli, j)
-    assert [captions[:2] for captions in told.captions] == [captions[:m] for captions in stimuli.captions]
+    assert [captions[:2] for captions in told.captions] == [
+        captions[:m] for captions in stimuli.captions
+    ]
     assert scenes_of(told) == scenes_of(drawn) == scenes_of(stimuli)
     assert (drawn.condition, drawn.captions) == (f"rendering={j}", stimuli.captions)
-    assert [mask.shape for mask in drawn.thing_masks] == [mask.shape for mask in stimuli.thing_masks]
+    assert [mask.shape for mask in drawn.thing_masks] == [
+        mask.shape for mask in stimuli.thing_masks
+    ]
     assert drawn.images_key != stimuli.images_key
 
 
 # Errors
 
+
 def test_errors():
     exemplars = [feature_array(np.random.default_rng(j).normal(size=(2, 12, 3))) for j in range(2)]
-    with pytest.raises(InputError, match="between 1 and 2"): average_exemplars(exemplars, 3)
-    with pytest.raises(InputError, match="max_draws = 0"): exemplar_draws(5, 2, max_draws=0)
-    with pytest.raises(InputError, match="no exemplars"): stack_exemplars([])
-    with pytest.raises(InputError, match="exemplar 1 has shape"): stack_exemplars([exemplars[0], exemplars[1][:, :, :2]])
+    with pytest.raises(InputError, match="between 1 and 2"):
+        average_exemplars(exemplars, 3)
+    with pytest.raises(InputError, match="max_draws = 0"):
+        exemplar_draws(5, 2, max_draws=0)
+    with pytest.raises(InputError, match="no exemplars"):
+        stack_exemplars([])
+    with pytest.raises(InputError, match="exemplar 1 has shape"):
+        stack_exemplars([exemplars[0], exemplars[1][:, :, :2]])
     images, captions = world(N, 2, 3, noise=1, other_noise=1)
     shared = {"folds": FOLDS, "weights": WEIGHTS}
-    with pytest.raises(InputError, match="1 must be among"): exemplar_curves({"x": images}, {"y": captions}, [2], **shared)
+    with pytest.raises(InputError, match="1 must be among"):
+        exemplar_curves({"x": images}, {"y": captions}, [2], **shared)
     with pytest.raises(InputError, match="one exemplar each"):
         exemplar_curves({"x": images[:1]}, {"y": captions[:1]}, [1, 2], **shared)
     with pytest.raises(InputError, match="numbers of exemplars differ"):
         exemplar_curves({"x": images}, {"y": captions, "z": captions[:1]}, [1], **shared)
     with pytest.raises(InputError, match="disagree at stimulus 0"):
-        exemplar_curves({"x": images.assign_coords(stimulus=range(N))},
-                        {"y": captions.assign_coords(stimulus=range(1, N + 1))}, [1], **shared)
-    with pytest.raises(InputError, match="folds of more than 30"): other_stimuli(FOLDS, 30)
-    with pytest.raises(InputError, match="from 0 on"): rerender(microworld_stimuli(2), -1)
-    with pytest.raises(InputError, match="one or more"): retell(microworld_stimuli(2), 0)
+        exemplar_curves(
+            {"x": images.assign_coords(stimulus=range(N))},
+            {"y": captions.assign_coords(stimulus=range(1, N + 1))},
+            [1],
+            **shared,
+        )
+    with pytest.raises(InputError, match="folds of more than 30"):
+        other_stimuli(FOLDS, 30)
+    with pytest.raises(InputError, match="from 0 on"):
+        rerender(microworld_stimuli(2), -1)
+    with pytest.raises(InputError, match="one or more"):
+        retell(microworld_stimuli(2), 0)
     assert penultimate({"a": stack_exemplars(exemplars)}, 5)["a"].shape == (2, 5, 3)

@@ -1,4 +1,5 @@
 "Figures that follow a choice: the widgets by their values, the functions behind them by loops and by what must not matter."
+
 import json
 import re
 from dataclasses import replace
@@ -42,16 +43,25 @@ settings.register_profile("few", settings.get_profile("repeatable"), max_example
 @pytest.fixture(scope="module")
 def cross():
     stimuli, folds = microworld_stimuli(80), make_folds(80, n_folds=4)
-    vision, language = Side(load_model("microworld/vision-0"), "cls"), Side(load_model("microworld/bloom-0"), "mean")
-    seen, read = (extract(side.model, stimuli, pooling=side.pooling, progress=False) for side in (vision, language))
+    vision, language = (
+        Side(load_model("microworld/vision-0"), "cls"),
+        Side(load_model("microworld/bloom-0"), "mean"),
+    )
+    seen, read = (
+        extract(side.model, stimuli, pooling=side.pooling, progress=False)
+        for side in (vision, language)
+    )
     return cross_modal(stimuli, vision, language, seen=seen, read=read, folds=folds)
 
 
 @pytest.fixture
 def at_the_screen(monkeypatch):
     "As if a person's front end had asked for a cell."
+
     class Shell:
-        def get_parent(self): return {"metadata": {"cellId": "use"}}
+        def get_parent(self):
+            return {"metadata": {"cellId": "use"}}
+
     monkeypatch.setattr(explore, "get_ipython", Shell)
 
 
@@ -61,15 +71,20 @@ def cosine(a, b):
 
 # What is found
 
+
 def test_what_is_found_is_what_a_loop_finds(cross):
     mapped = cross.to_vision.predict(cross.language(["a red boat on the sea"]))[0]
     found = cross.scenes("a red boat on the sea", k=7)
-    by_hand = sorted(((cosine(mapped, shown), i) for i, shown in enumerate(cross.seen)), reverse=True)[:7]
+    by_hand = sorted(
+        ((cosine(mapped, shown), i) for i, shown in enumerate(cross.seen)), reverse=True
+    )[:7]
     assert found.index.tolist() == [i for _, i in by_hand]
     assert np.allclose(found.similarity, [c for c, _ in by_hand])
     assert found.id.tolist() == [cross.gallery.ids[i] for i in found.index]
     mapped = cross.to_language.predict(cross.vision(cross.gallery.images[[4]]))[0]
-    by_hand = sorted(((cosine(mapped, told), i) for i, told in enumerate(cross.read)), reverse=True)[:3]
+    by_hand = sorted(
+        ((cosine(mapped, told), i) for i, told in enumerate(cross.read)), reverse=True
+    )[:3]
     assert cross.captions(cross.gallery.images[4], k=3).index.tolist() == [i for _, i in by_hand]
 
 
@@ -85,7 +100,9 @@ def test_recall_counts_what_a_loop_counts(cross):
     table = cross.recall((1, 5, 20), n_draws=40).set_index(["asked", "k"])
     for way, asked in explore.ASKED.items():
         for k in (1, 5, 20):
-            assert table.recall[asked, k] == pytest.approx(sum(place <= k for place in cross.ranks[way]) / 80)
+            assert table.recall[asked, k] == pytest.approx(
+                sum(place <= k for place in cross.ranks[way]) / 80
+            )
             assert table.chance[asked, k] == k / 20
 
 
@@ -95,7 +112,10 @@ def test_ranks_know_neither_scale_nor_order_of_units(seed, scale):
     rng, folds = np.random.default_rng(seed), make_folds(24, n_folds=3, seed=seed)
     target, predicted = rng.normal(size=(2, 24, 5))
     order = rng.permutation(5)
-    assert (ranks(target, predicted, folds=folds) == ranks(scale * target[:, order], predicted[:, order], folds=folds)).all()
+    assert (
+        ranks(target, predicted, folds=folds)
+        == ranks(scale * target[:, order], predicted[:, order], folds=folds)
+    ).all()
     assert np.allclose(similarities(predicted, target), similarities(scale * predicted, target))
 
 
@@ -108,6 +128,7 @@ def test_networks_that_hold_the_same_find_every_stimulus():
 
 
 # Words
+
 
 @pytest.mark.parametrize("name", ["microworld/llama-0", "microworld/bloom-0"])
 def test_every_word_of_the_world_is_known_and_no_other(name):
@@ -126,6 +147,7 @@ def test_a_word_that_is_not_known_is_named(cross):
 
 # Facts
 
+
 @given(st.integers(0, 10_000), st.data())
 @settings(settings.get_profile("few"))
 def test_a_changed_scene_is_a_scene_of_the_world(seed, data):
@@ -134,13 +156,18 @@ def test_a_changed_scene_is_a_scene_of_the_world(seed, data):
         fact = data.draw(st.sampled_from(list(alternatives(scene))))
         value = data.draw(st.sampled_from(alternatives(scene)[fact]))
         scene = with_fact(scene, fact, value)
-        assert (getattr(scene, fact[0]) if len(fact) == 1 else getattr(scene.things[fact[0]], fact[1])) == value
+        assert (
+            getattr(scene, fact[0]) if len(fact) == 1 else getattr(scene.things[fact[0]], fact[1])
+        ) == value
     allowed = alternatives(scene)
-    assert all(value in allowed[fact] for fact, value in scene_facts(scene).items() if fact in allowed)
+    assert all(
+        value in allowed[fact] for fact, value in scene_facts(scene).items() if fact in allowed
+    )
     assert render(scene).image.shape == (64, 64, 3)
 
 
 # A picture for everyone, widgets for who can use them
+
 
 def draw(x, colour):
     fig = Figure(figsize=(1, 1))
@@ -180,11 +207,14 @@ def test_the_picture_follows_the_controls(dots):
 
 
 def test_a_choice_that_is_not_there_is_refused(dots):
-    with pytest.raises(InputError, match="x = 3 cannot be chosen: there are x: 0 … 2; colour: red, blue"):
+    with pytest.raises(
+        InputError, match="x = 3 cannot be chosen: there are x: 0 … 2; colour: red, blue"
+    ):
         dots.picture(x=3)
 
 
 # The explorer's widgets
+
 
 @pytest.fixture
 def controls(cross):
@@ -197,9 +227,12 @@ def agree(controls):
     assert controls.facts.keys() >= alternatives(scene).keys()
     for fact, allowed in alternatives(scene).items():
         control = controls.facts[fact]
-        value = getattr(scene, fact[0]) if len(fact) == 1 else getattr(scene.things[fact[0]], fact[1])
+        value = (
+            getattr(scene, fact[0]) if len(fact) == 1 else getattr(scene.things[fact[0]], fact[1])
+        )
         assert control.value == value
-        if isinstance(control, ipywidgets.Dropdown): assert control.options == tuple(allowed) and allowed[control.index] == value
+        if isinstance(control, ipywidgets.Dropdown):
+            assert control.options == tuple(allowed) and allowed[control.index] == value
     rows = [row.layout.display != "none" for row in controls.things]
     assert sum(rows) == len(scene.things) and rows == sorted(rows, reverse=True)
     return True
@@ -215,9 +248,17 @@ def test_a_changed_fact_changes_picture_captions_and_menus(controls):
     controls.facts["weather",].value = "snow"
     controls.facts[0, "x"].value = 0.9
     assert agree(controls) and (explorer.scene.weather, explorer.scene.things[0].x) == ("snow", 0.9)
-    assert "weather" in controls.message.value and "x of thing 1" in controls.message.value and controls.sheet.value != first
+    assert (
+        "weather" in controls.message.value
+        and "x of thing 1" in controls.message.value
+        and controls.sheet.value != first
+    )
     controls.facts["place",].value = indoors
-    assert agree(controls) and explorer.scene.weather == "clear" and controls.facts["weather",].options == ("clear",)
+    assert (
+        agree(controls)
+        and explorer.scene.weather == "clear"
+        and controls.facts["weather",].options == ("clear",)
+    )
     controls.undo.click()
     assert agree(controls) and controls.sheet.value == first
 
@@ -252,33 +293,55 @@ def test_stimuli_without_facts_are_chosen_and_it_is_said(cross):
 
 # Notebooks
 
+
 def test_committed_notebooks_hold_pictures_and_no_widgets():
     for path in sorted((ROOT / "nbs").rglob("[!.]*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        assert "widgets" not in nb.metadata, f"{path.name}: run it by `make outputs`, which leaves no widgets behind"
+        assert "widgets" not in nb.metadata, (
+            f"{path.name}: run it by `make outputs`, which leaves no widgets behind"
+        )
         for cell in nb.cells:
             for output in cell.get("outputs", []):
-                assert WIDGET not in output.get("data", {}), f"{path.name}, cell {cell.id}: run it by `make outputs`"
+                assert WIDGET not in output.get("data", {}), (
+                    f"{path.name}, cell {cell.id}: run it by `make outputs`"
+                )
 
 
 @pytest.mark.parametrize("name", ["1_layers", "2_perturbations", "3_pick_a_pic", "4_averaging"])
 def test_every_section_has_one_call_that_follows_a_choice(name):
     cells = json.loads((ROOT / "nbs/paper" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"}
-    calls = [cell for cell in cells if re.search(r"^explore_\w+\(", sources.get(cell["id"], ""), re.MULTILINE)]
+    calls = [
+        cell
+        for cell in cells
+        if re.search(r"^explore_\w+\(", sources.get(cell["id"], ""), re.MULTILINE)
+    ]
     assert len(calls) == 1
     (output,) = [output for output in calls[0]["outputs"] if "image/png" in output.get("data", {})]
     assert output["metadata"]["image/png"]["alt"]
 
 
-@pytest.mark.parametrize(("given", "told"), [
-    ({"pooling": "max"}, "pooling = 'max': captions of preset microworld are pooled by mean or last"),
-    ({"pooling": []}, "pooling = "), ({"k": 0}, "k = 0: a whole number from 1 to 200"), ({"k": 201}, "k = 201"),
-    ({"k": "10"}, "k = '10'"), ({"scene": -1}, "scene = -1: a whole number from 0 to 197"), ({"scene": 198}, "scene = 198"),
-    ({"preset": "microwold"}, "did you mean microworld"), ({"n_stimuli": 3}, "n_stimuli = 3: a whole number"),
-])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"pooling": "max"},
+            "pooling = 'max': captions of preset microworld are pooled by mean or last",
+        ),
+        ({"pooling": []}, "pooling = "),
+        ({"k": 0}, "k = 0: a whole number from 1 to 200"),
+        ({"k": 201}, "k = 201"),
+        ({"k": "10"}, "k = '10'"),
+        ({"scene": -1}, "scene = -1: a whole number from 0 to 197"),
+        ({"scene": 198}, "scene = 198"),
+        ({"preset": "microwold"}, "did you mean microworld"),
+        ({"n_stimuli": 3}, "n_stimuli = 3: a whole number"),
+    ],
+)
 def test_the_explorer_refuses_what_cannot_be_before_anything_is_computed(given, told):
     cells = json.loads((ROOT / "nbs/beyond/explorer.ipynb").read_text(encoding="utf-8"))["cells"]
     sources, space = {cell["id"]: "".join(cell["source"]) for cell in cells}, {}
-    for name in ("imports", "parameters"): exec(sources[name], space)
-    with pytest.raises(InputError, match=told): exec(sources["start"], space | given)
+    for name in ("imports", "parameters"):
+        exec(sources[name], space)
+    with pytest.raises(InputError, match=told):
+        exec(sources["start"], space | given)

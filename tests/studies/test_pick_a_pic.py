@@ -1,4 +1,5 @@
 "Forced choice, judges and ranks, against naive computations, closed forms and chance."
+
 from dataclasses import replace
 
 import numpy as np
@@ -39,22 +40,31 @@ def planted(seed: int = 0, *, noise: float = 0.5) -> tuple[np.ndarray, np.ndarra
 
 def naive_choices(prompts, better, worse, direction: str, alpha: float) -> np.ndarray:
     "The definition, trial by trial."
-    def cosine(a, b): return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+    def cosine(a, b):
+        return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
     right = np.empty(N)
     for k, test in enumerate(FOLDS.test):
         train = FOLDS.train(k)
-        def z(x, of, train=train): return (of - x[train].mean(0)) / x[train].std(0)
+
+        def z(x, of, train=train):
+            return (of - x[train].mean(0)) / x[train].std(0)
+
         said, liked, other = z(prompts, prompts), z(better, better), z(better, worse)
         source, target = (said, liked) if direction == "l2v" else (liked, said)
         line = Ridge(alpha=alpha, fit_intercept=False).fit(source[train], target[train])
         for i in test:
-            if direction == "l2v": a, b = (cosine(line.predict(said[[i]])[0], x[i]) for x in (liked, other))
-            else: a, b = (cosine(line.predict(x[[i]])[0], said[i]) for x in (liked, other))
+            if direction == "l2v":
+                a, b = (cosine(line.predict(said[[i]])[0], x[i]) for x in (liked, other))
+            else:
+                a, b = (cosine(line.predict(x[[i]])[0], said[i]) for x in (liked, other))
             right[i] = 1.0 if a > b else 0.0 if a < b else 0.5
     return right
 
 
 # Trials of the microworld
+
 
 def test_match_and_near_miss_differ_in_one_fact(trials):
     assert trials.names == ("match", "near miss") and trials.rejected.condition == "near miss"
@@ -67,7 +77,9 @@ def test_trials_are_told_in_two_thirds_and_kinds_are_spread(trials):
     assert 0.5 < trials.told.mean() < 0.8
     counts = [trials.among(kind).sum() for kind in set(trials.kinds)]
     assert sum(counts) == N and len(counts) == len(NEAR_MISSES)
-    assert (trials.among(told=True) == trials.told).all() and not (trials.among(told=False) & trials.told).any()
+    assert (trials.among(told=True) == trials.told).all() and not (
+        trials.among(told=False) & trials.told
+    ).any()
 
 
 def test_the_oracle_is_the_ideal_observer(trials):
@@ -80,12 +92,19 @@ def test_the_oracle_is_the_ideal_observer(trials):
 def test_only_told_facts_contradict(trials):
     for facts, (prompt, *_), told in zip(trials.rejected.facts, trials.preferred.told, trials.told):
         assert pf.contradicted(scene_of(facts), prompt) == told
-    assert not any(pf.contradicted(scene_of(f), t[0]) for f, t in zip(trials.preferred.facts, trials.preferred.told))
+    assert not any(
+        pf.contradicted(scene_of(f), t[0])
+        for f, t in zip(trials.preferred.facts, trials.preferred.told)
+    )
 
 
 def test_trials_do_not_depend_on_their_neighbours_images(trials):
     some = trials.subset(np.arange(10))
-    assert len(some) == 10 and some.kinds == trials.kinds[:10] and np.array_equal(some.told, trials.told[:10])
+    assert (
+        len(some) == 10
+        and some.kinds == trials.kinds[:10]
+        and np.array_equal(some.told, trials.told[:10])
+    )
     again = pf.near_miss_trials(microworld_stimuli(N, n_captions=3))
     assert np.array_equal(again.rejected.images, trials.rejected.images)
     other = pf.near_miss_trials(trials.preferred, seed=1)
@@ -103,29 +122,39 @@ def test_stimuli_without_facts_have_no_near_misses(trials):
 
 # Labelled trials
 
+
 def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((n, 4, 4, 3), np.uint8), np.full((n, 4, 4, 3), 255, np.uint8)
 
 
 def test_ties_and_missing_labels_are_left_out_and_counted():
-    some = pf.labelled_trials(list("abcde"), pictures(5), [1, 0.5, 0, 1, 0.5], has_label=[1, 1, 1, 0, 0], ids=list("vwxyz"))
+    some = pf.labelled_trials(
+        list("abcde"),
+        pictures(5),
+        [1, 0.5, 0, 1, 0.5],
+        has_label=[1, 1, 1, 0, 0],
+        ids=list("vwxyz"),
+    )
     assert some.preferred.ids == ("v", "x") and some.left_out == {"tie": 1, "no label": 2}
     assert some.preferred.images.mean((1, 2, 3)).tolist() == [0, 255] and some.prompts == ["a", "c"]
     assert some.told.all() and "1 left out: tie" in repr(some)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"label_0": [0.5, 0.5]}, "no trial has a preferred image"),
-    ({"has_label": [False, False]}, "no trial has a preferred image"),
-    ({"label_0": [1, 0.7]}, "label_0 of trial 1 is 0.7"),
-    ({"label_0": [1, np.nan], "has_label": [True, True]}, "label_0 of trial 1 is nan"),
-    ({"label_0": [1]}, "1 labels"),
-    ({"prompts": ["a"]}, "1 prompts"),
-    ({"images": (pictures(2)[0], pictures(3)[0])}, "3 second"),
-    ({"images": (pictures(2)[0], pictures(2)[0][:, :2])}, "bring them to one size"),
-    ({"ids": ["x"]}, "1 ids"),
-    ({"ids": ["x", "x"]}, "more than once"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label_0": [0.5, 0.5]}, "no trial has a preferred image"),
+        ({"has_label": [False, False]}, "no trial has a preferred image"),
+        ({"label_0": [1, 0.7]}, "label_0 of trial 1 is 0.7"),
+        ({"label_0": [1, np.nan], "has_label": [True, True]}, "label_0 of trial 1 is nan"),
+        ({"label_0": [1]}, "1 labels"),
+        ({"prompts": ["a"]}, "1 prompts"),
+        ({"images": (pictures(2)[0], pictures(3)[0])}, "3 second"),
+        ({"images": (pictures(2)[0], pictures(2)[0][:, :2])}, "bring them to one size"),
+        ({"ids": ["x"]}, "1 ids"),
+        ({"ids": ["x", "x"]}, "more than once"),
+    ],
+)
 def test_bad_labels_are_refused(change, message):
     good = {"prompts": ["a", "b"], "images": pictures(2), "label_0": [1, 0]} | change
     with pytest.raises(InputError, match=message):
@@ -141,11 +170,15 @@ def test_sets_that_are_no_trials_are_refused(trials):
 
 # Forced choice
 
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("noise", [0.5, 3.0])
 def test_choices_are_those_of_the_definition(direction, noise, monkeypatch):
     layers = planted(noise=noise)
-    def one_penalty(X, targets, **options): return out_of_folds(X, targets, alphas=[10.0], **options)
+
+    def one_penalty(X, targets, **options):
+        return out_of_folds(X, targets, alphas=[10.0], **options)
+
     monkeypatch.setattr(pf, "out_of_folds", one_penalty)
     made = pf.map_trials(*layers, direction=direction, folds=FOLDS).choices()
     expected = naive_choices(*layers, direction, 10.0)
@@ -155,10 +188,14 @@ def test_choices_are_those_of_the_definition(direction, noise, monkeypatch):
 
 def test_many_predictions_are_those_made_one_by_one():
     prompts, better, worse = planted()
-    many = out_of_folds(better, {"a": prompts, "b": prompts[:, :2]}, tested=[better, worse], folds=FOLDS)
+    many = out_of_folds(
+        better, {"a": prompts, "b": prompts[:, :2]}, tested=[better, worse], folds=FOLDS
+    )
     for name, target in (("a", prompts), ("b", prompts[:, :2])):
         for found, tested in zip(many[name], (better, worse)):
-            np.testing.assert_allclose(found, out_of_fold(better, target, tested=tested, folds=FOLDS)[1], atol=1e-5)
+            np.testing.assert_allclose(
+                found, out_of_fold(better, target, tested=tested, folds=FOLDS)[1], atol=1e-5
+            )
     with pytest.raises(InputError, match="the same units"):
         out_of_folds(better, {"a": prompts}, tested=[worse[:, 1:]], folds=FOLDS)
 
@@ -166,7 +203,9 @@ def test_many_predictions_are_those_made_one_by_one():
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_noise_is_chosen_at_chance(direction):
     rng = np.random.default_rng(3)
-    right = pf.map_trials(*(rng.normal(size=(N, 6)) for _ in range(3)), direction=direction, folds=FOLDS).choices()
+    right = pf.map_trials(
+        *(rng.normal(size=(N, 6)) for _ in range(3)), direction=direction, folds=FOLDS
+    ).choices()
     low, high = scipy.stats.binom(N, 0.5).interval(0.999)
     assert low <= right.sum() <= high
 
@@ -182,9 +221,13 @@ def test_exchanged_images_exchange_choices(seed, direction):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_equal_images_count_one_half(direction):
     prompts, better, _ = planted()
-    assert (pf.map_trials(prompts, better, better, direction=direction, folds=FOLDS).choices() == 0.5).all()
+    assert (
+        pf.map_trials(prompts, better, better, direction=direction, folds=FOLDS).choices() == 0.5
+    ).all()
     dead = np.ones_like(better)  # a constant layer has nothing to choose by
-    assert (pf.map_trials(prompts, dead, dead, direction=direction, folds=FOLDS).choices() == 0.5).all()
+    assert (
+        pf.map_trials(prompts, dead, dead, direction=direction, folds=FOLDS).choices() == 0.5
+    ).all()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -192,7 +235,9 @@ def test_scale_and_offset_of_units_do_not_matter(direction):
     prompts, better, worse = planted(noise=2.0)
     scale, offset = np.linspace(0.1, 10, better.shape[1]), np.arange(better.shape[1])
     plain = pf.map_trials(prompts, better, worse, direction=direction, folds=FOLDS).choices()
-    changed = pf.map_trials(prompts, better * scale + offset, worse * scale + offset, direction=direction, folds=FOLDS).choices()
+    changed = pf.map_trials(
+        prompts, better * scale + offset, worse * scale + offset, direction=direction, folds=FOLDS
+    ).choices()
     assert (plain == changed).mean() > 0.99
 
 
@@ -203,7 +248,9 @@ def test_shuffled_prompts_are_at_chance():
         mapped = pf.map_trials(*planted(noise=0.1), direction=direction, folds=FOLDS)
         low, high = pf.wilson(mapped.choices(order))
         assert low <= 0.5 <= high
-        assert mapped.against(order).choices().mean() > 0.9  # but the images of other trials are told apart
+        assert (
+            mapped.against(order).choices().mean() > 0.9
+        )  # but the images of other trials are told apart
         assert np.array_equal(mapped.against(np.arange(N)).choices(), np.full(N, 0.5))
 
 
@@ -218,10 +265,13 @@ def test_bad_trials_are_refused():
     with pytest.raises(InputError, match="too few for folds"):
         pf.map_trials(prompts[:1], better[:1], worse[:1], direction="v2l", folds=make_folds(1))
     with pytest.raises(InputError, match="of the same networks"):
-        pf.choices_of_pairs({"l": prompts}, {"v": better}, {"w": worse}, direction="v2l", folds=FOLDS)
+        pf.choices_of_pairs(
+            {"l": prompts}, {"v": better}, {"w": worse}, direction="v2l", folds=FOLDS
+        )
 
 
 # Accuracy
+
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 400), st.data())
@@ -243,21 +293,39 @@ def test_accuracy_is_a_weighted_share():
 
 
 def test_a_table_has_a_row_wherever_there_are_trials(trials):
-    table = pf.accuracy_table([("oracle", "trivial", pf.judge_choices(trials), True), ("untold", "shuffled", np.ones(N), False)],
-                              trials, WEIGHTS)
+    table = pf.accuracy_table(
+        [
+            ("oracle", "trivial", pf.judge_choices(trials), True),
+            ("untold", "shuffled", np.ones(N), False),
+        ],
+        trials,
+        WEIGHTS,
+    )
     assert set(table.group) == {"all trials", *trials.kinds}
     assert (table[table.condition == "oracle"].effect == 1).all()
-    assert table[table.group == "all trials"].n.sum() == N == table[table.group != "all trials"].n.sum()
+    assert (
+        table[table.group == "all trials"].n.sum()
+        == N
+        == table[table.group != "all trials"].n.sum()
+    )
 
 
 def test_alignment_is_predictivity():
     prompts, better, _ = planted()
     for direction in DIRECTIONS:
-        made = pf.align_layers({"v": better}, {"l": prompts, "m": prompts[:, :3]}, direction=direction, folds=FOLDS,
-                               weights=WEIGHTS)
+        made = pf.align_layers(
+            {"v": better},
+            {"l": prompts, "m": prompts[:, :3]},
+            direction=direction,
+            folds=FOLDS,
+            weights=WEIGHTS,
+        )
         pair = (better, prompts) if direction == "v2l" else (prompts, better)
         expected = predictivity_estimate(*pair, folds=FOLDS, weights=WEIGHTS)
-        assert abs(made["v", "l"].value - expected.value) < 1e-5 and set(made) == {("v", "l"), ("v", "m")}
+        assert abs(made["v", "l"].value - expected.value) < 1e-5 and set(made) == {
+            ("v", "l"),
+            ("v", "m"),
+        }
         np.testing.assert_allclose(made["v", "l"].draws, expected.draws, atol=1e-4)
 
 
@@ -267,12 +335,19 @@ def test_the_lowest_is_below_each():
 
 
 def test_layers_are_taken_by_name():
-    networks = {"deep": feature_array(np.arange(3 * N * 2).reshape(3, N, 2)), "flat": feature_array(np.ones((N, 2)))}
-    assert pf.at_layer(networks)["deep"][0, 0] == N * 2 and pf.at_layer(networks, -1)["deep"][0, 0] == 2 * N * 2
+    networks = {
+        "deep": feature_array(np.arange(3 * N * 2).reshape(3, N, 2)),
+        "flat": feature_array(np.ones((N, 2))),
+    }
+    assert (
+        pf.at_layer(networks)["deep"][0, 0] == N * 2
+        and pf.at_layer(networks, -1)["deep"][0, 0] == 2 * N * 2
+    )
     assert list(pf.every_layer(networks)) == [("deep", 0), ("deep", 1), ("deep", 2), ("flat", 0)]
 
 
 # Judges and ranks
+
 
 def test_the_oracle_counts_true_facts(trials):
     scores = pf.judged(trials.preferred)
@@ -288,7 +363,9 @@ def test_judges_are_checked(trials, monkeypatch):
     monkeypatch.setattr(pf, "JUDGES", {"short": lambda stimuli: np.ones((3, 1))})
     with pytest.raises(InputError, match="not one for each of 150 × 3"):
         pf.judged(trials.preferred, "short")
-    uneven = replace(trials.preferred, captions=(("one",), *trials.preferred.captions[1:]), tags=None)
+    uneven = replace(
+        trials.preferred, captions=(("one",), *trials.preferred.captions[1:]), tags=None
+    )
     with pytest.raises(InputError, match="1 to 3 captions"):
         pf.judged(uneven, "short")
     with pytest.raises(InputError, match="only the microworld has"):
@@ -321,9 +398,13 @@ def test_captions_that_fit_better_align_better():
     order, _ = pf.rank_captions(np.tile(-fits, (N, 1)))
     ranked = pf.by_rank([prompts + 10 * k * noise for k in fits], order)
     for direction in DIRECTIONS:
-        curve = pf.rank_curve({"v": better}, {"l": ranked}, direction=direction, folds=FOLDS, weights=WEIGHTS)
+        curve = pf.rank_curve(
+            {"v": better}, {"l": ranked}, direction=direction, folds=FOLDS, weights=WEIGHTS
+        )
         assert slope(curve).low > 0 and pf.monotonicity(curve).value == 1
-        flat = pf.rank_curve({"v": better}, {"l": [prompts] * 3}, direction=direction, folds=FOLDS, weights=WEIGHTS)
+        flat = pf.rank_curve(
+            {"v": better}, {"l": [prompts] * 3}, direction=direction, folds=FOLDS, weights=WEIGHTS
+        )
         assert abs(slope(flat).value) < 1e-9
 
 

@@ -6,6 +6,7 @@ Numbers must agree within the tolerance, NaN only with NaN, and text exactly. Na
 purpose are given with `--rename OLD=NEW` or in a toml file (`--renames FILE`), so that their numbers
 are still compared.
 """
+
 import argparse
 import sys
 import tomllib
@@ -33,6 +34,7 @@ class Difference:
     size
         |old - new|; infinite unless both are numbers.
     """
+
     file: str
     column: str
     row: int
@@ -62,6 +64,7 @@ class Comparison:
     only_old, only_new
         Files that the other folder lacks, under their new names.
     """
+
     differences: list[Difference] = field(default_factory=list)
     largest: dict[str, float] = field(default_factory=dict)
     only_old: list[str] = field(default_factory=list)
@@ -138,8 +141,12 @@ def compare_folders(
         if name not in new_files:
             continue
         found, largest = compare_tables(
-            _read(old_files[name]), _read(new_files[name]),
-            file=name, tolerance=tolerance, renamed=renamed)
+            _read(old_files[name]),
+            _read(new_files[name]),
+            file=name,
+            tolerance=tolerance,
+            renamed=renamed,
+        )
         result.differences += found
         result.largest[name] = largest
     result.differences.sort(key=lambda difference: -difference.size)
@@ -301,7 +308,8 @@ def main() -> int:
         0 where all tables agree, 1 otherwise.
     """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("old", type=Path, metavar="OLD_FOLDER")
     parser.add_argument("new", type=Path, metavar="NEW_FOLDER")
     parser.add_argument("--tolerance", type=float, default=1e-6)

@@ -1,4 +1,5 @@
 "Data sets as small as can be, in the very formats in which the large ones are published."
+
 import csv
 import io
 import json
@@ -8,10 +9,12 @@ import numpy as np
 from PIL import Image
 
 WORDS = "a boat two dogs by the sea small red sleeps near barn under old sky".split()
-COCO_CATEGORIES = [{"supercategory": "person", "isthing": 1, "id": 1, "name": "person"},
-                   {"supercategory": "animal", "isthing": 1, "id": 18, "name": "dog"},
-                   {"supercategory": "plant", "isthing": 0, "id": 193, "name": "grass-merged"},
-                   {"supercategory": "sky", "isthing": 0, "id": 187, "name": "sky-other-merged"}]
+COCO_CATEGORIES = [
+    {"supercategory": "person", "isthing": 1, "id": 1, "name": "person"},
+    {"supercategory": "animal", "isthing": 1, "id": 18, "name": "dog"},
+    {"supercategory": "plant", "isthing": 0, "id": 193, "name": "grass-merged"},
+    {"supercategory": "sky", "isthing": 0, "id": 187, "name": "sky-other-merged"},
+]
 
 
 def picture(i: int, width: int = 24, height: int = 16) -> np.ndarray:  # (height, width, 3) uint8
@@ -40,7 +43,7 @@ def write_json(path: Path, obj) -> None:
 def coco_things(i: int, width: int, height: int) -> np.ndarray:  # (thing, height, width) bool
     "Two things in every picture: a person on the left, above, and a dog on the right, below."
     person, dog = np.zeros((2, height, width), bool)
-    person[1:6, 1:5 + i % 3] = True
+    person[1:6, 1 : 5 + i % 3] = True
     dog[8:12, 10:20] = True
     return np.stack([person, dog])
 
@@ -48,57 +51,109 @@ def coco_things(i: int, width: int, height: int) -> np.ndarray:  # (thing, heigh
 def coco(root: Path, n: int = 10, split: str = "val2017") -> Path:
     "COCO: images, captions (more than five of some), panoptic annotations with their ids in the colours of a png."
     images, told, panoptic = [], [], []
-    for folder in (split, f"annotations/panoptic_{split}"): (root / folder).mkdir(parents=True)
+    for folder in (split, f"annotations/panoptic_{split}"):
+        (root / folder).mkdir(parents=True)
     for i in range(n):
         number, (width, height) = 139 + 7 * i, (24 + i % 3, 16 + i % 2)
         file = f"{number:012}.jpg"
         (root / split / file).write_bytes(encoded(picture(i, width, height), quality=95))
-        images.append({"license": 1 + i % 8, "file_name": file, "coco_url": f"http://images.cocodataset.org/{split}/{file}",
-                       "height": height, "width": width, "date_captured": "2013-11-21 01:34:01", "id": number})
-        told += [{"image_id": number, "id": 1000 * k + i, "caption": text + "\n" * (k == 2)}
-                 for k, text in enumerate(captions(i, 5 + i % 2))]
+        images.append(
+            {
+                "license": 1 + i % 8,
+                "file_name": file,
+                "coco_url": f"http://images.cocodataset.org/{split}/{file}",
+                "height": height,
+                "width": width,
+                "date_captured": "2013-11-21 01:34:01",
+                "id": number,
+            }
+        )
+        told += [
+            {"image_id": number, "id": 1000 * k + i, "caption": text + "\n" * (k == 2)}
+            for k, text in enumerate(captions(i, 5 + i % 2))
+        ]
         panoptic.append(_panoptic(root / f"annotations/panoptic_{split}", i, number, width, height))
     told.reverse()  # their order in the file says nothing
-    head = {"info": {"description": "COCO 2017 Dataset", "year": 2017},
-            "licenses": [{"id": 1, "name": "Attribution-NonCommercial-ShareAlike License"}], "images": images}
+    head = {
+        "info": {"description": "COCO 2017 Dataset", "year": 2017},
+        "licenses": [{"id": 1, "name": "Attribution-NonCommercial-ShareAlike License"}],
+        "images": images,
+    }
     write_json(root / f"annotations/captions_{split}.json", {**head, "annotations": told})
-    write_json(root / f"annotations/panoptic_{split}.json",
-               {**head, "annotations": panoptic, "categories": COCO_CATEGORIES})
+    write_json(
+        root / f"annotations/panoptic_{split}.json",
+        {**head, "annotations": panoptic, "categories": COCO_CATEGORIES},
+    )
     return root
 
 
 def _panoptic(folder: Path, i: int, number: int, width: int, height: int) -> dict:
     segments = np.full((height, width), 6_710_886 + i)  # sky
-    segments[height // 2:] = 256 * 256 + i              # grass
-    for code, mask in zip((3_226_956 + i, 300 + i), coco_things(i, width, height)): segments[mask] = code
-    colours = np.stack([segments % 256, segments // 256 % 256, segments // 256 ** 2], -1).astype(np.uint8)
+    segments[height // 2 :] = 256 * 256 + i  # grass
+    for code, mask in zip((3_226_956 + i, 300 + i), coco_things(i, width, height)):
+        segments[mask] = code
+    colours = np.stack([segments % 256, segments // 256 % 256, segments // 256**2], -1).astype(
+        np.uint8
+    )
     Image.fromarray(colours).save(folder / f"{number:012}.png")
     codes = {6_710_886 + i: 187, 300 + i: 18, 256 * 256 + i: 193, 3_226_956 + i: 1}
-    about = [{"id": code, "category_id": category, "iscrowd": 0, "bbox": [0, 0, width, height],
-              "area": int((segments == code).sum())} for code, category in codes.items()]
+    about = [
+        {
+            "id": code,
+            "category_id": category,
+            "iscrowd": 0,
+            "bbox": [0, 0, width, height],
+            "area": int((segments == code).sum()),
+        }
+        for code, category in codes.items()
+    ]
     return {"segments_info": about, "file_name": f"{number:012}.png", "image_id": number}
 
 
-PICK_LABELS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (1.0, 0.0), None, (0.0, 1.0))  # of every six rankings; None: no label
+PICK_LABELS = (
+    (1.0, 0.0),
+    (0.0, 1.0),
+    (0.5, 0.5),
+    (1.0, 0.0),
+    None,
+    (0.0, 1.0),
+)  # of every six rankings; None: no label
 
 
 def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **options) -> Path:
     "Pick-a-Pic: parquet with the bytes of both images; preferences, ties, rankings without a label."
     import pandas as pd
+
     rows = []
     for i in range(n):
         label = PICK_LABELS[i % 6]
         first, second = label or (-1.0, -1.0)
         uids = [f"uid-{i}-{side}" for side in (0, 1)]
-        rows.append({
-            "are_different": first != second, "best_image_uid": uids[int(second > first)], "caption": captions(i, 1)[0],
-            "created_at": pd.Timestamp("2023-01-02"), "has_label": label is not None,
-            "image_0_uid": uids[0], "image_0_url": f"https://example.org/{uids[0]}.png",
-            "image_1_uid": uids[1], "image_1_url": f"https://example.org/{uids[1]}.png",
-            "jpg_0": encoded(picture(2 * i, 32, 32)), "jpg_1": encoded(picture(2 * i + 1, 32, 24 + i % 2)),
-            "label_0": first, "label_1": second, "model_0": "stabilityai/stable-diffusion-2-1",
-            "model_1": "stabilityai/stable-diffusion-2-1" if i % 2 else "dreamlike-art/dreamlike-photoreal-2.0",
-            "ranking_id": 500 + i, "user_id": i % 3, "num_example_per_prompt": 1, "__index_level_0__": i})
+        rows.append(
+            {
+                "are_different": first != second,
+                "best_image_uid": uids[int(second > first)],
+                "caption": captions(i, 1)[0],
+                "created_at": pd.Timestamp("2023-01-02"),
+                "has_label": label is not None,
+                "image_0_uid": uids[0],
+                "image_0_url": f"https://example.org/{uids[0]}.png",
+                "image_1_uid": uids[1],
+                "image_1_url": f"https://example.org/{uids[1]}.png",
+                "jpg_0": encoded(picture(2 * i, 32, 32)),
+                "jpg_1": encoded(picture(2 * i + 1, 32, 24 + i % 2)),
+                "label_0": first,
+                "label_1": second,
+                "model_0": "stabilityai/stable-diffusion-2-1",
+                "model_1": "stabilityai/stable-diffusion-2-1"
+                if i % 2
+                else "dreamlike-art/dreamlike-photoreal-2.0",
+                "ranking_id": 500 + i,
+                "user_id": i % 3,
+                "num_example_per_prompt": 1,
+                "__index_level_0__": i,
+            }
+        )
     (root / "data").mkdir(parents=True, exist_ok=True)
     half = n // 2
     for k, part in enumerate((rows[:half], rows[half:])):
@@ -108,10 +163,20 @@ def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **opti
 
 
 FLICKR_CAPTIONS = [  # with commas, quotes, bars and signs that a reader of csv may stumble over
-    ["Two young guys with shaggy hair look at their hands .", 'A man says " hello " to a dog , twice .',
-     '"Stop" reads the sign .', "Four men | one ladder .", "Someone's café in Zürich ."],
-    ["A girl climbs .", "A little girl , in pink .", "She wears a 3/4 sleeve .", 'A "quoted" word',
-     "A dog runs across the grass ."],
+    [
+        "Two young guys with shaggy hair look at their hands .",
+        'A man says " hello " to a dog , twice .',
+        '"Stop" reads the sign .',
+        "Four men | one ladder .",
+        "Someone's café in Zürich .",
+    ],
+    [
+        "A girl climbs .",
+        "A little girl , in pink .",
+        "She wears a 3/4 sleeve .",
+        'A "quoted" word',
+        "A dog runs across the grass .",
+    ],
 ]
 
 
@@ -120,22 +185,31 @@ def flickr30k(root: Path, form: str, n: int = 4) -> Path:
     names = [f"{1000092795 + i}.jpg" for i in range(n)]
     told = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
     (root / "flickr30k-images").mkdir(parents=True)
-    for i, name in enumerate(names): (root / "flickr30k-images" / name).write_bytes(encoded(picture(i)))
+    for i, name in enumerate(names):
+        (root / "flickr30k-images" / name).write_bytes(encoded(picture(i)))
     splits = ["train", "test"] * n
-    text = {"results.csv": _pipes, "results_20130124.token": _token, "flickr_annotations_30k.csv": _raw_csv,
-            "dataset_flickr30k.json": _karpathy}[form](names, told, splits)
+    text = {
+        "results.csv": _pipes,
+        "results_20130124.token": _token,
+        "flickr_annotations_30k.csv": _raw_csv,
+        "dataset_flickr30k.json": _karpathy,
+    }[form](names, told, splits)
     (root / form).write_text(text, encoding="utf-8", newline="")
     return root
 
 
 def _pipes(names, told, splits) -> str:
-    lines = [f"{name}| {k}| {text}" for name, texts in zip(names, told) for k, text in enumerate(texts)]
+    lines = [
+        f"{name}| {k}| {text}" for name, texts in zip(names, told) for k, text in enumerate(texts)
+    ]
     last = lines.pop().replace("| 4| ", "| 4   ")
     return "\n".join(["image_name| comment_number| comment", *lines, last]) + "\n"
 
 
 def _token(names, told, splits) -> str:
-    return "".join(f"{name}#{k}\t{text}\n" for name, texts in zip(names, told) for k, text in enumerate(texts))
+    return "".join(
+        f"{name}#{k}\t{text}\n" for name, texts in zip(names, told) for k, text in enumerate(texts)
+    )
 
 
 def _raw_csv(names, told, splits) -> str:
@@ -143,35 +217,58 @@ def _raw_csv(names, told, splits) -> str:
     rows = csv.writer(file)
     rows.writerow(["raw", "sentids", "split", "filename", "img_id"])
     for i, (name, texts, split) in enumerate(zip(names, told, splits)):
-        rows.writerow([json.dumps(texts), json.dumps(list(range(5 * i, 5 * i + 5))), split, name, i])
+        rows.writerow(
+            [json.dumps(texts), json.dumps(list(range(5 * i, 5 * i + 5))), split, name, i]
+        )
     return file.getvalue()
 
 
 def _karpathy(names, told, splits) -> str:
-    images = [{"sentids": list(range(5 * i, 5 * i + 5)), "imgid": i, "split": split, "filename": name,
-               "sentences": [{"tokens": text.lower().split(), "raw": text, "imgid": i, "sentid": 5 * i + k}
-                             for k, text in enumerate(texts)]}
-              for i, (name, texts, split) in enumerate(zip(names, told, splits))]
+    images = [
+        {
+            "sentids": list(range(5 * i, 5 * i + 5)),
+            "imgid": i,
+            "split": split,
+            "filename": name,
+            "sentences": [
+                {"tokens": text.lower().split(), "raw": text, "imgid": i, "sentid": 5 * i + k}
+                for k, text in enumerate(texts)
+            ],
+        }
+        for i, (name, texts, split) in enumerate(zip(names, told, splits))
+    ]
     return json.dumps({"images": images, "dataset": "flickr30k"})
 
 
-def own(root: Path, suffix: str, n: int = 6, n_captions: int = 2, encoding: str = "utf-8") -> Path:  # the table
+def own(
+    root: Path, suffix: str, n: int = 6, n_captions: int = 2, encoding: str = "utf-8"
+) -> Path:  # the table
     "A folder of one's own: pictures and a table that has one row a caption."
     (root / "pictures").mkdir(parents=True, exist_ok=True)
     rows = []
     for i in range(n):
         (root / "pictures" / f"p{i}.png").write_bytes(encoded(picture(i, 12 + i, 12), "PNG"))
-        rows += [{"image": f"pictures/p{i}.png", "caption": text} for text in captions(i, n_captions)]
+        rows += [
+            {"image": f"pictures/p{i}.png", "caption": text} for text in captions(i, n_captions)
+        ]
     return table(root / f"table{suffix}", rows, encoding)
 
 
 def table(path: Path, rows: list[dict], encoding: str = "utf-8") -> Path:
     "Write `rows` in the format that the name of `path` asks for."
     import pandas as pd
+
     frame = pd.DataFrame(rows)
-    if path.suffix == ".parquet": frame.to_parquet(path)
-    elif path.suffix == ".json": path.write_text(json.dumps(rows, ensure_ascii=False), encoding)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, ensure_ascii=False), encoding)
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding)
-    else: frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",", encoding=encoding)
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding
+        )
+    else:
+        frame.to_csv(
+            path, index=False, sep="\t" if path.suffix == ".tsv" else ",", encoding=encoding
+        )
     return path

@@ -1,4 +1,5 @@
 "A checkout to run in, with throw-away section notebooks and a network of 600 weights."
+
 from pathlib import Path
 
 import nbformat
@@ -10,8 +11,10 @@ from seeing_words.models.load import build_network, save_checkpoint
 def notebook(path: Path, **cells: str) -> Path:
     "Write a notebook with these cells; that called `parameters` is tagged so."
     tags = {"parameters": {"tags": ["parameters"]}}
-    made = [nbformat.v4.new_code_cell(source, id=name.replace("_", "-"), metadata=tags.get(name, {}))
-            for name, source in cells.items()]
+    made = [
+        nbformat.v4.new_code_cell(source, id=name.replace("_", "-"), metadata=tags.get(name, {}))
+        for name, source in cells.items()
+    ]
     kernel = {"name": "nobody-has-this", "display_name": "none", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
@@ -29,7 +32,14 @@ def new_checkout(root: Path, monkeypatch) -> Path:
 
 def tiny_vision(folder: Path) -> str:
     "The name of a vision network that takes the microworld's images."
-    config = Dinov2Config(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=1, image_size=64, patch_size=32,
-                          architectures=["Dinov2Model"])
+    config = Dinov2Config(
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=1,
+        image_size=64,
+        patch_size=32,
+        architectures=["Dinov2Model"],
+    )
     preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 64}
     return str(save_checkpoint(build_network(config, seed=0), folder, preprocess=preprocess))

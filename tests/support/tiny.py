@@ -1,4 +1,5 @@
 "Networks small enough to be made, saved and run many times in a test."
+
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +20,58 @@ KINDS = ("dinov2", "llama", "bloom")
 
 def config(kind: str, **changes) -> PreTrainedConfig:
     if kind == "dinov2":
-        return Dinov2Config(**{"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16,
-                               "patch_size": 8, "architectures": ["Dinov2Model"]} | changes)
-    ids = {"vocab_size": 4 + len(WORDS), "hidden_size": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        return Dinov2Config(
+            **{
+                "hidden_size": 16,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "image_size": 16,
+                "patch_size": 8,
+                "architectures": ["Dinov2Model"],
+            }
+            | changes
+        )
+    ids = {
+        "vocab_size": 4 + len(WORDS),
+        "hidden_size": 16,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     if kind == "bloom":
-        return BloomConfig(**ids | {"n_layer": 3, "n_head": 2, "architectures": ["BloomForCausalLM"]} | changes)
-    return LlamaConfig(**ids | {"intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
-                                "architectures": ["LlamaForCausalLM"]} | changes)
+        return BloomConfig(
+            **ids | {"n_layer": 3, "n_head": 2, "architectures": ["BloomForCausalLM"]} | changes
+        )
+    return LlamaConfig(
+        **ids
+        | {
+            "intermediate_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "architectures": ["LlamaForCausalLM"],
+        }
+        | changes
+    )
 
 
 def tokenizer() -> Tokenizer:
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}, "<unk>"))
+    made = Tokenizer(
+        models.WordLevel(
+            {w: i for i, w in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}, "<unk>"
+        )
+    )
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    made.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
     return made
 
 
 def network(kind: str, *, seed: int = 0, **changes) -> nn.Module:
     "An untrained network whose weights half precision holds exactly; large enough for attention to matter."
     made = build_network(config(kind, initializer_range=0.3, **changes), seed=seed)
-    for weight in made.parameters(): weight.data = weight.data.half().float()
+    for weight in made.parameters():
+        weight.data = weight.data.half().float()
     return made
 
 
@@ -48,7 +81,8 @@ def save(kind: str, root: Path, **changes) -> Path:
 
 
 def model(kind: str, root: Path, **options) -> Model:
-    if not (root / kind).exists(): save(kind, root)
+    if not (root / kind).exists():
+        save(kind, root)
     return load_model(f"microworld/{kind}", root=root, **options)
 
 
@@ -67,4 +101,6 @@ def fill_store(root: str, models: str, kind: str, n: int) -> None:
     child does not wait for threads that stayed with its parent.
     """
     torch.set_num_threads(1)
-    extract_many(model(kind, Path(models)), stimuli(n), ("mean", "last"), store=Store(root), progress=False)
+    extract_many(
+        model(kind, Path(models)), stimuli(n), ("mean", "last"), store=Store(root), progress=False
+    )

@@ -2,6 +2,7 @@
 
 The files are kept in git, so that the preset runs anywhere. This writes them again: `python tests/tiny_paper.py`.
 """
+
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ def write(root: Path) -> Path:
     "Write the folder that the preset names."
     datasets.coco(root / "coco", n=30)
     datasets.pick_a_pic(root / "pick-a-pic", n=48)
-    for kind in NETWORKS: families.save(kind, root / kind, seed=7)  # their untrained twins are drawn from 0 on
+    for kind in NETWORKS:
+        families.save(kind, root / kind, seed=7)  # their untrained twins are drawn from 0 on
     return root
 
 

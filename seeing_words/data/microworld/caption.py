@@ -18,7 +18,7 @@ from .scene import PLACES, THINGS, WORLD, Scene, Thing
 @dataclass(frozen=True)
 class Word:
     text: str
-    pos: str   # NOUN, VERB, ADJ, ADP, DET, NUM, PRON, AUX, ADV, CCONJ, PUNCT
+    pos: str  # NOUN, VERB, ADJ, ADP, DET, NUM, PRON, AUX, ADV, CCONJ, PUNCT
     role: str  # object, attribute, relation, scene, function
     fact: tuple | None = None  # what it tells: a key of `scene_facts`, or what follows from them
 
@@ -40,13 +40,20 @@ def _say(text: str, role: str, pos: str | None = None, fact: tuple | None = None
     words = []
     for word in text.split():
         tag = pos or _lexicon().get(word, "NOUN")
-        small = tag in ("DET", "CCONJ", "PRON", "AUX", "PUNCT") or (tag == "ADP" and role != "relation")
+        small = tag in ("DET", "CCONJ", "PRON", "AUX", "PUNCT") or (
+            tag == "ADP" and role != "relation"
+        )
         words.append(Word(word, tag, "function" if small else role, fact))
     return words
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-phrases
 def _adjective(rng: Random, thing: Thing, what: str) -> list[Word]:  # `what`: size or colour
-    return _say(rng.choice(WORLD[what][getattr(thing, what)]["words"]), "attribute", "ADJ", (thing.name, what))
+    return _say(
+        rng.choice(WORLD[what][getattr(thing, what)]["words"]),
+        "attribute",
+        "ADJ",
+        (thing.name, what),
+    )
 
 
 def _noun_phrase(rng: Random, thing: Thing, *, bare: bool = False) -> list[Word]:
@@ -55,33 +62,45 @@ def _noun_phrase(rng: Random, thing: Thing, *, bare: bool = False) -> list[Word]
     vague = rng.random() < 0.16
     noun = rng.choice(WORLD["hypernym"][spec["kind"]] if vague else spec["nouns"])
     several = thing.count > 1
-    words = _say(rng.choice(WORLD["count"][str(thing.count)]), "attribute", fact=(thing.name, "count"))
-    if tell and thing.size != "medium" and rng.random() < 0.4: words += _adjective(rng, thing, "size")
-    if tell and rng.random() < (0.75 if vague else 0.5): words += _adjective(rng, thing, "colour")
+    words = _say(
+        rng.choice(WORLD["count"][str(thing.count)]), "attribute", fact=(thing.name, "count")
+    )
+    if tell and thing.size != "medium" and rng.random() < 0.4:
+        words += _adjective(rng, thing, "size")
+    if tell and rng.random() < (0.75 if vague else 0.5):
+        words += _adjective(rng, thing, "colour")
     noun, pos = _plural(noun) if several else noun, None if " " in noun else "NOUN"
     return words + _say(noun, "object", pos, (thing.name, "name"))
 
 
 def _base_form(verb: str) -> str:  # “they sail”
-    if verb.endswith("ies"): return verb[:-3] + "y"
+    if verb.endswith("ies"):
+        return verb[:-3] + "y"
     return verb[:-2] if verb.endswith(("shes", "ches", "sses")) else verb[:-1]
 
 
 def _verb(rng: Random, thing: Thing) -> list[Word]:
     verb = rng.choice(THINGS[thing.name]["verbs"])
-    return [Word(_base_form(verb) if thing.count > 1 else verb, "VERB", "relation", (thing.name, "verb"))]
+    return [
+        Word(
+            _base_form(verb) if thing.count > 1 else verb, "VERB", "relation", (thing.name, "verb")
+        )
+    ]
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-phrases-setting
 def _setting(rng: Random, scene: Scene, chance: float = 1.0) -> list[Word]:
     "Place, time and weather, each told or not: the place by name, or only roughly, or not at all."
     parts, place = {}, PLACES[scene.place]
-    if rng.random() < 0.56 * chance: parts["place"] = rng.choice(place["told" if rng.random() < 0.62 else "vague"])
-    if rng.random() < 0.3 * chance: parts["time"] = rng.choice(WORLD["time"][scene.time]["words"])
+    if rng.random() < 0.56 * chance:
+        parts["place"] = rng.choice(place["told" if rng.random() < 0.62 else "vague"])
+    if rng.random() < 0.3 * chance:
+        parts["time"] = rng.choice(WORLD["time"][scene.time]["words"])
     if not scene.indoors and rng.random() < 0.28 * chance:
         parts["weather"] = rng.choice(WORLD["weather"][scene.weather]["words"])
     order = list(parts.items())
     rng.shuffle(order)
     return [word for what, part in order for word in _say(part, "scene", fact=(what,))]
+
 
 def _join(phrases: Sequence[list[Word]]) -> list[Word]:  # “a , b and c”
     words = list(phrases[0])
@@ -106,11 +125,18 @@ def _front(a: Thing, b: Thing) -> bool:
     return _grounded(a, b) and a.depth > b.depth + 0.25
 
 
-_RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {  # each with its mirror image, which holds for (b, a)
-    "left": _left, "right": lambda a, b: _left(b, a),
-    "above": _above, "below": lambda a, b: _above(b, a),
-    "front": _front, "behind": lambda a, b: _front(b, a),
-    "near": lambda a, b: _grounded(a, b) and abs(a.x - b.x) < 0.35 and abs(a.depth - b.depth) < 0.35,
+_RELATIONS: dict[
+    str, Callable[[Thing, Thing], bool]
+] = {  # each with its mirror image, which holds for (b, a)
+    "left": _left,
+    "right": lambda a, b: _left(b, a),
+    "above": _above,
+    "below": lambda a, b: _above(b, a),
+    "front": _front,
+    "behind": lambda a, b: _front(b, a),
+    "near": lambda a, b: (
+        _grounded(a, b) and abs(a.x - b.x) < 0.35 and abs(a.depth - b.depth) < 0.35
+    ),
 }
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-relations-all
@@ -118,8 +144,12 @@ def relations(
     scene: Scene,
 ) -> list[tuple[int, str, int]]:  # (thing, relation, other thing): indices into `scene.things`
     "List every relation that holds between two things of `scene`."
-    return [(i, name, j) for (i, a), (j, b) in permutations(enumerate(scene.things), 2)
-            for name, holds in _RELATIONS.items() if holds(a, b)]
+    return [
+        (i, name, j)
+        for (i, a), (j, b) in permutations(enumerate(scene.things), 2)
+        for name, holds in _RELATIONS.items()
+        if holds(a, b)
+    ]
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-relations-mood
 def _mood_words(scene: Scene) -> list[str]:
@@ -133,7 +163,9 @@ def _mood(rng: Random, scene: Scene) -> list[Word]:
 
 
 def _link(rng: Random, a: Thing, relation: str, b: Thing) -> list[Word]:
-    return _say(rng.choice(WORLD["relation"][relation]), "relation", fact=(a.name, relation, b.name))
+    return _say(
+        rng.choice(WORLD["relation"][relation]), "relation", fact=(a.name, relation, b.name)
+    )
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-templates
 def _listing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
@@ -144,38 +176,71 @@ def _listing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
 
 def _seeing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     head = rng.choice(WORLD["frame"]["opening"] + WORLD["frame"]["there"])
-    return _say(head, "function") + _join([_noun_phrase(rng, thing) for thing in told]) + _setting(rng, scene)
+    return (
+        _say(head, "function")
+        + _join([_noun_phrase(rng, thing) for thing in told])
+        + _setting(rng, scene)
+    )
 
 
 def _acting(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     first, rest = told[0], told[1:]
     clause = _noun_phrase(rng, first) + _verb(rng, first) + _setting(rng, scene)
-    return clause + (_say("with", "function") + _join([_noun_phrase(rng, t) for t in rest]) if rest else [])
+    return clause + (
+        _say("with", "function") + _join([_noun_phrase(rng, t) for t in rest]) if rest else []
+    )
 
 
 def _relating(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
-    true = [(i, r, j) for i, r, j in relations(scene) if scene.things[i] in told and scene.things[j] in told]
-    if not true: return _acting(rng, scene, told)
+    true = [
+        (i, r, j)
+        for i, r, j in relations(scene)
+        if scene.things[i] in told and scene.things[j] in told
+    ]
+    if not true:
+        return _acting(rng, scene, told)
     i, relation, j = rng.choice(true)
     link = _link(rng, scene.things[i], relation, scene.things[j])
-    return _noun_phrase(rng, scene.things[i]) + link + _noun_phrase(rng, scene.things[j]) + _setting(rng, scene)
+    return (
+        _noun_phrase(rng, scene.things[i])
+        + link
+        + _noun_phrase(rng, scene.things[j])
+        + _setting(rng, scene)
+    )
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-templates-referring
 def _referring(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     first = told[0]
     subject, be = ("they", "are") if first.count > 1 else ("it", "is")
-    words = _noun_phrase(rng, first, bare=True) + _setting(rng, scene, 0.8) + _say(f". {subject} {be}", "function")
-    true = [(r, j) for i, r, j in relations(scene) if scene.things[i] == first and scene.things[j] in told]
+    words = (
+        _noun_phrase(rng, first, bare=True)
+        + _setting(rng, scene, 0.8)
+        + _say(f". {subject} {be}", "function")
+    )
+    true = [
+        (r, j)
+        for i, r, j in relations(scene)
+        if scene.things[i] == first and scene.things[j] in told
+    ]
     if true and rng.random() < 0.6:
         relation, j = rng.choice(true)
-        return words + _link(rng, first, relation, scene.things[j]) + _noun_phrase(rng, scene.things[j])
+        return (
+            words
+            + _link(rng, first, relation, scene.things[j])
+            + _noun_phrase(rng, scene.things[j])
+        )
     return words + _adjective(rng, first, "colour")
 
 
 def _placing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
-    words = _say("a", "function") + _mood(rng, scene) + _say(rng.choice(PLACES[scene.place]["nouns"]), "scene", fact=("place",))
+    words = (
+        _say("a", "function")
+        + _mood(rng, scene)
+        + _say(rng.choice(PLACES[scene.place]["nouns"]), "scene", fact=("place",))
+    )
     words += _setting(rng, scene, 0.0)
-    if rng.random() < 0.3: words += _say(rng.choice(WORLD["time"][scene.time]["words"]), "scene", fact=("time",))
+    if rng.random() < 0.3:
+        words += _say(rng.choice(WORLD["time"][scene.time]["words"]), "scene", fact=("time",))
     return words + _say("with", "function") + _join([_noun_phrase(rng, thing) for thing in told])
 
 
@@ -184,12 +249,20 @@ _TEMPLATES = {_listing: 3, _seeing: 2, _acting: 3, _relating: 3, _referring: 2.5
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #caption
 def _with_articles(words: Sequence[Word]) -> list[Word]:  # “an orange crab”
     following = [*words[1:], words[-1]]
-    return [replace(w, text="an") if w.text == "a" and n.text[0] in "aeiou" else w for w, n in zip(words, following)]
+    return [
+        replace(w, text="an") if w.text == "a" and n.text[0] in "aeiou" else w
+        for w, n in zip(words, following)
+    ]
 
 
-def _numbered(words: Sequence[Word], scene: Scene) -> list[Word]:  # facts by the number of a thing, not by its name
+def _numbered(
+    words: Sequence[Word], scene: Scene
+) -> list[Word]:  # facts by the number of a thing, not by its name
     number = {thing.name: i for i, thing in enumerate(scene.things)}
-    return [replace(w, fact=tuple(number.get(part, part) for part in w.fact)) if w.fact else w for w in words]
+    return [
+        replace(w, fact=tuple(number.get(part, part) for part in w.fact)) if w.fact else w
+        for w in words
+    ]
 
 
 def caption(
@@ -216,10 +289,24 @@ def text(
 def vocabulary() -> tuple[str, ...]:
     "Every word that a caption can hold, sorted."
     phrases = [*WORLD["pos"]["PUNCT"], "an", "the", "and", "with", "it", "they", "is", "are"]
-    phrases += [p for t in ("colour", "size", "time", "weather") for entry in WORLD[t].values() for p in entry["words"]]
-    phrases += [p for t in ("count", "relation", "mood", "frame") for entry in WORLD[t].values() for p in entry]
-    phrases += [p for place in PLACES.values() for key in ("nouns", "told", "vague") for p in place[key]]
-    nouns = sum(WORLD["hypernym"].values(), []) + sum((thing["nouns"] for thing in THINGS.values()), [])
+    phrases += [
+        p
+        for t in ("colour", "size", "time", "weather")
+        for entry in WORLD[t].values()
+        for p in entry["words"]
+    ]
+    phrases += [
+        p
+        for t in ("count", "relation", "mood", "frame")
+        for entry in WORLD[t].values()
+        for p in entry
+    ]
+    phrases += [
+        p for place in PLACES.values() for key in ("nouns", "told", "vague") for p in place[key]
+    ]
+    nouns = sum(WORLD["hypernym"].values(), []) + sum(
+        (thing["nouns"] for thing in THINGS.values()), []
+    )
     verbs = sum((thing["verbs"] for thing in THINGS.values()), [])
     phrases += nouns + [_plural(n) for n in nouns] + verbs + [_base_form(v) for v in verbs]
     return tuple(sorted({word for phrase in phrases for word in phrase.split()}))

@@ -40,27 +40,37 @@ def scene_facts(
 ) -> dict[tuple, object]:  # ("place",), (0, "colour"), … → value; things by their number
     "All that was sampled of `scene`. Where things stand is one fact; relations follow from it."
     facts = {(name,): getattr(scene, name) for name in ("place", "time", "weather")}
-    facts |= {(i, name): getattr(thing, name) for i, thing in enumerate(scene.things)
-              for name in ("name", "colour", "size", "count")}
+    facts |= {
+        (i, name): getattr(thing, name)
+        for i, thing in enumerate(scene.things)
+        for name in ("name", "colour", "size", "count")
+    }
     return facts | {("arrangement",): tuple((thing.x, thing.depth) for thing in scene.things)}
 
 
 def changed_facts(
     scene: Scene,
-    other: Scene,     # with as many things
-) -> list[tuple]:     # keys of `scene_facts`
+    other: Scene,  # with as many things
+) -> list[tuple]:  # keys of `scene_facts`
     "Facts in which two scenes differ."
     ours, theirs = scene_facts(scene), scene_facts(other)
-    if ours.keys() != theirs.keys(): raise InputError(f"scenes of {len(scene.things)} and {len(other.things)} things "
-                                                      "cannot be compared fact by fact")
+    if ours.keys() != theirs.keys():
+        raise InputError(
+            f"scenes of {len(scene.things)} and {len(other.things)} things "
+            "cannot be compared fact by fact"
+        )
     return [fact for fact in ours if ours[fact] != theirs[fact]]
 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-tell
 def tellings(
-    words: Sequence[Word],                 # from `caption`
-) -> tuple[tuple[tuple, str], ...]:        # each fact told, and the phrase that tells it
+    words: Sequence[Word],  # from `caption`
+) -> tuple[tuple[tuple, str], ...]:  # each fact told, and the phrase that tells it
     "What a caption says of which fact."
-    return tuple((fact, text(list(part))) for fact, part in groupby(words, key=lambda word: word.fact) if fact)
+    return tuple(
+        (fact, text(list(part)))
+        for fact, part in groupby(words, key=lambda word: word.fact)
+        if fact
+    )
 
 
 def _either(nouns: Sequence[str], form: Callable[[str], str]) -> list[str]:
@@ -69,19 +79,26 @@ def _either(nouns: Sequence[str], form: Callable[[str], str]) -> list[str]:
 
 def _thing_phrases(thing: Thing, what: str) -> Sequence[str]:
     spec = THINGS[thing.name]
-    if what == "name": return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], _plural)
-    if what == "verb": return _either(spec["verbs"], _base_form)
-    if what == "count": return WORLD["count"][str(thing.count)] + ["an"] * (thing.count == 1)
+    if what == "name":
+        return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], _plural)
+    if what == "verb":
+        return _either(spec["verbs"], _base_form)
+    if what == "count":
+        return WORLD["count"][str(thing.count)] + ["an"] * (thing.count == 1)
     return WORLD[what][getattr(thing, what)]["words"]
 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-tell-true
 def _phrases(scene: Scene, fact: tuple) -> Sequence[str]:
     "Every way to tell `fact` truly."
     match fact:
-        case ("place",): return sum((PLACES[scene.place][key] for key in ("nouns", "told", "vague")), [])
-        case ("mood",): return _mood_words(scene)
-        case (what,): return WORLD[what][getattr(scene, what)]["words"]
-        case (i, what): return _thing_phrases(scene.things[i], what)
+        case ("place",):
+            return sum((PLACES[scene.place][key] for key in ("nouns", "told", "vague")), [])
+        case ("mood",):
+            return _mood_words(scene)
+        case (what,):
+            return WORLD[what][getattr(scene, what)]["words"]
+        case (i, what):
+            return _thing_phrases(scene.things[i], what)
         case (i, relation, j):
             holds = _RELATIONS[relation](scene.things[i], scene.things[j])
             return WORLD["relation"][relation] if holds else []
@@ -89,7 +106,7 @@ def _phrases(scene: Scene, fact: tuple) -> Sequence[str]:
 
 def true_of(
     scene: Scene,
-    fact: tuple,    # as in `tellings`; things by their number
+    fact: tuple,  # as in `tellings`; things by their number
     phrase: str,
 ) -> bool:
     "Is what `phrase` says of `fact` true in `scene`?"
@@ -99,12 +116,16 @@ def true_of(
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-miss-chance
 @cache
 def _strangers(indoors: bool) -> list[str]:  # what may turn up where it does not belong
-    return [name for name, thing in THINGS.items() if thing.get("on") != ("sky" if indoors else "wall")]
+    return [
+        name for name, thing in THINGS.items() if thing.get("on") != ("sky" if indoors else "wall")
+    ]
 
 
 def _name_chance(name: str, place: str) -> float:
     strangers, weights = _strangers(PLACES[place]["far"] == "window"), dict(zip(*_residents(place)))
-    return (1 - SURPRISE) * weights.get(name, 0) / sum(weights.values()) + SURPRISE * (name in strangers) / len(strangers)
+    return (1 - SURPRISE) * weights.get(name, 0) / sum(weights.values()) + SURPRISE * (
+        name in strangers
+    ) / len(strangers)
 
 
 def _chance(scene: Scene) -> float:
@@ -120,20 +141,34 @@ def _chance(scene: Scene) -> float:
 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-miss-kinds
 def _with_thing(scene: Scene, i: int, **changes) -> Scene:
-    return replace(scene, things=(*scene.things[:i], replace(scene.things[i], **changes), *scene.things[i + 1:]))
+    return replace(
+        scene,
+        things=(*scene.things[:i], replace(scene.things[i], **changes), *scene.things[i + 1 :]),
+    )
 
 
 def _any_thing(scene: Scene) -> dict[tuple, list[Scene]]:
     free = set(THINGS) - {thing.name for thing in scene.things}
-    return {(i, "name"): [_with_thing(scene, i, name=name) for name, spec in THINGS.items()
-                          if name in free | {thing.name} and spec.get("on", "ground") == thing.on]
-            for i, thing in enumerate(scene.things)}
+    return {
+        (i, "name"): [
+            _with_thing(scene, i, name=name)
+            for name, spec in THINGS.items()
+            if name in free | {thing.name} and spec.get("on", "ground") == thing.on
+        ]
+        for i, thing in enumerate(scene.things)
+    }
 
 
-def _any_value(**values: Sequence) -> Callable[[Scene], dict[tuple, list[Scene]]]:  # of things: what → values
+def _any_value(
+    **values: Sequence,
+) -> Callable[[Scene], dict[tuple, list[Scene]]]:  # of things: what → values
     def changed(scene: Scene) -> dict[tuple, list[Scene]]:
-        return {(i, what): [_with_thing(scene, i, **{what: value}) for value in some]
-                for i, thing in enumerate(scene.things) for what, some in values.items()}
+        return {
+            (i, what): [_with_thing(scene, i, **{what: value}) for value in some]
+            for i, thing in enumerate(scene.things)
+            for what, some in values.items()
+        }
+
     return changed
 
 
@@ -148,11 +183,15 @@ def _flipped(scene: Scene) -> dict[tuple, list[Scene]]:
     for i, relation, j in relations(scene):
         if axis := axes.get(relation):
             here, there = (getattr(scene.things[k], axis) for k in (i, j))
-            found[i, relation, j] = [_with_thing(_with_thing(scene, i, **{axis: there}), j, **{axis: here})]
+            found[i, relation, j] = [
+                _with_thing(_with_thing(scene, i, **{axis: there}), j, **{axis: here})
+            ]
     return found
 
 
-NEAR_MISSES: dict[str, Callable[[Scene], dict[tuple, list[Scene]]]] = {  # kind → fact → what it could have been
+NEAR_MISSES: dict[
+    str, Callable[[Scene], dict[tuple, list[Scene]]]
+] = {  # kind → fact → what it could have been
     "object": _any_thing,
     "attribute": _any_value(colour=list(WORLD["colour"]), size=list(WORLD["size"])),
     "count": _any_value(count=[1, 2, 3]),
@@ -163,18 +202,21 @@ NEAR_MISSES: dict[str, Callable[[Scene], dict[tuple, list[Scene]]]] = {  # kind 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-miss
 def near_miss(
     scene: Scene,
-    kind: str,                                           # a key of `NEAR_MISSES`
+    kind: str,  # a key of `NEAR_MISSES`
     *,
     seed: int = 0,
-    suits: Callable[[Scene], bool] = lambda other: True, # further wishes
-) -> Scene | None:                                       # None: every fact of this kind came out as it was
+    suits: Callable[[Scene], bool] = lambda other: True,  # further wishes
+) -> Scene | None:  # None: every fact of this kind came out as it was
     "Draw one fact of `scene` anew, and keep all others."
     if kind not in NEAR_MISSES:
-        raise InputError(f"near miss of kind {kind!r} is not known: choose one of {', '.join(NEAR_MISSES)}")
+        raise InputError(
+            f"near miss of kind {kind!r} is not known: choose one of {', '.join(NEAR_MISSES)}"
+        )
     rng, possible = Random(f"near-miss-{kind}-{scene.seed}-{seed}"), NEAR_MISSES[kind](scene)
     for fact in rng.sample(list(possible), len(possible)):
         other = rng.choices(possible[fact], [_chance(one) for one in possible[fact]])[0]
-        if other != scene and suits(other): return other
+        if other != scene and suits(other):
+            return other
     return None
 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #near-scene

@@ -21,23 +21,34 @@ from .scene import PLACES, THINGS, WORLD, Scene, Thing
 @dataclass(frozen=True)
 class View:
     "What may differ between two pictures of one scene: nothing of it is told in captions."
-    horizon: float                          # height of the horizon, 0 = top
-    sky: tuple[float, ...]                  # RGB 0…255, top of the sky (or the wall)
-    low: tuple[float, ...]                  # RGB of the sky at the horizon
-    ground: tuple[float, ...]               # RGB
-    gain: float                             # overall light
-    tint: tuple[float, float, float]        # light's colour
-    noise: float                            # standard deviation of pixel noise, 0…1
-    blur: float                             # radius in pixels at 64 × 64
+
+    horizon: float  # height of the horizon, 0 = top
+    sky: tuple[float, ...]  # RGB 0…255, top of the sky (or the wall)
+    low: tuple[float, ...]  # RGB of the sky at the horizon
+    ground: tuple[float, ...]  # RGB
+    gain: float  # overall light
+    tint: tuple[float, float, float]  # light's colour
+    noise: float  # standard deviation of pixel noise, 0…1
+    blur: float  # radius in pixels at 64 × 64
 
 
-_SKIES = {"day": [(108, 164, 222), (160, 196, 226), (186, 194, 204), (140, 180, 190), (204, 206, 196)],
-          "dusk": [(226, 150, 110), (196, 130, 160), (150, 130, 180), (214, 176, 120), (130, 120, 140)],
-          "night": [(28, 34, 70), (44, 44, 60), (24, 52, 66), (52, 40, 74), (60, 66, 84)]}
+_SKIES = {
+    "day": [(108, 164, 222), (160, 196, 226), (186, 194, 204), (140, 180, 190), (204, 206, 196)],
+    "dusk": [(226, 150, 110), (196, 130, 160), (150, 130, 180), (214, 176, 120), (130, 120, 140)],
+    "night": [(28, 34, 70), (44, 44, 60), (24, 52, 66), (52, 40, 74), (60, 66, 84)],
+}
 
 
-_WALLS = [(214, 200, 176), (176, 196, 200), (196, 176, 186), (188, 204, 170), (220, 214, 206),
-          (166, 160, 176), (206, 178, 140), (150, 172, 160)]
+_WALLS = [
+    (214, 200, 176),
+    (176, 196, 200),
+    (196, 176, 186),
+    (188, 204, 170),
+    (220, 214, 206),
+    (166, 160, 176),
+    (206, 178, 140),
+    (150, 172, 160),
+]
 
 
 def _jitter(rng: Random, rgb: Sequence[float], amount: float = 14) -> tuple[float, ...]:
@@ -50,23 +61,34 @@ def sample_view(
 ) -> View:
     "Draw how `scene` looks this time."
     sky = _jitter(rng, rng.choice(_WALLS if scene.indoors else _SKIES[scene.time]), 22)
-    grey = {"clear": 0.0, "cloudy": 0.5, "rain": 0.65, "snow": 0.6}[scene.weather] * rng.uniform(0.6, 1.2)
+    grey = {"clear": 0.0, "cloudy": 0.5, "rain": 0.65, "snow": 0.6}[scene.weather] * rng.uniform(
+        0.6, 1.2
+    )
     sky = tuple(c + grey * (sum(sky) / 3 - c) for c in sky)
     low = tuple(c + rng.uniform(0.1, 0.5) * (230 - c) * (scene.time != "night") for c in sky)
-    return View(rng.uniform(0.36, 0.58), sky, sky if scene.indoors else low,
-                _jitter(rng, rng.choice(PLACES[scene.place]["palettes"]), 20),
-                rng.uniform(*WORLD["time"][scene.time]["gain"]), tuple(rng.uniform(0.88, 1.12) for _ in range(3)),
-                rng.uniform(0.0, 0.035), max(0.0, rng.uniform(-0.6, 0.7)))
+    return View(
+        rng.uniform(0.36, 0.58),
+        sky,
+        sky if scene.indoors else low,
+        _jitter(rng, rng.choice(PLACES[scene.place]["palettes"]), 20),
+        rng.uniform(*WORLD["time"][scene.time]["gain"]),
+        tuple(rng.uniform(0.88, 1.12) for _ in range(3)),
+        rng.uniform(0.0, 0.035),
+        max(0.0, rng.uniform(-0.6, 0.7)),
+    )
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-shapes
 def _read_shape(text: str) -> tuple[str, str, float, np.ndarray]:
     "Read one shape of the world's file into (paint, kind, line width, points (point, xy) in 0…1)."
     head, _, rest = text.partition(":")
-    if rest: return head, "fill", 0.0, _points(rest.split())
+    if rest:
+        return head, "fill", 0.0, _points(rest.split())
     paint, kind, *args = text.split()
-    if kind == "l": return paint, "line", float(args[0]) / 100, _points(args[1:])
+    if kind == "l":
+        return paint, "line", float(args[0]) / 100, _points(args[1:])
     (a, b), (c, d) = _points(args)
-    if kind == "r": return paint, "fill", 0.0, np.array([(a, b), (c, b), (c, d), (a, d)])
+    if kind == "r":
+        return paint, "fill", 0.0, np.array([(a, b), (c, b), (c, d), (a, d)])
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     return paint, "fill", 0.0, np.stack([a + c * np.cos(turn), b + d * np.sin(turn)], 1)
 
@@ -88,12 +110,19 @@ def _colour(rng: Random, name: str) -> tuple[float, ...]:  # RGB 0…255; a colo
 def _paints(rng: Random, thing: Thing, time: str) -> dict[str, tuple[int, ...]]:
     main = _colour(rng, thing.colour)
     paints = {name: _jitter(rng, rgb, 10) for name, rgb in WORLD["paint"].items()}
-    paints |= {"main": main, "main-": tuple(0.72 * c for c in main), "main+": tuple(c + 0.3 * (255 - c) for c in main)}
-    if time != "day": paints["glow"] = (255, 226, 120)  # lamps and windows are lit after dark
+    paints |= {
+        "main": main,
+        "main-": tuple(0.72 * c for c in main),
+        "main+": tuple(c + 0.3 * (255 - c) for c in main),
+    }
+    if time != "day":
+        paints["glow"] = (255, 226, 120)  # lamps and windows are lit after dark
     return {name: tuple(round(c) for c in rgb) for name, rgb in paints.items()}
 
 
-def _pose(rng: Random) -> np.ndarray:  # (xy, xy): mirrored half of the time, a little turned and stretched
+def _pose(
+    rng: Random,
+) -> np.ndarray:  # (xy, xy): mirrored half of the time, a little turned and stretched
     angle, stretch, flip = rng.gauss(0, 0.05), rng.uniform(0.88, 1.14), rng.choice((-1, 1))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return turn @ np.diag([flip * stretch, 1 / stretch])
@@ -106,7 +135,8 @@ def _box(thing: Thing, horizon: float, shift: float) -> tuple[float, float, floa
     scale = WORLD["size"][thing.size]["scale"] * near * 0.9
     w, h = spec["w"] * scale, spec["h"] * scale
     foot = horizon + (0.97 - horizon) * (0.12 + 0.88 * thing.depth)
-    if thing.on != "ground": foot = h + 0.03 + (1 - thing.depth) * max(0.02, horizon - h - 0.08)
+    if thing.on != "ground":
+        foot = h + 0.03 + (1 - thing.depth) * max(0.02, horizon - h - 0.08)
     half = w * (0.5 + 0.9 * (thing.count > 1))  # keep most of every copy inside the picture
     return min(max(thing.x, 0.8 * half), max(0.5, 1 - 0.8 * half)) + shift * w, foot, w, h
 
@@ -117,61 +147,84 @@ def _draw_thing(
     time: str,
     horizon: float,
     pens: Sequence[ImageDraw.ImageDraw],  # the canvas and the thing's mask, of one size
-    size: int,                            # of both, pixels
+    size: int,  # of both, pixels
 ) -> None:
     paints = _paints(rng, thing, time)
     shifts = {1: (0,), 2: (-0.55, 0.55), 3: (-0.95, 0.05, 0.95)}[thing.count]
     for shift in shifts:
-        x, foot, w, h = _box(thing, horizon + rng.uniform(0, 0.03), shift + rng.uniform(-0.08, 0.08))
+        x, foot, w, h = _box(
+            thing, horizon + rng.uniform(0, 0.03), shift + rng.uniform(-0.08, 0.08)
+        )
         pose = _pose(rng) * [[w], [h]] * size
         for paint, kind, width, points in _shapes(thing.name):
             at = [tuple(p) for p in (points - [0.5, 1.0]) @ pose.T + [x * size, foot * size]]
             for pen, fill in zip(pens, (paints[paint], 255)):
-                if kind == "fill": pen.polygon(at, fill=fill)
-                else: pen.line(at, fill=fill, width=max(1, round(width * w * size)), joint="curve")
+                if kind == "fill":
+                    pen.polygon(at, fill=fill)
+                else:
+                    pen.line(at, fill=fill, width=max(1, round(width * w * size)), joint="curve")
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-ground
 def _grade(top: Sequence[float], bottom: Sequence[float], rows: int, columns: int) -> np.ndarray:
     share = np.linspace(0, 1, rows)[:, None, None]
-    return np.broadcast_to(np.array(top) * (1 - share) + np.array(bottom) * share, (rows, columns, 3))
+    return np.broadcast_to(
+        np.array(top) * (1 - share) + np.array(bottom) * share, (rows, columns, 3)
+    )
 
 
 def _shade(rgb: Sequence[float], factor: float) -> tuple[int, ...]:
     return tuple(round(min(255, c * factor)) for c in rgb)
 
 
-def _road(rng: Random, pen: ImageDraw.ImageDraw, dark: tuple, pale: tuple, top: int, size: int) -> None:
+def _road(
+    rng: Random, pen: ImageDraw.ImageDraw, dark: tuple, pale: tuple, top: int, size: int
+) -> None:
     middle = (top + size) / 2 + rng.uniform(-0.05, 0.12) * size
     for x in range(rng.randrange(size // 6), size, size // 4):
         pen.rectangle([x, middle, x + size // 9, middle + size * 0.02], fill=pale)
     pen.rectangle([0, top, size, top + size * 0.045], fill=pale)
 
 
-def _floor(rng: Random, pen: ImageDraw.ImageDraw, dark: tuple, top: int, size: int, slant: float) -> None:
+def _floor(
+    rng: Random, pen: ImageDraw.ImageDraw, dark: tuple, top: int, size: int, slant: float
+) -> None:
     for i in range(6):
         y = top + (size - top) * (i / 5) ** 1.6
         pen.line([0, y, size, y], fill=dark)
     for x in (np.arange(-4, 13) + rng.random()) * size / 8:
-        if slant: pen.line([x, top, size / 2 + (x - size / 2) * (1 + slant), size], fill=dark)
+        if slant:
+            pen.line([x, top, size / 2 + (x - size / 2) * (1 + slant), size], fill=dark)
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-ground-strokes
-def _strokes(rng: Random, pen: ImageDraw.ImageDraw, kind: str, inks: tuple, top: int, size: int) -> None:
+def _strokes(
+    rng: Random, pen: ImageDraw.ImageDraw, kind: str, inks: tuple, top: int, size: int
+) -> None:
     for _ in range(34):
         x, y = rng.random() * size, top + rng.random() * (size - top)
         r = size * (0.02 + 0.05 * (y - top) / (size - top + 1))
         ink = rng.choice(inks)
-        if kind == "waves": pen.line([x - r, y, x, y - r / 3, x + r, y], fill=ink)
-        elif kind == "grass": pen.line([x, y, x + r / 3, y - r], fill=ink)
-        elif kind == "grain": pen.point([x, y, x + 1, y], fill=ink)
-        else: pen.ellipse([x - r / 2, y - r / 4, x + r / 2, y + r / 4], fill=ink)
+        if kind == "waves":
+            pen.line([x - r, y, x, y - r / 3, x + r, y], fill=ink)
+        elif kind == "grass":
+            pen.line([x, y, x + r / 3, y - r], fill=ink)
+        elif kind == "grain":
+            pen.point([x, y, x + 1, y], fill=ink)
+        else:
+            pen.ellipse([x - r / 2, y - r / 4, x + r / 2, y + r / 4], fill=ink)
 
 
-def _texture(rng: Random, pen: ImageDraw.ImageDraw, kind: str, rgb: Sequence[float], top: int, size: int) -> None:
+def _texture(
+    rng: Random, pen: ImageDraw.ImageDraw, kind: str, rgb: Sequence[float], top: int, size: int
+) -> None:
     dark, pale = _shade(rgb, rng.uniform(0.72, 0.86)), _shade(rgb, rng.uniform(1.12, 1.3))
-    if kind == "road": _road(rng, pen, dark, pale, top, size)
-    elif kind == "planks": _floor(rng, pen, dark, top, size, 0.0)
-    elif kind == "tiles": _floor(rng, pen, dark, top, size, rng.uniform(0.5, 0.9))
-    else: _strokes(rng, pen, kind, (dark, pale), top, size)
+    if kind == "road":
+        _road(rng, pen, dark, pale, top, size)
+    elif kind == "planks":
+        _floor(rng, pen, dark, top, size, 0.0)
+    elif kind == "tiles":
+        _floor(rng, pen, dark, top, size, rng.uniform(0.5, 0.9))
+    else:
+        _strokes(rng, pen, kind, (dark, pale), top, size)
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-far
 Pen, Rgb = ImageDraw.ImageDraw, Sequence[float]
@@ -179,10 +232,15 @@ Pen, Rgb = ImageDraw.ImageDraw, Sequence[float]
 
 def _silhouette(n: int, low: float, high: float) -> Callable:
     "A painter of `n` peaks, `low` to `high` of the picture above the horizon."
+
     def paint(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
         xs = np.linspace(-0.1, 1.1, 2 * n + 1) * size
-        ys = [top - size * (rng.uniform(low, high) if i % 2 else rng.uniform(0, low)) for i in range(2 * n + 1)]
+        ys = [
+            top - size * (rng.uniform(low, high) if i % 2 else rng.uniform(0, low))
+            for i in range(2 * n + 1)
+        ]
         pen.polygon([(-size, top + 1), *zip(xs, ys), (2 * size, top + 1)], fill=ink)
+
     return paint
 
 
@@ -210,11 +268,21 @@ def _round_trees(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
 def _skyline(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
     for x in np.arange(rng.random(), 8) * size / 7:
         roof = top - size * rng.uniform(0.08, 0.36)
-        pen.rectangle([x - size / 15, roof, x + size / 15, top], fill=_shade(ink, rng.uniform(0.85, 1.1)))
+        pen.rectangle(
+            [x - size / 15, roof, x + size / 15, top], fill=_shade(ink, rng.uniform(0.85, 1.1))
+        )
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-far-registry
-_FAR = {"sea": _far_sea, "dunes": _dunes, "trees": _trees, "roundtrees": _round_trees, "skyline": _skyline,
-        "islands": _silhouette(2, 0.01, 0.05), "hills": _silhouette(3, 0.01, 0.11), "peaks": _silhouette(3, 0.12, 0.32)}
+_FAR = {
+    "sea": _far_sea,
+    "dunes": _dunes,
+    "trees": _trees,
+    "roundtrees": _round_trees,
+    "skyline": _skyline,
+    "islands": _silhouette(2, 0.01, 0.05),
+    "hills": _silhouette(3, 0.01, 0.11),
+    "peaks": _silhouette(3, 0.12, 0.32),
+}
 
 
 def _window(rng: Random, pen: Pen, time: str, top: int, size: int) -> None:
@@ -230,19 +298,27 @@ def _draw_far(rng: Random, pen: Pen, scene: Scene, top: int, size: int) -> None:
     "What closes the view: a silhouette outdoors, a window that shows the time indoors."
     ink = _jitter(rng, rng.choice([(96, 120, 92), (112, 116, 130), (130, 118, 100)]))
     ink = _shade(ink, 0.55 if scene.time == "night" else 1)
-    if scene.indoors: return _window(rng, pen, scene.time, top, size)
+    if scene.indoors:
+        return _window(rng, pen, scene.time, top, size)
     _FAR[PLACES[scene.place]["far"]](rng, pen, ink, top, size)
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-sky
 def _disc(rng: Random, pen: Pen, scene: Scene, view: View, top: int, size: int) -> None:
-    x, y, r = rng.uniform(0.08, 0.92) * size, rng.uniform(0.06, 0.2) * size, rng.uniform(0.035, 0.055) * size
-    if scene.time == "dusk": y = top - rng.uniform(0, 0.06) * size
-    if scene.weather != "clear": return
+    x, y, r = (
+        rng.uniform(0.08, 0.92) * size,
+        rng.uniform(0.06, 0.2) * size,
+        rng.uniform(0.035, 0.055) * size,
+    )
+    if scene.time == "dusk":
+        y = top - rng.uniform(0, 0.06) * size
+    if scene.weather != "clear":
+        return
     light = {"day": (255, 240, 170), "dusk": (250, 130, 70), "night": (238, 238, 220)}[scene.time]
     pen.ellipse([x - r, y - r, x + r, y + r], fill=light)
     if scene.time == "night":  # a crescent, and stars
         pen.ellipse([x - r * 0.4, y - r * 1.1, x + r * 1.4, y + r * 0.7], fill=_shade(view.sky, 1))
-        for _ in range(16): pen.point([rng.random() * size, rng.random() * top * 0.9], fill=(240, 240, 230))
+        for _ in range(16):
+            pen.point([rng.random() * size, rng.random() * top * 0.9], fill=(240, 240, 230))
 
 
 def _cloud(rng: Random, pen: Pen, scene: Scene, size: int) -> None:
@@ -256,7 +332,8 @@ def _cloud(rng: Random, pen: Pen, scene: Scene, size: int) -> None:
 def _sky(rng: Random, pen: Pen, scene: Scene, view: View, top: int, size: int) -> None:
     "Sun, moon, stars and clouds: the cues of time and weather that do not depend on overall light."
     _disc(rng, pen, scene, view, top, size)
-    for _ in range(0 if scene.weather == "clear" else rng.randint(3, 5)): _cloud(rng, pen, scene, size)
+    for _ in range(0 if scene.weather == "clear" else rng.randint(3, 5)):
+        _cloud(rng, pen, scene, size)
 
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-sky-draw-stuff
 def _draw_stuff(rng: Random, scene: Scene, view: View, size: int) -> Image.Image:
@@ -267,7 +344,8 @@ def _draw_stuff(rng: Random, scene: Scene, view: View, size: int) -> Image.Image
     floor = _grade(_shade(ground, 0.92), _shade(ground, 1.06), size - top, size)
     canvas = Image.fromarray(np.concatenate([sky, floor]).clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
-    if not scene.indoors: _sky(rng, pen, scene, view, top, size)
+    if not scene.indoors:
+        _sky(rng, pen, scene, view, top, size)
     _draw_far(rng, pen, scene, top, size)
     _texture(rng, pen, place["ground"], ground, top, size)
     return canvas
@@ -277,14 +355,17 @@ def _precipitation(rng: Random, canvas: Image.Image, weather: str, size: int) ->
     pen = ImageDraw.Draw(canvas)
     for _ in range({"rain": 26, "snow": 34}.get(weather, 0)):
         x, y, r = rng.random() * size, rng.random() * size, size * rng.uniform(0.005, 0.012)
-        if weather == "rain": pen.line([x, y, x - size * 0.015, y + size * 0.05], fill=(196, 204, 218))
-        else: pen.ellipse([x - r, y - r, x + r, y + r], fill=(246, 248, 250))
+        if weather == "rain":
+            pen.line([x, y, x - size * 0.015, y + size * 0.05], fill=(196, 204, 218))
+        else:
+            pen.ellipse([x - r, y - r, x + r, y + r], fill=(246, 248, 250))
 
 
 def _develop(canvas: Image.Image, view: View, seed: int) -> np.ndarray:
     "Light, tint, blur and noise: (height, width, RGB) uint8 at half the canvas's size."
     image = canvas.reduce(2)
-    if view.blur > 0.1: image = image.filter(ImageFilter.GaussianBlur(view.blur * image.width / 64))
+    if view.blur > 0.1:
+        image = image.filter(ImageFilter.GaussianBlur(view.blur * image.width / 64))
     pixels = np.asarray(image, np.float32) * np.array(view.tint, np.float32) * np.float32(view.gain)
     noise = np.random.default_rng(seed).standard_normal(pixels.shape, np.float32)
     return (pixels + noise * np.float32(255 * view.noise)).clip(0, 255).astype(np.uint8)
@@ -293,7 +374,8 @@ def _develop(canvas: Image.Image, view: View, seed: int) -> np.ndarray:
 @dataclass(frozen=True)
 class Rendering:
     "A picture of a scene, and which pixels belong to what."
-    image: np.ndarray        # (height, width, RGB) uint8
+
+    image: np.ndarray  # (height, width, RGB) uint8
     thing_masks: np.ndarray  # (thing, height, width) bool: pixels where this thing is in front
     view: View
 
@@ -306,7 +388,10 @@ def _compose(scene: Scene, view: View, seed: int, size: int) -> tuple[Image.Imag
     "The canvas at twice `size`, before light and noise, and the masks (thing, height, width)."
     canvas = _draw_stuff(Random(f"stuff-{seed}"), scene, view, 2 * size)
     masks = np.zeros((len(scene.things), size, size), bool)
-    order = sorted(range(len(scene.things)), key=lambda i: (scene.things[i].on == "ground", scene.things[i].depth))
+    order = sorted(
+        range(len(scene.things)),
+        key=lambda i: (scene.things[i].on == "ground", scene.things[i].depth),
+    )
     for i in order:
         mask = Image.new("L", canvas.size)
         pens = ImageDraw.Draw(canvas), ImageDraw.Draw(mask)
@@ -323,7 +408,7 @@ def render(
     scene: Scene,
     *,
     seed: int | None = None,  # of the appearance; default: the scene's own
-    size: int = 64,           # pixels, of either side
+    size: int = 64,  # pixels, of either side
 ) -> Rendering:
     "Draw `scene`: the same scene and seed give the same bytes."
     seed = scene.seed if seed is None else seed

@@ -22,12 +22,15 @@ _SIZES, _COUNTS = (0.3, 0.4, 0.3), (0.62, 0.22, 0.16)  # shares of small, medium
 @dataclass(frozen=True)
 class Thing:
     "One kind of thing in a scene: `count` like-coloured copies of it around one position."
-    name: str      # a key of `THINGS`
-    colour: str    # a key of `WORLD["colour"]`
-    size: str      # small, medium, big
-    count: int     # 1…3
-    x: float       # centre, 0 = left edge, 1 = right edge of the picture
-    depth: float   # 0 = far, at the horizon … 1 = near (higher up, for things in the sky or on a wall)
+
+    name: str  # a key of `THINGS`
+    colour: str  # a key of `WORLD["colour"]`
+    size: str  # small, medium, big
+    count: int  # 1…3
+    x: float  # centre, 0 = left edge, 1 = right edge of the picture
+    depth: (
+        float  # 0 = far, at the horizon … 1 = near (higher up, for things in the sky or on a wall)
+    )
 
     @property
     def on(self) -> str:  # ground, sky or wall
@@ -37,19 +40,20 @@ class Thing:
 @dataclass(frozen=True)
 class Scene:
     "The facts: all that an image and its captions have in common."
-    place: str                # a key of `PLACES`
-    time: str                 # day, dusk, night
-    weather: str              # clear, cloudy, rain, snow; indoors always clear
-    things: tuple[Thing, ...] # 2…4 kinds of things
-    seed: int                 # where it came from; also the default seed of its rendering and its captions
+
+    place: str  # a key of `PLACES`
+    time: str  # day, dusk, night
+    weather: str  # clear, cloudy, rain, snow; indoors always clear
+    things: tuple[Thing, ...]  # 2…4 kinds of things
+    seed: int  # where it came from; also the default seed of its rendering and its captions
 
     @property
     def indoors(self) -> bool:
         return PLACES[self.place]["far"] == "window"
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #seeds
-EVALUATION = range(0, 1_000_000)          # every reported result
-CHOOSING = range(1_000_000, 2_000_000)    # choices of design and training
+EVALUATION = range(0, 1_000_000)  # every reported result
+CHOOSING = range(1_000_000, 2_000_000)  # choices of design and training
 TRAINING = range(10_000_000, 20_000_000)  # what the networks learn from
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample-helpers
@@ -61,8 +65,12 @@ def _choose(
 
 
 @cache
-def _residents(place: str) -> tuple[list[str], list[float]]:  # names and weights of what belongs to a place
-    pairs = [(name, thing["places"][place]) for name, thing in THINGS.items() if place in thing["places"]]
+def _residents(
+    place: str,
+) -> tuple[list[str], list[float]]:  # names and weights of what belongs to a place
+    pairs = [
+        (name, thing["places"][place]) for name, thing in THINGS.items() if place in thing["places"]
+    ]
     return [name for name, _ in pairs], [weight for _, weight in pairs]
 
 
@@ -70,17 +78,24 @@ def _thing_names(rng: Random, place: str, n: int) -> list[str]:
     indoors, names = PLACES[place]["far"] == "window", []
     strangers = [t for t, v in THINGS.items() if v.get("on") != ("sky" if indoors else "wall")]
     while len(names) < n:
-        name = rng.choice(strangers) if rng.random() < SURPRISE else rng.choices(*_residents(place))[0]
-        if name not in names: names.append(name)
+        name = (
+            rng.choice(strangers) if rng.random() < SURPRISE else rng.choices(*_residents(place))[0]
+        )
+        if name not in names:
+            names.append(name)
     return names
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample-helpers-sample-thing
 def _sample_thing(rng: Random, name: str, x: float) -> Thing:
     spec = THINGS[name]
-    return Thing(name, colour=rng.choice(spec.get("colours", list(WORLD["colour"]))),
-                 size=rng.choices(list(WORLD["size"]), _SIZES)[0],
-                 count=min(spec.get("count", 3), rng.choices([1, 2, 3], _COUNTS)[0]),
-                 x=round(x, 3), depth=round(rng.random(), 3))
+    return Thing(
+        name,
+        colour=rng.choice(spec.get("colours", list(WORLD["colour"]))),
+        size=rng.choices(list(WORLD["size"]), _SIZES)[0],
+        count=min(spec.get("count", 3), rng.choices([1, 2, 3], _COUNTS)[0]),
+        x=round(x, 3),
+        depth=round(rng.random(), 3),
+    )
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample
 def sample_scene(
@@ -94,4 +109,6 @@ def sample_scene(
     names = _thing_names(rng, place, rng.choices([2, 3, 4], [0.35, 0.4, 0.25])[0])
     slots = rng.sample(range(len(names)), len(names))  # spread from left to right, in any order
     xs = [(slot + 0.5 + rng.uniform(-0.3, 0.3)) / len(names) for slot in slots]
-    return Scene(place, time, weather, tuple(_sample_thing(rng, n, x) for n, x in zip(names, xs)), seed)
+    return Scene(
+        place, time, weather, tuple(_sample_thing(rng, n, x) for n, x in zip(names, xs)), seed
+    )

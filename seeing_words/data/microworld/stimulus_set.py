@@ -21,58 +21,80 @@ from ..stimuli import StimulusSet
 # %% ../../../nbs/library/data/microworld/04_stimulus_set.ipynb #telling
 def _told(words: Sequence[Sequence[Sequence[Word]]]) -> dict[str, tuple]:  # scene → caption → words
     "Captions, and what is known of them, as a stimulus set keeps them."
-    return {"captions": tuple(tuple(text(c) for c in captions) for captions in words),
-            "told": tuple(tuple(tellings(c) for c in captions) for captions in words),
-            "tags": tuple(tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words)}
+    return {
+        "captions": tuple(tuple(text(c) for c in captions) for captions in words),
+        "told": tuple(tuple(tellings(c) for c in captions) for captions in words),
+        "tags": tuple(
+            tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words
+        ),
+    }
 
 # %% ../../../nbs/library/data/microworld/04_stimulus_set.ipynb #stimuli
 def microworld_stimuli(
-    n: int = 1000,                     # scenes
+    n: int = 1000,  # scenes
     *,
-    seed: int = 0,                     # which stretch of `seeds`
-    n_captions: int = 5,               # captions per scene
-    size: int = 64,                    # pixels of either side
-    seeds: range = EVALUATION,         # `EVALUATION`, `CHOOSING` or `TRAINING`
+    seed: int = 0,  # which stretch of `seeds`
+    n_captions: int = 5,  # captions per scene
+    size: int = 64,  # pixels of either side
+    seeds: range = EVALUATION,  # `EVALUATION`, `CHOOSING` or `TRAINING`
 ) -> StimulusSet:
     "Render and tell `n` scenes: images, captions with their tags, thing masks and facts."
-    block = seeds[seed * n:(seed + 1) * n]
+    block = seeds[seed * n : (seed + 1) * n]
     if n < 1 or len(block) < n:
-        raise InputError(f"n = {n}, seed = {seed} asks for scenes {seed * n} to {(seed + 1) * n} of {len(seeds)}: "
-                         "choose n ≥ 1 and a smaller seed")
+        raise InputError(
+            f"n = {n}, seed = {seed} asks for scenes {seed * n} to {(seed + 1) * n} of {len(seeds)}: "
+            "choose n ≥ 1 and a smaller seed"
+        )
     scenes = [sample_scene(s) for s in block]
     renderings = [render(scene, size=size) for scene in scenes]
     words = [[caption(scene, seed=c) for c in range(n_captions)] for scene in scenes]
     return StimulusSet(
-        name="microworld", ids=tuple(f"scene-{s}" for s in block),
+        name="microworld",
+        ids=tuple(f"scene-{s}" for s in block),
         images=np.stack([r.image for r in renderings]),
-        **_told(words), thing_masks=tuple(r.thing_masks for r in renderings), facts=tuple(asdict(scene) for scene in scenes))
+        **_told(words),
+        thing_masks=tuple(r.thing_masks for r in renderings),
+        facts=tuple(asdict(scene) for scene in scenes),
+    )
 
 # %% ../../../nbs/library/data/microworld/04_stimulus_set.ipynb #again
 def scenes_of(stimuli: StimulusSet) -> list[Scene]:
     "The scenes that `stimuli` were made from."
     if stimuli.facts is None:
-        raise InputError(f"{stimuli.name}: no facts are known of these stimuli, so they cannot be drawn or told again")
+        raise InputError(
+            f"{stimuli.name}: no facts are known of these stimuli, so they cannot be drawn or told again"
+        )
     return [scene_of(facts) for facts in stimuli.facts]
 
 
 def rerender(
     stimuli: StimulusSet,
-    rendering: int,        # 0: as they are; any other number, another appearance
+    rendering: int,  # 0: as they are; any other number, another appearance
 ) -> StimulusSet:
     "Draw the same scenes in another appearance; captions stay."
-    if rendering < 0: raise InputError(f"rendering = {rendering}: a whole number from 0 on is needed")
-    if rendering == 0: return stimuli
+    if rendering < 0:
+        raise InputError(f"rendering = {rendering}: a whole number from 0 on is needed")
+    if rendering == 0:
+        return stimuli
     size = stimuli.images.shape[1]
-    drawn = [render(scene, seed=scene.seed + rendering * 10**9, size=size) for scene in scenes_of(stimuli)]
-    return replace(stimuli, images=np.stack([r.image for r in drawn]), condition=f"rendering={rendering}",
-                   thing_masks=tuple(r.thing_masks for r in drawn))
+    drawn = [
+        render(scene, seed=scene.seed + rendering * 10**9, size=size)
+        for scene in scenes_of(stimuli)
+    ]
+    return replace(
+        stimuli,
+        images=np.stack([r.image for r in drawn]),
+        condition=f"rendering={rendering}",
+        thing_masks=tuple(r.thing_masks for r in drawn),
+    )
 
 # %% ../../../nbs/library/data/microworld/04_stimulus_set.ipynb #again-retell
 def retell(
     stimuli: StimulusSet,
-    n_captions: int,       # for each scene
+    n_captions: int,  # for each scene
 ) -> StimulusSet:
     "Tell the same scenes more or fewer times; images stay, and so do captions that were there before."
-    if n_captions < 1: raise InputError(f"n_captions = {n_captions}: one or more are needed")
+    if n_captions < 1:
+        raise InputError(f"n_captions = {n_captions}: one or more are needed")
     words = [[caption(scene, seed=c) for c in range(n_captions)] for scene in scenes_of(stimuli)]
     return replace(stimuli, **_told(words))
