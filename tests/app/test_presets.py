@@ -235,7 +235,7 @@ def test_what_cannot_be_is_refused_with_the_name_of_its_field(tmp_path, more, sa
         "tsv",
         "../ids.tsv",
         "sub/../../ids.tsv",
-        "/tmp/ids.tsv",
+        "/elsewhere/ids.tsv",
         "~/ids.tsv",
         "~nobody-here/ids.tsv",
         "outside/ids.tsv",
