@@ -254,7 +254,9 @@ def least(call) -> float:
 
 
 def test_blocks_of_layers_do_not_show(monkeypatch, form):
-    monkeypatch.setattr(null_engine, "_BUFFER", 2**14)  # several blocks of rows and of pairings, too
+    monkeypatch.setattr(
+        null_engine, "_BUFFER", 2**14
+    )  # several blocks of rows and of pairings, too
     monkeypatch.setattr(primal, "_ROWS", (7, 20))  # and of stimuli
     for other in engine._FORMS.keys() - {form}:
         monkeypatch.delitem(engine._FORMS, other)
@@ -588,7 +590,9 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     source, target, found = layers(4, 90), layers(5, 20), []
     for way in ("rank", "stimulus"):
         with monkeypatch.context() as patch:
-            patch.setitem(null_engine._NULL_WAYS, way, (lambda *sizes: 0, null_engine._NULL_WAYS[way][1]))
+            patch.setitem(
+                null_engine._NULL_WAYS, way, (lambda *sizes: 0, null_engine._NULL_WAYS[way][1])
+            )
             found.append(null_grid(source, target, n_permutations=10, n_units=20))
     xr.testing.assert_allclose(*found, atol=1e-5)
     assert found[0].observed.max() > 0.5
