@@ -373,7 +373,8 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
 
 def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
     monkeypatch.setattr(
-        "seeing_words.app.presets.PRESETS", {"microworld": replace(get_preset("microworld"), **changes)}
+        "seeing_words.app.presets.PRESETS",
+        {"microworld": replace(get_preset("microworld"), **changes)},
     )
     result = command("doctor", "--json")
     return result.exit_code, {finding["what"]: finding for finding in json.loads(result.output)}
