@@ -97,9 +97,8 @@ def plan_section(
         values["preset"] = str(file)  # whole: the notebook runs in another folder
     known = {p.name: p.default for p in parameters(notebook).values()} | values
     run = start(section, **known)
-    return Job(
-        section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb"
-    )
+    executed = (checkout() or Path.cwd()) / "_runs" / run.place / f"{section}.ipynb"
+    return Job(section, notebook, values, run, executed)
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel
 _IPYKERNEL = [
@@ -207,7 +206,7 @@ def run_section(
             kernel_name="python3",
             language="python",  # some editors write neither
             progress_bar=False,
-            cwd=job.notebook.parent,
+            cwd=job.notebook.parent if checkout() else Path.cwd(),
             on_cell=started,
             kernel=kernel,
         )

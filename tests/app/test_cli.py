@@ -156,7 +156,7 @@ def test_the_shell_completes_sections_presets_and_commands(root, typed, expected
 
 def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
     assert main(monkeypatch, "figures") == 2
-    assert "Clone the repository" in capsys.readouterr().err
+    assert "clone the repository" in capsys.readouterr().err
 
 
 def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
