@@ -92,6 +92,20 @@ def test_one_parameters_cell_of_annotated_literals(name):
         assert "  # " in line, f"say what it is for: {line}"
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_links_of_notebooks_hold(name):
+    folder = (NBS / name).parent
+    missing = []
+    for cell in cells(name):
+        if cell.cell_type != "markdown":
+            continue
+        prose = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", prose):
+            if not re.match(r"[a-z]+:", link) and not (folder / link).exists():
+                missing.append(link)
+    assert not missing
+
+
 # README
 
 

@@ -6,6 +6,7 @@
 __all__ = ['read_value', 'read_parameters', 'Job', 'plan_section', 'SectionError', 'Outcome', 'run_section']
 
 # %% ../../nbs/library/app/06_execute.ipynb #imports
+import json
 import logging
 import os
 import re
@@ -74,6 +75,9 @@ def read_parameters(
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
+_NEEDS = frozenset({"judge", "next words", "several captions"})
+
+
 @dataclass(frozen=True)
 class Job:
     "A section with checked parameters, ready to be executed."
@@ -83,6 +87,18 @@ class Job:
     given: Mapping[str, object]  # parameters that differ from the notebook's own
     run: Run  # where its results will go
     executed: Path  # where the executed notebook will go
+
+    @property
+    def needs(self) -> frozenset[str]:
+        "What the section asks of a preset beyond images and captions, from the notebook's metadata."
+        metadata = json.loads(self.notebook.read_text(encoding="utf-8"))["metadata"]
+        needs = frozenset(metadata.get("seeing_words", {}).get("needs", ()))
+        if unknown := sorted(needs - _NEEDS):
+            raise InputError(
+                f"{self.notebook.name}: its metadata names the need {unknown[0]!r}: "
+                f"{did_you_mean(unknown[0], sorted(_NEEDS))}"
+            )
+        return needs
 
 
 def plan_section(

@@ -533,7 +533,7 @@ class Run(Recordings):
         about = {
             "commit": commit(),
             "versions": versions(),
-            "written": dict(sorted(self.written.items())),
+            "written": self.written,  # in the order of saving, which is the order of a report
         }
         text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")

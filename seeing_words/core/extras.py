@@ -23,6 +23,7 @@ EXTRAS = {
     "paper": (
         "ipykernel",
         "jinja2",
+        "joblib",
         "jupyter_client",
         "jupyter_core",
         "nbclient",
