@@ -223,7 +223,9 @@ def _blocks(
     "Where each wanted block of stimuli starts, and its features: pooling → (layer, stimulus, unit)."
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
-        parts, batch_size = in_batches(run, shown[start : start + feature_store.BLOCK], batch_size, model.name)
+        parts, batch_size = in_batches(
+            run, shown[start : start + feature_store.BLOCK], batch_size, model.name
+        )
         yield (
             start,
             {
@@ -236,7 +238,11 @@ def _blocks(
 def _starts(model: Model, shown: Sequence, progress: bool) -> Iterable[int]:
     "Where blocks begin; with a progress bar if it takes longer than a second."
     return tqdm(
-        range(0, len(shown), feature_store.BLOCK), desc=model.name, disable=not progress, leave=False, delay=1
+        range(0, len(shown), feature_store.BLOCK),
+        desc=model.name,
+        disable=not progress,
+        leave=False,
+        delay=1,
     )
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store
