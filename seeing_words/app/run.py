@@ -43,8 +43,8 @@ from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
-from ..models.load import Model, checkpoints, short_names
-from ..models.loss import load_reader, told_losses
+from ..models.load import Model, checkpoints, predicts_next_word, short_names
+from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
@@ -449,12 +449,14 @@ class Recordings(Materials):
         name: str,  # of a language network
         told: Mapping[str, Sequence[str]],  # condition → captions
     ) -> dict[str, np.ndarray]:  # condition → (caption,), nats a token
-        "How well a language network guesses every next token, kept beside the features."
+        "Next-word losses of a language network, cached beside the features; none of a text encoder."
         self.networks.loaded.clear()  # it is loaded with its head, and no two are in memory
         with self.networks.asked(self.preset, name) as (model, _):
             self.models[name] = model.revision
+            if not predicts_next_word(model.network.config):
+                return {}
             return self.results(
-                told_losses,
+                losses_by_condition,
                 model,
                 told,
                 load=partial(load_reader, name, **self.preset.options(name)),
