@@ -161,7 +161,7 @@ def pair_coords(
     target: xr.DataArray,  # (layer, stimulus, unit)
 ) -> dict:  # layer and relative depth, of source and of target
     "Coordinates of a grid of layer pairs."
-    coords = {}
+    coords: dict = {}
     for side, features in (("source", source), ("target", target)):
         depth = (
             features.depth.values

@@ -9,6 +9,7 @@ __all__ = ['InputError', 'did_you_mean', 'first_line', 'without_mask']
 import difflib
 from collections.abc import Iterable
 from traceback import extract_tb
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def without_mask(
 # %% ../../nbs/library/core/00_errors.ipynb #without-mask-helpers
 def _list_without_masks(values: list | tuple, name: str) -> list | tuple:
     "Check each item of a list; the list itself is returned if no item had to be replaced."
-    items = []
+    items: list[object] = []
     changed = False
     for i, value in enumerate(values):
         if isinstance(value, float | int | str):  # the common case of a long list of numbers
@@ -87,7 +88,7 @@ def _list_without_masks(values: list | tuple, name: str) -> list | tuple:
     return items if changed else values
 
 
-def _pandas_without_missing(values: object, name: str) -> object:
+def _pandas_without_missing(values: Any, name: str) -> object:
     "Nullable columns as numbers; columns of NumPy's own types, where NaN is a number, as they are."
     dtypes = list(values.dtypes) if isinstance(values, pd.DataFrame) else [values.dtype]
     if all(isinstance(dtype, np.dtype) for dtype in dtypes):
