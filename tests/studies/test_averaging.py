@@ -19,7 +19,7 @@ from seeing_words.data.microworld.stimulus_set import (
     scenes_of,
 )
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import noise_ceiling, resample_weights, score_estimate
+from seeing_words.measures.inference import noise_ceiling, old_score_estimate, resample_weights
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import out_of_fold
 from seeing_words.models.baselines import bag_of_words, pixels
@@ -158,7 +158,7 @@ def test_draws_are_those_of_the_bootstrap_to_first_order():
     found = exemplar_curves({"x": images}, {"y": captions}, [1], folds=folds, weights=weights)[
         "x", "y"
     ].measured[1]
-    exact = score_estimate(
+    exact = old_score_estimate(
         *out_of_fold(images.values[0], captions.values[0], folds=folds),
         folds=folds,
         weights=weights,
