@@ -138,7 +138,7 @@ def align_networks(
 
 def _along(grids: Iterable[xr.Dataset], labels: list, dim: str) -> xr.Dataset:
     return xr.concat(
-        grids, pd.Index(labels, name=dim), join="exact", combine_attrs="drop_conflicts"
+        grids, xr.Variable(dim, labels), join="exact", combine_attrs="drop_conflicts"
     )
 
 # %% ../../nbs/library/studies/00_layers.ipynb #aligned
@@ -221,6 +221,9 @@ def align_all(
     return AlignedNetworks(vision, language, grid, folds, weights, results)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #mean
+NETWORK_DIMS = ("vision", "language", "seed")
+
+
 def mean_over_networks(scores: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:
     """Average over networks, and over seeds of untrained ones.
 
@@ -241,9 +244,6 @@ def mean_over_networks(scores: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.Dat
     array([0.5, nan])
     """
     return scores.mean([dim for dim in NETWORK_DIMS if dim in scores.dims], skipna=False)
-
-
-NETWORK_DIMS = ("vision", "language", "seed")
 
 # %% ../../nbs/library/studies/00_layers.ipynb #first
 def one_per_architecture(names: Iterable[str]) -> list[str]:
@@ -478,18 +478,21 @@ def early_share(scores: xr.Dataset, along: str) -> xr.Dataset:
     >>> bool(early_share(along_vision, "vision").value < 0.5)
     True
     """
-    early, later, peak = _parts(scores, along)
-    return early / peak.where(later.value.notnull())
+    early, _, peak = _parts(scores, along)
+    return early / peak
 
 
 def _parts(scores: xr.Dataset, along: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """Mean of the early third and of the rest, and the peak, over layers with a score."""
     layer = f"{along}_layer"
     scored = scores.isel({layer: scores.value.notnull().values})
+    peak = scored.max(layer, skipna=False)
     is_early = scored[f"{along}_depth"].values < EARLY
+    if is_early.all() or not is_early.any():
+        return peak * np.nan, peak * np.nan, peak
     early = scored.isel({layer: is_early}).mean(layer, skipna=False)
     later = scored.isel({layer: ~is_early}).mean(layer, skipna=False)
-    return early, later, scored.max(layer, skipna=False)
+    return early, later, peak
 
 # %% ../../nbs/library/studies/00_layers.ipynb #null
 def null_scores(
