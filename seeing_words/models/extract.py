@@ -385,7 +385,8 @@ def extract_many(
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
-    inputs = stimuli.images if model.modality == "vision" else stimuli.chosen(caption)
+    is_vision = model.modality == "vision"
+    inputs = stimuli.require_images() if is_vision else stimuli.caption(caption)
     specs = {
         name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype)
         for name in poolings
@@ -400,7 +401,7 @@ def extract_many(
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-extract
 def _as_stimuli(model: Model, stimuli: object, ids: Sequence[str] | None) -> StimulusSet:
-    "Images or texts as a set of stimuli, whose other side is filled with a constant."
+    "Images or texts as a set of stimuli with one side."
     if isinstance(stimuli, StimulusSet):
         if ids is not None:
             raise InputError("a StimulusSet has ids of its own: leave out `ids`")
@@ -416,9 +417,8 @@ def _as_stimuli(model: Model, stimuli: object, ids: Sequence[str] | None) -> Sti
         )
     ids = tuple(str(i) for i in range(len(stimuli))) if ids is None else tuple(ids)
     if is_vision:
-        return StimulusSet("images", ids, stimuli, (("-",),) * len(stimuli))
-    blank = np.zeros((len(stimuli), 1, 1, 3), np.uint8)
-    return StimulusSet("texts", ids, blank, tuple((str(text),) for text in stimuli))
+        return StimulusSet("images", ids, stimuli)
+    return StimulusSet("texts", ids, captions=tuple((str(text),) for text in stimuli))
 
 
 def extract(
