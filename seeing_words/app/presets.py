@@ -35,6 +35,7 @@ from seeing_words.data.sources import (
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
 from ..models.clip import CLIP
+from ..models.hub import NetworkId
 from ..models.load import DTYPES, Model, load_model, short_names
 from ..models.pooling import POOLINGS
 from seeing_words.studies.pick_a_pic import (
@@ -116,7 +117,7 @@ class Preset:
 
     def options(self, name: str) -> dict[str, str | None]:
         "With what a network is loaded: revision, device and number type."
-        revision = dict(self.revisions).get(name.removeprefix("untrained:").partition("@")[0])
+        revision = dict(self.revisions).get(NetworkId.parse(name).label)
         device = best_device() if self.device == "auto" else self.device
         return {"revision": revision, "device": device, "dtype": self.dtype}
 
@@ -141,7 +142,7 @@ class Preset:
     @property
     def is_embedded(self) -> bool:
         "Do all networks come with the package? They are so small that several can be loaded at once."
-        return all(name.startswith("microworld/") for name in self.vision + self.language)
+        return all(NetworkId.parse(name).is_embedded for name in self.vision + self.language)
 
     def untrained(self, modality: str) -> tuple[str, ...]:
         "Names of the untrained twins of a modality: every architecture with weights from `n_untrained` seeds."
@@ -149,7 +150,7 @@ class Preset:
             re.sub(r"-\d+$", "", name): name for name in reversed(getattr(self, modality))
         }  # one an architecture
         return tuple(
-            f"untrained:{name}@{seed}"
+            NetworkId.parse(name).untrained(seed)
             for name in sorted(made.values())
             for seed in range(self.n_untrained)
         )
@@ -595,6 +596,22 @@ def _network(path: Path, name: str) -> str:  # a folder beside the file, or a na
     return _beside(path, name) if is_folder else name
 
 
+def _ids_file(path: Path, name: str) -> str:
+    "The whole path of a list of ids, which is written: only below the preset's or the figures' folder."
+    folders = (path.parent.resolve(), ((checkout() or Path.cwd()) / "figures").resolve())
+    try:
+        whole = (folders[0] / Path(name).expanduser()).resolve()  # follows links, and ..
+        is_below = any(whole.is_relative_to(folder) for folder in folders)
+    except (OSError, RuntimeError, ValueError):  # NUL, a circle of links, no such home
+        is_below = False
+    if not is_below or whole.suffix != ".tsv" or re.search(r"[\x00-\x1f\x7f]", name):
+        raise InputError(
+            f"preset {path}: ids_file = {name!r} is impossible: a list of ids ends in .tsv and lies "
+            f"below {folders[0]} or {folders[1]}, whatever links lead to"
+        )
+    return str(whole)
+
+
 def _refuse_impossible(path: Path, preset: Preset) -> None:
     for name, remedy in _impossible(preset):
         raise InputError(
@@ -612,10 +629,10 @@ def read_preset(path: str | Path) -> Preset:
     for modality in "vision", "language":
         given[modality] = tuple(_network(path, name) for name in given[modality])
     given |= {
-        name: _beside(path, given[name])
-        for name in ("folder", "trials_folder", "ids_file")
-        if name in given
+        name: _beside(path, given[name]) for name in ("folder", "trials_folder") if name in given
     }
+    if "ids_file" in given:
+        given["ids_file"] = _ids_file(path, given["ids_file"])
     if "judge" in given:
         given["judge"] = _network(path, given["judge"])
     preset = Preset(**given)

@@ -42,6 +42,7 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
+from ..models.hub import NetworkId
 from ..models.load import Model, checkpoints, short_names
 from ..models.loss import load_reader, told_losses
 from ..models.store import Store
@@ -60,11 +61,16 @@ def short_path(path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 # %% ../../nbs/library/app/04_run.ipynb #sections
-def sections() -> dict[str, Path]:
-    "The paper's sections in order: name → notebook. Empty without a checkout."
+def _sections_folder() -> Path:
+    "The notebooks of the checkout; where there is none, those that come with the package."
     root = checkout()
-    found = sorted((root / "nbs/paper").glob("[!_.]*.ipynb")) if root else []
-    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in found}
+    return root / "nbs" / "paper" if root else PACKAGE / "sections"
+
+
+def sections() -> dict[str, Path]:
+    "The paper's sections in order: name → notebook."
+    notebooks = sorted(_sections_folder().glob("[!_.]*.ipynb"))
+    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in notebooks}
 
 
 def find_section(name: str) -> Path:
@@ -72,8 +78,8 @@ def find_section(name: str) -> Path:
     found = sections()
     if not found:
         raise InputError(
-            "no section notebooks here: they come with the source checkout, not with the installed "
-            "package. Clone the repository and run this from within it"
+            f"there are no section notebooks in {_sections_folder()}: install seeing-words again, "
+            "or clone the repository and run this from within it"
         )
     numbered = {path.stem: path for path in found.values()}
     if name not in found | numbered:
@@ -243,18 +249,19 @@ def _refuse_missing(preset: Preset) -> None:
             )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
-        if name.startswith("microworld/") and name not in known:
+        if NetworkId.parse(name).is_embedded and name not in known:
             raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     "Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`; untrained twins are counted."
-    short = short_names(name for name in sorted(names) if not name.startswith("untrained:"))
+    networks = [NetworkId.parse(name) for name in sorted(names)]
+    short = short_names(network.name for network in networks if network.is_trained)
     trained = [name.rpartition("-") for name in short.values()]
     numbers = {
         stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained
     }
-    n_untrained = sum(name.startswith("untrained:") for name in names)
+    n_untrained = sum(not network.is_trained for network in networks)
     told = [
         f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()
     ]
@@ -528,7 +535,7 @@ class Run(Recordings):
         about = {
             "commit": commit(),
             "versions": versions(),
-            "written": dict(sorted(self.written.items())),
+            "written": self.written,  # in the order of saving, which is the order of a report
         }
         text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")
