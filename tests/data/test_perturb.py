@@ -1008,6 +1008,6 @@ def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
     assert not run.networks.loaded and run.models[first] == load_reader(first).revision
     monkeypatch.setattr(
-        "seeing_words.perturb.load_network", lambda *args, **more: pytest.fail("loaded again")
+        "seeing_words.models.loss.load_network", lambda *args, **more: pytest.fail("loaded again")
     )
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
