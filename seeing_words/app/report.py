@@ -123,8 +123,8 @@ def _read_json(path: Path, preset: str, redo: str) -> dict:
     found = about.get("provenance", about).get("preset") if isinstance(about, dict) else None
     if found != preset:
         raise InputError(
-            f"{short_path(path)} is of preset {found!r}, not of {preset!r}: a report shows one preset; "
-            f"make it again: `{redo}`"
+            f"{short_path(path)} is of preset {found!r}, not of {preset!r}: a report shows one "
+            f"preset; make it again: `{redo}`"
         )
     return about
 
@@ -278,7 +278,7 @@ def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Repor
 
 # %% ../../nbs/library/app/07_report.ipynb #command
 def _beyond() -> dict[str, Path]:
-    "Notebooks beyond the paper, which `seeing-words figures` does not run; none without a checkout."
+    "Notebooks beyond the paper, which `seeing-words figures` does not run."
     root = checkout()
     if root is None:
         return {}
