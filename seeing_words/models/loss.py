@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from ..core.errors import InputError
 from .extract import in_batches
-from .hub import NetworkId, is_commit, verified
+from .hub import is_commit, verified
 from seeing_words.models.load import (
     Model,
     load_model,
