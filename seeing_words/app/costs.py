@@ -227,9 +227,9 @@ def _captions(preset: Preset) -> list[str]:
     return ["intact", *(f"caption {i}" for i in range(1, preset.n_captions))]
 
 
-def _rejected(preset: Preset) -> list[str]:
-    "The images that trials add to the stimuli's own."
-    return ["preferred", "rejected"] if preset.trials == "pick-a-pic" else ["rejected"]
+def _images_of_trials(preset: Preset) -> list[str]:
+    "Preferred and rejected images; the preferred ones are the stimuli's own but for Pick-a-Pic."
+    return ["preferred" if preset.trials == "pick-a-pic" else "intact", "rejected"]
 
 
 # names of conditions, as metadata write them: each is one pass of a network
@@ -242,7 +242,7 @@ CONDITIONS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "image doses": lambda preset: [f"image dose {i}" for i in range(3 + 2 * preset.has_masks)],
     "caption doses": lambda preset: [f"caption dose {i}" for i in range(3)],
     "next words": lambda preset: [f"next words {i}" for i in range(3)],
-    "images of trials": _rejected,
+    "images of trials": _images_of_trials,
     "prompts": lambda preset: ["prompts"] if preset.trials == "pick-a-pic" else ["intact"],
     "other renderings": lambda preset: [f"rendering {i}" for i in range(1, preset.n_captions)],
     "other descriptions": lambda preset: [f"description {i}" for i in range(preset.n_captions, 20)],
