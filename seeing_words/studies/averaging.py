@@ -25,7 +25,7 @@ from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
 from ..measures.inference import Estimate, average
-from ..measures.numerics import rounding, to_float64, unit_moments
+from ..measures.numerics import machine_eps, to_float64, unit_moments
 from ..measures.predictivity import out_of_folds
 from .layers import Pair
 
@@ -172,7 +172,7 @@ def _unit(
     values: np.ndarray,
 ) -> np.ndarray:  # (stimulus, unit): each unit of mean 0 and norm 1, or NaN where it is constant
     x = to_float64(values)
-    mean, norm = unit_moments(x, rounding(np.asarray(values)))
+    mean, norm = unit_moments(x, machine_eps(np.asarray(values)))
     return ((x - mean) / norm).numpy()
 
 
