@@ -10,12 +10,14 @@ __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Tabl
 # %% ../nbs/library/plots.ipynb #imports
 import io
 import json
+import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from urllib.parse import quote
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -28,7 +30,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from .core.errors import InputError
-from .core.files import write_atomic
+from .core.files import checkout, write_atomic
 
 # %% ../nbs/library/plots.ipynb #style
 WIDTH = 7.0  # inches: the width of a page's text
@@ -65,7 +67,7 @@ _STYLE = {
     "hatch.linewidth": 0.5,
     "figure.facecolor": "white",
     "figure.dpi": 110,
-    "savefig.dpi": 300,
+    "savefig.dpi": 150,
     "svg.fonttype": "path",
     "svg.hashsalt": "seeing_words",
 }
@@ -129,12 +131,12 @@ def _spread(
     high: float,  # and here
 ) -> np.ndarray:  # where each goes: apart, in the same order, as near as can be
     "Move names apart, as little as needed."
-    from sklearn.isotonic import isotonic_regression  # slow to import, and needed nowhere else
+    from scipy.optimize import isotonic_regression  # slow to import, and needed nowhere else
 
     order = np.argsort(places, kind="stable")
     h = np.asarray(heights, float)[order]
     offset = np.concatenate([[0], np.cumsum((h[1:] + h[:-1]) / 2)])
-    apart = isotonic_regression(np.asarray(places, float)[order] - offset)
+    apart = isotonic_regression(np.asarray(places, float)[order] - offset).x
     apart = apart.clip(low + h[0] / 2, max(low + h[0] / 2, high - h[-1] / 2 - offset[-1])) + offset
     return apart[np.argsort(order, kind="stable")]
 
@@ -877,19 +879,24 @@ class SavedFigure:
     alt: str
 
     def _ipython_display_(self) -> None:
+        "Show the file by a link, so that a notebook holds no copy of it; embed it if it is elsewhere."
         from IPython.display import Image, Markdown, display
 
-        display(
-            Image(self._preview(), width=int(WIDTH * 110), alt=self.alt),
-            Markdown(f"*{self.caption}*"),
-        )
+        if link := self._link():
+            alt = self.alt.translate(str.maketrans("[]", "()"))
+            display(Markdown(f"![{alt}]({link})\n\n*{self.caption}*"))
+        else:
+            picture = Image(filename=str(self.png), width=int(WIDTH * 110), alt=self.alt)
+            display(picture, Markdown(f"*{self.caption}*"))
 
-    def _preview(self) -> bytes:  # at half the size: a notebook need not carry 300 dots an inch
-        from PIL import Image as Picture
-
-        picture, small = Picture.open(self.png), io.BytesIO()
-        picture.convert("RGB").reduce(2).save(small, "PNG")
-        return small.getvalue()
+    def _link(self) -> str:
+        "The png relative to the notebook's folder; empty if not both are in the project."
+        root = checkout() or Path.cwd()
+        notebooks = Path(os.environ.get("SEEING_WORDS_NOTEBOOK_FOLDER", Path.cwd())).resolve()
+        png = self.png.resolve()
+        if not (png.is_relative_to(root) and notebooks.is_relative_to(root)):
+            return ""
+        return quote(Path(os.path.relpath(png, notebooks)).as_posix())
 
 # %% ../nbs/library/plots.ipynb #save
 def save_figure(

@@ -208,7 +208,7 @@ def test_figures_fit_a_page_and_are_not_kept_by_pyplot(name):
 def test_style_leaves_matplotlib_as_it_was():
     before = dict(mpl.rcParams)
     with style():
-        assert mpl.rcParams["savefig.dpi"] == 300
+        assert mpl.rcParams["savefig.dpi"] == 150
     assert dict(mpl.rcParams) == before
 
 
@@ -327,7 +327,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
     assert not any(str(tmp_path).encode() in f.read_bytes() for f in first.files)
 
 
-def test_a_saved_figure_is_300_dpi_with_alt_text_numbers_and_provenance(tmp_path):
+def test_a_saved_figure_is_150_dpi_with_alt_text_numbers_and_provenance(tmp_path):
     table, pairs = conditions(), grid().rename("r")
     saved(
         forest(table, label="r"),
@@ -337,7 +337,7 @@ def test_a_saved_figure_is_300_dpi_with_alt_text_numbers_and_provenance(tmp_path
         alt="Dots & bars.",
     )
     with Image.open(tmp_path / "figure.png") as picture:
-        assert picture.width == 2100
+        assert picture.width == 1050
         assert picture.info["Description"] == "Dots & bars."
     assert "<title>Dots &amp; bars.</title>" in (tmp_path / "figure.svg").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "figure_all.csv"), table)
@@ -371,11 +371,36 @@ def test_a_figure_needs_a_caption_and_an_alt_text(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_notebook_shows_the_picture_with_its_caption(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *things: shown.extend(things))
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    things = []
+    monkeypatch.setattr("IPython.display.display", lambda *more: things.extend(more))
+    return things
+
+
+def test_a_notebook_links_to_the_picture_of_its_project(tmp_path, monkeypatch, displayed):
+    project = tmp_path / "project"
+    (project / "nbs" / "paper").mkdir(parents=True)
+    (project / "settings.ini").touch()
+    monkeypatch.chdir(project / "nbs" / "paper")
+    figure = saved(forest(conditions(), label="r"), project / "figures" / "n=4", alt="Dots [r].")
+    figure._ipython_display_()
+    monkeypatch.setenv("SEEING_WORDS_NOTEBOOK_FOLDER", str(project / "_runs"))
+    figure._ipython_display_()
+    caption = "*Conditions, n = 20, 95 % intervals.*"
+    beside, executed = (shown.data for shown in displayed)
+    assert beside == f"![Dots (r).](../../figures/n%3D4/figure.png)\n\n{caption}"
+    assert executed == f"![Dots (r).](../figures/n%3D4/figure.png)\n\n{caption}"
+
+
+def test_a_picture_outside_the_project_is_embedded_with_its_caption(
+    tmp_path, monkeypatch, displayed
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr("seeing_words.plots.checkout", lambda: None)
     saved(forest(conditions(), label="r"), tmp_path)._ipython_display_()
-    picture, caption = shown
+    picture, caption = displayed
     assert picture.alt == "Dots."
     assert Image.open(io.BytesIO(picture.data)).width == 1050
     assert caption.data == "*Conditions, n = 20, 95 % intervals.*"

@@ -34,7 +34,7 @@ from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid, count_null
-from ..models.hub import weight_files
+from ..models.hub import NetworkId, weight_files
 from seeing_words.models.load import (
     BUILDING,
     CHECKPOINTS,
@@ -153,9 +153,10 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
 def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
     "Where a network's files are, if they are here."
-    if name.startswith("microworld/"):
-        return Path(str(CHECKPOINTS)) / name.removeprefix("microworld/")
-    repository = repository_of(name, dict(preset.revisions).get(name), both=judge)
+    network = NetworkId.parse(name)
+    if network.is_embedded:
+        return Path(str(CHECKPOINTS)) / network.checkpoint
+    repository = repository_of(name, preset.revisions.get(name), both=judge)
     return Path(name) if repository is None else cached_network(repository)
 
 
@@ -169,7 +170,7 @@ def shape(
     "Sizes of one of a preset's networks; None where they are not known before it is downloaded."
     folder = _folder_of(preset, name, judge)
     if folder is None:
-        return _published(name.partition("@")[0], modality)
+        return _published(NetworkId.parse(name).label, modality)
     try:
         return _here(folder, modality, judge=judge)
     except (InputError, OSError):
@@ -191,11 +192,7 @@ _PIXELS, _WORDS = [(1, 256)], [(1, 500)]  # units of the trivial sources; of wor
 
 def trained(name: str) -> str:
     "What an untrained twin is a twin of."
-    return (
-        name.removeprefix("untrained:").rpartition("@")[0]
-        if name.startswith("untrained:")
-        else name
-    )
+    return NetworkId.parse(name).trained
 
 # %% ../../nbs/library/app/02_costs.ipynb #work
 @dataclass(eq=False)
@@ -240,7 +237,7 @@ class Work:
         kept: bool = True,
     ) -> None:  # in the store
         "Count a pass of each network over each condition."
-        n_poolings = {m: len(p) for m, p in self.preset.poolings}
+        n_poolings = {m: len(p) for m, p in self.preset.poolings.items()}
         for name in names:
             modality = "vision" if trained(name) in self.preset.vision else "language"
             for one in what:
@@ -283,9 +280,9 @@ def _layers(w: Work) -> None:
     w.show(
         [*vision, *w.names("vision", twins=""), *w.names("language", twins=""), *language], "intact"
     )
-    if "mean" not in dict(w.preset.poolings)["vision"]:
+    if "mean" not in w.preset.poolings["vision"]:
         w.show(vision[:1], "intact, by mean")
-    n_ways = len(dict(w.preset.poolings)["language"])
+    n_ways = len(w.preset.poolings["language"])
     w.both(every, read, times=n_ways)
     for seed in range(w.preset.n_untrained):
         w.both(
@@ -321,7 +318,7 @@ def _changed(
 
 
 def _perturbations(w: Work) -> None:
-    masks = w.preset.source in ("microworld", "coco")
+    masks = w.preset.has_masks
     usable = [p for p in PERTURBATIONS.values() if masks or "thing_masks" not in p.needs]
     images, captions = (
         [p.name for p in usable if p.modality == modality] for modality in ("image", "caption")
@@ -398,7 +395,7 @@ def _exemplars(
 
 
 def _averaging(w: Work) -> None:
-    n, made = min(5, w.preset.n_captions), w.preset.source == "microworld"
+    n, made = min(5, w.preset.n_captions), w.preset.can_rerender
     vision, language = w.names("vision"), w.names("language")
     twins = [w.names(m, twins="@0")[-1:] for m in ("vision", "language")]
     w.show([*vision, *twins[0]], "intact")

@@ -75,6 +75,9 @@ def read_parameters(
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
+_NEEDS = frozenset({"judge", "next words", "several captions"})
+
+
 @dataclass(frozen=True)
 class Job:
     "A section with checked parameters, ready to be executed."
@@ -84,6 +87,18 @@ class Job:
     given: Mapping[str, object]  # parameters that differ from the notebook's own
     run: Run  # where its results will go
     executed: Path  # where the executed notebook will go
+
+    @property
+    def needs(self) -> frozenset[str]:
+        "What the section asks of a preset beyond images and captions, from the notebook's metadata."
+        metadata = json.loads(self.notebook.read_text(encoding="utf-8"))["metadata"]
+        needs = frozenset(metadata.get("seeing_words", {}).get("needs", ()))
+        if unknown := sorted(needs - _NEEDS):
+            raise InputError(
+                f"{self.notebook.name}: its metadata names the need {unknown[0]!r}: "
+                f"{did_you_mean(unknown[0], sorted(_NEEDS))}"
+            )
+        return needs
 
 
 def plan_section(
@@ -98,9 +113,8 @@ def plan_section(
         values["preset"] = str(file)  # whole: the notebook runs in another folder
     known = {p.name: p.default for p in parameters(notebook).values()} | values
     run = start(section, **known)
-    return Job(
-        section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb"
-    )
+    executed = (checkout() or Path.cwd()) / "_runs" / run.place / f"{section}.ipynb"
+    return Job(section, notebook, values, run, executed)
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel
 _IPYKERNEL = [
@@ -116,6 +130,7 @@ class _Kernel(AsyncKernelManager):
 
     n_threads = None  # of arithmetic; None: one a core
     begun = None  # a list that every kernel joins, so that it can be interrupted
+    folder = None  # of the executed notebook, where its links to figures start
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -125,6 +140,7 @@ class _Kernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         libraries = ("OMP", "MKL", "OPENBLAS") if self.n_threads else ()
         env = {f"{library}_NUM_THREADS": str(self.n_threads) for library in libraries}
+        env["SEEING_WORDS_NOTEBOOK_FOLDER"] = str(self.folder)
         return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python", env=env)
 
     def stop(self) -> None:
@@ -191,9 +207,12 @@ def run_section(
     "Execute a section notebook into _runs/, and say what it wrote."
     began, cells = time.monotonic(), []
     before = _version(_provenance(job.run.folder, job.section))
-    kernel = type(
-        "_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun}
-    )
+    settings = {
+        "n_threads": n_threads,
+        "begun": [] if begun is None else begun,
+        "folder": job.executed.parent,
+    }
+    kernel = type("_Kernel", (_Kernel,), settings)
     job.executed.parent.mkdir(parents=True, exist_ok=True)
 
     def started(cell: str, index: int, n_cells: int) -> None:
@@ -209,7 +228,7 @@ def run_section(
             kernel_name="python3",
             language="python",  # some editors write neither
             progress_bar=False,
-            cwd=job.notebook.parent,
+            cwd=job.notebook.parent if checkout() else Path.cwd(),
             on_cell=started,
             kernel=kernel,
         )

@@ -24,7 +24,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import __version__
-from .presets import LEAST, TRIALS, Preset, get_preset
+from .presets import MINIMUM, TRIALS, Preset, get_preset
 from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
@@ -42,6 +42,7 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
+from ..models.hub import NetworkId
 from ..models.load import Model, checkpoints, short_names
 from ..models.loss import load_reader, told_losses
 from ..models.store import Store
@@ -60,11 +61,16 @@ def short_path(path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 # %% ../../nbs/library/app/04_run.ipynb #sections
-def sections() -> dict[str, Path]:
-    "The paper's sections in order: name → notebook. Empty without a checkout."
+def _sections_folder() -> Path:
+    "The notebooks of the checkout; where there is none, those that come with the package."
     root = checkout()
-    found = sorted((root / "nbs/paper").glob("[!_.]*.ipynb")) if root else []
-    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in found}
+    return root / "nbs" / "paper" if root else PACKAGE / "sections"
+
+
+def sections() -> dict[str, Path]:
+    "The paper's sections in order: name → notebook."
+    notebooks = sorted(_sections_folder().glob("[!_.]*.ipynb"))
+    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in notebooks}
 
 
 def find_section(name: str) -> Path:
@@ -72,8 +78,8 @@ def find_section(name: str) -> Path:
     found = sections()
     if not found:
         raise InputError(
-            "no section notebooks here: they come with the source checkout, not with the installed "
-            "package. Clone the repository and run this from within it"
+            f"there are no section notebooks in {_sections_folder()}: install seeing-words again, "
+            "or clone the repository and run this from within it"
         )
     numbered = {path.stem: path for path in found.values()}
     if name not in found | numbered:
@@ -142,18 +148,18 @@ def sources(notebook: Path | None = None) -> str:
     )
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
-_LEAST = {name: LEAST[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")} | {
-    "seed": 0
-}
+_MINIMUM = {
+    name: MINIMUM[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")
+} | {"seed": 0}
 
 
 def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
     "The preset with the `sizes` that are given, each refused where it is impossible."
     given = {name: value for name, value in sizes.items() if value is not None}
     for name, value in {**given, "seed": seed}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < _LEAST[name]:
+        if not isinstance(value, int) or isinstance(value, bool) or value < _MINIMUM[name]:
             raise InputError(
-                f"{name} = {value!r}: a whole number of at least {_LEAST[name]} is needed"
+                f"{name} = {value!r}: a whole number of at least {_MINIMUM[name]} is needed"
             )
     sized = replace(preset, **given)
     if sized.n_stimuli < 2 * sized.n_folds:
@@ -165,7 +171,7 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
 
 
 def _sizes(preset: Preset) -> dict[str, int]:
-    return {name: getattr(preset, name) for name in _LEAST if name != "seed"}
+    return {name: getattr(preset, name) for name in _MINIMUM if name != "seed"}
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes-place
 def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]) -> str:
@@ -222,9 +228,7 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
                 f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
             )
         _refuse_unlike(known[name], value)
-    if "pooling" in choices and choices["pooling"] not in (
-        poolings := dict(preset.poolings)["language"]
-    ):
+    if "pooling" in choices and choices["pooling"] not in (poolings := preset.poolings["language"]):
         raise InputError(
             f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
             f"{' or '.join(poolings)}"
@@ -243,18 +247,19 @@ def _refuse_missing(preset: Preset) -> None:
             )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
-        if name.startswith("microworld/") and name not in known:
+        if NetworkId.parse(name).is_embedded and name not in known:
             raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     "Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`; untrained twins are counted."
-    short = short_names(name for name in sorted(names) if not name.startswith("untrained:"))
+    networks = [NetworkId.parse(name) for name in sorted(names)]
+    short = short_names(network.name for network in networks if network.is_trained)
     trained = [name.rpartition("-") for name in short.values()]
     numbers = {
         stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained
     }
-    n_untrained = sum(name.startswith("untrained:") for name in names)
+    n_untrained = sum(not network.is_trained for network in networks)
     told = [
         f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()
     ]
@@ -366,7 +371,7 @@ class Materials:
     ) -> Path | None:  # where the ids of what is chosen are kept; the microworld's follow from n
         return (
             None
-            if self.preset.source == "microworld"
+            if not self.preset.stimulus_source.is_chosen
             else self.folder / f"{self.section}_{what}.tsv"
         )
 
@@ -392,7 +397,7 @@ class Recordings(Materials):
         stimuli = stimuli or self.stimuli
         with self.networks.asked(self.preset, name) as (model, load):
             self.models[name] = model.revision
-            poolings = dict(self.preset.poolings)[model.modality]
+            poolings = self.preset.poolings[model.modality]
             pooling = pooling or poolings[0]
             together = (
                 poolings if pooling in poolings else (pooling,)
@@ -528,7 +533,7 @@ class Run(Recordings):
         about = {
             "commit": commit(),
             "versions": versions(),
-            "written": dict(sorted(self.written.items())),
+            "written": self.written,  # in the order of saving, which is the order of a report
         }
         text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")

@@ -27,7 +27,6 @@ from ..measures.folds import Folds
 from ..measures.inference import Estimate, average
 from ..measures.numerics import machine_eps, to_float64, unit_moments
 from ..measures.predictivity import out_of_folds
-from .layers import Pair
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #draws
 def exemplar_draws(
@@ -245,7 +244,9 @@ def average_curves(curves: Iterable[ExemplarCurve]) -> ExemplarCurve:
     return ExemplarCurve(mean("measured"), mean("predicted"))
 
 
-def mean_ways(found: Mapping[str, Mapping[Pair, ExemplarCurve]]) -> dict[str, ExemplarCurve]:
+def mean_ways(
+    found: Mapping[str, Mapping[tuple[str, str], ExemplarCurve]],
+) -> dict[str, ExemplarCurve]:
     "Mean over pairs of networks in each direction, of what `align_exemplars` found."
     return {way: average_curves(curves.values()) for way, curves in found.items()}
 
@@ -381,7 +382,7 @@ def align_exemplars(
     language: Mapping[str, xr.DataArray],  # name → (exemplar, stimulus, unit)
     ks: Sequence[int],
     **settings,  # folds, weights, …: as of `exemplar_curves`
-) -> dict[str, dict[Pair, ExemplarCurve]]:  # direction → (vision, language) →
+) -> dict[str, dict[tuple[str, str], ExemplarCurve]]:  # direction → (vision, language) →
     "Alignment of means over exemplars, for every pair of networks in both directions."
     forward, back = (
         exemplar_curves(vision, language, ks, **settings),
