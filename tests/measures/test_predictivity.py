@@ -573,8 +573,8 @@ def test_splitters_are_folds():
 def test_groups_stay_together():
     groups = np.repeat(np.arange(12), 5)
     splitters = [(GroupKFold(4), groups), (PredefinedSplit(groups % 3), None)]
-    for splitter, given in splitters:
-        folds = as_folds(splitter, 60, given)
+    for splitter, labels in splitters:
+        folds = as_folds(splitter, 60, labels)
         for i, test in enumerate(folds.test):
             assert not np.intersect1d(groups[test], groups[folds.train(i)]).size
 
