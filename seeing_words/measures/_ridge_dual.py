@@ -19,12 +19,12 @@ from ..core.parallel import _at_once, parallel_map
 from .folds import Folds
 from seeing_words.measures.numerics import (
     _device,
-    _unit_vectors,
     _zscore,
     fold_zscore,
     rounding,
     to_float64,
     unit_moments,
+    unit_vectors,
 )
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #fold-setting
@@ -184,7 +184,7 @@ class _Target:
 
 def _target(values: np.ndarray, fold: _Fold) -> _Target:
     z = fold.zscore(values)
-    return _Target(fold, fold.product(z[fold.train]), _unit_vectors(fold.product(z[fold.test])))
+    return _Target(fold, fold.product(z[fold.train]), unit_vectors(fold.product(z[fold.test])))
 
 # %% ../../nbs/library/measures/02_ridge_dual.ipynb #targets
 def _twice(block: torch.Tensor) -> torch.Tensor:

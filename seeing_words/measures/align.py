@@ -37,7 +37,7 @@ from seeing_words.measures.inference import (
     best_pair,
     max_p_value,
     nested_score,
-    predictivity_estimate,
+    old_predictivity_estimate,
     resample_weights,
 )
 from seeing_words.measures.predictivity import (
@@ -584,7 +584,7 @@ def _direction(
     sources, targets = (list(side.values()) for side in sides)
     scores = done["scores"]
     i, j = best_pair(scores.predictivity)
-    best = predictivity_estimate(
+    best = old_predictivity_estimate(
         sources[i].values,
         targets[j].values,
         folds=folds,

@@ -10,61 +10,145 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
+import xarray as xr
 
 from ..core.errors import InputError
 from .inference import Estimate
+from .scores import interval
 
 # %% ../../nbs/library/measures/09_claims.ipynb #claim
 @dataclass(frozen=True)
 class Claim:
-    "What is claimed, checkably, before the result."
+    """What is claimed, in a form that a number can decide, before the result.
 
-    name: str  # "L1"
-    text: str  # the claim as a sentence
-    rule: str  # the number that decides it, in words
+    Parameters
+    ----------
+    name : str
+        A short unique key, such as ``"L1"``.
+    text : str
+        The claim as a sentence.
+    rule : str
+        The number that decides it, in words.
+    threshold : float, default 0
+        What the number is compared with.
+    direction : {"above", "below"}
+        The side of the threshold that is claimed.
+    label : str, optional
+        A few words by which readers know the claim, such as ``"colour matters"``; default: `name`.
+
+    Examples
+    --------
+    >>> Claim("P1", "Grey images align less.", "grey − intact", direction="below", label="Colour")
+    ... # doctest: +ELLIPSIS
+    Claim(name='P1', ..., label='Colour')
+    """
+
+    name: str
+    text: str
+    rule: str
     threshold: float = 0.0
-    direction: str = "above"  # the side of the threshold that is claimed: "above" or "below"
+    direction: str = "above"
+    label: str = ""
 
     def __post_init__(self):
         if self.direction not in ("above", "below"):
             raise InputError(
                 f"claim {self.name}: direction is 'above' or 'below', not {self.direction!r}"
             )
+        if not self.label:
+            object.__setattr__(self, "label", self.name)  # the class is frozen
 
 # %% ../../nbs/library/measures/09_claims.ipynb #verdict
 VERDICTS = ("supported", "not supported", "contradicted")
 
 
 def verdict(
-    low: float,  # of the effect's interval
-    high: float,  # the same
+    effect: xr.Dataset | tuple[float, float],
     *,
     threshold: float = 0.0,
-    direction: str = "above",  # or "below": the side of the threshold that is claimed
-) -> str:  # one of VERDICTS
-    "Judge an interval by the side of `threshold` it lies on."
+    direction: str = "above",
+) -> str:
+    """Judge an effect by the side of `threshold` on which its interval lies.
+
+    Parameters
+    ----------
+    effect : xarray.Dataset or (low, high)
+        A single score with its draws, or the ends of its interval.
+    threshold : float, default 0
+    direction : {"above", "below"}
+        The side of the threshold that is claimed.
+
+    Returns
+    -------
+    str
+        One of ``VERDICTS``; "not supported" if the threshold lies within the interval or the
+        interval is missing.
+
+    Examples
+    --------
+    >>> verdict((0.1, 0.2)), verdict((-0.1, 0.2)), verdict((-0.2, -0.1))
+    ('supported', 'not supported', 'contradicted')
+    """
+    low, high = _ends(effect)
     above, below = low > threshold, high < threshold
     claimed, other = (above, below) if direction == "above" else (below, above)
-    return VERDICTS[0] if claimed else VERDICTS[2] if other else VERDICTS[1]
+    if claimed:
+        return "supported"
+    return "contradicted" if other else "not supported"
+
+
+def _ends(effect: xr.Dataset | Estimate | tuple[float, float]) -> tuple[float, float]:
+    if isinstance(effect, xr.Dataset):
+        ends = interval(effect)
+        return float(ends.low), float(ends.high)
+    if isinstance(effect, Estimate):
+        return effect.low, effect.high
+    low, high = effect
+    return low, high
 
 # %% ../../nbs/library/measures/09_claims.ipynb #claims-table
-def claims_table(
-    judged: Iterable[tuple[Claim, Estimate]],  # each claim with its effect
-) -> pd.DataFrame:  # claim, text, effect, low, high, threshold, verdict
-    "Claims with effects, intervals and verdicts."
+def claims_table(judged: Iterable[tuple[Claim, xr.Dataset]]) -> pd.DataFrame:
+    """Claims with their effects, intervals and verdicts.
+
+    Parameters
+    ----------
+    judged : iterable of (Claim, xarray.Dataset)
+        Each claim with the score that decides it, as `score_estimate` or arithmetic with its
+        results gives it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``label``, ``claim`` (its name), ``text``, ``effect``, ``low``, ``high``,
+        ``threshold`` (such as "> 0") and ``verdict``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from seeing_words.measures.scores import make_scores
+    >>> weights = np.ones((2, 10), dtype=int)
+    >>> effect = make_scores(-0.2, np.array([-0.3, -0.1]), weights)
+    >>> claim = Claim("P1", "Grey images align less.", "grey − intact", direction="below")
+    >>> claims_table([(claim, effect)]).verdict.tolist()
+    ['supported']
+    """
     sign = {"above": ">", "below": "<"}
-    rows = [
-        (
-            claim.name,
-            claim.text,
-            effect.value,
-            effect.low,
-            effect.high,
-            f"{sign[claim.direction]} {claim.threshold:g}",
-            verdict(effect.low, effect.high, threshold=claim.threshold, direction=claim.direction),
+    rows = []
+    for claim, effect in judged:
+        low, high = _ends(effect)
+        rows.append(
+            {
+                "label": claim.label,
+                "claim": claim.name,
+                "text": claim.text,
+                "effect": float(effect.value),
+                "low": low,
+                "high": high,
+                "threshold": f"{sign[claim.direction]} {claim.threshold:g}",
+                "verdict": verdict(
+                    (low, high), threshold=claim.threshold, direction=claim.direction
+                ),
+            }
         )
-        for claim, effect in judged
-    ]
-    return pd.DataFrame(
-        rows, columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"]
-    )
+    columns = ["label", "claim", "text", "effect", "low", "high", "threshold", "verdict"]
+    return pd.DataFrame(rows, columns=columns)

@@ -37,7 +37,7 @@ from ..data.modalities import ARROWS, DIRECTIONS
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
-from ..measures.inference import resample_weights, score_estimate
+from ..measures.inference import old_score_estimate, resample_weights
 from ..measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import (
     chosen_alphas,
@@ -797,7 +797,7 @@ def _layer_pair(
         pairs.scores(pair, direction).alpha.values[layers]
     )  # those that were chosen in any fold
     observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
-    score = score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
+    score = old_score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
     right.hexbin(
         predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0
     )

@@ -27,8 +27,8 @@ from seeing_words.measures.inference import (
     Estimate,
     average,
     best_pair,
-    peak_depth,
-    predictivity_estimate,
+    old_peak_depth,
+    old_predictivity_estimate,
 )
 from seeing_words.measures.predictivity import (
     chosen_alphas,
@@ -210,7 +210,7 @@ def layer_estimate(
         source, target = pairs.features(pair, direction)
         alphas = chosen_alphas(pairs.scores(pair, direction).alpha.values[i, j])
         pairs.estimates[key] = pairs.results(
-            predictivity_estimate,
+            old_predictivity_estimate,
             source.values[i],
             target.values[j],
             folds=pairs.folds,
@@ -328,7 +328,7 @@ def depth_profile(
     depth: Sequence[float],  # relative depth of each
 ) -> DepthProfile:
     "Summarise a depth curve."
-    peak = peak_depth(layers, depth)
+    peak = old_peak_depth(layers, depth)
     scored = [(e, d) for e, d in zip(layers, depth) if not np.isnan(e.value)]
     early, later = [e for e, d in scored if d < 1 / 3], [e for e, d in scored if d >= 1 / 3]
     if not early or not later:

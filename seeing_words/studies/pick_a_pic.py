@@ -31,7 +31,7 @@ from ..data.microworld.scene import Scene
 from ..data.modalities import DIRECTIONS
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
-from ..measures.inference import Estimate, average, score_estimate
+from ..measures.inference import Estimate, average, old_score_estimate
 from ..measures.numerics import fold_zscore
 from ..measures.predictivity import Layers, out_of_folds
 
@@ -541,7 +541,7 @@ def align_layers(
     def one(s):
         found = out_of_folds(sources[s], targets, folds=folds)
         return {
-            (t, s) if flip else (s, t): score_estimate(
+            (t, s) if flip else (s, t): old_score_estimate(
                 observed[t], made, folds=folds, weights=weights
             )
             for t, (made,) in found.items()

@@ -36,7 +36,7 @@ from seeing_words.data.sources import coco_stimuli
 from seeing_words.data.stimuli import OnDemand, StimulusSet
 from seeing_words.data.tagging import spacy_tagger, tag, tagged
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import resample_weights, score_estimate
+from seeing_words.measures.inference import old_score_estimate, resample_weights
 from seeing_words.measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import out_of_fold, predictivity
 from seeing_words.models.cache import Results, fingerprint
@@ -820,7 +820,7 @@ def test_the_linear_bootstrap_is_the_full_one_to_first_order():
     weights = resample_weights(folds, n_draws=500)
     linear, full = (
         estimate(*both, folds=folds, weights=weights)
-        for estimate in (linear_estimate, score_estimate)
+        for estimate in (linear_estimate, old_score_estimate)
     )
     assert linear.value == pytest.approx(full.value, abs=1e-6)
     assert linear.draws.std() == pytest.approx(full.draws.std(), rel=0.06)

@@ -25,11 +25,11 @@ from seeing_words.measures.inference import (
     max_p_value,
     nested_score,
     noise_ceiling,
+    old_peak_depth,
+    old_predictivity_estimate,
+    old_score_estimate,
     p_value,
-    peak_depth,
-    predictivity_estimate,
     resample_weights,
-    score_estimate,
     selected_score,
     slope,
     split_selected,
@@ -81,7 +81,7 @@ def test_bootstrap_is_repeating_stimuli():
 
 def test_estimate_is_predictivity_with_draws():
     X, Y = related(103, 20, 8)
-    estimate = predictivity_estimate(X, Y, folds=FOLDS, weights=WEIGHTS)
+    estimate = old_predictivity_estimate(X, Y, folds=FOLDS, weights=WEIGHTS)
     assert estimate.value == pytest.approx(predictivity(X, Y), abs=1e-6)
     assert estimate.low < estimate.value < estimate.high
     assert repr(estimate) == f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
@@ -89,9 +89,9 @@ def test_estimate_is_predictivity_with_draws():
 
 def test_a_constant_layer_has_no_interval():
     X, Y = related(103, 20, 8)
-    estimate = predictivity_estimate(np.ones_like(X), Y, folds=FOLDS, weights=WEIGHTS)
+    estimate = old_predictivity_estimate(np.ones_like(X), Y, folds=FOLDS, weights=WEIGHTS)
     assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
-    assert verdict(estimate.low, estimate.high) == "not supported"
+    assert verdict((estimate.low, estimate.high)) == "not supported"
 
 
 def test_arithmetic_is_paired():
@@ -138,7 +138,7 @@ def test_intervals_cover(n_units):
     for _ in range(400):
         prediction = rng.normal(size=(100, n_units))
         target = r * prediction + (1 - r**2) ** 0.5 * rng.normal(size=(100, n_units))
-        estimates.append(score_estimate(target, prediction, folds=SMALL, weights=weights))
+        estimates.append(old_score_estimate(target, prediction, folds=SMALL, weights=weights))
     expected = np.mean([e.value for e in estimates])
     assert expected == pytest.approx(
         r - r * (1 - r**2) / (2 * 20), abs=0.005
@@ -465,11 +465,11 @@ def test_split_selection_takes_folds_and_skips_what_is_missing():
 def test_peak_moves_with_the_draws():
     missing = Estimate(np.nan, np.full(2, np.nan))
     curve = [Estimate(0.0, np.array([0.0, 3.0])), Estimate(1.0, np.array([1.0, 1.0])), missing]
-    peak = peak_depth(curve, [0, 0.5, 1])
+    peak = old_peak_depth(curve, [0, 0.5, 1])
     assert peak.value == 0.5
     np.testing.assert_array_equal(peak.draws, [0.5, 0])
     with pytest.raises(InputError, match="no peak"):
-        peak_depth([missing], [1])
+        old_peak_depth([missing], [1])
 
 
 # Noise ceiling
@@ -520,8 +520,8 @@ def test_ceiling_properties(n_repeats, seed, scale):
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1))
 def test_verdicts_mirror(low, width, threshold):
-    above = verdict(low, low + width, threshold=threshold)
-    below = verdict(low, low + width, threshold=threshold, direction="below")
+    above = verdict((low, low + width), threshold=threshold)
+    below = verdict((low, low + width), threshold=threshold, direction="below")
     assert VERDICTS.index(above) + VERDICTS.index(below) == 2
     assert (above == "supported") == (low > threshold)
 
@@ -532,7 +532,16 @@ def test_claims_table_is_computed():
     table = claims_table(
         [(up, Estimate(0.2, np.array([0.1, 0.3]))), (down, Estimate(0.5, np.array([0.4, 0.6])))]
     )
-    assert list(table.columns) == ["claim", "text", "effect", "low", "high", "threshold", "verdict"]
+    assert list(table.columns) == [
+        "label",
+        "claim",
+        "text",
+        "effect",
+        "low",
+        "high",
+        "threshold",
+        "verdict",
+    ]
     assert list(table.verdict) == ["supported", "not supported"] and list(table.threshold) == [
         "> 0",
         "< 0.5",
@@ -621,7 +630,7 @@ def test_estimates_add_up_and_numbers_may_stand_on_either_side():
         lambda a, b: a / b,
         lambda a, b: sum([a, b]),
         lambda a, b: average([a, b]),
-        lambda a, b: peak_depth([a, b], [0, 1]),
+        lambda a, b: old_peak_depth([a, b], [0, 1]),
         lambda a, b: slope([a, b]),
     ],
 )
