@@ -6,6 +6,7 @@
 __all__ = ['read_value', 'read_parameters', 'Job', 'plan_section', 'SectionError', 'Outcome', 'run_section']
 
 # %% ../../nbs/library/app/06_execute.ipynb #imports
+import json
 import logging
 import os
 import re
@@ -188,7 +189,8 @@ def run_section(
     begun: list | None = None,  # the kernel joins it: `begun[0].stop()` interrupts
 ) -> Outcome:
     "Execute a section notebook into _runs/, and say what it wrote."
-    since, cells = time.time(), []
+    began, cells = time.monotonic(), []
+    before = _version(_provenance(job.run.folder, job.section))
     kernel = type(
         "_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun}
     )
@@ -220,12 +222,38 @@ def run_section(
             f"cell `{cells[-1]}` of {short_path(job.notebook)}: its process was killed, most often "
             "for lack of memory; try a smaller n_stimuli"
         ) from None
-    return Outcome(job, (time.time() - since) / 60, *_written(job.run.folder, job.section, since))
+    figures, verdicts = _written(job.run.folder, job.section, before)
+    return Outcome(job, (time.monotonic() - began) / 60, figures, verdicts)
 
 # %% ../../nbs/library/app/06_execute.ipynb #run-section-written
-def _written(folder: Path, section: str, since: float) -> tuple[int, dict[str, str]]:
-    "How many figures a section saved `since`, and the verdicts on its claims."
-    figures = [path for path in folder.glob(f"{section}_*.svg") if path.stat().st_mtime >= since]
-    claims = folder / f"{section}_claims.csv"
-    table = pd.read_csv(claims) if claims.exists() and claims.stat().st_mtime >= since else None
-    return len(figures), {} if table is None else dict(zip(table["claim"], table["verdict"]))
+def _provenance(folder: Path, section: str) -> Path:
+    return folder / f"{section}_provenance.json"
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    "Identify the file now at `path`: differs once it is replaced, whatever the clocks say; None: no file."
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_ctime_ns, about.st_mtime_ns, about.st_size
+
+
+def _written(
+    folder: Path, section: str, before: tuple[int, ...] | None
+) -> tuple[int, dict[str, str]]:
+    """Count the figures that a run recorded as written, and read the verdicts on its claims.
+
+    `before` is the `_version` of its provenance file before it ran: the same afterwards, and the
+    run saved nothing.
+    """
+    record = _provenance(folder, section)
+    if _version(record) in (None, before):
+        return 0, {}
+    written = json.loads(record.read_text(encoding="utf-8"))["written"]
+    n_figures = sum(name.endswith(".svg") for name in written)
+    claims = f"{section}_claims.csv"
+    if claims not in written:
+        return n_figures, {}
+    table = pd.read_csv(folder / claims)
+    return n_figures, dict(zip(table["claim"], table["verdict"]))

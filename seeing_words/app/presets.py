@@ -595,6 +595,22 @@ def _network(path: Path, name: str) -> str:  # a folder beside the file, or a na
     return _beside(path, name) if is_folder else name
 
 
+def _ids_file(path: Path, name: str) -> str:
+    "The whole path of a list of ids, which is written: only below the preset's or the figures' folder."
+    folders = (path.parent.resolve(), ((checkout() or Path.cwd()) / "figures").resolve())
+    try:
+        whole = (folders[0] / Path(name).expanduser()).resolve()  # follows links, and ..
+        is_below = any(whole.is_relative_to(folder) for folder in folders)
+    except (OSError, RuntimeError, ValueError):  # NUL, a circle of links, no such home
+        is_below = False
+    if not is_below or whole.suffix != ".tsv" or re.search(r"[\x00-\x1f\x7f]", name):
+        raise InputError(
+            f"preset {path}: ids_file = {name!r} is impossible: a list of ids ends in .tsv and lies "
+            f"below {folders[0]} or {folders[1]}, whatever links lead to"
+        )
+    return str(whole)
+
+
 def _refuse_impossible(path: Path, preset: Preset) -> None:
     for name, remedy in _impossible(preset):
         raise InputError(
@@ -612,10 +628,10 @@ def read_preset(path: str | Path) -> Preset:
     for modality in "vision", "language":
         given[modality] = tuple(_network(path, name) for name in given[modality])
     given |= {
-        name: _beside(path, given[name])
-        for name in ("folder", "trials_folder", "ids_file")
-        if name in given
+        name: _beside(path, given[name]) for name in ("folder", "trials_folder") if name in given
     }
+    if "ids_file" in given:
+        given["ids_file"] = _ids_file(path, given["ids_file"])
     if "judge" in given:
         given["judge"] = _network(path, given["judge"])
     preset = Preset(**given)

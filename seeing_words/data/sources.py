@@ -480,7 +480,12 @@ def _check_digests(ids: Mapping[str, str], name: str) -> None:
             )
 
 
+# control characters, all that any program takes for the end of a line, and halves of characters
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+
+
 def _write_ids(path: Path, title: str, chosen: Sequence[Found]) -> None:
+    title = re.sub(_CONTROL, "?", title)  # it holds the name of a file
     lines = [
         f"# {title}: id, SHA-256 of images, captions and masks",
         *(f"{one.id}\t{one.content()}" for one in chosen),
@@ -495,9 +500,10 @@ def _by_id(name: str, found: Sequence[Found]) -> dict[str, Found]:
             raise InputError(
                 f"{name}: id {one.id!r} occurs more than once: ids must tell stimuli apart"
             )
-        if re.search(rf"[\t\r\n]|{NO_TEXT}", one.id):
+        if re.search(_CONTROL, one.id):
             raise InputError(
-                f"{name}: id {one.id!r} holds a tab, a line break, a NUL or half a character"
+                f"{name}: id {one.id!r} holds a tab, a line break, another control character or half a "
+                "character: rename it, since lists of ids have one id a line"
             )
         by_id[one.id] = one
     return by_id

@@ -196,7 +196,7 @@ def listening() -> None:
 def test_stopped_by_hand_it_says_how_to_go_on_and_goes_on_from_the_store(root, tmp_path):
     work = """import os, time
 from pathlib import Path
-from seeing_words.run import start
+from seeing_words.app.run import start
 run = start("toy", n_stimuli=n_stimuli, network=network, out=out)
 run.features(network)
 Path(out, "kernel").write_text(str(os.getpid()))
@@ -235,7 +235,7 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
 
 def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
     work = (
-        "import pandas as pd\nfrom seeing_words.run import start\n"
+        "import pandas as pd\nfrom seeing_words.app.run import start\n"
         'run = start("toy", preset=preset, out=out)\nrun.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")'
     )
     notebook(
@@ -373,7 +373,8 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
 
 def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
     monkeypatch.setattr(
-        "seeing_words.presets.PRESETS", {"microworld": replace(get_preset("microworld"), **changes)}
+        "seeing_words.app.presets.PRESETS",
+        {"microworld": replace(get_preset("microworld"), **changes)},
     )
     result = command("doctor", "--json")
     return result.exit_code, {finding["what"]: finding for finding in json.loads(result.output)}

@@ -32,7 +32,7 @@ TINY = str(Path(__file__).parents[1] / "fixtures/tiny-paper.toml")
 
 @pytest.fixture(autouse=True)
 def _nothing_downloaded(monkeypatch):
-    monkeypatch.setattr("seeing_words.costs.cached_network", lambda repository: None)
+    monkeypatch.setattr("seeing_words.app.costs.cached_network", lambda repository: None)
     monkeypatch.setattr(download, "cached_network", lambda repository: None)
 
 
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
 def test_figures_refuses_before_it_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(
-        "seeing_words.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000})
+        "seeing_words.app.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000})
     )
     monkeypatch.setattr(cli, "_run_all", lambda jobs, uncached: pytest.fail("it began"))
     result = command("figures", "--preset", TINY)

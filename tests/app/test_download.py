@@ -247,7 +247,7 @@ def test_killed_at_20_random_points_it_resumes(server, tmp_path):
     )
     code = f"""import os, signal, time
 from pathlib import Path
-from seeing_words.download import Download, fetch_file
+from seeing_words.app.download import Download, fetch_file
 for point in {points}:
     if (child := os.fork()) == 0:
         fetch_file(Download({server.address + "/file.bin"!r}, "sub/file.bin", {len(CONTENT)}, {SHA!r}), Path({str(tmp_path)!r}))

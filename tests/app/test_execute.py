@@ -1,6 +1,8 @@
 """Section notebooks run with what was asked for, or not at all, and fail in their own words."""
 
+import os
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -21,7 +23,7 @@ out: str = "figures"
 WORK = """import sys
 import pandas as pd
 from seeing_words.plots import claims_figure, forest
-from seeing_words.run import start
+from seeing_words.app.run import start
 run = start("toy", preset=preset, n_stimuli=n_stimuli, noise=noise, refit=refit, out=out)
 table = pd.DataFrame([("L1", "a claim", 0.4, 0.3, 0.5, "> 0", "supported")],
                      columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"])
@@ -145,3 +147,30 @@ def test_a_killed_process_is_told_too(root, tmp_path):
     told = failing(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     assert "cell `bad-cell`" in told
     assert "lack of memory; try a smaller n_stimuli" in told
+
+
+SET_BACK = """import os
+for path in run.folder.iterdir():
+    os.utime(path, (0, 0))"""
+
+
+def test_figures_are_counted_by_the_record_of_the_run_not_by_clocks(root, tmp_path):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work=WORK, clock=SET_BACK)
+    job = plan_section("toy", {"out": str(tmp_path / "out")})
+    for _ in range(2):  # the second run meets the first one's files, as old as its own
+        outcome = run_section(job)
+        assert outcome.figures == 1
+        assert outcome.verdicts == {"L1": "supported"}
+        assert 0 < outcome.minutes < 10
+
+
+def test_figures_of_an_earlier_run_are_not_counted(root, tmp_path):
+    path = notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work=WORK)
+    job = plan_section("toy", {"out": str(tmp_path / "out")})
+    assert run_section(job).figures == 1
+    for file in Path(job.run.folder).iterdir():
+        os.utime(file, (2**32, 2**32))  # as if a clock that is ahead had written it
+    notebook(path, parameters=PARAMETERS, work="x = 1")
+    outcome = run_section(job)
+    assert outcome.figures == 0
+    assert outcome.verdicts == {}

@@ -228,6 +228,54 @@ def test_what_cannot_be_is_refused_with_the_name_of_its_field(tmp_path, more, sa
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "site-packages/x.pth",
+        "ids.txt",
+        "tsv",
+        "../ids.tsv",
+        "sub/../../ids.tsv",
+        "/elsewhere/ids.tsv",
+        "~/ids.tsv",
+        "~nobody-here/ids.tsv",
+        "outside/ids.tsv",
+        "link.tsv",
+        "circle/ids.tsv",
+        "a\\u0000.tsv",
+        "a\\n.tsv",
+    ],
+)
+def test_a_list_of_ids_is_written_nowhere_else(tmp_path, name):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "outside").symlink_to(tmp_path)
+    (home / "link.tsv").symlink_to(tmp_path / "elsewhere.tsv")
+    (home / "circle").symlink_to(home / "circle")
+    with pytest.raises(
+        InputError, match=r"preset .*mine.toml: ids_file = .*ends in \.tsv and lies"
+    ):
+        read_preset(write(home, f'{MINE}ids_file = "{name}"\n'))
+
+
+def test_a_list_of_ids_lies_beside_the_preset_or_the_figures(tmp_path, monkeypatch):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "home/lists").mkdir(parents=True)
+    (tmp_path / "home/linked").symlink_to(tmp_path / "home/lists")
+    (tmp_path / "nbs/paper").mkdir(parents=True)
+    (tmp_path / "settings.ini").touch()
+    monkeypatch.chdir(tmp_path)
+    figures = tmp_path / "figures/mine/layers_stimuli.tsv"
+    for name, place in [
+        ("ids.tsv", tmp_path / "home/ids.tsv"),
+        ("linked/ids.tsv", tmp_path / "home/lists/ids.tsv"),
+        ("../figures/mine/layers_stimuli.tsv", figures),
+        (figures, figures),
+    ]:
+        preset = read_preset(write(tmp_path / "home", f'{MINE}ids_file = "{name}"\n'))
+        assert preset.ids_file == str(place)
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ('vision = ["microworld/vision-0"]', "lacks vision: write vision ="),
@@ -318,7 +366,7 @@ def test_whatever_a_file_says_it_is_read_or_refused(changes):
         "source": "microworld",
     } | changes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seeing_words.presets._read_toml", lambda path: found)
+        patch.setattr("seeing_words.app.presets._read_toml", lambda path: found)
         try:
             said = f"some.toml: {read_preset('some.toml').source}"
         except InputError as error:

@@ -134,7 +134,7 @@ def test_whatever_pictures_and_captions_there_are_they_run_from_one_file(
     mine, monkeypatch, tmp_path_factory
 ):
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
-    work = """from seeing_words.run import start
+    work = """from seeing_words.app.run import start
 run = start("toy", preset=preset, out=out)
 shapes = [run.features(name).shape for name in run.preset.vision + run.preset.language]
 assert shapes == [(4, 12, 16)] * 2, shapes
@@ -312,7 +312,7 @@ def test_a_section_that_averages_captions_is_left_out_and_said_so_where_there_is
 ):
     pd.read_csv(mine / "table.csv").drop_duplicates("image").to_csv(mine / "table.csv", index=False)
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
-    work = "from seeing_words.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
+    work = "from seeing_words.app.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
     notebook(root / "nbs/paper/2_means.ipynb", parameters=USES, work="captions_to_average")
     result = CliRunner(env={"COLUMNS": "200"}).invoke(

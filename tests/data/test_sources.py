@@ -418,6 +418,16 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
             coco_stimuli(coco, 1, ids_file=tmp_path / "ids.txt")
 
 
+@pytest.mark.parametrize("sign", ["\t", "\n", "\r", "\0", "\x1b", "\x85", "\u2028", "\u2029"])
+def test_ids_with_control_characters_are_refused(sign, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = [{"id": f"a{sign}import os", "image": "a.png", "caption": "a house"}]
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=r"id 'a.*' holds a tab, a line break, another control"):
+        folder_stimuli(tmp_path, "table.json", id_column="id", ids_file=tmp_path / "ids.tsv")
+    assert not (tmp_path / "ids.tsv").exists()
+
+
 def shown(stimuli) -> tuple:
     "All that is shown and known of them."
     masks = [] if stimuli.thing_masks is None else [mask.tobytes() for mask in stimuli.thing_masks]
