@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
+from itertools import product
 
 import ipywidgets
 import numpy as np
@@ -37,7 +38,7 @@ from ..data.modalities import ARROWS, DIRECTIONS
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
-from ..measures.inference import old_score_estimate, resample_weights
+from ..measures.inference import resample_weights, score_estimate
 from ..measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import (
     chosen_alphas,
@@ -57,7 +58,7 @@ from ..measures.scores import format_score, interval
 from ..models.extract import pooled_layers
 from ..models.load import Model
 from ..plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
-from .layers import Pairs
+from .layers import AlignedNetworks
 from .pick_a_pic import Mapped, PreferenceSet
 
 # %% ../../nbs/library/studies/04_explore.ipynb #words
@@ -733,11 +734,13 @@ def _change(scene: Scene, fact: tuple, value) -> str:  # in words
     return f"{value} for {name}" if fact[1] == "name" else f"{name}: {fact[1]} {value}"
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers
-def explore_layers(pairs: Pairs) -> Interactive:
+def explore_layers(aligned: AlignedNetworks) -> Interactive:
     "Choose a pair of layers: its score, and predicted beside observed responses of held-out stimuli."
-    networks = {" – ".join(name.rpartition("/")[2] for name in pair): pair for pair in pairs.grids}
-    first = pairs.grids[next(iter(pairs.grids))]
-    best = mean_over_folds(first.predictivity.sel(direction=DIRECTIONS[0]))
+    networks = {}
+    for pair in product(aligned.vision, aligned.language):
+        networks[" – ".join(name.rpartition("/")[2] for name in pair)] = pair
+    first = aligned.grid.predictivity.sel(direction=DIRECTIONS[0])
+    best = mean_over_folds(first.isel(vision=0, language=0))
     v, w = np.unravel_index(np.nanargmax(best), best.shape)
     choices = {
         "direction": list(DIRECTIONS),
@@ -758,7 +761,7 @@ def explore_layers(pairs: Pairs) -> Interactive:
         with style():
             _layer_pair(
                 fig.subplots(1, 2, gridspec_kw=room),
-                pairs,
+                aligned,
                 of[networks],
                 direction,
                 vision_layer,
@@ -776,13 +779,16 @@ def explore_layers(pairs: Pairs) -> Interactive:
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers-parts
 def _layer_pair(
-    axes: Sequence[Axes], pairs: Pairs, pair: tuple, direction: str, v: int, w: int
+    axes: Sequence[Axes], aligned: AlignedNetworks, pair: tuple, direction: str, v: int, w: int
 ) -> None:
     left, right = axes
-    grid = mean_over_folds(pairs.grids[pair].predictivity.sel(direction=direction))
+    own = aligned.grid.sel(direction=direction, vision=pair[0], language=pair[1])
+    grid = mean_over_folds(own.predictivity)
     v, w = min(v, grid.sizes["vision_layer"] - 1), min(w, grid.sizes["language_layer"] - 1)
     heatmap(
-        left, grid, title=f"{direction}: {' – '.join(name.rpartition('/')[2] for name in pair)}"
+        left,
+        grid,
+        title=f"{ARROWS[direction]}: {' – '.join(name.rpartition('/')[2] for name in pair)}",
     )
     left.plot(w + 0.5, v + 0.5, "o", color=OKABE_ITO[1], markeredgecolor="white", markersize=9)
     left.set(xlabel="language layer", ylabel="vision layer")
@@ -791,17 +797,15 @@ def _layer_pair(
         return right.set_title(
             f"vision {v}, language {w}:\nno score, since units are constant in a fold"
         )
-    layers = (v, w) if direction == DIRECTIONS[0] else (w, v)
-    source, target = (side.values[k] for side, k in zip(pairs.features(pair, direction), layers))
-    alphas = chosen_alphas(
-        pairs.scores(pair, direction).alpha.values[layers]
-    )  # those that were chosen in any fold
-    observed, predicted = out_of_fold(source, target, folds=pairs.folds, alphas=alphas)
-    score = old_score_estimate(observed, predicted, folds=pairs.folds, weights=pairs.weights)
+    layers = aligned.vision[pair[0]].values[v], aligned.language[pair[1]].values[w]
+    source, target = layers if direction == DIRECTIONS[0] else layers[::-1]
+    alphas = chosen_alphas(own.alpha.isel(vision_layer=v, language_layer=w).values)
+    observed, predicted = out_of_fold(source, target, folds=aligned.folds, alphas=alphas)
+    score = score_estimate(observed, predicted, folds=aligned.folds, weights=aligned.weights)
     right.hexbin(
         predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0
     )
-    right.set_title(f"vision {v}, language {w}:\nr = {score}")
+    right.set_title(f"vision {v}, language {w}:\nr = {format_score(score)}")
 
 # %% ../../nbs/library/studies/04_explore.ipynb #changes
 def explore_changes(

@@ -161,9 +161,8 @@ def test_names_ids_and_depths_of_xarray_are_kept(sides):
 
 
 def test_scores_are_those_of_the_engine(sides, aligned):
-    grid = align_networks({"v": sides[0]}, {"l": sides[1]}, folds=make_folds(60, n_folds=3))[
-        "v", "l"
-    ]
+    grid = align_networks({"v": sides[0]}, {"l": sides[1]}, folds=make_folds(60, n_folds=3))
+    grid = grid.sel(vision="v", language="l")
     for name in "predictivity", "alpha", "n_constant_units":
         np.testing.assert_allclose(aligned.data[name], grid[name], atol=1e-6)
 

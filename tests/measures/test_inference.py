@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from layers import related
 from scipy.stats import kstest
 
-from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
 from seeing_words.measures.claims import VERDICTS, Claim, claims_table, verdict
-from seeing_words.measures.folds import Folds, make_folds
+from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import (
     Calibration,
     Estimate,
@@ -44,13 +43,6 @@ from seeing_words.measures.predictivity import (
     predictivity_grid,
 )
 from seeing_words.measures.similarity import SIMILARITIES, similarity_grid, similarity_null
-from seeing_words.studies.layers import (
-    align_pairs,
-    best_of_pairs,
-    depth_estimates_of_pairs,
-    depth_of_pairs,
-    layer_estimate,
-)
 
 FOLDS = make_folds(103)
 WEIGHTS = resample_weights(FOLDS, n_draws=50)
@@ -181,41 +173,6 @@ def test_a_pair_without_a_score_in_some_fold_is_never_the_best():
     assert np.isnan(mean_over_folds(grid(values)).values[0, 1])
     with pytest.raises(InputError, match="all 1 scores are missing"):
         best_pair(grid(values)[:1, 1:])
-
-
-def ending_alike() -> tuple[dict, dict, Folds]:
-    "Features at last-token pooling: in layer 0, all captions of a test fold end in the same token."
-    folds, rng = make_folds(40), np.random.default_rng(0)
-    images = rng.normal(size=(40, 6))
-    captions = rng.normal(size=(2, 40, 4))
-    captions[0] = images[:, :4]  # the best layer by far, if it counted
-    captions[0][folds.test[2]] = 1.0  # the embedding of one token
-    captions[1] += 0.5 * images[:, :4]
-    ids = [str(i) for i in range(40)]
-    return (
-        {"v": feature_array(images[None], ids=ids)},
-        {"w": feature_array(captions, ids=ids)},
-        folds,
-    )
-
-
-def test_captions_of_a_fold_that_end_alike_have_no_part_in_the_best():
-    vision, language, folds = ending_alike()
-    pairs = align_pairs(vision, language, folds=folds, weights=resample_weights(folds, n_draws=20))
-    pair = "v", "w"
-    scores = pairs.scores(pair, "v2l")
-    missing = scores.predictivity.values[0, 0]
-    assert (
-        np.isnan(missing).sum() == 1
-        and np.nanmean(missing) > scores.predictivity.values[0, 1].mean()
-    )
-    assert best_of_pairs(pairs, "v2l")[pair].value == pytest.approx(
-        scores.predictivity.values[0, 1].mean(), abs=1e-6
-    )
-    first, second = depth_estimates_of_pairs(pairs, "v2l", "language")
-    assert np.isnan(first.value) and np.isfinite(second.value)
-    assert np.isnan(depth_of_pairs(pairs, "v2l", "language")[pair]).tolist() == [True, False]
-    assert np.isfinite(layer_estimate(pairs, pair, "v2l", (0, 0)).value)  # the λ of the other folds
 
 
 def test_penalties_are_those_of_the_folds_that_have_a_score():

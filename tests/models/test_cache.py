@@ -17,7 +17,7 @@ from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import Estimate, resample_weights
 from seeing_words.measures.scores import make_scores
 from seeing_words.models.cache import Results, _read, fingerprint
-from seeing_words.studies.layers import align_pairs, best_of_pairs, null_of_pairs, similarity_grids
+from seeing_words.studies.layers import align_all, best_scores, null_scores, similarity_grids
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),
@@ -195,12 +195,12 @@ def test_pairs_come_out_of_the_folder_as_they_went_in(tmp_path):
     weights = resample_weights(folds, n_draws=20)
 
     def all_of(results):
-        pairs = align_pairs(vision, language, folds=folds, weights=weights, results=results)
+        aligned = align_all(vision, language, folds=folds, weights=weights, results=results)
         return [
-            *pairs.grids.values(),
-            *similarity_grids(pairs).values(),
-            *best_of_pairs(pairs, "v2l").values(),
-            *null_of_pairs(pairs, "l2v", n_permutations=3, n_units=4).values(),
+            aligned.grid,
+            similarity_grids(aligned),
+            best_scores(aligned),
+            null_scores(aligned, n_permutations=3, n_units=4),
         ]
 
     first = all_of(Results(tmp_path, "s"))
