@@ -92,7 +92,7 @@ def test_a_preset_says_everything_to_people():
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("microwrld", "did you mean microworld?"), ("zzz", "There is: microworld")]
+    ("name", "hint"), [("microwrld", "did you mean microworld?"), ("zzz", "Available: microworld")]
 )
 def test_an_unknown_preset_is_answered_with_the_nearest(name, hint):
     with pytest.raises(InputError, match="is not known") as error:
@@ -201,7 +201,7 @@ language = ["last", "mean"]
         ),
         (
             "poolings = {vision = ['first'], language = ['last']}",
-            "poolings = .*'first' is none: There is: cls, mean, last",
+            "poolings = .*'first' is none: Available: cls, mean, last",
         ),
         (
             "revisions = {llama = 'a'}",

@@ -273,15 +273,6 @@ def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, par
             start(name, **{parameter: value})
 
 
-def test_a_notebook_shows_the_line_and_the_message_alone():
-    try:
-        exec(compile("one = 1\nstart('toy', preset='papre')", "<cell>", "exec"), {"start": start})
-    except InputError as error:
-        shown = error._render_traceback_()
-    assert len(shown) == 2 and shown[0].startswith("----> 2")
-    assert "InputError" in shown[1] and "preset 'papre' is not known" in shown[1]
-
-
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -155,7 +155,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
     [
         (
             {"columns": {"image": "imag"}},
-            "table.csv has no column 'imag': did you mean image? There is: image, caption. In a p",
+            "table.csv has no column 'imag': did you mean image? Available: image, caption. In a p",
         ),
         (
             {"table": "old.csv"},

@@ -846,14 +846,14 @@ def test_a_split_or_column_that_is_not_there(picks, tmp_path):
         InputError, match=r"no parquet file of split 'validation': did you mean validation_unique\?"
     ):
         pick_a_pic(picks, 3, split="validation")
-    with pytest.raises(InputError, match="There is: nothing"):
+    with pytest.raises(InputError, match="Available: nothing"):
         pick_a_pic(tmp_path, 3)
     pd.DataFrame({"caption": ["a"], "image_0_url": ["x"], "label_0": [1.0]}).to_parquet(
         tmp_path / "test-0.parquet"
     )
     with pytest.raises(
         InputError,
-        match=r"test-0\.parquet has no column 'jpg_0': There is: caption, image_0_url, label_0",
+        match=r"test-0\.parquet has no column 'jpg_0': Available: caption, image_0_url, label_0",
     ):
         pick_a_pic(tmp_path, 3, split="test")
 
@@ -1048,7 +1048,7 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "picture,caption\na.png,x\n",
-            r"t\.csv has no column 'image': There is: picture, caption",
+            r"t\.csv has no column 'image': Available: picture, caption",
         ),
         (
             ".csv",
@@ -1058,7 +1058,7 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"There is: image;caption\. Cells seem to be apart by another sign: separator = \";\"",
+            r"Available: image;caption\. Cells seem to be apart by another sign: separator = \";\"",
         ),
         (
             ".csv",
