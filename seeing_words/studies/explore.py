@@ -878,9 +878,7 @@ def explore_trials(
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
         with style():
             images, scores = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-            kind = (
-                f"({trials.kinds[trial]}{'' if trials.told[trial] else ', untold by the prompt'})"
-            )
+            kind = f"({trials.kinds[trial]}{'' if trials.decidable[trial] else ', not decidable from the prompt'})"
             images.suptitle(
                 "\n".join([*textwrap.wrap(f"“{trials.prompts[trial]}”", 46), kind]), fontsize=8.5
             )

@@ -30,6 +30,7 @@ def change_word(difference: xr.Dataset) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from seeing_words.measures.scores import make_scores
     >>> change_word(make_scores(0.2, np.array([0.1, 0.3]), np.ones((2, 10))))
     'rises'
@@ -59,6 +60,7 @@ def side_word(score: xr.Dataset, threshold: float) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from seeing_words.measures.scores import make_scores
     >>> side_word(make_scores(0.6, np.array([0.55, 0.65]), np.ones((2, 10))), 0.5)
     'above'

@@ -1,4 +1,4 @@
-"Averages of exemplars: against naive loops, closed forms, and simulations in which reliability is all there is."
+"Averages of exemplars: against naive loops, closed forms, and simulations with noise only."
 
 from functools import partial
 from itertools import combinations
@@ -303,7 +303,9 @@ def test_constant_units_are_left_out():
         curve_of_pair(images, y, [1, 3], folds=FOLDS, weights=WEIGHTS)
         for y in (captions, captions[:, :, 1:])
     ]
-    assert measured(curves[0], 3).value == pytest.approx(float(measured(curves[1], 3).value), abs=0.01)
+    assert measured(curves[0], 3).value == pytest.approx(
+        float(measured(curves[1], 3).value), abs=0.01
+    )
     assert np.isfinite(predicted(curves[0], 3).draws).all()
 
 
