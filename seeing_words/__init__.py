@@ -13,6 +13,14 @@ from importlib.util import find_spec
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+from .core.extras import named_extras
+
+_lazy_getattr, __dir__, __all__ = lazy_loader.attach_stub(
     "seeing_words", find_spec("seeing_words").origin
 )
+
+
+def __getattr__(name: str) -> object:
+    "Import a public name when it is first used; a missing optional package is named with its extra."
+    with named_extras():
+        return _lazy_getattr(name)

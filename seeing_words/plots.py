@@ -129,12 +129,12 @@ def _spread(
     high: float,  # and here
 ) -> np.ndarray:  # where each goes: apart, in the same order, as near as can be
     "Move names apart, as little as needed."
-    from sklearn.isotonic import isotonic_regression  # slow to import, and needed nowhere else
+    from scipy.optimize import isotonic_regression  # slow to import, and needed nowhere else
 
     order = np.argsort(places, kind="stable")
     h = np.asarray(heights, float)[order]
     offset = np.concatenate([[0], np.cumsum((h[1:] + h[:-1]) / 2)])
-    apart = isotonic_regression(np.asarray(places, float)[order] - offset)
+    apart = isotonic_regression(np.asarray(places, float)[order] - offset).x
     apart = apart.clip(low + h[0] / 2, max(low + h[0] / 2, high - h[-1] / 2 - offset[-1])) + offset
     return apart[np.argsort(order, kind="stable")]
 

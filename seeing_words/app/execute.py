@@ -75,6 +75,9 @@ def read_parameters(
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
+_NEEDS = frozenset({"judge", "next words", "several captions"})
+
+
 @dataclass(frozen=True)
 class Job:
     "A section with checked parameters, ready to be executed."
@@ -84,6 +87,18 @@ class Job:
     given: Mapping[str, object]  # parameters that differ from the notebook's own
     run: Run  # where its results will go
     executed: Path  # where the executed notebook will go
+
+    @property
+    def needs(self) -> frozenset[str]:
+        "What the section asks of a preset beyond images and captions, from the notebook's metadata."
+        metadata = json.loads(self.notebook.read_text(encoding="utf-8"))["metadata"]
+        needs = frozenset(metadata.get("seeing_words", {}).get("needs", ()))
+        if unknown := sorted(needs - _NEEDS):
+            raise InputError(
+                f"{self.notebook.name}: its metadata names the need {unknown[0]!r}: "
+                f"{did_you_mean(unknown[0], sorted(_NEEDS))}"
+            )
+        return needs
 
 
 def plan_section(
@@ -98,9 +113,8 @@ def plan_section(
         values["preset"] = str(file)  # whole: the notebook runs in another folder
     known = {p.name: p.default for p in parameters(notebook).values()} | values
     run = start(section, **known)
-    return Job(
-        section, notebook, values, run, checkout() / "_runs" / run.place / f"{section}.ipynb"
-    )
+    executed = (checkout() or Path.cwd()) / "_runs" / run.place / f"{section}.ipynb"
+    return Job(section, notebook, values, run, executed)
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel
 _IPYKERNEL = [
@@ -209,7 +223,7 @@ def run_section(
             kernel_name="python3",
             language="python",  # some editors write neither
             progress_bar=False,
-            cwd=job.notebook.parent,
+            cwd=job.notebook.parent if checkout() else Path.cwd(),
             on_cell=started,
             kernel=kernel,
         )

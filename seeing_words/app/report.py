@@ -163,16 +163,6 @@ def _figure(folder: Path, file: str, preset: str, redo: str) -> Shown:
         tables,
     )
 
-
-def _in_order(figures: list[Shown], section: str, notebook: Path | None) -> tuple[Shown, ...]:
-    "As the notebook saves them; those that it names by a variable come last."
-    told = notebook.read_text(encoding="utf-8") if notebook else ""
-    place = {
-        shown.name: told.find(f'\\"{shown.name.removeprefix(section + "_")}\\"')
-        for shown in figures
-    }
-    return tuple(sorted(figures, key=lambda shown: (place[shown.name] < 0, place[shown.name])))
-
 # %% ../../nbs/library/app/07_report.ipynb #heading
 def _heading(notebook: Path | None, name: str) -> tuple[str, str]:  # title, purpose
     "A notebook's first cell in plain words."
@@ -211,7 +201,7 @@ def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: 
         *heading,
         redo,
         about,
-        _in_order(figures, name, notebook),
+        tuple(figures),
         others,
         f"{name}_claims.csv" in written,
     )

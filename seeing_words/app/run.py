@@ -60,11 +60,16 @@ def short_path(path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 # %% ../../nbs/library/app/04_run.ipynb #sections
-def sections() -> dict[str, Path]:
-    "The paper's sections in order: name → notebook. Empty without a checkout."
+def _sections_folder() -> Path:
+    "The notebooks of the checkout; where there is none, those that come with the package."
     root = checkout()
-    found = sorted((root / "nbs/paper").glob("[!_.]*.ipynb")) if root else []
-    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in found}
+    return root / "nbs" / "paper" if root else PACKAGE / "sections"
+
+
+def sections() -> dict[str, Path]:
+    "The paper's sections in order: name → notebook."
+    notebooks = sorted(_sections_folder().glob("[!_.]*.ipynb"))
+    return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in notebooks}
 
 
 def find_section(name: str) -> Path:
@@ -72,8 +77,8 @@ def find_section(name: str) -> Path:
     found = sections()
     if not found:
         raise InputError(
-            "no section notebooks here: they come with the source checkout, not with the installed "
-            "package. Clone the repository and run this from within it"
+            f"there are no section notebooks in {_sections_folder()}: install seeing-words again, "
+            "or clone the repository and run this from within it"
         )
     numbered = {path.stem: path for path in found.values()}
     if name not in found | numbered:
@@ -528,7 +533,7 @@ class Run(Recordings):
         about = {
             "commit": commit(),
             "versions": versions(),
-            "written": dict(sorted(self.written.items())),
+            "written": self.written,  # in the order of saving, which is the order of a report
         }
         text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")

@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import InputError, did_you_mean, first_line
+from ..core.extras import named_extras
 from ..core.files import digest, file_digest, write_atomic
 from .stimuli import OnDemand, StimulusSet
 
@@ -268,9 +269,9 @@ class Cell:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator:  # a `ParquetFile`
-    with _explained(path.name):
+    with named_extras():
         import pyarrow.parquet as pq  # slow to import, and few need it
-
+    with _explained(path.name):
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if file.metadata.num_rows > MAX_ROWS:
                 raise InputError(

@@ -41,8 +41,8 @@ def spacy_tagger(
         nlp = spacy.load(pipeline, exclude=["parser", "ner", "lemmatizer", "senter"])
     except (ImportError, OSError) as error:
         raise InputError(
-            f"spaCy's pipeline {pipeline!r} cannot be loaded ({error}): install the packages spacy and "
-            f"{TAGGER.replace('_', '-')}, or pass a `tagger` of your own"
+            f"spaCy's pipeline {pipeline!r} cannot be loaded ({error}): pip install 'seeing-words[models]', "
+            f"or install the packages spacy and {TAGGER.replace('_', '-')}, or pass a `tagger` of your own"
         ) from None
 
     def tagger(sentences: Sequence[Sequence[str]]) -> list[list[str]]:

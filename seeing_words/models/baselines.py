@@ -13,6 +13,7 @@ import xarray as xr
 
 from ..core.arrays import feature_array
 from ..core.errors import InputError
+from ..core.extras import named_extras
 
 # %% ../../nbs/library/models/05_baselines.ipynb #trivial
 def bag_of_words(
@@ -21,9 +22,8 @@ def bag_of_words(
     ids: Sequence[str] | None = None,
 ) -> xr.DataArray:  # (1, stimulus, word)
     "TF–IDF of the captions' words: no order, no context, no learning from other captions than these."
-    from sklearn.feature_extraction.text import (
-        TfidfVectorizer,
-    )  # slow to import, and needed nowhere else
+    with named_extras():  # slow to import, and needed nowhere else
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(token_pattern=r"(?u)\S+").fit_transform(captions)
     return feature_array(weights.toarray(), ids=ids, model="bag of words")

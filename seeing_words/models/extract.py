@@ -23,10 +23,10 @@ from ..core.arrays import feature_array
 from ..core.errors import InputError
 from ..core.files import digest
 from ..data.stimuli import StimulusSet
+from . import store as feature_store
 from .load import Model, blocks
 from .pooling import POOLINGS
 from seeing_words.models.store import (
-    BLOCK,
     Store,
     Writer,
     _full_disk_explained,
@@ -223,7 +223,9 @@ def _blocks(
     "Where each wanted block of stimuli starts, and its features: pooling → (layer, stimulus, unit)."
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
-        parts, batch_size = in_batches(run, shown[start : start + BLOCK], batch_size, model.name)
+        parts, batch_size = in_batches(
+            run, shown[start : start + feature_store.BLOCK], batch_size, model.name
+        )
         yield (
             start,
             {
@@ -236,7 +238,11 @@ def _blocks(
 def _starts(model: Model, shown: Sequence, progress: bool) -> Iterable[int]:
     "Where blocks begin; with a progress bar if it takes longer than a second."
     return tqdm(
-        range(0, len(shown), BLOCK), desc=model.name, disable=not progress, leave=False, delay=1
+        range(0, len(shown), feature_store.BLOCK),
+        desc=model.name,
+        disable=not progress,
+        leave=False,
+        delay=1,
     )
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store
@@ -293,7 +299,7 @@ def _fill(
         for start, block in _blocks(model, shown, wanted, batch_size):
             do(_put, writers, start, block)
             for name, new in block.items():
-                values[name][:, start : start + BLOCK] = new
+                values[name][:, start : start + feature_store.BLOCK] = new
                 n_new[name] += new.shape[1]
     for name, writer in writers.items():
         writer.finish(specs[name])

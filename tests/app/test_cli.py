@@ -156,7 +156,7 @@ def test_the_shell_completes_sections_presets_and_commands(root, typed, expected
 
 def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
     assert main(monkeypatch, "figures") == 2
-    assert "Clone the repository" in capsys.readouterr().err
+    assert "clone the repository" in capsys.readouterr().err
 
 
 def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
@@ -180,6 +180,8 @@ folder.mkdir(parents=True)
     ]
     assert "○ 1 not supported" in result.output
     assert (root / "figures/microworld/claims.svg").is_file()
+    assert "seeing-words claims figures/microworld\n" in result.output
+    assert command("claims", "figures/microworld").output == command("claims").output
     told = command("claims").output
     assert "✓ supported" in told and "0.200 [0.100, 0.300] > 0" in told
     assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [
@@ -218,7 +220,7 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     said = begun.communicate(timeout=60)[0]
     assert begun.returncode == 130, said
     assert (
-        "Stopped in toy. What was computed is kept: the same command goes on from there."
+        "Stopped in toy. What was computed is stored: the same command continues from there."
         in " ".join(said.split())
     )
     assert "Traceback" not in said and "\x1b" not in said
@@ -329,7 +331,7 @@ def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(
     def stopped(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seeing_words.alignment.align", stopped)
+    monkeypatch.setattr("seeing_words.measures.align.align", stopped)
     assert main(monkeypatch, "align", "A.npy", "B.npy", "--out", str(tmp_path / "out")) == 130
     assert "Nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -344,7 +346,7 @@ def test_presets_for_people_and_for_scripts():
 
 
 def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
-    assert "Nothing is kept in _store" in command("store", "ls").output
+    assert "The store _store is empty." in command("store", "ls").output
     model = load_model(tiny_vision(tmp_path / "tiny"))
     stimuli = start("toy", n_stimuli=12).stimuli
     for pooling in "cls", "mean":

@@ -202,13 +202,13 @@ def test_sections_are_known_with_and_without_their_number(root):
 
 
 def test_without_a_checkout_there_are_no_sections_and_the_store_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setattr("seeing_words.arrays.PACKAGE", tmp_path / "site-packages/seeing_words")
+    monkeypatch.setattr("seeing_words.core.files.PACKAGE", tmp_path / "site-packages/seeing_words")
     monkeypatch.delenv("SEEING_WORDS_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
     assert checkout() is None
     assert sections() == {}
     assert store_root().parent.name == "seeing_words"
-    with pytest.raises(InputError, match="Clone the repository"):
+    with pytest.raises(InputError, match="clone the repository"):
         find_section("layers")
     assert start("toy").folder == tmp_path / "figures/microworld"
 

@@ -139,13 +139,13 @@ run = start("toy", preset=preset, out=out)
 shapes = [run.features(name).shape for name in run.preset.vision + run.preset.language]
 assert shapes == [(4, 12, 16)] * 2, shapes
 assert run.judge(run.stimuli).shape == (12, 2)"""
-    notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
+    notebook(root / "nbs/paper/1_toy.ipynb", "judge", parameters=USES, work=work)
     result = CliRunner().invoke(cli.app, ["figures", "--preset", preset])
     assert result.exit_code == 0, result.output
     told = check(preset)
     assert (
         told.exit_code == 0
-        and "Nothing is wrong." in told.output
+        and "No problems found." in told.output
         and "images: 12 read" in told.output
     )
 
@@ -212,7 +212,7 @@ def test_a_mistake_is_told_before_anything_runs(
         table = pd.read_csv(mine / "table.csv")
         table.loc[5, "caption"] = "كلب ينام بجانب البحر 10 0"
         table.to_csv(mine / "table.csv", index=False)
-    notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work="run.judge; 1 / 0")
+    notebook(root / "nbs/paper/1_toy.ipynb", "judge", parameters=USES, work="1 / 0")
     code, error = figures(monkeypatch, capsys, preset)
     assert code == 2 and not (root / "_runs").exists()
     assert "".join(said.split()) in "".join(error.split())  # lines are broken where a path is long
@@ -307,44 +307,45 @@ def test_a_network_that_is_a_folder_beside_the_file_needs_no_mark(mine):
     assert preset.judge == str(mine / "clip")
 
 
-def test_a_section_that_averages_captions_is_left_out_and_said_so_where_there_is_one_of_each(
+def test_a_section_that_averages_captions_is_left_out_where_images_have_one_each(
     mine, monkeypatch, capsys, tmp_path_factory
 ):
     pd.read_csv(mine / "table.csv").drop_duplicates("image").to_csv(mine / "table.csv", index=False)
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
     work = "from seeing_words.app.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
-    notebook(root / "nbs/paper/2_means.ipynb", parameters=USES, work="captions_to_average")
+    notebook(root / "nbs/paper/2_means.ipynb", "several captions", parameters=USES, work="1 / 0")
     result = CliRunner(env={"COLUMNS": "200"}).invoke(
         cli.app, ["figures", "--preset", preset, "--json"]
     )
     assert result.exit_code == 0, result.output
     assert [one["section"] for one in json.loads(result.stdout)] == ["toy"]
-    assert "means averages captions, of which mine has one an image: it is left out" in " ".join(
-        result.stderr.split()
+    assert (
+        "means averages captions, but mine has one caption per image: it is left out"
+        in " ".join(result.stderr.split())
     )
     monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "means", "--preset", preset])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert "has one an image: add captions, or raise n_captions" in " ".join(
+    assert "has one caption per image: add captions, or raise n_captions" in " ".join(
         capsys.readouterr().err.split()
     )
 
 
-def test_what_runs_without_the_judge_or_the_heads_that_are_amiss_is_told(
+def test_an_error_names_the_sections_that_run_without_what_is_missing(
     mine, monkeypatch, capsys, tmp_path_factory
 ):
     preset, root = (
         write(mine, judge="bloom"),
         new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch),
     )
-    for i, work in enumerate(("0", "run.judge", "run.losses")):
-        notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", parameters=USES, work=work)
+    for i, needs in enumerate(((), ("judge",), ("next words",))):
+        notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", *needs, parameters=USES, work="0")
     code, told = figures(monkeypatch, capsys, preset)
     assert (
         code == 2
-        and f"What does not ask for it runs: seeing-words figures toy0 toy2 --preset {preset}"
+        and f"The sections that do not need it run: seeing-words figures toy0 toy2 --preset {preset}"
         in told
     )
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))
@@ -354,7 +355,7 @@ def test_what_runs_without_the_judge_or_the_heads_that_are_amiss_is_told(
     code, told = figures(
         monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu")
     )
-    assert code == 2 and "What does not ask" not in told
+    assert code == 2 and "do not need it" not in told
 
 
 def test_the_least_that_a_preset_says_has_short_names_for_figures(mine):

@@ -1,7 +1,5 @@
 "Predictivity against scikit-learn, in hostile numerics, and against its own invariances."
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +13,10 @@ from sklearn.preprocessing import StandardScaler
 
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
+from seeing_words.measures import _ridge_dual as dual
+from seeing_words.measures import _ridge_null as null_engine
+from seeing_words.measures import _ridge_primal as primal
+from seeing_words.measures import predictivity as engine
 from seeing_words.measures._ridge_dual import ALPHAS, PENALTIES
 from seeing_words.measures.folds import Folds, fold_permutations, make_folds
 from seeing_words.measures.numerics import unit_pearson
@@ -26,10 +28,6 @@ from seeing_words.measures.predictivity import (
     predictivity_grids,
 )
 from seeing_words.studies.layers import align_networks
-
-engine = import_module(
-    "seeing_words.predictivity"
-)  # `seeing_words.predictivity` itself is the function
 
 
 def zscored(X, train):
@@ -72,7 +70,7 @@ def way(request, monkeypatch):
     "Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in stimuli, and the primal form."
     free(monkeypatch, engine._FORMS, "primal" if request.param == "primal" else "dual")
     if request.param != "primal":
-        for ways in (engine._WAYS, engine._NULL_WAYS):
+        for ways in (dual._WAYS, null_engine._NULL_WAYS):
             free(monkeypatch, ways, request.param)
     return request.param
 
@@ -182,11 +180,11 @@ def test_the_way_follows_from_the_shapes():
     def cheaper(ways, *sizes):
         return min(ways, key=lambda way: ways[way][0](*sizes))
 
-    assert cheaper(engine._WAYS, 15, *few, [2560] * 31) == "rank"
-    assert cheaper(engine._WAYS, 15, *many, [2560] * 31) == "stimulus"
-    assert cheaper(engine._WAYS, 15, *many, [2560]) == "rank"
-    assert cheaper(engine._NULL_WAYS, 15, *few, 3131, 128) == "rank"
-    assert cheaper(engine._NULL_WAYS, 15, *many, 3131, 128) == "stimulus"
+    assert cheaper(dual._WAYS, 15, *few, [2560] * 31) == "rank"
+    assert cheaper(dual._WAYS, 15, *many, [2560] * 31) == "stimulus"
+    assert cheaper(dual._WAYS, 15, *many, [2560]) == "rank"
+    assert cheaper(null_engine._NULL_WAYS, 15, *few, 3131, 128) == "rank"
+    assert cheaper(null_engine._NULL_WAYS, 15, *many, 3131, 128) == "stimulus"
 
 
 def by_unit(X, Y, folds):
@@ -255,8 +253,10 @@ def least(call) -> float:
 
 
 def test_blocks_of_layers_do_not_show(monkeypatch, form):
-    monkeypatch.setattr(engine, "_BUFFER", 2**14)  # several blocks of rows and of pairings, too
-    monkeypatch.setattr(engine, "_ROWS", (7, 20))  # and of stimuli
+    monkeypatch.setattr(
+        null_engine, "_BUFFER", 2**14
+    )  # several blocks of rows and of pairings, too
+    monkeypatch.setattr(primal, "_ROWS", (7, 20))  # and of stimuli
     for other in engine._FORMS.keys() - {form}:
         monkeypatch.delitem(engine._FORMS, other)
     rng = np.random.default_rng(0)
@@ -280,12 +280,12 @@ def test_blocks_of_layers_do_not_show(monkeypatch, form):
 @pytest.mark.parametrize(("sources", "targets"), [(1, 1), (2, 3), (25, 31)])
 def test_blocks_fill_the_memory_and_no_more(sources, targets):
     each, work = (7 * 2**20, 13 * 2**20), 40 * 2**20
-    least = work + engine._LIBRARIES
+    least = work + dual._LIBRARIES
     max_memory = (least + sources * each[0] + targets * each[1]) / 2**30
-    found = engine._blocks(max_memory, (25, 31), each, work)
+    found = dual._blocks(max_memory, (25, 31), each, work)
     used = least + found[0] * each[0] + found[1] * each[1]
     assert max_memory * 2**30 - min(each) - max(each) <= used <= max_memory * 2**30
-    assert engine._blocks(1e9, (25, 31), each, work) == (25, 31)
+    assert dual._blocks(1e9, (25, 31), each, work) == (25, 31)
 
 
 def test_a_device_by_any_name():
@@ -373,7 +373,7 @@ def test_folds_are_a_partition(n, n_folds, seed):
 
 def test_the_form_follows_from_the_shapes_and_the_memory():
     def form(n, p, *units, max_memory=4.0):
-        return engine._form(max_memory, engine._Sizes(make_folds(n), p, units, len(ALPHAS)))
+        return engine._form(max_memory, dual._Sizes(make_folds(n), p, units, len(ALPHAS)))
 
     assert form(118_000, 1024, *[1024] * 31) == "primal"
     assert form(20_000, 256, 256) == "primal"
@@ -384,22 +384,22 @@ def test_the_form_follows_from_the_shapes_and_the_memory():
 
 
 def test_blocks_of_stimuli_fill_the_memory_and_no_more():
-    sizes = engine._Sizes(make_folds(118_000), 1024, [1024] * 31, 15, 25)
-    (source, target), work = engine._primal_bytes(sizes)
-    least = engine._LIBRARIES + source + target + work
+    sizes = dual._Sizes(make_folds(118_000), 1024, [1024] * 31, 15, 25)
+    (source, target), work = primal._primal_bytes(sizes)
+    least = dual._LIBRARIES + source + target + work
     for max_memory in np.linspace(least / 2**30 + 1e-9, 4, 20):
-        targets, stimuli = engine._primal_blocks(max_memory, sizes)
+        targets, stimuli = primal._primal_blocks(max_memory, sizes)
         used = (
-            least + (targets - 1) * target + (stimuli - engine._ROWS[0]) * engine._row_bytes(sizes)
+            least + (targets - 1) * target + (stimuli - primal._ROWS[0]) * primal._row_bytes(sizes)
         )
         assert used <= max_memory * 2**30
         assert (
             targets == 31
-            or max_memory * 2**30 - used < target + engine._row_bytes(sizes)
-            or stimuli == engine._ROWS[1]
+            or max_memory * 2**30 - used < target + primal._row_bytes(sizes)
+            or stimuli == primal._ROWS[1]
         )
     with pytest.raises(InputError, match="too small"):
-        engine._primal_blocks(0.99 * least / 2**30, sizes)
+        primal._primal_blocks(0.99 * least / 2**30, sizes)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -407,19 +407,19 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
     "Files mapped into memory are touched block by block, and never as a whole."
     folds = make_folds(997)
     free(monkeypatch, engine._FORMS, "primal")
-    monkeypatch.setattr(engine, "_ROWS", (16, 50))
+    monkeypatch.setattr(primal, "_ROWS", (16, 50))
     for name, layer in zip("XY", related(997, 6, 5)):
         np.save(tmp_path / f"{name}.npy", layer.astype(np.float32))
     X, Y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XY")
-    blocks, whole = [], engine.to_float64
+    blocks, whole = [], primal.to_float64
     monkeypatch.setattr(
-        engine, "to_float64", lambda values: blocks.append(values.shape) or whole(values)
+        primal, "to_float64", lambda values: blocks.append(values.shape) or whole(values)
     )
     found = predictivity_grid(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
     observed, predicted = out_of_fold(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
-    monkeypatch.setattr(engine, "to_float64", whole)
+    monkeypatch.setattr(primal, "to_float64", whole)
     free(monkeypatch, engine._FORMS, "dual")
     monkeypatch.delitem(engine._FORMS, "primal")
     xr.testing.assert_allclose(
@@ -574,7 +574,9 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     source, target, found = layers(4, 90), layers(5, 20), []
     for way in ("rank", "stimulus"):
         with monkeypatch.context() as patch:
-            patch.setitem(engine._NULL_WAYS, way, (lambda *sizes: 0, engine._NULL_WAYS[way][1]))
+            patch.setitem(
+                null_engine._NULL_WAYS, way, (lambda *sizes: 0, null_engine._NULL_WAYS[way][1])
+            )
             found.append(null_grid(source, target, n_permutations=10, n_units=20))
     xr.testing.assert_allclose(*found, atol=1e-5)
     assert found[0].observed.max() > 0.5

@@ -14,6 +14,7 @@ from seeing_words.core.arrays import check_features
 from seeing_words.core.errors import InputError
 from seeing_words.data.stimuli import OnDemand, StimulusSet
 from seeing_words.models import extract as ft
+from seeing_words.models import store as st
 from seeing_words.models.baselines import bag_of_words, pixels
 from seeing_words.models.extract import capture, extract, extract_many
 from seeing_words.models.pooling import POOLINGS
@@ -108,7 +109,7 @@ def test_two_runs_give_the_same_bytes_and_no_gradients(tmp_path, kind):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_features_are_the_same_with_a_store_and_without(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(ft, "BLOCK", 16)
+    monkeypatch.setattr(st, "BLOCK", 16)
     made, shown = model("llama", tmp_path), stimuli(50)
     options = {"pooling": "last", "dtype": dtype, "batch_size": 7, "progress": False}
     memory, written, read = (
@@ -177,7 +178,7 @@ def crowd(made, most: int, error=torch.OutOfMemoryError) -> list[int]:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("kind", ["dinov2", "llama"])
 def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tmp_path, monkeypatch, kind, error):
-    monkeypatch.setattr(ft, "BLOCK", 16)
+    monkeypatch.setattr(st, "BLOCK", 16)
     made, store = model(kind, tmp_path), Store(tmp_path / "s")
     expected = extract(made, stimuli(40), pooling="mean", progress=False)
     sizes = crowd(made, 5, error)
@@ -211,8 +212,8 @@ def test_other_errors_of_a_network_are_its_own(tmp_path):
 
 
 def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(ft, "BLOCK", 8)
-    made, put, ended, written_before = model("llama", tmp_path), ft.Writer.put, [], []
+    monkeypatch.setattr(st, "BLOCK", 8)
+    made, put, ended, written_before = model("llama", tmp_path), st.Writer.put, [], []
     passed = threading.Semaphore(0)
     made.network.register_forward_pre_hook(lambda *_: written_before.append(len(ended)))
     made.network.register_forward_hook(lambda *_: passed.release())
@@ -224,7 +225,7 @@ def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, 
         put(self, start, block)
         ended.append(start)
 
-    monkeypatch.setattr(ft.Writer, "put", waiting)
+    monkeypatch.setattr(st.Writer, "put", waiting)
     found = extract(
         made, stimuli(40), pooling="mean", store=Store(tmp_path / "s"), batch_size=8, progress=False
     )
@@ -240,12 +241,12 @@ def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, 
 
 def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monkeypatch):
     made, before = model("llama", tmp_path), threading.active_count()
-    monkeypatch.setattr(ft, "BLOCK", 8)
+    monkeypatch.setattr(st, "BLOCK", 8)
 
     def broken(self, start, block):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(ft.Writer, "put", broken)
+    monkeypatch.setattr(st.Writer, "put", broken)
     passes = []
     made.network.register_forward_hook(lambda *_: passes.append(1))
     with pytest.raises(PermissionError, match="read-only"):
@@ -284,7 +285,7 @@ def test_a_spec_tells_apart_all_that_changes_features(tmp_path):
         feature_spec(language, other, pooling="mean"),
     ]
     assert len({Store(tmp_path).folder(spec) for spec in specs}) == len(specs)
-    assert all(tuple(spec) == ft.SPEC for spec in specs)
+    assert all(tuple(spec) == st.SPEC for spec in specs)
 
 
 def test_a_progress_bar_stays_away_from_short_runs(tmp_path, capsys):

@@ -17,7 +17,7 @@ import zarr
 from tiny import fill_store, model, stimuli
 
 from seeing_words.core.errors import InputError
-from seeing_words.models import extract as ft
+from seeing_words.models import store as st
 from seeing_words.models.extract import extract, extract_many
 from seeing_words.models.store import Store, feature_spec, find_damage
 
@@ -26,7 +26,7 @@ KIND, SIZE = "llama", 40
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(ft, "BLOCK", 8)
+    monkeypatch.setattr(st, "BLOCK", 8)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_flipped_byte_in_any_file_is_found_and_never_used(made, store):
 
 @pytest.mark.parametrize(("n_units", "n_layers"), [(16, 4), (2**18, 2), (2**20, 1)])
 def test_a_chunk_has_as_many_layers_as_make_16_mib(tmp_path, n_units, n_layers):
-    ft.Writer(tmp_path / "x.partial", (4, 250, n_units), "float32").start()
+    st.Writer(tmp_path / "x.partial", (4, 250, n_units), "float32").start()
     assert zarr.open_array(tmp_path / "x.partial/features.zarr/features").chunks == (
         n_layers,
         8,
@@ -166,7 +166,7 @@ def test_listing_survives_damage_and_rm_takes_a_beginning(made, store):
 
 
 def test_rm_removes_what_a_killed_run_left(made, store, monkeypatch):
-    monkeypatch.setattr(ft.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(st.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         get(made, store)
     assert not store.keys() and contents(store)
@@ -181,7 +181,7 @@ def test_an_empty_or_absent_store_has_nothing(store):
 def test_a_run_resumes_at_the_block_it_reached(made, store, tmp_path, monkeypatch):
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
-    put, done = ft.Writer.put, []
+    put, done = st.Writer.put, []
 
     def stop_after_three(self, start, block):
         if len(done) == 3:
@@ -189,11 +189,11 @@ def test_a_run_resumes_at_the_block_it_reached(made, store, tmp_path, monkeypatc
         put(self, start, block)
         done.append(start)
 
-    monkeypatch.setattr(ft.Writer, "put", stop_after_three)
+    monkeypatch.setattr(st.Writer, "put", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
         get(made, store)
     assert not store.keys() and done == [0, 8, 16]
-    monkeypatch.setattr(ft.Writer, "put", put)
+    monkeypatch.setattr(st.Writer, "put", put)
     passes = count(made)
     get(made, store)
     assert len(passes) == 2 and contents(store) == contents(undisturbed)
@@ -207,13 +207,13 @@ def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(
 ):
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
-    monkeypatch.setattr(ft.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(st.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     if fault == "other block size":
-        monkeypatch.setattr(ft, "BLOCK", 5)
+        monkeypatch.setattr(st, "BLOCK", 5)
     with pytest.raises(KeyboardInterrupt):
         get(made, store)
     monkeypatch.undo()
-    monkeypatch.setattr(ft, "BLOCK", 8)
+    monkeypatch.setattr(st, "BLOCK", 8)
     partial, notes = next(store.root.glob("*.partial")), next(store.root.glob("*.notes"))
     chunk = partial / "features.zarr/features/c/0/2/0"
 
@@ -236,7 +236,7 @@ def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(
     assert contents(store) == contents(undisturbed)
 
 
-RUN = "from seeing_words import features; features.BLOCK = 8; from tiny import fill_store; fill_store({0!r}, {1!r}, {2!r}, {3})"
+RUN = "from seeing_words.models import store; store.BLOCK = 8; from tiny import fill_store; fill_store({0!r}, {1!r}, {2!r}, {3})"
 
 
 def start(store: Store, tmp_path, n=400) -> subprocess.Popen:
@@ -296,7 +296,7 @@ def test_poolings_in_opposite_order_do_not_lock_each_other_out(made, store):
 
 def _starve(root: str, models: str, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    ft.BLOCK = 64  # chunks of 4096 bytes
+    st.BLOCK = 64  # chunks of 4096 bytes
     with pytest.raises(
         InputError,
         match="no space left for the feature store at .*: free some, or set SEEING_WORDS_STORE",
@@ -314,7 +314,7 @@ def test_where_no_file_may_grow_it_says_so_and_leaves_nothing_half_written(
     child.start()
     child.join(60)
     assert child.exitcode == 0 and store.keys() == []
-    ft.BLOCK = 64  # the fixture sets it back
+    st.BLOCK = 64  # the fixture sets it back
     fill_store(str(store.root), str(tmp_path / "models"), KIND, 100)
     assert len(store.keys()) == 2 and not any(store.verify().values())
 
@@ -326,7 +326,7 @@ def test_a_full_disk_is_said_and_the_next_run_completes(
 ):
     undisturbed = Store(tmp_path / "undisturbed")
     get(made, undisturbed)
-    real, calls = getattr(ft.Writer, at), []
+    real, calls = getattr(st.Writer, at), []
 
     def full(self, *args):
         calls.append(1)
@@ -334,11 +334,11 @@ def test_a_full_disk_is_said_and_the_next_run_completes(
             raise OSError(code, os.strerror(code))
         return real(self, *args)
 
-    monkeypatch.setattr(ft.Writer, at, full)
+    monkeypatch.setattr(st.Writer, at, full)
     with pytest.raises(InputError, match="no space left.*the next run goes on from there"):
         get(made, store)
     assert store.keys() == []
-    monkeypatch.setattr(ft.Writer, at, real)
+    monkeypatch.setattr(st.Writer, at, real)
     get(made, store)
     assert contents(store) == contents(undisturbed)
 
@@ -353,10 +353,10 @@ def test_other_errors_of_the_system_keep_their_own_words(made, tmp_path):
 @pytest.mark.parametrize("shape", [(5, 64, 16), (3, 9, 7), (5, 9, 2**17)])
 def test_what_is_written_is_byte_by_byte_what_zarr_writes(tmp_path, shape, dtype):
     values = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    writer = ft.Writer(tmp_path / "ours.partial", shape, dtype)
+    writer = st.Writer(tmp_path / "ours.partial", shape, dtype)
     writer.start()
-    for start in range(0, shape[1], ft.BLOCK):
-        writer.put(start, values[:, start : start + ft.BLOCK])
+    for start in range(0, shape[1], st.BLOCK):
+        writer.put(start, values[:, start : start + st.BLOCK])
     ours = zarr.open_array(tmp_path / "ours.partial/features.zarr/features", mode="r")
     theirs = zarr.create_group(tmp_path / "theirs").create_array(
         "features",

@@ -8,8 +8,8 @@ from transformers import Dinov2Config
 from seeing_words.models.load import build_network, save_checkpoint
 
 
-def notebook(path: Path, **cells: str) -> Path:
-    "Write a notebook with these cells; that called `parameters` is tagged so."
+def notebook(path: Path, *needs: str, **cells: str) -> Path:
+    "Write a notebook with these cells and needs; the cell called `parameters` is tagged so."
     tags = {"parameters": {"tags": ["parameters"]}}
     made = [
         nbformat.v4.new_code_cell(source, id=name.replace("_", "-"), metadata=tags.get(name, {}))
@@ -17,7 +17,8 @@ def notebook(path: Path, **cells: str) -> Path:
     ]
     kernel = {"name": "nobody-has-this", "display_name": "none", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
+    metadata = {"kernelspec": kernel, "seeing_words": {"needs": list(needs)}}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=metadata), path)
     return path
 
 
