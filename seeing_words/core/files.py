@@ -213,8 +213,8 @@ def checkout() -> Path | None:
 
     Examples
     --------
-    >>> checkout()  # doctest: +SKIP
-    PosixPath('/home/ada/seeing_words')
+    >>> (checkout() / "nbs").is_dir()  # doctest: +SKIP
+    True
     """
     for root in (Path.cwd(), *Path.cwd().parents, PACKAGE.parent):
         if (root / "settings.ini").is_file() and (root / "nbs/paper").is_dir():
@@ -238,8 +238,8 @@ def cache_dir(kind: str) -> Path:
 
     Examples
     --------
-    >>> cache_dir("store")  # doctest: +SKIP
-    PosixPath('/home/ada/seeing_words/_store')
+    >>> cache_dir("store").name  # doctest: +SKIP
+    '_store'
     """
     chosen = os.environ.get(f"SEEING_WORDS_{kind.upper()}")
     if chosen:

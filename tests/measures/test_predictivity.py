@@ -617,7 +617,7 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
         ),
         (lambda X, Y: predictivity_grid([], Y), r"source have shape \(0,\)"),
         (lambda X, Y: predictivity_grid(X[None][:0], Y), "source is empty: 0 layers"),
-        (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layers of 0 units"),
+        (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layer of 0 units"),
         (lambda X, Y: predictivity_grid(X[:, 0], Y), r"source have shape \(50,\)"),
         (lambda X, Y: predictivity_grids(X, {}), "there is no target"),
         (lambda X, Y: align_networks({"v": X}, {}), "there is no target"),
