@@ -31,7 +31,7 @@ from seeing_words.measures.predictivity import (
     null_grid,
     predictivity_grids,
 )
-from ..measures.scores import interval, make_scores
+from ..measures.scores import arrange_scores, interval
 from ..measures.similarity import similarity_grid
 from ..models.cache import uncached
 
@@ -364,30 +364,12 @@ def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
     """
     mean = mean_over_folds(aligned.grid.predictivity)
     axes = {dim: list(mean[dim].values) for dim in ("direction", *MODALITIES)}
-    jobs = []
+    best = {}
     for direction, vision, language in product(*axes.values()):
         own = mean.sel(direction=direction, vision=vision, language=language)
-        jobs.append((direction, vision, language, *best_pair(own)))
-    scores = parallel_map(lambda job: layer_score(aligned, *job), jobs)
-    return _on_axes(scores, axes, aligned.weights)
-
-
-def _on_axes(
-    scores: Sequence[xr.Dataset | None], axes: Mapping[str, list], weights: np.ndarray
-) -> xr.Dataset:
-    """Put single scores, in the order of the product of `axes`, on these axes; NaN for None."""
-    shape = [len(labels) for labels in axes.values()]
-    value = np.full(len(scores), np.nan)
-    draws = np.full((len(scores), len(weights)), np.nan)
-    for i, score in enumerate(scores):
-        if score is not None:
-            value[i] = score.value
-            draws[i] = score.draws
-    return make_scores(
-        xr.DataArray(value.reshape(shape), axes),
-        xr.DataArray(draws.reshape(*shape, -1), axes, dims=(*axes, "draw")),
-        weights,
-    )
+        best[direction, vision, language] = best_pair(own)
+    scores = parallel_map(lambda item: layer_score(aligned, *item[0], *item[1]), best.items())
+    return arrange_scores(dict(zip(best, scores, strict=True)), axes, aligned.weights)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #depth
 def depth_scores(aligned: AlignedNetworks, along: str) -> xr.Dataset:
@@ -413,20 +395,21 @@ def depth_scores(aligned: AlignedNetworks, along: str) -> xr.Dataset:
     layer = f"{along}_layer"
     mean = mean_over_folds(aligned.grid.predictivity)
     axes = {dim: list(mean[dim].values) for dim in ("direction", *MODALITIES, layer)}
-    jobs = []
-    for direction, vision, language in product(*list(axes.values())[:3]):
+    partners = {}
+    for direction, vision, language, label in product(*axes.values()):
         own = mean.sel(direction=direction, vision=vision, language=language)
-        for k in range(own.sizes[layer]):
-            row = own.isel({layer: [k]})
-            if row.isnull().all():
-                jobs.append(None)
-                continue
+        k = axes[layer].index(label)
+        row = own.isel({layer: [k]})
+        if row.notnull().any():
             i, j = best_pair(row)
-            layers = (k, j) if along == "vision" else (i, k)
-            jobs.append((direction, vision, language, *layers))
-    scores = parallel_map(lambda job: layer_score(aligned, *job) if job else None, jobs)
+            best = (k, j) if along == "vision" else (i, k)
+            partners[direction, vision, language, label] = best
+    scores = parallel_map(
+        lambda item: layer_score(aligned, *item[0][:3], *item[1]), partners.items()
+    )
+    scores = arrange_scores(dict(zip(partners, scores, strict=True)), axes, aligned.weights)
     depth = mean[f"{along}_depth"]
-    return _on_axes(scores, axes, aligned.weights).assign_coords({depth.name: depth})
+    return scores.assign_coords({depth.name: depth})
 
 # %% ../../nbs/library/studies/00_layers.ipynb #profile
 EARLY = 1 / 3  # relative depth below which a layer is early
