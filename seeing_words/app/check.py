@@ -20,7 +20,7 @@ from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..models.clip import CLIP
 from ..models.extract import has_class_token
-from ..models.hub import check_weights, weight_files
+from ..models.hub import NetworkId, check_weights, weight_files
 from seeing_words.models.load import (
     Model,
     check_device,
@@ -144,12 +144,13 @@ def _network(
     preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress
 ) -> str:
     "Look at one network without its weights; what it is, in words."
-    model = preset.load(f"untrained:{name}@0", weights=False)
+    network = NetworkId.parse(name)
+    model = preset.load(network.untrained(0), weights=False)
     if model.modality != modality:
         raise InputError(
             f"it is a {model.modality} network, listed under {modality}: write it into {model.modality} = […]"
         )
-    if not name.startswith("microworld/") and not (Path(name) / "card.json").is_file():
+    if not network.is_embedded and not (Path(name) / "card.json").is_file():
         check_weights(name, dict(preset.revisions).get(name, ""))
     if stimuli is not None and modality == "vision":
         _sees(model, dict(preset.poolings)[modality], stimuli)

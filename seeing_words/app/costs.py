@@ -33,7 +33,7 @@ from ..data.perturb import PERTURBATIONS
 from ..measures._ridge_dual import ALPHAS, GIB
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid, count_null
-from ..models.hub import weight_files
+from ..models.hub import NetworkId, weight_files
 from seeing_words.models.load import (
     BUILDING,
     CHECKPOINTS,
@@ -152,8 +152,9 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> Shape:
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
 def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
     "Where a network's files are, if they are here."
-    if name.startswith("microworld/"):
-        return Path(str(CHECKPOINTS)) / name.removeprefix("microworld/")
+    network = NetworkId.parse(name)
+    if network.is_embedded:
+        return Path(str(CHECKPOINTS)) / network.checkpoint
     repository = repository_of(name, dict(preset.revisions).get(name), both=judge)
     return Path(name) if repository is None else cached_network(repository)
 
@@ -168,7 +169,7 @@ def shape(
     "Sizes of one of a preset's networks; None where they are not known before it is downloaded."
     folder = _folder_of(preset, name, judge)
     if folder is None:
-        return _published(name.partition("@")[0], modality)
+        return _published(NetworkId.parse(name).label, modality)
     try:
         return _here(folder, modality, judge=judge)
     except (InputError, OSError):
@@ -190,11 +191,7 @@ _PIXELS, _WORDS = [(1, 256)], [(1, 500)]  # units of the trivial sources; of wor
 
 def trained(name: str) -> str:
     "What an untrained twin is a twin of."
-    return (
-        name.removeprefix("untrained:").rpartition("@")[0]
-        if name.startswith("untrained:")
-        else name
-    )
+    return NetworkId.parse(name).trained
 
 # %% ../../nbs/library/app/02_costs.ipynb #work
 @dataclass(eq=False)

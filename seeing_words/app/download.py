@@ -35,7 +35,7 @@ from rich.text import Text
 from .presets import Preset, data_root, get_preset
 from ..core.errors import InputError, did_you_mean
 from ..core.files import file_digest, write_atomic
-from ..models.hub import fetch_network, hub_refusal, on_hub
+from ..models.hub import NetworkId, fetch_network, hub_refusal
 from ..models.load import check_whole, checkpoint_card
 
 # %% ../../nbs/library/app/01_download.ipynb #download
@@ -212,13 +212,10 @@ def repository_of(
     both: bool = False,  # towers, of a judge: tokenizer and preprocessor
 ) -> Repository | None:
     "The repository of a network on the hub; None for the microworld's, and for a folder."
-    if (
-        name.startswith(("microworld/", "untrained:"))
-        or Path(name).is_dir()
-        or (named := on_hub(name)) is None
-    ):
+    network = NetworkId.parse(name)
+    repository, revision = network.repository, revision or network.revision
+    if repository is None or not network.is_trained or Path(name).is_dir():
         return None
-    repository, revision = named[0], revision or named[1] or None
     known = NETWORKS.get(repository)
     size = int(known.n_parameters * known.n_bytes) if known else None
     return Repository(
@@ -687,7 +684,7 @@ def _data_items(name: str, root: Path) -> list[Item]:
 # %% ../../nbs/library/app/01_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
     "A network that needs no network: one of the package, or a folder."
-    if name.startswith("microworld/"):
+    if NetworkId.parse(name).is_embedded:
         return Item(name, None, Path(name), "there", None, note="comes with the package")
     try:
         checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
@@ -697,11 +694,7 @@ def _own_item(name: str) -> Item:
 
 
 def _network_item(name: str, revision: str | None, *, both: bool = False) -> Item:
-    name = (
-        name.removeprefix("untrained:").rpartition("@")[0]
-        if name.startswith("untrained:")
-        else name
-    )
+    name = NetworkId.parse(name).trained
     repository = repository_of(name, revision, both=both)
     if repository is None:
         return _own_item(name)

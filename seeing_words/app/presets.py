@@ -35,6 +35,7 @@ from seeing_words.data.sources import (
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
 from ..models.clip import CLIP
+from ..models.hub import NetworkId
 from ..models.load import DTYPES, Model, load_model, short_names
 from ..models.pooling import POOLINGS
 from seeing_words.studies.pick_a_pic import (
@@ -116,7 +117,7 @@ class Preset:
 
     def options(self, name: str) -> dict[str, str | None]:
         "With what a network is loaded: revision, device and number type."
-        revision = dict(self.revisions).get(name.removeprefix("untrained:").partition("@")[0])
+        revision = dict(self.revisions).get(NetworkId.parse(name).label)
         device = best_device() if self.device == "auto" else self.device
         return {"revision": revision, "device": device, "dtype": self.dtype}
 
@@ -141,7 +142,7 @@ class Preset:
     @property
     def is_embedded(self) -> bool:
         "Do all networks come with the package? They are so small that several can be loaded at once."
-        return all(name.startswith("microworld/") for name in self.vision + self.language)
+        return all(NetworkId.parse(name).is_embedded for name in self.vision + self.language)
 
     def untrained(self, modality: str) -> tuple[str, ...]:
         "Names of the untrained twins of a modality: every architecture with weights from `n_untrained` seeds."
@@ -149,7 +150,7 @@ class Preset:
             re.sub(r"-\d+$", "", name): name for name in reversed(getattr(self, modality))
         }  # one an architecture
         return tuple(
-            f"untrained:{name}@{seed}"
+            NetworkId.parse(name).untrained(seed)
             for name in sorted(made.values())
             for seed in range(self.n_untrained)
         )

@@ -42,6 +42,7 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
+from ..models.hub import NetworkId
 from ..models.load import Model, checkpoints, short_names
 from ..models.loss import load_reader, told_losses
 from ..models.store import Store
@@ -248,18 +249,19 @@ def _refuse_missing(preset: Preset) -> None:
             )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
-        if name.startswith("microworld/") and name not in known:
+        if NetworkId.parse(name).is_embedded and name not in known:
             raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     "Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`; untrained twins are counted."
-    short = short_names(name for name in sorted(names) if not name.startswith("untrained:"))
+    networks = [NetworkId.parse(name) for name in sorted(names)]
+    short = short_names(network.name for network in networks if network.is_trained)
     trained = [name.rpartition("-") for name in short.values()]
     numbers = {
         stem: [number for other, _, number in trained if other == stem] for stem, _, _ in trained
     }
-    n_untrained = sum(name.startswith("untrained:") for name in names)
+    n_untrained = sum(not network.is_trained for network in networks)
     told = [
         f"{stem}-{','.join(found)}" if stem else ", ".join(found) for stem, found in numbers.items()
     ]

@@ -44,10 +44,10 @@ from transformers.utils import logging as transformers_logging
 from ..core.errors import InputError, first_line
 from ..core.files import commit, digest, file_digest
 from seeing_words.models.hub import (
+    NetworkId,
     _check_header,
     fetch_network,
     is_commit,
-    on_hub,
     verified,
     weight_files,
 )
@@ -738,14 +738,14 @@ def checkpoints(
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
-    folder = (
-        Path(root or str(CHECKPOINTS)) / name.removeprefix("microworld/")
-        if name.startswith("microworld/")
-        else Path(name)
-    )
+    "The folder of a checkpoint, embedded or of one's own."
+    network = NetworkId.parse(name)
+    folder = Path(network.trained)
+    if network.is_embedded:
+        folder = Path(root or str(CHECKPOINTS)) / network.checkpoint
     if not (folder / "card.json").is_file():
         there = ", ".join(f"microworld/{c}" for c in checkpoints(root)) or "none"
-        if name.startswith("microworld/"):
+        if network.is_embedded:
             raise InputError(
                 f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}"
             )
@@ -880,17 +880,6 @@ def _from_pretrained(
     )
 
 # %% ../../nbs/library/models/01_load.ipynb #load-names
-def _taken_apart(
-    name: str,
-) -> tuple[str, int | None]:  # what was trained, and the seed of its untrained twin
-    if not name.startswith("untrained:"):
-        return name, None
-    trained, _, seed = name.removeprefix("untrained:").rpartition("@")
-    if not (trained and seed.isdecimal()):
-        raise InputError(f"{name!r} names no seed: end it as in untrained:microworld/vision-0@3")
-    return trained, int(seed)
-
-
 def pretrained_folder(
     trained: str,  # owner/name, owner/name@revision or a folder
     revision: str | None = None,
@@ -898,28 +887,30 @@ def pretrained_folder(
     weights: bool = True,
 ) -> Path | None:  # `None`: it can only be a checkpoint of seeing_words
     "The folder of a pretrained network, fetched if it is one of the hub."
-    folder, named = Path(trained), on_hub(trained)
-    is_checkpoint = trained.startswith("microworld/") or (folder / "card.json").is_file()
-    if is_checkpoint or folder.is_dir() or named is None:
+    folder, network = Path(trained), NetworkId.parse(trained)
+    is_checkpoint = network.is_embedded or (folder / "card.json").is_file()
+    if is_checkpoint or folder.is_dir() or network.repository is None:
         if revision:
             raise InputError(
                 f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave it out"
             )
         return folder if (folder / "config.json").is_file() and not is_checkpoint else None
-    repository, told = named
-    if revision and told and revision != told:
+    if revision and network.revision and revision != network.revision:
         raise InputError(
             f"{trained!r} names one revision and revision={revision!r} another: give one"
         )
-    return fetch_network(repository, revision or told, weights=weights)
+    return fetch_network(network.repository, revision or network.revision, weights=weights)
 
 # %% ../../nbs/library/models/01_load.ipynb #load-short-names
 def short_names(
     names: Iterable[str],
 ) -> dict[str, str]:  # name → what figures call it
     "The last part of each name, or as many parts as tell it from the others; the revision where only that does."
-    split = {name: (on_hub(name) or (name, "")) for name in names}
-    parts = {name: place.strip("/").split("/") for name, (place, _) in split.items()}
+    networks = {name: NetworkId.parse(name) for name in names}
+    parts = {}
+    for name, network in networks.items():
+        place = network.label if network.is_trained else name
+        parts[name] = place.strip("/").split("/")
 
     def cut(name: str, n: int) -> str:
         return "/".join(parts[name][-n:])
@@ -932,7 +923,7 @@ def short_names(
             if all(cut(other, n) != cut(name, n) for other in alike)
         )
         n = next(apart, 0)
-        return cut(name, n) if n else f"{cut(name, 1)}@{split[name][1] or 'main'}"
+        return cut(name, n) if n else f"{cut(name, 1)}@{networks[name].revision or 'main'}"
 
     return {name: short(name) for name in parts}
 
@@ -952,7 +943,8 @@ def load_model(
 ) -> Model:
     "Load a model by name. Raises `InputError` for one that is missing, damaged or of an unknown kind."
     check_device(device)
-    dtype, (trained, seed) = number_type(dtype), _taken_apart(name)
+    dtype, network = number_type(dtype), NetworkId.parse(name)
+    trained, seed = network.trained, network.seed
     folder = pretrained_folder(trained, revision, weights=weights and seed is None)
     if folder is None:
         model = _from_checkpoint(name, trained, seed, root)

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from ..core.errors import InputError
 from .extract import in_batches
-from .hub import is_commit, verified
+from .hub import NetworkId, is_commit, verified
 from .load import Model, load_model, load_network, pretrained_folder, read_config
 
 # %% ../../nbs/library/models/07_loss.ipynb #loss
@@ -30,7 +30,7 @@ def load_reader(
 ) -> Model:
     "Load a language network with the head that guesses the next token."
     options = {"device": device, "dtype": dtype}
-    folder = None if name.startswith("untrained:") else pretrained_folder(name, revision)
+    folder = pretrained_folder(name, revision) if NetworkId.parse(name).is_trained else None
     if folder is None:
         return load_model(name, revision=revision, **options)
     model = load_model(name, revision=revision, weights=False, **options)
