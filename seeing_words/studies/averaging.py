@@ -729,6 +729,8 @@ def asymptotes(
     *,
     folds: Folds,
     weights: np.ndarray,
+    max_choices: int = 10,
+    seed: int = 0,
     alphas: Sequence[float] = ALPHAS,
 ) -> xr.Dataset:
     """Predict the scores that means of infinitely many exemplars would have.
@@ -740,8 +742,8 @@ def asymptotes(
     ----------
     sources, targets : mapping
         Name → features (exemplar, stimulus, unit). A side with one exemplar is not averaged.
-    folds, weights, alphas
-        See `exemplar_curves`.
+    folds, weights, max_choices, seed, alphas
+        See `exemplar_curves`; the score of one half is the mean over `max_choices` halves.
 
     Returns
     -------
@@ -773,8 +775,8 @@ def asymptotes(
             [1],
             [np.inf],
             mean=mean_exemplars,
-            max_choices=10,
-            seed=0,
+            max_choices=max_choices,
+            seed=seed,
             folds=folds,
             alphas=alphas,
         )
