@@ -24,7 +24,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import __version__
-from .presets import LEAST, TRIALS, Preset, get_preset
+from .presets import MINIMUM, TRIALS, Preset, get_preset
 from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
@@ -148,18 +148,18 @@ def sources(notebook: Path | None = None) -> str:
     )
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
-_LEAST = {name: LEAST[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")} | {
-    "seed": 0
-}
+_MINIMUM = {
+    name: MINIMUM[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")
+} | {"seed": 0}
 
 
 def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
     "The preset with the `sizes` that are given, each refused where it is impossible."
     given = {name: value for name, value in sizes.items() if value is not None}
     for name, value in {**given, "seed": seed}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < _LEAST[name]:
+        if not isinstance(value, int) or isinstance(value, bool) or value < _MINIMUM[name]:
             raise InputError(
-                f"{name} = {value!r}: a whole number of at least {_LEAST[name]} is needed"
+                f"{name} = {value!r}: a whole number of at least {_MINIMUM[name]} is needed"
             )
     sized = replace(preset, **given)
     if sized.n_stimuli < 2 * sized.n_folds:
@@ -171,7 +171,7 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
 
 
 def _sizes(preset: Preset) -> dict[str, int]:
-    return {name: getattr(preset, name) for name in _LEAST if name != "seed"}
+    return {name: getattr(preset, name) for name in _MINIMUM if name != "seed"}
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes-place
 def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]) -> str:
@@ -228,9 +228,7 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
                 f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
             )
         _refuse_unlike(known[name], value)
-    if "pooling" in choices and choices["pooling"] not in (
-        poolings := dict(preset.poolings)["language"]
-    ):
+    if "pooling" in choices and choices["pooling"] not in (poolings := preset.poolings["language"]):
         raise InputError(
             f"pooling = {choices['pooling']!r}: captions of preset {preset.name} are pooled by "
             f"{' or '.join(poolings)}"
@@ -373,7 +371,7 @@ class Materials:
     ) -> Path | None:  # where the ids of what is chosen are kept; the microworld's follow from n
         return (
             None
-            if self.preset.source == "microworld"
+            if not self.preset.stimulus_source.is_chosen
             else self.folder / f"{self.section}_{what}.tsv"
         )
 
@@ -399,7 +397,7 @@ class Recordings(Materials):
         stimuli = stimuli or self.stimuli
         with self.networks.asked(self.preset, name) as (model, load):
             self.models[name] = model.revision
-            poolings = dict(self.preset.poolings)[model.modality]
+            poolings = self.preset.poolings[model.modality]
             pooling = pooling or poolings[0]
             together = (
                 poolings if pooling in poolings else (pooling,)
