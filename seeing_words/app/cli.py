@@ -568,6 +568,7 @@ def align_files(
         alignment = align(
             vision,
             language,
+            names=("vision", "language"),
             n_folds=folds,
             seed=seed,
             n_permutations=permutations,
