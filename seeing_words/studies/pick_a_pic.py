@@ -99,122 +99,6 @@ class PreferenceSet:
     @property
     def prompts(self) -> list[str]:
         """The first caption of each trial."""
-        return self.preferred.chosen()
-
-    def among(self, kind: str | None = None, *, decidable: bool | None = None) -> np.ndarray:
-        """Select trials of one kind, or those that the prompt decides.
-
-        Parameters
-        ----------
-        kind : str, optional
-            Default: all kinds.
-        decidable : bool, optional
-            Only trials that the prompt decides (True) or does not (False). Default: both.
-
-        Returns
-        -------
-        bool array of shape (trial,)
-
-        Raises
-        ------
-        InputError
-            If no trial is of this kind.
-        """
-        known = dict.fromkeys(self.kinds)
-        if kind is not None and kind not in known:
-            raise InputError(f"no trial is of kind {kind!r}: there are {', '.join(known)}")
-        mask = np.array([kind in (None, k) for k in self.kinds])
-        if decidable is None:
-            return mask
-        return mask & (self.decidable == decidable)
-
-    def subset(self, index: Sequence[int] | slice) -> "PreferenceSet":
-        """Take the trials at the positions `index`."""
-        where = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        return replace(
-            self,
-            preferred=self.preferred.subset(where),
-            rejected=self.rejected.subset(where),
-            kinds=tuple(self.kinds[i] for i in where),
-            decidable=self.decidable[where],
-        )
-
-    def swapped(self) -> "PreferenceSet":
-        """The same trials with their images exchanged."""
-        return replace(
-            self, preferred=self.rejected, rejected=self.preferred, names=self.names[::-1]
-        )
-
-    def __repr__(self) -> str:
-        text = f"{len(self)} trials, {' and '.join(self.names)}"
-        if self.left_out:
-            reasons = [f"{n} left out: {reason}" for reason, n in self.left_out.items()]
-            text += f" ({', '.join(reasons)})"
-        return text
-
-# %% ../../nbs/library/studies/02_pick_a_pic.ipynb #trials
-@dataclass(frozen=True, eq=False, repr=False)
-class PreferenceSet:
-    """Trials: a prompt and two images, one of which fits it better.
-
-    Parameters
-    ----------
-    preferred : StimulusSet
-        The better images; the first caption of each is the prompt.
-    rejected : StimulusSet
-        The other image of each trial, with the same ids and captions.
-    kinds : tuple of str
-        What distinguishes the two images, one entry a trial.
-    names : tuple of str
-        What the two sides are called: ("preferred", "rejected") where people chose, ("match",
-        "near miss") in the microworld, ("image", "other image") for images of other stimuli.
-    decidable : bool array of shape (trial,), optional
-        Whether the prompt can tell the two images apart. Default: always.
-    left_out : mapping
-        Reason → number of trials that were dropped.
-
-    Raises
-    ------
-    InputError
-        If the two sides have different ids or captions, or the numbers of entries differ.
-
-    Examples
-    --------
-    >>> from seeing_words.data.microworld.stimulus_set import microworld_stimuli
-    >>> near_miss_trials(microworld_stimuli(4))
-    4 trials, match and near miss
-    """
-
-    preferred: StimulusSet
-    rejected: StimulusSet
-    kinds: tuple[str, ...]
-    names: tuple[str, str] = ("preferred", "rejected")
-    decidable: np.ndarray | None = None
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self):
-        better, worse = self.preferred, self.rejected
-        if better.ids != worse.ids or better.captions != worse.captions:
-            raise InputError(
-                f"{len(better)} {self.names[0]} and {len(worse)} {self.names[1]} images must have "
-                "the same ids and captions in the same order, since each pair is a trial"
-            )
-        if self.decidable is None:
-            decidable = np.ones(len(better), bool)
-        else:
-            decidable = np.asarray(self.decidable, bool)
-        object.__setattr__(self, "decidable", decidable)
-        if not len(self.kinds) == len(decidable) == len(better):
-            raise InputError(
-                f"{len(better)} trials with {len(self.kinds)} kinds and {len(decidable)} entries "
-                "of decidable: give one for each trial"
-            )
-
-    def __len__(self) -> int:
-        return len(self.kinds)
-
-    @property
-    def prompts(self) -> list[str]:
         return self.preferred.caption()
 
     def among(self, kind: str | None = None, *, decidable: bool | None = None) -> np.ndarray:
@@ -287,7 +171,7 @@ def contradicted(scene: Scene, tellings: Iterable[tuple[tuple, str]]) -> bool:
     --------
     >>> from seeing_words.data.microworld.stimulus_set import microworld_stimuli
     >>> stimuli = microworld_stimuli(1)
-    >>> contradicted(scene_of(stimuli.facts[0]), stimuli.told[0][0])
+    >>> contradicted(scene_of(stimuli.facts[0]), stimuli.caption_facts[0][0])
     False
     """
     return any(not true_of(scene, tuple(fact), phrase) for fact, phrase in tellings)
@@ -346,7 +230,7 @@ def near_miss_trials(
     >>> near_miss_trials(microworld_stimuli(3), kinds=["object"]).kinds
     ('object', 'object', 'object')
     """
-    if stimuli.facts is None or stimuli.told is None:
+    if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(
             f"{stimuli.name}: near misses need the facts of scenes and what captions say of them, "
             "which only the microworld has"
@@ -354,7 +238,7 @@ def near_miss_trials(
     matches = [scene_of(facts) for facts in stimuli.facts]
     counts = {decidable: dict.fromkeys(kinds, 0) for decidable in (True, False)}
     found_kinds, scenes, decidable = [], [], []
-    for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.told)):
+    for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.caption_facts)):
         wanted = i % 3 < 2
         count = counts[wanted]
         rarest_first = sorted(kinds, key=count.get)
@@ -364,41 +248,6 @@ def near_miss_trials(
         scenes.append(other)
         decidable.append(contradicted(other, tellings))
     renderings = [render(scene, size=stimuli.images.shape[1]) for scene in scenes]
-    others = replace(
-        stimuli,
-        images=np.stack([r.image for r in renderings]),
-        thing_masks=tuple(r.thing_masks for r in renderings),
-        facts=tuple(asdict(scene) for scene in scenes),
-        condition="near miss",
-    )
-    names = ("match", "near miss")
-    return PreferenceSet(stimuli, others, tuple(found_kinds), names, np.array(decidable))
-
-# %% ../../nbs/library/studies/02_pick_a_pic.ipynb #near-trials
-def near_miss_trials(
-    stimuli: StimulusSet,  # of the microworld
-    *,
-    kinds: Sequence[str] = tuple(NEAR_MISSES),
-    seed: int = 0,  # of the changes
-) -> PreferenceSet:  # match and near miss
-    "One near miss of every scene, drawn with the seed of the match."
-    if stimuli.facts is None or stimuli.caption_facts is None:
-        raise InputError(
-            f"{stimuli.name}: near misses need the facts of scenes and what captions say of them, "
-            "which only the microworld has"
-        )
-    matches, counts = (
-        [scene_of(facts) for facts in stimuli.facts],
-        {told: dict.fromkeys(kinds, 0) for told in (True, False)},
-    )
-    chosen = []
-    for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.caption_facts)):
-        wanted = counts[i % 3 < 2]
-        kind, other = _near_miss(scene, tellings, i % 3 < 2, sorted(kinds, key=wanted.get), seed)
-        wanted[kind] += 1
-        chosen.append((kind, other, contradicted(other, tellings)))
-    found, scenes, told = zip(*chosen)
-    shown = [render(scene, size=stimuli.images.shape[1]) for scene in scenes]
     others = replace(
         stimuli,
         images=np.stack([r.image for r in renderings]),
@@ -1008,49 +857,17 @@ def oracle(stimuli: StimulusSet) -> np.ndarray:
     >>> scores.shape
     (3, 2)
     """
-    if stimuli.facts is None or stimuli.told is None:
-        raise InputError(
-            f"{stimuli.name}: the oracle needs the facts of scenes and what captions say of them, "
-            "which only the microworld has"
-        )
-    scores = []
-    for facts, captions in zip(stimuli.facts, stimuli.told):
-        scene = scene_of(facts)
-        n_facts = len(scene_facts(scene))
-        scores.append([_n_true(scene, tellings) / n_facts for tellings in captions])
-    return np.array(scores)
-
-
-Judge = Callable[[StimulusSet], np.ndarray]
-JUDGES: Mapping[str, Judge] = {"oracle": oracle}
-
-# %% ../../nbs/library/studies/02_pick_a_pic.ipynb #oracle
-def _n_true(scene: Scene, tellings: Iterable[tuple[tuple, str]]) -> int:
-    """Count the facts that a caption names and that are true."""
-    truths: dict[tuple, bool] = {}
-    for fact, phrase in tellings:
-        # a verb implies what its subject is
-        named = (fact[0], "name") if fact[-1] == "verb" else tuple(fact)
-        truths[named] = truths.get(named, True) and true_of(scene, tuple(fact), phrase)
-    return sum(truths.values())
-
-
-def oracle(
-    stimuli: StimulusSet,  # of the microworld
-) -> np.ndarray:  # (stimulus, caption)
-    "Share of the facts of each drawn scene that each of its captions names truly."
     if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(
             f"{stimuli.name}: the oracle needs the facts of scenes and what captions say of them, "
             "which only the microworld has"
         )
-    scenes = [scene_of(facts) for facts in stimuli.facts]
-    return np.array(
-        [
-            [_n_true(scene, told) / len(scene_facts(scene)) for told in captions]
-            for scene, captions in zip(scenes, stimuli.caption_facts)
-        ]
-    )
+    scores = []
+    for facts, captions in zip(stimuli.facts, stimuli.caption_facts):
+        scene = scene_of(facts)
+        n_facts = len(scene_facts(scene))
+        scores.append([_n_true(scene, tellings) / n_facts for tellings in captions])
+    return np.array(scores)
 
 
 Judge = Callable[[StimulusSet], np.ndarray]
@@ -1132,28 +949,11 @@ def judge_choices(
 
     def scores(side: StimulusSet) -> np.ndarray:
         prompts = tuple(side.captions[i][:1] for i in order)
-        told = None
-        if side.told is not None:
-            told = tuple(side.told[i][:1] for i in order)
-        return judged(replace(side, captions=prompts, tags=None, told=told), judge)[:, 0]
-
-    return (1 + np.sign(scores(trials.preferred) - scores(trials.rejected))) / 2
-
-# %% ../../nbs/library/studies/02_pick_a_pic.ipynb #judge-choices
-def judge_choices(
-    trials: PreferenceSet,
-    judge: str | Judge = "oracle",  # a key of `JUDGES`, or such a function
-    order: np.ndarray | None = None,  # from `other_prompts`
-) -> np.ndarray:  # (trial,): 1 the better image, 0 the other, ½ equal
-    "What a judge chooses, given each trial's own prompt or that of the trial in `order`."
-    order = range(len(trials)) if order is None else order
-
-    def scores(side):
         stated = None
         if side.caption_facts is not None:
             stated = tuple(side.caption_facts[i][:1] for i in order)
-        prompts = tuple(side.captions[i][:1] for i in order)
-        return judged(replace(side, captions=prompts, tags=None, caption_facts=stated), judge)[:, 0]
+        prompted = replace(side, captions=prompts, tags=None, caption_facts=stated)
+        return judged(prompted, judge)[:, 0]
 
     return (1 + np.sign(scores(trials.preferred) - scores(trials.rejected))) / 2
 

@@ -90,15 +90,9 @@ def test_the_oracle_is_the_ideal_observer(trials):
     assert low <= 0.5 <= high
 
 
-<<<<<<< HEAD
 def test_a_trial_is_decidable_where_the_prompt_contradicts_the_near_miss(trials):
     for facts, (prompt, *_), told in zip(
         trials.rejected.facts, trials.preferred.caption_facts, trials.decidable
-=======
-def test_only_told_facts_contradict(trials):
-    for facts, (prompt, *_), told in zip(
-        trials.rejected.facts, trials.preferred.caption_facts, trials.told
->>>>>>> main
     ):
         assert pf.contradicted(scene_of(facts), prompt) == told
     assert not any(
