@@ -27,13 +27,13 @@ from seeing_words.data.microworld.near_miss import (
 )
 from ..data.microworld.render import render
 from ..data.microworld.scene import Scene
-from ..data.modalities import DIRECTIONS, sides
+from ..data.modalities import sides
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
 from ..measures.inference import score_estimate, share_estimate
 from ..measures.numerics import fold_zscore
 from ..measures.predictivity import Layers, out_of_folds
-from ..measures.scores import concat_scores, make_scores
+from ..measures.scores import concat_scores
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #trials
 @dataclass(frozen=True, eq=False, repr=False)
@@ -1105,6 +1105,7 @@ def monotonicity(scores: xr.Dataset, dim: str = "rank") -> xr.Dataset:
 
     Examples
     --------
+    >>> from seeing_words.measures.scores import make_scores
     >>> weights = np.ones((2, 10), dtype=int)
     >>> points = {rank: make_scores(rank**2, np.full(2, -rank), weights) for rank in (1, 2, 3)}
     >>> rho = monotonicity(concat_scores(points, "rank"))
