@@ -22,25 +22,6 @@ from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
-from ..measures.inference import Estimate, average
-from ..measures.numerics import machine_eps, to_float64, unit_moments
-from ..measures.predictivity import out_of_folds
-
-# %% ../../nbs/library/studies/03_averaging.ipynb #imports
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
-from math import comb
-
-import numpy as np
-import pandas as pd
-import xarray as xr
-
-from ..core.arrays import check_features, check_pair
-from ..core.errors import InputError
-from ..core.parallel import parallel_map
-from ..data.stimuli import StimulusSet
-from ..measures._ridge_dual import ALPHAS
-from ..measures.folds import Folds
 from ..measures.numerics import machine_eps, to_float64, unit_vectors
 from ..measures.predictivity import out_of_folds
 from ..measures.scores import concat_scores, make_scores, tidy
@@ -373,39 +354,6 @@ def mean_with_others(
     own, *rest = (features.isel(exemplar=position) for position in choice)
     others = sum(other.values[order] for other, order in zip(rest, orders))
     return (own + others) / len(choice)
-
-# %% ../../nbs/library/studies/03_averaging.ipynb #spread
-def _unit(
-    values: np.ndarray,
-) -> np.ndarray:  # (stimulus, unit): each unit of mean 0 and norm 1, or NaN where it is constant
-    x = to_float64(values)
-    mean, norm = unit_moments(x, machine_eps(np.asarray(values)))
-    return ((x - mean) / norm).numpy()
-
-
-def _correlation(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Correlate unit vectors (stimulus, unit): values and influences, (1 + stimulus, unit)."""
-    r = (u * v).sum(0)
-    return np.vstack([r, u * v - r / 2 * (u**2 + v**2)])
-
-
-def _reliability(exemplars: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean correlation of two exemplars, no less than 0, and its influences: (1 + stimulus, unit).
-
-    A single exemplar has reliability 1: it is not averaged, so its noise does not matter.
-    """
-    u = np.stack([_unit_vectors(e) for e in exemplars])  # (exemplar, stimulus, unit)
-    m = len(u)
-    total = u.sum(0)
-    if m == 1:
-        return np.vstack([np.ones_like(total[:1]), np.zeros_like(total)])
-    correlations = np.einsum("asu,bsu->abu", u, u)  # (exemplar, exemplar, unit)
-    n_pairs = m * (m - 1) / 2
-    shares = (correlations.sum(1) - 1) / 2  # each exemplar's part of the sum over pairs
-    rho = shares.sum(0) / n_pairs
-    products = (total**2 - (u**2).sum(0)) / 2
-    influence = (products - (shares[:, None] * u**2).sum(0)) / n_pairs
-    return np.where(rho < 0, 0.0, np.vstack([rho, influence]))
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #spread
 def _unit_vectors(values: np.ndarray) -> np.ndarray:
