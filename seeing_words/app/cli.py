@@ -575,6 +575,7 @@ def align_files(
         alignment = align(
             vision,
             language,
+            names=("vision", "language"),
             n_folds=folds,
             seed=seed,
             n_permutations=permutations,
