@@ -32,7 +32,8 @@ from .run import section_metadata, section_needs
 from .run import sections as notebooks
 from ..core.errors import InputError, did_you_mean
 from ..data.perturb import PERTURBATIONS
-from ..measures._ridge_dual import ALPHAS, GIB
+from ..measures._ridge_costs import GIB
+from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid
 from ..models.hub import NetworkId, weight_files
