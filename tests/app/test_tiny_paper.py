@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,13 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from seeing_words.app import cli
+from seeing_words.app.costs import WorkCount, estimate, section_work, shapes
 from seeing_words.app.presets import read_preset
-from seeing_words.app.run import start
+from seeing_words.app.run import sections, start
 from seeing_words.data.sources import coco_stimuli, pick_a_pic
 from seeing_words.measures.claims import VERDICTS
 from seeing_words.models import load as models
+from seeing_words.models.store import Store
 
 pytestmark = pytest.mark.slow
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
@@ -101,6 +104,22 @@ def test_every_section_writes_its_figures_and_numbers(outcome):
         }
 
 
+def test_the_store_holds_what_was_estimated(outcome):
+    preset = read_preset(PRESET)
+    rows = Store(outcome.root / "_store").ls()
+    stored = Counter(str(row["model"]) for row in rows)
+    passes = {}
+    for notebook in sections().values():
+        count = WorkCount(preset, shapes(preset))
+        count.count(section_work(notebook))
+        passes |= count.passes
+    declared = Counter()
+    for (name, *_), n_poolings in passes.items():
+        declared[name] += n_poolings
+    assert stored == declared
+    assert sum(row["bytes"] for row in rows) > estimate(preset, 1e11).store  # and metadata
+
+
 def test_every_claim_has_a_verdict(outcome):
     claims = pd.read_csv(outcome.folder / "claims.csv")
     assert set(claims.section) == {"layers", "perturbations", "pick a pic", "averaging"}
@@ -144,7 +163,8 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         record = json.loads(path.read_text())
         told = " ".join([record.get("caption", ""), record.get("alt", "")])
         found = re.search(
-            r"microworld|\bscenes?\b|near miss|\b(un)?told\b|\boracle\b|\bnan\b|n = 0\b|/", told
+            r"microworld|\bscenes?\b|near miss|\b(un)?decidable\b|\boracle\b|\bnan\b|n = 0\b|/",
+            told,
         )
         assert not found, (path.name, found)
     for path in outcome.folder.glob("*.svg"):
@@ -153,7 +173,7 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")
     ]
     for table in tables:
-        assert not {"untold", "another scene", "oracle"} & set(table.condition)
+        assert not {"undecidable", "another scene", "oracle"} & set(table.condition)
         assert {
             "trained",
             "shuffled prompts",
