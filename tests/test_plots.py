@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from seeing_words.core.errors import InputError
+from seeing_words.measures.similarity import similarity_grid
 from seeing_words.plots import (
     OKABE_ITO,
     SIGNS,
@@ -244,9 +245,10 @@ def test_names_that_are_apart_stay_where_they_are(wanted):
 
 def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty():
     shown = grid()
-    ax = heatmaps({"v2l": shown.T}, labels={"v2l": "r"}).axes[
-        0
-    ]  # dims decide which way it lies, not their order
+    axes = heatmaps({"v2l": shown, "l2v": shown.T}, labels={"v2l": "r", "l2v": "r"}).axes
+    ax = axes[0]
+    assert axes[1].collections[0].get_array().shape == shown.shape, "turned like the first"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("language layer", "vision layer")
     cells = ax.collections[0].get_array()
     np.testing.assert_array_equal(cells.filled(np.nan), shown)
     best = np.unravel_index(np.nanargmax(shown), shown.shape)
@@ -254,6 +256,16 @@ def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty
     assert (
         f"{float(shown.max()):.3f}: vision {best[0]}, language {best[1]}" in ax.texts[0].get_text()
     )
+
+
+def test_heat_maps_take_any_grid_of_two_dimensions():
+    rng = np.random.default_rng(0)
+    similarity = similarity_grid(rng.normal(size=(2, 30, 4)), rng.normal(size=(3, 30, 5)))
+    ax = heatmaps({"CKA": similarity}, labels={"CKA": "debiased CKA"}).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("target layer", "source layer")
+    assert ": source " in ax.texts[0].get_text()
+    with pytest.raises(InputError, match="take the mean over the other dimensions"):
+        heatmaps({"r": similarity.expand_dims(fold=2)}, labels={"r": "r"})
 
 
 def test_heat_maps_of_one_measure_share_their_colours_and_0_is_shown():
