@@ -1,4 +1,5 @@
-"""What `pip install` gives: the wheel, built from the sdist, works in a folder without the repository."""
+"""What `pip install` gives: the wheel, built from the sdist, works in a folder without the
+repository."""
 
 import json
 import os

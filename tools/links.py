@@ -41,7 +41,8 @@ class Reader(HTMLParser):
 
 
 def dead_links(site: Path) -> list[Dead]:
-    "Every link of a page to the site itself that leads nowhere; what lies elsewhere is not asked for."
+    """Every link of a page to the site itself that leads nowhere; what lies elsewhere is not asked
+    for."""
     read = cache(Reader)
     return [
         Dead(page.relative_to(site).as_posix(), link, why)

@@ -483,7 +483,8 @@ A = np.random.default_rng(0).normal(size=(30, 4))
         ),
     ],
     ids=str.split(
-        "empty lengths 1-d 3-d flat 4-d complex text object ragged nothing nan inf no-units dims layer-dims twice"
+        "empty lengths 1-d 3-d flat 4-d complex text object ragged nothing nan inf no-units dims "
+        "layer-dims twice"
     ),
 )
 def test_unusable_features_are_refused_in_words(given, said):

@@ -83,7 +83,8 @@ def make_cheapest(monkeypatch, registry, name):
 
 @pytest.fixture(params=["rank", "stimulus", "primal"])
 def way(request, monkeypatch):
-    "Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in stimuli, and the primal form."
+    """Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in
+    stimuli, and the primal form."""
     form = "primal" if request.param == "primal" else "dual"
     make_cheapest(monkeypatch, costs.FORM_COSTS, form)
     if request.param != "primal":
@@ -201,7 +202,8 @@ def test_an_exact_linear_map_is_found(p, way):
 
 
 def test_the_way_follows_from_the_shapes():
-    "Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does not pay for Q."
+    """Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does
+    not pay for Q."""
     few, many = (64, 800, 200), (799, 800, 200)
 
     assert costs.cheapest(costs.LOO_COSTS, 15, *few, [2560] * 31) == "rank"
@@ -455,7 +457,8 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
 
 
 def test_a_unit_that_moves_only_in_the_test_part_leaves_no_rounding(form):
-    "Parts are added, not subtracted from a total: in training this unit is constant, not a millionth of what it is in test."
+    """Parts are added, not subtracted from a total: in training this unit is constant, not a
+    millionth of what it is in test."""
     X, Y = (x.astype(np.float32) for x in related(300, 8, 5))
     folds = make_folds(300)
     expected = predictivity_grid(X, Y, folds=folds).predictivity
@@ -643,7 +646,8 @@ def test_p_values_of_independent_layers_are_uniform():
 
 
 def test_null_ways_agree_layer_by_layer(monkeypatch):
-    "Layers of unlike strength choose unlike penalties, so that a pairing's layers go through several maps."
+    """Layers of unlike strength choose unlike penalties, so that a pairing's layers go through
+    several maps."""
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(60, 6))
 
