@@ -1,5 +1,5 @@
-# `make` lists the targets. Python 3.11 or newer is all that must be there: the first target that needs more
-# installs requirements.lock into .venv, and again only when requirements.lock or pyproject.toml has changed.
+# `make` lists the targets. They need Python 3.11 or newer. The first target that needs more installs
+# requirements.lock into .venv, and again only when requirements.lock or pyproject.toml has changed.
 
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
@@ -8,15 +8,15 @@ NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction predictivity
 BIN = .venv/bin
 READY = .venv/.ready
-# a test process for each core, each with one thread of arithmetic: threads within processes would wait for each other;
-# a file is one process's, since its tests share what is slow to make
+# one test process per core, each with one thread, since threads within processes would wait for each other;
+# the tests of a file share what is slow to make, so a file stays in one process
 WORKERS = -n auto --maxprocesses 8 --dist loadfile
 ALONE = OMP_NUM_THREADS=1 TQDM_DISABLE=1
 
-# set, the one would make nbdev_export do nothing, the other could hide this tree's package behind another
+# IN_TEST would make nbdev_export do nothing; PYTHONPATH could hide this package behind another one
 unexport IN_TEST PYTHONPATH
 
-.PHONY: help figures test lint bench lab train export outputs site clean
+.PHONY: help figures test lint wheel bench lab train export outputs site clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets (the default)
@@ -29,8 +29,15 @@ test: lint ## lint, then every test and every notebook (some minutes)
 	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --no-loadscope-reorder
 	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --nbval-lax $(NOTEBOOKS)
 
-lint: $(READY) ## check the style of the package, notebooks, tests and tools
+lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check nbs tests tools benchmarks setup.py
+	$(BIN)/mypy
+
+wheel: $(READY) ## build the wheel and the source distribution into dist/
+	rm -rf build dist
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
@@ -54,9 +61,9 @@ export: $(READY) ## write the package from the notebooks, clean the notebooks, w
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/readme.py
 
-outputs: $(READY) ## run the notebooks and keep what they show: the site, the README and nbval's reference
+outputs: $(READY) ## run all notebooks in place and save their outputs, which the site, the README and nbval use
 	TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS="ignore:IProgress not found" \
-		$(BIN)/jupyter execute --inplace --timeout=3600 $(wildcard nbs/library/*.ipynb nbs/paper/*.ipynb nbs/beyond/*.ipynb nbs/docs/*.ipynb nbs/train/*.ipynb)
+		$(BIN)/jupyter execute --inplace --timeout=3600 $(shell find nbs -name "[!_.]*.ipynb" -not -path "*/.*" -not -name index.ipynb | sort)
 	$(BIN)/jupyter execute --inplace nbs/index.ipynb
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/readme.py

@@ -10,12 +10,14 @@ __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Tabl
 # %% ../nbs/library/plots.ipynb #imports
 import io
 import json
+import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from urllib.parse import quote
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -28,7 +30,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from .core.errors import InputError
-from .core.files import write_atomic
+from .core.files import checkout, write_atomic
 
 # %% ../nbs/library/plots.ipynb #style
 WIDTH = 7.0  # inches: the width of a page's text
@@ -65,7 +67,7 @@ _STYLE = {
     "hatch.linewidth": 0.5,
     "figure.facecolor": "white",
     "figure.dpi": 110,
-    "savefig.dpi": 300,
+    "savefig.dpi": 150,
     "svg.fonttype": "path",
     "svg.hashsalt": "seeing_words",
 }
@@ -200,56 +202,68 @@ def contact_sheet(
 # %% ../nbs/library/plots.ipynb #heat
 def heatmap(
     ax: Axes,
-    grid: xr.DataArray,  # (vision_layer, language_layer)
+    grid: xr.DataArray,
     *,
     title: str = "",
-    vmin: float | None = None,  # colour limits, here and below; those of the grid
+    vmin: float | None = None,
     vmax: float | None = None,
-) -> mpl.collections.QuadMesh:  # for a colour bar
-    "Draw the score of every pair of layers, and frame the best."
-    values = _layer_pairs(grid)
+) -> mpl.collections.QuadMesh:
+    """Draw a grid of scores, such as one of every pair of layers, and frame the best.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    grid : DataArray with two dimensions
+        The first runs down, the second to the right. Missing scores are hatched.
+    title : str, optional
+    vmin, vmax : float, optional
+        Limits of the colours; default: those of the grid.
+
+    Returns
+    -------
+    matplotlib.collections.QuadMesh
+        For a colour bar.
+
+    Raises
+    ------
+    InputError
+        If the grid has not two dimensions, or no score at all.
+
+    Examples
+    --------
+    >>> grid = xr.DataArray([[0.1, 0.2], [0.3, 0.0]], dims=("source_layer", "target_layer"))
+    >>> mesh = heatmap(Figure().add_subplot(), grid, title="r")
+    """
+    values = _grid_values(grid)
     ax.set_facecolor("#eeeeee")
     ax.patch.set(hatch="////", edgecolor="#bbbbbb")
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(values), vmin=vmin, vmax=vmax, edgecolors="white", linewidth=0.4
     )
-    best_v, best_l = np.unravel_index(np.nanargmax(values), values.shape)
+    row, column = np.unravel_index(np.nanargmax(values), values.shape)
     for colour, linewidth in ("black", 2.6), ("white", 1.2):  # seen on dark and on light
-        ax.add_patch(
-            mpl.patches.Rectangle(
-                (best_l, best_v),
-                1,
-                1,
-                fill=False,
-                edgecolor=colour,
-                linewidth=linewidth,
-                clip_on=False,
-            )
-        )
+        frame = {"fill": False, "edgecolor": colour, "linewidth": linewidth, "clip_on": False}
+        ax.add_patch(mpl.patches.Rectangle((column, row), 1, 1, **frame))
     ax.set_title(title, pad=17)
-    ax.text(
-        0,
-        1.02,
-        f"best {values[best_v, best_l]:.3f}: vision {best_v}, language {best_l}",
-        transform=ax.transAxes,
-        fontsize=7.5,
-        color=SOFT,
-    )
+    down, right = (str(dim).removesuffix("_layer") for dim in grid.dims)
+    best = f"best {values[row, column]:.3f}: {down} {row}, {right} {column}"
+    ax.text(0, 1.02, best, transform=ax.transAxes, fontsize=7.5, color=SOFT)
     for axis, n in zip((ax.yaxis, ax.xaxis), values.shape):
-        axis.set_ticks(np.arange(0, n, _step(n)) + 0.5, np.arange(0, n, _step(n)))
+        ticks = np.arange(0, n, _step(n))
+        axis.set_ticks(ticks + 0.5, ticks)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return mesh
 
 # %% ../nbs/library/plots.ipynb #heat-helpers
-def _layer_pairs(grid: xr.DataArray) -> np.ndarray:  # (vision_layer, language_layer)
-    "The values of `grid`, refused where they are not pairs of layers or hold no number."
-    if not isinstance(grid, xr.DataArray) or set(grid.dims) != {"vision_layer", "language_layer"}:
+def _grid_values(grid: xr.DataArray) -> np.ndarray:
+    """Values of a grid, refused where it has not two dimensions or holds no number."""
+    if not isinstance(grid, xr.DataArray) or grid.ndim != 2:
         raise InputError(
-            f"a heat map shows (vision_layer, language_layer), not {getattr(grid, 'dims', type(grid))}: "
+            f"a heat map shows two dimensions, not {getattr(grid, 'dims', type(grid))}: "
             "take the mean over the other dimensions, e.g. grid.mean('fold')"
         )
-    values = grid.transpose("vision_layer", "language_layer").to_numpy()
+    values = grid.to_numpy()
     if not np.isfinite(values).any():
         raise InputError(
             f"no pair of layers has a score in {grid.name or 'the grid'}: is every unit constant?"
@@ -257,28 +271,55 @@ def _layer_pairs(grid: xr.DataArray) -> np.ndarray:  # (vision_layer, language_l
     return values
 
 
-def _step(n: int) -> int:  # between ticks, so that at most ten are labelled
+def _step(n: int) -> int:
+    """Distance between ticks, so that at most ten are labelled."""
     return next(step for step in (1, 2, 4, 5, 10, 20, 50) if n <= 10 * step)
 
 # %% ../nbs/library/plots.ipynb #heats
 def heatmaps(
-    grids: Mapping[str, xr.DataArray],  # title → (vision_layer, language_layer)
+    grids: Mapping[str, xr.DataArray],
     *,
-    labels: Mapping[str, str],  # title → the measure; panels of one measure share their colours
-    width: float = WIDTH,  # inches
+    labels: Mapping[str, str],
+    width: float = WIDTH,
 ) -> Figure:
-    "Draw several grids side by side, with one colour bar for each measure."
-    if bare := [t for t in grids if t not in labels]:
+    """Draw several grids side by side, with one colour bar for each measure.
+
+    Parameters
+    ----------
+    grids : mapping of str to DataArray with two dimensions
+        Title → grid. Grids with the same dimensions in another order are turned to the order of
+        the first.
+    labels : mapping of str to str
+        Title → the measure; panels of one measure share their colours.
+    width : float, optional
+        Width of the figure in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a grid has no label, not two dimensions, or no score.
+
+    Examples
+    --------
+    >>> grid = xr.DataArray([[0.1, 0.2], [0.3, 0.0]], dims=("source_layer", "target_layer"))
+    >>> len(heatmaps({"one": grid, "two": grid}, labels={"one": "r", "two": "r"}).axes)
+    3
+    """
+    unlabelled = [title for title in grids if title not in labels]
+    if unlabelled:
         raise InputError(
-            f"no label for {', '.join(bare)}: `labels` names the measure of every grid"
+            f"no label for {', '.join(unlabelled)}: `labels` names the measure of every grid"
         )
-    titles = sorted(
-        grids, key=lambda t: list(labels.values()).index(labels[t])
-    )  # a measure's panels side by side
-    limits = {
-        label: _limits([grids[t] for t in titles if labels[t] == label])
-        for label in map(labels.get, titles)
-    }
+    grids = _turned_alike(grids)
+    measures = list(labels.values())
+    titles = sorted(grids, key=lambda title: measures.index(labels[title]))  # measures together
+    limits = {}
+    for label in {labels[title] for title in titles}:
+        limits[label] = _limits([grids[title] for title in titles if labels[title] == label])
     n_columns = 2 if len(titles) == 4 else min(len(titles), 3)
     rows = [titles[i : i + n_columns] for i in range(0, len(titles), n_columns)]
     side = min((width - 0.14) / n_columns - 0.36, 3.0)  # of a panel, in inches
@@ -286,28 +327,39 @@ def heatmaps(
         fig = plt.figure(figsize=(0.14 + n_columns * (side + 0.36), len(rows) * (side + 1.4)))
         plt.close(fig)  # as in `_figure`
         for i, row in enumerate(reversed(rows)):
-            bottom, lefts = (
-                i * (side + 1.4),
-                {t: 0.45 + k * (side + 0.36) for k, t in enumerate(row)},
-            )
-            for t, left in lefts.items():
+            bottom = i * (side + 1.4)
+            lefts = {title: 0.45 + k * (side + 0.36) for k, title in enumerate(row)}
+            previous = None
+            for title, left in lefts.items():
                 ax = _inches(fig, left, bottom + 0.98, side, side)
-                heatmap(ax, grids[t], title=t, **limits[labels[t]])
-                ax.set(xlabel="language layer", ylabel="vision layer" if t == row[0] else "")
-            for label in dict.fromkeys(map(labels.get, row)):
-                first, *_, last = 2 * [lefts[t] for t in row if labels[t] == label]
+                heatmap(ax, grids[title], title=title, **limits[labels[title]])
+                down, right = (str(dim).replace("_", " ") for dim in grids[title].dims)
+                ax.set(xlabel=right, ylabel="" if down == previous else down)
+                previous = down
+            for label in dict.fromkeys(labels[title] for title in row):
+                of_label = [lefts[title] for title in row if labels[title] == label]
+                first, last = of_label[0], of_label[-1]
                 bar = _inches(fig, first, bottom + 0.42, last + side - first, 0.09)
                 colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(**limits[label]))
-                fig.colorbar(
-                    colours, bar, label=label, orientation="horizontal"
-                ).outline.set_visible(False)
+                drawn = fig.colorbar(colours, bar, label=label, orientation="horizontal")
+                drawn.outline.set_visible(False)
     return fig
+
+
+def _turned_alike(grids: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Grids with the same dimensions, all in the order of the first of them."""
+    orders, turned = {}, {}
+    for title, grid in grids.items():
+        _grid_values(grid)
+        order = orders.setdefault(frozenset(grid.dims), grid.dims)
+        turned[title] = grid.transpose(*order)
+    return turned
 
 # %% ../nbs/library/plots.ipynb #heats-limits
 def _limits(grids: Sequence[xr.DataArray]) -> dict[str, float]:
-    "Colours that run from 0, or from the lowest score below it, to the highest."
-    shown = np.concatenate([_layer_pairs(grid).ravel() for grid in grids])
-    return {"vmin": min(0.0, np.nanmin(shown)), "vmax": np.nanmax(shown)}
+    """Limits of colours: from 0, or the lowest score below it, to the highest."""
+    scores = np.concatenate([_grid_values(grid).ravel() for grid in grids])
+    return {"vmin": min(0.0, np.nanmin(scores)), "vmax": np.nanmax(scores)}
 
 # %% ../nbs/library/plots.ipynb #kinds
 KINDS = {  # kind of condition → its line
@@ -685,46 +737,79 @@ SIGNS = {
     "not supported": ("○", "#8c8c8c"),
     "contradicted": ("✗", "#D55E00"),
 }
+_CLAIM_COLUMNS = ["claim", "text", "effect", "low", "high", "threshold", "verdict"]
 
 
-def claims_figure(
-    table: pd.DataFrame,  # claim, text, effect, low, high, threshold such as "> 0", verdict
-    *,
-    width: float = WIDTH,  # inches
-) -> Figure:
-    "Show each claim, its effect against its threshold, and the verdict."
-    _need(table, ["claim", "text", "effect", "low", "high", "threshold", "verdict"], "claims")
+def claims_figure(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
+    """Show each claim, its effect against its threshold, and the verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `claims_table` makes it: columns ``claim``, ``text``, ``effect``, ``low``, ``high``,
+        ``threshold`` (such as "> 0"), ``verdict``, and perhaps ``label``, which is then shown
+        instead of ``claim``.
+    width : float, optional
+        Width of the figure in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a column is missing, the table is empty, or a verdict unknown.
+
+    Examples
+    --------
+    >>> row = ("Colour", "P1", "Grey images align less.", -0.1, -0.2, -0.05, "< 0", "supported")
+    >>> columns = ["label", *_CLAIM_COLUMNS]
+    >>> figure = claims_figure(pd.DataFrame([row], columns=columns))
+    """
+    _need(table, _CLAIM_COLUMNS, "claims")
     _known(table["verdict"], SIGNS, "verdict")
-    texts = [_wrap(text, width * 0.36, 8) for text in table["text"]]
-    heights = [max(3, text.count("\n") + 1) * 0.145 + 0.14 for text in texts]
+    labels = [_wrap(_label_of(claim), width * 0.15, 8.5) for _, claim in table.iterrows()]
+    texts = [_wrap(text, width * 0.34, 8) for text in table["text"]]
+    heights = []
+    for label, text in zip(labels, texts):
+        n_lines = max(3, label.count("\n") + 1, text.count("\n") + 1)
+        heights.append(n_lines * 0.145 + 0.14)
     with style():
         fig, axes = _figure(
             len(table),
             4,
             figsize=(width, sum(heights) + 0.36),
             height_ratios=heights,
-            width_ratios=[0.13, 0.39, 0.30, 0.18],
+            width_ratios=[0.17, 0.36, 0.29, 0.18],
         )
         fig.get_layout_engine().set(w_pad=0, h_pad=0.02, hspace=0, wspace=0)
-        for row, text, (_, claim) in zip(axes, texts, table.iterrows()):
-            _claim(row, text, claim)
+        for row, label, text, (_, claim) in zip(axes, labels, texts, table.iterrows()):
+            _claim_row(row, label, text, claim)
         for ax, title in zip(axes[0], ("claim", "", "effect [95 %]; grey: claimed", "verdict")):
             ax.set_title(title, fontsize=7.5, color=SOFT, weight="normal")
     return fig
 
+
+def _label_of(claim: pd.Series) -> str:
+    """Words by which readers know a claim; its name where it has no label."""
+    label = claim.get("label")
+    return claim["claim"] if label is None or pd.isna(label) else label
+
 # %% ../nbs/library/plots.ipynb #claim-row
-def _claim(axes: Sequence[Axes], text: str, claim: pd.Series) -> None:
-    "One row of the table of claims, under a rule: name, text, interval, verdict."
+def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) -> None:
+    """One row of the figure of claims, under a rule: label, text, interval, verdict."""
     sign, colour = SIGNS[claim["verdict"]]
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         ax.spines["top"].set(visible=True, color=FAINT)
-    name, told, plot, judged = axes
+    label_ax, text_ax, plot, verdict_ax = axes
+    bold = {"weight": "bold"}
     for ax, words, look in (
-        (name, claim["claim"], {"weight": "bold"}),
-        (told, text, {}),
-        (judged, f"{sign} {claim['verdict']}", {"weight": "bold", "color": _ink(colour)}),
+        (label_ax, label, bold),
+        (text_ax, text, {}),
+        (verdict_ax, f"{sign} {claim['verdict']}", bold | {"color": _ink(colour)}),
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
     threshold = float(claim["threshold"].strip("<> "))
@@ -742,42 +827,59 @@ def _claim(axes: Sequence[Axes], text: str, claim: pd.Series) -> None:
     _interval(plot, 0.47, claim, color=colour)
 
 # %% ../nbs/library/plots.ipynb #glance
-def claims_overview(
-    table: pd.DataFrame,  # section, and the columns of `claims_figure`
-    *,
-    width: float = WIDTH,  # inches
-) -> Figure:
-    "Show every claim of every section in a line or two, with its verdict."
-    _need(
-        table,
-        ["section", "claim", "text", "effect", "low", "high", "threshold", "verdict"],
-        "claims",
-    )
+def claims_overview(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
+    """Show every claim of every section in a line or two, with its verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Column ``section`` and those of `claims_figure`.
+    width : float, optional
+        Width of the figure in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a column is missing, the table is empty, or a verdict unknown.
+
+    Examples
+    --------
+    >>> row = ("Layers", "P1", "Grey images align less.", -0.1, -0.2, -0.05, "< 0", "supported")
+    >>> figure = claims_overview(pd.DataFrame([row], columns=["section", *_CLAIM_COLUMNS]))
+    """
+    _need(table, ["section", *_CLAIM_COLUMNS], "claims")
     _known(table["verdict"], SIGNS, "verdict")
+    labels = [_wrap(_label_of(claim), 0.135 * width, 7.5) for _, claim in table.iterrows()]
     texts = [_wrap(text, 0.43 * width, 7.5) for text in table["text"]]
-    new = (table["section"] != table["section"].shift()).to_numpy()  # does a section begin here?
-    heights = np.array([0.13 * (text.count("\n") + 1) + 0.07 for text in texts])
-    tops = np.cumsum(heights + 0.3 * new) - heights
+    begins = (table["section"] != table["section"].shift()).to_numpy()  # a section begins here
+    n_lines = [max(label.count("\n"), text.count("\n")) + 1 for label, text in zip(labels, texts)]
+    heights = 0.13 * np.array(n_lines) + 0.07
+    tops = np.cumsum(heights + 0.3 * begins) - heights
     with style():
         fig = Figure(figsize=(width, tops[-1] + heights[-1] + 0.05))
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(tops[-1] + heights[-1] + 0.05, 0))
         ax.axis("off")
-        for top, height, begins, text, (_, claim) in zip(
-            tops, heights, new, texts, table.iterrows()
-        ):
-            if begins:
-                ax.text(0.02, top - 0.08, claim["section"], fontsize=9, weight="bold", va="center")
-            ax.axhline(top, color=FAINT, linewidth=0.6)
-            _overview_row(ax, top + height / 2, text, claim, width)
+        for i, (_, claim) in enumerate(table.iterrows()):
+            if begins[i]:
+                name = claim["section"]
+                ax.text(0.02, tops[i] - 0.08, name, fontsize=9, weight="bold", va="center")
+            ax.axhline(tops[i], color=FAINT, linewidth=0.6)
+            _overview_row(ax, tops[i] + heights[i] / 2, labels[i], texts[i], claim, width)
     return fig
 
 # %% ../nbs/library/plots.ipynb #glance-row
-def _overview_row(ax: Axes, y: float, text: str, claim: pd.Series, width: float) -> None:
-    "One claim at height `y` (inches): sign, name, text, interval, numbers."
+def _overview_row(
+    ax: Axes, y: float, label: str, text: str, claim: pd.Series, width: float
+) -> None:
+    """One claim at height `y` (inches): sign, label, text, interval, numbers."""
     sign, colour = SIGNS[claim["verdict"]]
     for x, words, look in (
         (0.005, sign, {"color": _ink(colour), "weight": "bold", "fontsize": 9}),
-        (0.035, claim["claim"], {}),
+        (0.035, label, {}),
         (0.17, text, {}),
         (0.755, _numbers(claim), {}),
         (0.95, _minus(claim["threshold"]), {"color": SOFT}),
@@ -787,17 +889,16 @@ def _overview_row(ax: Axes, y: float, text: str, claim: pd.Series, width: float)
     low, high = np.nanmin([claim["low"], threshold]), np.nanmax([claim["high"], threshold])
     left, room = 0.615 * width, 0.125 * width
 
-    def at(value):
+    def at(value: float) -> float:
         return left + room * (0.15 + 0.7 * (value - low) / (high - low or 1))
 
     side = left if claim["threshold"].startswith("<") else left + room
-    ax.fill_between(
-        [at(threshold), side], y - 0.055, y + 0.055, color=FAINT, alpha=0.7, linewidth=0
-    )
-    ax.plot([at(threshold)] * 2, [y - 0.055, y + 0.055], color=INK, linewidth=1)
-    shown = claim.copy()
-    shown[["low", "high", "effect"]] = [at(claim[name]) for name in ("low", "high", "effect")]
-    _interval(ax, y, shown, color=colour)
+    bar = (y - 0.055, y + 0.055)
+    ax.fill_between([at(threshold), side], *bar, color=FAINT, alpha=0.7, linewidth=0)
+    ax.plot([at(threshold)] * 2, bar, color=INK, linewidth=1)
+    placed = claim.copy()
+    placed[["low", "high", "effect"]] = [at(claim[name]) for name in ("low", "high", "effect")]
+    _interval(ax, y, placed, color=colour)
 
 # %% ../nbs/library/plots.ipynb #learn
 def learning_curves(
@@ -877,19 +978,24 @@ class SavedFigure:
     alt: str
 
     def _ipython_display_(self) -> None:
+        "Show the file by a link, so that a notebook holds no copy of it; embed it if it is elsewhere."
         from IPython.display import Image, Markdown, display
 
-        display(
-            Image(self._preview(), width=int(WIDTH * 110), alt=self.alt),
-            Markdown(f"*{self.caption}*"),
-        )
+        if link := self._link():
+            alt = self.alt.translate(str.maketrans("[]", "()"))
+            display(Markdown(f"![{alt}]({link})\n\n*{self.caption}*"))
+        else:
+            picture = Image(filename=str(self.png), width=int(WIDTH * 110), alt=self.alt)
+            display(picture, Markdown(f"*{self.caption}*"))
 
-    def _preview(self) -> bytes:  # at half the size: a notebook need not carry 300 dots an inch
-        from PIL import Image as Picture
-
-        picture, small = Picture.open(self.png), io.BytesIO()
-        picture.convert("RGB").reduce(2).save(small, "PNG")
-        return small.getvalue()
+    def _link(self) -> str:
+        "The png relative to the notebook's folder; empty if not both are in the project."
+        root = checkout() or Path.cwd()
+        notebooks = Path(os.environ.get("SEEING_WORDS_NOTEBOOK_FOLDER", Path.cwd())).resolve()
+        png = self.png.resolve()
+        if not (png.is_relative_to(root) and notebooks.is_relative_to(root)):
+            return ""
+        return quote(Path(os.path.relpath(png, notebooks)).as_posix())
 
 # %% ../nbs/library/plots.ipynb #save
 def save_figure(

@@ -141,6 +141,7 @@ def test_a_network_and_a_data_set_serve_a_section_and_align(page):
             {f"{k}": layer for k, layer in enumerate(run.features(name, "mean").values)}
             for name in (vision, language)
         ),
+        names=("vision", "language"),
         n_folds=2,
         n_permutations=0,
         n_draws=9,

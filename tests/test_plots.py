@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from seeing_words.core.errors import InputError
+from seeing_words.measures.similarity import similarity_grid
 from seeing_words.plots import (
     OKABE_ITO,
     SIGNS,
@@ -208,7 +209,7 @@ def test_figures_fit_a_page_and_are_not_kept_by_pyplot(name):
 def test_style_leaves_matplotlib_as_it_was():
     before = dict(mpl.rcParams)
     with style():
-        assert mpl.rcParams["savefig.dpi"] == 300
+        assert mpl.rcParams["savefig.dpi"] == 150
     assert dict(mpl.rcParams) == before
 
 
@@ -244,9 +245,10 @@ def test_names_that_are_apart_stay_where_they_are(wanted):
 
 def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty():
     shown = grid()
-    ax = heatmaps({"v2l": shown.T}, labels={"v2l": "r"}).axes[
-        0
-    ]  # dims decide which way it lies, not their order
+    axes = heatmaps({"v2l": shown, "l2v": shown.T}, labels={"v2l": "r", "l2v": "r"}).axes
+    ax = axes[0]
+    assert axes[1].collections[0].get_array().shape == shown.shape, "turned like the first"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("language layer", "vision layer")
     cells = ax.collections[0].get_array()
     np.testing.assert_array_equal(cells.filled(np.nan), shown)
     best = np.unravel_index(np.nanargmax(shown), shown.shape)
@@ -254,6 +256,16 @@ def test_heat_map_shows_the_numbers_frames_the_best_and_leaves_the_missing_empty
     assert (
         f"{float(shown.max()):.3f}: vision {best[0]}, language {best[1]}" in ax.texts[0].get_text()
     )
+
+
+def test_heat_maps_take_any_grid_of_two_dimensions():
+    rng = np.random.default_rng(0)
+    similarity = similarity_grid(rng.normal(size=(2, 30, 4)), rng.normal(size=(3, 30, 5)))
+    ax = heatmaps({"CKA": similarity}, labels={"CKA": "debiased CKA"}).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("target layer", "source layer")
+    assert ": source " in ax.texts[0].get_text()
+    with pytest.raises(InputError, match="take the mean over the other dimensions"):
+        heatmaps({"r": similarity.expand_dims(fold=2)}, labels={"r": "r"})
 
 
 def test_heat_maps_of_one_measure_share_their_colours_and_0_is_shown():
@@ -327,7 +339,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
     assert not any(str(tmp_path).encode() in f.read_bytes() for f in first.files)
 
 
-def test_a_saved_figure_is_300_dpi_with_alt_text_numbers_and_provenance(tmp_path):
+def test_a_saved_figure_is_150_dpi_with_alt_text_numbers_and_provenance(tmp_path):
     table, pairs = conditions(), grid().rename("r")
     saved(
         forest(table, label="r"),
@@ -337,7 +349,7 @@ def test_a_saved_figure_is_300_dpi_with_alt_text_numbers_and_provenance(tmp_path
         alt="Dots & bars.",
     )
     with Image.open(tmp_path / "figure.png") as picture:
-        assert picture.width == 2100
+        assert picture.width == 1050
         assert picture.info["Description"] == "Dots & bars."
     assert "<title>Dots &amp; bars.</title>" in (tmp_path / "figure.svg").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "figure_all.csv"), table)
@@ -371,11 +383,36 @@ def test_a_figure_needs_a_caption_and_an_alt_text(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_notebook_shows_the_picture_with_its_caption(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *things: shown.extend(things))
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    things = []
+    monkeypatch.setattr("IPython.display.display", lambda *more: things.extend(more))
+    return things
+
+
+def test_a_notebook_links_to_the_picture_of_its_project(tmp_path, monkeypatch, displayed):
+    project = tmp_path / "project"
+    (project / "nbs" / "paper").mkdir(parents=True)
+    (project / "settings.ini").touch()
+    monkeypatch.chdir(project / "nbs" / "paper")
+    figure = saved(forest(conditions(), label="r"), project / "figures" / "n=4", alt="Dots [r].")
+    figure._ipython_display_()
+    monkeypatch.setenv("SEEING_WORDS_NOTEBOOK_FOLDER", str(project / "_runs"))
+    figure._ipython_display_()
+    caption = "*Conditions, n = 20, 95 % intervals.*"
+    beside, executed = (shown.data for shown in displayed)
+    assert beside == f"![Dots (r).](../../figures/n%3D4/figure.png)\n\n{caption}"
+    assert executed == f"![Dots (r).](../figures/n%3D4/figure.png)\n\n{caption}"
+
+
+def test_a_picture_outside_the_project_is_embedded_with_its_caption(
+    tmp_path, monkeypatch, displayed
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr("seeing_words.plots.checkout", lambda: None)
     saved(forest(conditions(), label="r"), tmp_path)._ipython_display_()
-    picture, caption = shown
+    picture, caption = displayed
     assert picture.alt == "Dots."
     assert Image.open(io.BytesIO(picture.data)).width == 1050
     assert caption.data == "*Conditions, n = 20, 95 % intervals.*"

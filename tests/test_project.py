@@ -46,8 +46,8 @@ FLOORS = (
 )  # a room imports only from itself and those before it
 # `measures` and `plots` are about arrays: they know nothing of models, stimuli or presets
 NOT_ABOVE = {
-    "measures": {"core", "data", "plots", "measures"},
-    "plots": {"core", "data", "plots"},
+    "measures": {"core", "plots", "measures"},
+    "plots": {"core", "plots"},
     "data": {"core", "data"},
 }
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -151,9 +151,9 @@ def _network(
             f"it is a {model.modality} network, listed under {modality}: write it into {model.modality} = […]"
         )
     if not network.is_embedded and not (Path(name) / "card.json").is_file():
-        check_weights(name, dict(preset.revisions).get(name, ""))
+        check_weights(name, preset.revisions.get(name, ""))
     if stimuli is not None and modality == "vision":
-        _sees(model, dict(preset.poolings)[modality], stimuli)
+        _sees(model, preset.poolings[modality], stimuli)
     if stimuli is not None and modality == "language":
         told = [
             (id_, caption) for id_, own in zip(stimuli.ids, stimuli.captions) for caption in own

@@ -205,9 +205,13 @@ def _check_first(jobs: "list[Job]") -> None:
     from seeing_words.core.errors import InputError
 
     needs = frozenset().union(*(job.needs for job in jobs))
-    first = {job.run.preset: job for job in reversed(jobs)}  # one job for each preset and sizes
-    for preset, job in first.items():
-        if preset.is_embedded and preset.source == "microworld":
+    checked = []  # presets, of which sections may have other sizes
+    for job in jobs:
+        preset = job.run.preset
+        if preset in checked:
+            continue
+        checked.append(preset)
+        if preset.is_embedded and not preset.stimulus_source.is_chosen:
             continue
         with _console.status(f"Checking preset {preset.name}"):
             wrong = problems(
@@ -564,6 +568,7 @@ def align_files(
         alignment = align(
             vision,
             language,
+            names=("vision", "language"),
             n_folds=folds,
             seed=seed,
             n_permutations=permutations,

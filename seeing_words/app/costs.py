@@ -155,7 +155,7 @@ def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
     network = NetworkId.parse(name)
     if network.is_embedded:
         return Path(str(CHECKPOINTS)) / network.checkpoint
-    repository = repository_of(name, dict(preset.revisions).get(name), both=judge)
+    repository = repository_of(name, preset.revisions.get(name), both=judge)
     return Path(name) if repository is None else cached_network(repository)
 
 
@@ -236,7 +236,7 @@ class Work:
         kept: bool = True,
     ) -> None:  # in the store
         "Count a pass of each network over each condition."
-        n_poolings = {m: len(p) for m, p in self.preset.poolings}
+        n_poolings = {m: len(p) for m, p in self.preset.poolings.items()}
         for name in names:
             modality = "vision" if trained(name) in self.preset.vision else "language"
             for one in what:
@@ -279,9 +279,9 @@ def _layers(w: Work) -> None:
     w.show(
         [*vision, *w.names("vision", twins=""), *w.names("language", twins=""), *language], "intact"
     )
-    if "mean" not in dict(w.preset.poolings)["vision"]:
+    if "mean" not in w.preset.poolings["vision"]:
         w.show(vision[:1], "intact, by mean")
-    n_ways = len(dict(w.preset.poolings)["language"])
+    n_ways = len(w.preset.poolings["language"])
     w.both(every, read, times=n_ways)
     for seed in range(w.preset.n_untrained):
         w.both(
@@ -317,7 +317,7 @@ def _changed(
 
 
 def _perturbations(w: Work) -> None:
-    masks = w.preset.source in ("microworld", "coco")
+    masks = w.preset.has_masks
     usable = [p for p in PERTURBATIONS.values() if masks or "thing_masks" not in p.needs]
     images, captions = (
         [p.name for p in usable if p.modality == modality] for modality in ("image", "caption")
@@ -394,7 +394,7 @@ def _exemplars(
 
 
 def _averaging(w: Work) -> None:
-    n, made = min(5, w.preset.n_captions), w.preset.source == "microworld"
+    n, made = min(5, w.preset.n_captions), w.preset.can_rerender
     vision, language = w.names("vision"), w.names("language")
     twins = [w.names(m, twins="@0")[-1:] for m in ("vision", "language")]
     w.show([*vision, *twins[0]], "intact")

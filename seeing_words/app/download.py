@@ -834,7 +834,7 @@ def plan(
 ) -> Plan:
     "What a preset needs from elsewhere, and what of it is there; nothing is fetched."
     preset = get_preset(preset) if isinstance(preset, str) else preset
-    root, revisions = root or data_root(), dict(preset.revisions)
+    root, revisions = root or data_root(), preset.revisions
     data = [item for name in preset.data for item in _data_items(name, root)]
     networks = [
         _network_item(name, revisions.get(name), both=name == preset.judge)

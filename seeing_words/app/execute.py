@@ -130,6 +130,7 @@ class _Kernel(AsyncKernelManager):
 
     n_threads = None  # of arithmetic; None: one a core
     begun = None  # a list that every kernel joins, so that it can be interrupted
+    folder = None  # of the executed notebook, where its links to figures start
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -139,6 +140,7 @@ class _Kernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         libraries = ("OMP", "MKL", "OPENBLAS") if self.n_threads else ()
         env = {f"{library}_NUM_THREADS": str(self.n_threads) for library in libraries}
+        env["SEEING_WORDS_NOTEBOOK_FOLDER"] = str(self.folder)
         return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python", env=env)
 
     def stop(self) -> None:
@@ -205,9 +207,12 @@ def run_section(
     "Execute a section notebook into _runs/, and say what it wrote."
     began, cells = time.monotonic(), []
     before = _version(_provenance(job.run.folder, job.section))
-    kernel = type(
-        "_Kernel", (_Kernel,), {"n_threads": n_threads, "begun": [] if begun is None else begun}
-    )
+    settings = {
+        "n_threads": n_threads,
+        "begun": [] if begun is None else begun,
+        "folder": job.executed.parent,
+    }
+    kernel = type("_Kernel", (_Kernel,), settings)
     job.executed.parent.mkdir(parents=True, exist_ok=True)
 
     def started(cell: str, index: int, n_cells: int) -> None:

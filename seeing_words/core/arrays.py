@@ -7,6 +7,7 @@ __all__ = ['feature_array', 'check_features', 'check_pair', 'one_layer', 'pair_c
 
 # %% ../../nbs/library/core/02_arrays.ipynb #imports
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import xarray as xr
 from .errors import InputError, counted, without_mask
 
 # %% ../../nbs/library/core/02_arrays.ipynb #to-float
-def _as_numpy(values: object, name: str) -> np.ndarray:
+def _as_numpy(values: Any, name: str) -> np.ndarray:
     "Convert to an array; refuse a list of layers with different shapes."
     try:
         return np.asarray(values)
@@ -27,7 +28,7 @@ def _as_numpy(values: object, name: str) -> np.ndarray:
         ) from None
 
 
-def _as_floats(values: object, name: str) -> tuple[np.ndarray, dict]:
+def _as_floats(values: Any, name: str) -> tuple[np.ndarray, dict]:
     "Convert to float32 unless float64; also return the attribute that records the conversion."
     values = without_mask(values, f"features of {name}")
     if isinstance(values, torch.Tensor):

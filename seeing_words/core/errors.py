@@ -8,6 +8,7 @@ __all__ = ['InputError', 'did_you_mean', 'counted', 'first_line', 'without_mask'
 # %% ../../nbs/library/core/00_errors.ipynb #imports
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def without_mask(values: object, name: str = "values") -> object:
 # %% ../../nbs/library/core/00_errors.ipynb #without-mask-helpers
 def _list_without_masks(values: list | tuple, name: str) -> list | tuple:
     "Check each item of a list; return the list itself if no item had to be replaced."
-    items = []
+    items: list[object] = []
     changed = False
     for i, value in enumerate(values):
         if isinstance(value, float | int | str):  # the common case of a long list of numbers
@@ -147,7 +148,7 @@ def _list_without_masks(values: list | tuple, name: str) -> list | tuple:
     return items if changed else values
 
 
-def _pandas_without_missing(values: object, name: str) -> object:
+def _pandas_without_missing(values: Any, name: str) -> object:
     "Convert nullable columns; leave columns of NumPy types, where NaN is a number, as they are."
     dtypes = list(values.dtypes) if isinstance(values, pd.DataFrame) else [values.dtype]
     if all(isinstance(dtype, np.dtype) for dtype in dtypes):

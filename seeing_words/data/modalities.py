@@ -62,6 +62,7 @@ def as_modalities(grid: xr.Dataset | xr.DataArray, direction: str) -> xr.Dataset
 
     Examples
     --------
+    >>> import numpy as np
     >>> grid = xr.DataArray(np.zeros((2, 3)), dims=("source_layer", "target_layer"))
     >>> as_modalities(grid, "l2v").dims
     ('language_layer', 'vision_layer')

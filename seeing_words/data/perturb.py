@@ -568,7 +568,7 @@ def _change_captions(
     ]
     return {
         "captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in told),
-        "told": None,
+        "caption_facts": None,
         "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told),
     }
 
@@ -584,7 +584,7 @@ def count_changes(
     "How many stimuli a perturbation left as they were, and of how many it left nothing."
     if before.ids != after.ids:
         raise InputError(f"{before!r} and {after!r} are not the same stimuli")
-    told, retold, n = before.chosen(caption), after.chosen(caption), len(before)
+    told, retold, n = before.caption(caption), after.caption(caption), len(before)
 
     def look(i: int) -> tuple[bool, bool]:
         a, b = before.images[i], after.images[i]

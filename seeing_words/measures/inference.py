@@ -626,7 +626,7 @@ def p_value(
     if isinstance(observed, xr.Dataset):
         observed = observed["value"]
     if not isinstance(null, xr.DataArray):
-        null = xr.DataArray(np.asarray(without_mask(null, "null")), dims="permutation")
+        null = xr.DataArray(np.ravel(without_mask(null, "null")), dims="permutation")
     n_missing = int(null.isnull().sum())
     if n_missing:
         raise InputError(

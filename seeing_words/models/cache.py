@@ -91,7 +91,7 @@ def _(value: StimulusSet):
         value.key,
         value.condition,
         fingerprint(value.facts),
-        fingerprint(value.told),
+        fingerprint(value.caption_facts),
     ]
 
 

@@ -150,4 +150,4 @@ def clip_judge(
     **options,  # those of `clip_scores`
 ) -> np.ndarray:  # (stimulus, caption)
     "Score every caption of every stimulus: a judge."
-    return clip_scores(stimuli.images, stimuli.captions, **options)
+    return clip_scores(stimuli.require_images(), stimuli.require_captions(), **options)

@@ -365,7 +365,7 @@ def extract_many(
     "Features of every layer under several poolings, from one pass over the stimuli."
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
-    shown = stimuli.images if model.modality == "vision" else stimuli.chosen(caption)
+    shown = stimuli.require_images() if model.modality == "vision" else stimuli.caption(caption)
     specs = {
         name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype)
         for name in poolings

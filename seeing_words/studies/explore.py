@@ -170,7 +170,7 @@ class CrossModal:
         words = readable(
             self.language.model,
             words,
-            sorted({w for told in self.gallery.chosen() for w in told.split()}),
+            sorted({w for told in self.gallery.caption() for w in told.split()}),
         )
         return self._nearest(self.to_vision.predict(self.language([words])), self.seen, k)
 
@@ -203,7 +203,7 @@ class CrossModal:
         return pd.DataFrame(
             {
                 "id": [self.gallery.ids[i] for i in best],
-                "caption": [self.gallery.chosen()[i] for i in best],
+                "caption": [self.gallery.caption()[i] for i in best],
                 "similarity": near[best],
             },
             index=best,
@@ -691,7 +691,7 @@ def explore_scenes(
     "Scenes to be changed where their facts are known, else stimuli to be chosen; and what two networks make of them."
     if cross.gallery.facts is not None:
         return SceneExplorer(cross, start)
-    told = cross.gallery.chosen()
+    told = cross.gallery.caption()
     return Interactive(
         lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], told[stimulus]),
         {"stimulus": range(len(cross.gallery))},
@@ -820,7 +820,7 @@ def explore_changes(
     "Choose a stimulus: its perturbations, and what the first network of each modality is led to by each."
     (X, seen), (Y, read) = (_conditions(*side) for side in (vision, language))
     found = (_led_to(X, Y, seen, folds), _led_to(Y, X, read, folds))
-    told, blank = stimuli.chosen(), np.full_like(stimuli.images[0], 255)
+    told, blank = stimuli.caption(), np.full_like(stimuli.images[0], 255)
 
     def draw(stimulus):
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)

@@ -69,7 +69,7 @@ class PreferenceSet:
 
     @property
     def prompts(self) -> list[str]:
-        return self.preferred.chosen()
+        return self.preferred.caption()
 
     def among(
         self, kind: str | None = None, *, told: bool | None = None
@@ -211,7 +211,7 @@ def near_miss_trials(
     seed: int = 0,  # of the changes
 ) -> PreferenceSet:  # match and near miss
     "One near miss of every scene, drawn with the seed of the match."
-    if stimuli.facts is None or stimuli.told is None:
+    if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(
             f"{stimuli.name}: near misses need facts and what captions tell of them, which only the microworld has"
         )
@@ -220,7 +220,7 @@ def near_miss_trials(
         {told: dict.fromkeys(kinds, 0) for told in (True, False)},
     )
     chosen = []
-    for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.told)):
+    for i, (scene, (tellings, *_)) in enumerate(zip(matches, stimuli.caption_facts)):
         wanted = counts[i % 3 < 2]
         kind, other = _near_miss(scene, tellings, i % 3 < 2, sorted(kinds, key=wanted.get), seed)
         wanted[kind] += 1
@@ -593,7 +593,7 @@ def oracle(
     stimuli: StimulusSet,  # of the microworld
 ) -> np.ndarray:  # (stimulus, caption)
     "Share of the facts of each drawn scene that each of its captions names truly."
-    if stimuli.facts is None or stimuli.told is None:
+    if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(
             f"{stimuli.name}: the oracle needs facts and what captions tell of them, which only the microworld has"
         )
@@ -601,7 +601,7 @@ def oracle(
     return np.array(
         [
             [_n_true(scene, told) / len(scene_facts(scene)) for told in captions]
-            for scene, captions in zip(scenes, stimuli.told)
+            for scene, captions in zip(scenes, stimuli.caption_facts)
         ]
     )
 
@@ -639,9 +639,11 @@ def judge_choices(
     order = range(len(trials)) if order is None else order
 
     def scores(side):
-        told = None if side.told is None else tuple(side.told[i][:1] for i in order)
+        stated = None
+        if side.caption_facts is not None:
+            stated = tuple(side.caption_facts[i][:1] for i in order)
         prompts = tuple(side.captions[i][:1] for i in order)
-        return judged(replace(side, captions=prompts, tags=None, told=told), judge)[:, 0]
+        return judged(replace(side, captions=prompts, tags=None, caption_facts=stated), judge)[:, 0]
 
     return (1 + np.sign(scores(trials.preferred) - scores(trials.rejected))) / 2
 

@@ -443,7 +443,7 @@ def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     ]
     result = command(*words)
     assert result.exit_code == 0, result.output
-    expected = align(*layers, n_folds=3, n_permutations=19, seed=7)
+    expected = align(*layers, names=("vision", "language"), n_folds=3, n_permutations=19, seed=7)
     out = tmp_path / "new/out"
     loaded = Alignment.load(out / "alignment.nc")
     np.testing.assert_allclose(loaded.data.predictivity, expected.data.predictivity, atol=1e-6)
@@ -455,11 +455,13 @@ def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     rows = pd.read_csv(out / "alignment.csv")
     assert len(rows) == 2 * 2 * 2
     np.testing.assert_allclose(
-        rows.predictivity.max(), max(expected.scores(d).max() for d in ("v2l", "l2v")), rtol=1e-5
+        rows.predictivity.max(),
+        max(expected.scores(d).max() for d in expected.directions),
+        rtol=1e-5,
     )
     again = command(*words, "--json")
     said = json.loads(again.stdout)
-    assert [row["direction"] for row in said["table"]] == ["v2l", "l2v"]
+    assert [row["direction"] for row in said["table"]] == list(expected.directions)
     np.testing.assert_allclose(
         [row["best"] for row in said["table"]], expected.table.best, atol=1e-6
     )

@@ -788,7 +788,7 @@ def test_the_data_folder(monkeypatch, tmp_path):
     assert data_root() == tmp_path / "here"
     monkeypatch.delenv("SEEING_WORDS_DATA")
     assert data_root().name == "_data"
-    monkeypatch.setattr("seeing_words.arrays.PACKAGE", tmp_path / "site-packages/seeing_words")
+    monkeypatch.setattr("seeing_words.core.files.PACKAGE", tmp_path / "site-packages/seeing_words")
     monkeypatch.chdir(tmp_path)
     assert data_root() == Path.home() / ".cache/seeing_words/data"
 

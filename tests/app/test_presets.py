@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from seeing_words.app.presets import PRESETS, SOURCES, get_preset, preset_file, read_preset
+from seeing_words.app.download import DATA
+from seeing_words.app.presets import (
+    DATA_SETS,
+    PRESETS,
+    SOURCES,
+    Preset,
+    get_preset,
+    preset_file,
+    read_preset,
+)
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
 from seeing_words.models.load import checkpoints
@@ -24,10 +33,10 @@ n_stimuli = 40
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_a_preset_is_possible(preset):
-    assert dict(preset.poolings).keys() == {"vision", "language"}
+    assert preset.poolings.keys() == {"vision", "language"}
     assert preset.n_stimuli >= 2 * preset.n_folds
-    assert dict(preset.revisions).keys() <= set(preset.networks)
-    assert all(len(revision) == 40 and int(revision, 16) for _, revision in preset.revisions)
+    assert preset.revisions.keys() <= set(preset.networks)
+    assert all(len(revision) == 40 and int(revision, 16) for revision in preset.revisions.values())
 
 
 @pytest.mark.parametrize("preset", HERE, ids=lambda preset: preset.name)
@@ -123,7 +132,7 @@ def test_a_file_is_a_preset(tmp_path):
         summary="read from mine.toml",
         n_stimuli=40,
         device="auto",
-        sections=(),
+        sections={},
         vision=("microworld/vision-0",),
         language=("microworld/llama-0",),
     )
@@ -174,11 +183,9 @@ language = ["last", "mean"]
         name: str(tmp_path / file) for name, file in beside.items()
     }
     assert told["trials_folder"] == str(tmp_path.parent / "pick")
-    assert (told["columns"], told["revisions"]) == (
-        (("image", "file"),),
-        (("microworld/llama-0", "abc"),),
-    )
-    assert told["poolings"] == (("vision", ("mean",)), ("language", ("last", "mean")))
+    assert told["columns"] == {"image": "file"}
+    assert told["revisions"] == {"microworld/llama-0": "abc"}
+    assert told["poolings"] == {"vision": ("mean",), "language": ("last", "mean")}
 
 
 @pytest.mark.parametrize(
@@ -225,6 +232,49 @@ language = ["last", "mean"]
 def test_what_cannot_be_is_refused_with_the_name_of_its_field(tmp_path, more, said):
     with pytest.raises(InputError, match=rf"preset .*mine.toml.*{said}"):
         read_preset(write(tmp_path, f"{MINE}{more}\n"))
+
+
+def test_all_problems_are_named_together(tmp_path):
+    text = """language = ["microworld/llama-0"]
+n_folds = "4"
+n_fold = 4
+dtype = "float"
+device = "meta"
+data = ["nope"]
+ids_file = "ids.txt"
+trials_folder = ""
+sections = {layers = {n_draws = 0}}
+revisions = {other = "a"}
+"""
+    with pytest.raises(InputError) as error:
+        read_preset(write(tmp_path, text))
+    first, *problems = str(error.value).split("\n")
+    assert first == f"preset {tmp_path / 'mine.toml'} has 10 problems:"
+    for said in (
+        "there is no field 'n_fold'",
+        "it lacks source",
+        "it lacks vision",
+        "n_folds = '4': it must be a whole number",
+        "trials_folder = '': it must be some text",
+        "dtype = 'float' is impossible",
+        "device = 'meta' is impossible: There is: auto, cpu",
+        "'nope' is none: There is: coco",
+        "ids_file = 'ids.txt' is impossible",
+        "at least 1 is needed for layers's n_draws",
+    ):
+        assert sum(said in problem for problem in problems) == 1, said
+
+
+def test_data_sets_are_those_that_can_be_downloaded():
+    assert set(DATA_SETS) == set(DATA)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_a_source_is_capable_of_decides_its_usual_trials_and_judge(name):
+    preset = Preset("mine", "", name, (), ())
+    assert (preset.trials == "near misses") == (preset.judge == "oracle") == preset.has_facts
+    assert preset.has_masks == (name in ("microworld", "coco"))
+    assert preset.can_rerender == (name == "microworld")
 
 
 @pytest.mark.parametrize(

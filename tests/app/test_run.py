@@ -113,7 +113,7 @@ def test_poolings_of_the_preset_come_from_one_pass(root, monkeypatch, tmp_path):
         lambda m, s, poolings: passes.append(list(poolings)) or whole(m, s, poolings),
     )
     preset = replace(
-        get_preset("microworld"), poolings=(("vision", ("mean", "cls")), ("language", ("last",)))
+        get_preset("microworld"), poolings={"vision": ("mean", "cls"), "language": ("last",)}
     )
     monkeypatch.setattr(run, "get_preset", lambda name: preset)
     a_run = start("toy", n_stimuli=12)

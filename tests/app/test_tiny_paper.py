@@ -184,7 +184,7 @@ def test_a_second_run_loads_no_weights_and_writes_the_same(outcome, section, mon
     def refused(*args, **options):
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("seeing_words.judges.load_network", refused)
+    monkeypatch.setattr("seeing_words.models.clip.load_network", refused)
     for name in "load_network", "draw_network":
         monkeypatch.setattr(models, name, refused)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(outcome.root / "_store"))

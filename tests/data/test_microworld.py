@@ -14,14 +14,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seeing_words.core.errors import InputError
-from seeing_words.data.microworld import stimulus_set as mw
+from seeing_words.data.microworld import caption as grammar
+from seeing_words.data.microworld import near_miss as near
+from seeing_words.data.microworld import render as drawing
+from seeing_words.data.microworld import scene as world
+from seeing_words.data.microworld import stimulus_set as sets
 
 seeds = st.integers(0, 999_999)
 few = settings(max_examples=40, deadline=None)
 
 
 def fingerprint(n: int = 6) -> str:
-    stimuli = mw.microworld_stimuli(n, n_captions=2)
+    stimuli = sets.microworld_stimuli(n, n_captions=2)
     return hashlib.sha256(
         stimuli.images.tobytes() + repr((stimuli.captions, stimuli.facts)).encode()
     ).hexdigest()
@@ -40,27 +44,27 @@ def test_same_seed_same_bytes_in_another_process():
 
 
 def test_the_world_is_as_large_as_promised():
-    assert len(mw.PLACES) >= 10 and len(mw.THINGS) >= 30 and len(mw.WORLD["colour"]) >= 10
-    assert len(mw.vocabulary()) >= 150
+    assert len(world.PLACES) >= 10 and len(world.THINGS) >= 30 and len(world.WORLD["colour"]) >= 10
+    assert len(grammar.vocabulary()) >= 150
 
 
 def test_every_thing_is_fully_described():
-    for name, thing in mw.THINGS.items():
-        assert thing["kind"] in mw.WORLD["hypernym"], name
-        assert set(thing["places"]) <= set(mw.PLACES), name
-        assert set(thing.get("colours", [])) <= set(mw.WORLD["colour"]), name
+    for name, thing in world.THINGS.items():
+        assert thing["kind"] in world.WORLD["hypernym"], name
+        assert set(thing["places"]) <= set(world.PLACES), name
+        assert set(thing.get("colours", [])) <= set(world.WORLD["colour"]), name
         assert all(
-            paint in {*mw.WORLD["paint"], "main", "main-", "main+"}
-            for paint, *_ in mw._shapes(name)
+            paint in {*world.WORLD["paint"], "main", "main-", "main+"}
+            for paint, *_ in drawing._shapes(name)
         ), name
 
 
 def test_the_three_ranges_of_seeds_do_not_meet():
-    ranges = sorted((mw.EVALUATION, mw.CHOOSING, mw.TRAINING), key=lambda r: r.start)
+    ranges = sorted((world.EVALUATION, world.CHOOSING, world.TRAINING), key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in zip(ranges, ranges[1:]))
 
 
-def told_facts(scene: mw.Scene) -> tuple:  # all that a caption could tell, apart from positions
+def told_facts(scene: world.Scene) -> tuple:  # all that a caption could tell, apart from positions
     return (
         scene.place,
         scene.time,
@@ -70,8 +74,8 @@ def told_facts(scene: mw.Scene) -> tuple:  # all that a caption could tell, apar
 
 
 def test_evaluation_scenes_are_not_among_the_training_scenes():
-    training = [mw.sample_scene(s) for s in mw.TRAINING[:40_000]]
-    evaluation = [mw.sample_scene(s) for s in mw.EVALUATION[:1000]]
+    training = [world.sample_scene(s) for s in world.TRAINING[:40_000]]
+    evaluation = [world.sample_scene(s) for s in world.EVALUATION[:1000]]
     exact = [
         {(s.place, s.time, s.weather, s.things) for s in scenes}
         for scenes in (training, evaluation)
@@ -84,15 +88,15 @@ def test_evaluation_scenes_are_not_among_the_training_scenes():
 @few
 @given(seeds)
 def test_masks_are_exactly_the_drawn_pixels(seed):
-    scene = mw.sample_scene(seed)
-    view = mw.sample_view(Random(f"view-{seed}"), scene)
+    scene = world.sample_scene(seed)
+    view = drawing.sample_view(Random(f"view-{seed}"), scene)
     (full, masks), (bare, _) = (
-        mw._compose(s, view, seed, 64) for s in (scene, replace(scene, things=()))
+        drawing._compose(s, view, seed, 64) for s in (scene, replace(scene, things=()))
     )
     changed = (np.asarray(full) != np.asarray(bare)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~masks.any(0)).any()
     assert (masks.sum(0) <= 1).all()
-    picture = mw.render(scene)
+    picture = drawing.render(scene)
     assert np.array_equal(picture.thing_masks, masks) and np.array_equal(
         picture.stuff_mask, ~masks.any(0)
     )
@@ -101,27 +105,27 @@ def test_masks_are_exactly_the_drawn_pixels(seed):
 @few
 @given(seeds)
 def test_removing_a_thing_leaves_the_others_as_they_were(seed):
-    scene = mw.sample_scene(seed)
+    scene = world.sample_scene(seed)
     without = replace(scene, things=scene.things[1:])
-    view = mw.sample_view(Random(f"view-{seed}"), scene)
+    view = drawing.sample_view(Random(f"view-{seed}"), scene)
     alone = replace(scene, things=scene.things[:1])
     (full, _), (fewer, _), (_, mask) = (
-        mw._compose(s, view, seed, 64) for s in (scene, without, alone)
+        drawing._compose(s, view, seed, 64) for s in (scene, without, alone)
     )
     changed = (np.asarray(full) != np.asarray(fewer)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~mask[0]).any()
 
 
 def test_another_seed_draws_the_same_facts_otherwise():
-    scene = mw.sample_scene(3)
-    a, b = mw.render(scene, seed=1), mw.render(scene, seed=2)
+    scene = world.sample_scene(3)
+    a, b = drawing.render(scene, seed=1), drawing.render(scene, seed=2)
     assert a.view != b.view and not np.array_equal(a.image, b.image)
 
 
 def test_brightness_alone_does_not_tell_the_time():
-    scenes = [mw.sample_scene(s) for s in range(600)]
+    scenes = [world.sample_scene(s) for s in range(600)]
     light = {
-        time: np.array([mw.render(s).image.mean() for s in scenes if s.time == time])
+        time: np.array([drawing.render(s).image.mean() for s in scenes if s.time == time])
         for time in ("day", "night")
     }
     assert (
@@ -130,10 +134,10 @@ def test_brightness_alone_does_not_tell_the_time():
 
 
 def test_things_go_with_places_but_for_a_share_of_surprises():
-    scenes = [mw.sample_scene(s) for s in mw.CHOOSING[:3000]]
-    foreign = [s.place not in mw.THINGS[t.name]["places"] for s in scenes for t in s.things]
+    scenes = [world.sample_scene(s) for s in world.CHOOSING[:3000]]
+    foreign = [s.place not in world.THINGS[t.name]["places"] for s in scenes for t in s.things]
     assert (
-        0.03 < np.mean(foreign) < mw.SURPRISE + 0.02
+        0.03 < np.mean(foreign) < world.SURPRISE + 0.02
     )  # a surprise may land on something that belongs there
     assert all(
         (t.on == "wall") <= s.indoors and (t.on == "sky") <= (not s.indoors)
@@ -145,16 +149,16 @@ def test_things_go_with_places_but_for_a_share_of_surprises():
 @few
 @given(seeds, st.integers(0, 50))
 def test_captions_are_well_formed(seed, wording):
-    scene = mw.sample_scene(seed)
-    words = mw.caption(scene, seed=wording)
-    assert words == mw.caption(scene, seed=wording)
-    assert {w.text for w in words} <= set(mw.vocabulary())
+    scene = world.sample_scene(seed)
+    words = grammar.caption(scene, seed=wording)
+    assert words == grammar.caption(scene, seed=wording)
+    assert {w.text for w in words} <= set(grammar.vocabulary())
     assert {w.role for w in words} <= {"object", "attribute", "relation", "scene", "function"}
     assert {w.pos for w in words} <= set(
         "NOUN VERB ADJ ADP DET NUM PRON AUX ADV CCONJ PUNCT".split()
     )
     assert any(w.role == "object" and w.pos == "NOUN" for w in words)
-    text = mw.text(words)
+    text = grammar.text(words)
     assert text == " ".join(text.split()) and not text.startswith((",", "."))
     articles = [
         (a.text, b.text[0] in "aeiou") for a, b in zip(words, words[1:]) if a.text in ("a", "an")
@@ -162,45 +166,45 @@ def test_captions_are_well_formed(seed, wording):
     assert all((article == "an") == vowel for article, vowel in articles)
 
 
-def vocabulary_of(scene: mw.Scene) -> set[str]:
+def vocabulary_of(scene: world.Scene) -> set[str]:
     "Every word for a thing or a colour that is true of something in `scene`."
     phrases = []
     for thing in scene.things:
-        spec = mw.THINGS[thing.name]
-        nouns = spec["nouns"] + mw.WORLD["hypernym"][spec["kind"]]
-        phrases += [mw._plural(n) if thing.count > 1 else n for n in nouns] + mw.WORLD["colour"][
-            thing.colour
-        ]["words"]
-        phrases += mw.WORLD["size"][thing.size]["words"] + mw.WORLD["count"][str(thing.count)]
+        spec = world.THINGS[thing.name]
+        nouns = spec["nouns"] + world.WORLD["hypernym"][spec["kind"]]
+        phrases += [grammar._plural(n) if thing.count > 1 else n for n in nouns] + world.WORLD[
+            "colour"
+        ][thing.colour]["words"]
+        phrases += world.WORLD["size"][thing.size]["words"] + world.WORLD["count"][str(thing.count)]
     return {word for phrase in phrases for word in phrase.split()} | {"an"}
 
 
 @few
 @given(seeds, st.integers(0, 50))
 def test_captions_tell_only_what_is_true(seed, wording):
-    scene = mw.sample_scene(seed)
-    words = mw.caption(scene, seed=wording)
+    scene = world.sample_scene(seed)
+    words = grammar.caption(scene, seed=wording)
     told = {w.text for w in words if w.role in ("object", "attribute")}
     assert told <= vocabulary_of(scene), told - vocabulary_of(scene)
-    place = mw.PLACES[scene.place]
+    place = world.PLACES[scene.place]
     true = " ".join(
         place["nouns"]
         + place["told"]
         + place["vague"]
-        + sum(mw.WORLD["mood"].values(), [])
-        + mw.WORLD["time"][scene.time]["words"]
-        + mw.WORLD["weather"][scene.weather]["words"]
+        + sum(world.WORLD["mood"].values(), [])
+        + world.WORLD["time"][scene.time]["words"]
+        + world.WORLD["weather"][scene.weather]["words"]
     ).split()
     assert {w.text for w in words if w.role == "scene"} <= set(true)
 
 
 def test_captions_vary_and_leave_things_out():
-    scenes = [mw.sample_scene(s) for s in range(200)]
-    captions = [[mw.text(mw.caption(s, seed=c)) for c in range(10)] for s in scenes]
+    scenes = [world.sample_scene(s) for s in range(200)]
+    captions = [[grammar.text(grammar.caption(s, seed=c)) for c in range(10)] for s in scenes]
     assert np.mean([len(set(c)) for c in captions]) > 9
-    phrases = [mw.PLACES[s.place]["nouns"] + mw.PLACES[s.place]["told"] for s in scenes]
+    phrases = [world.PLACES[s.place]["nouns"] + world.PLACES[s.place]["told"] for s in scenes]
     names = [
-        {w for p in ps for w in p.split() if mw._lexicon().get(w, "NOUN") == "NOUN"}
+        {w for p in ps for w in p.split() if grammar._lexicon().get(w, "NOUN") == "NOUN"}
         for ps in phrases
     ]
     told = np.mean([bool(n & set(c.split())) for n, cs in zip(names, captions) for c in cs])
@@ -210,66 +214,66 @@ def test_captions_vary_and_leave_things_out():
 @few
 @given(seeds)
 def test_relations_agree_with_each_other(seed):
-    found = set(mw.relations(mw.sample_scene(seed)))
+    found = set(grammar.relations(world.sample_scene(seed)))
     mirror = {"left": "right", "front": "behind", "above": "below", "near": "near"}
     mirror |= {b: a for a, b in mirror.items()}
     assert {(j, mirror[r], i) for i, r, j in found} == found
 
 
 def test_stimuli_carry_everything():
-    stimuli = mw.microworld_stimuli(5, n_captions=3)
+    stimuli = sets.microworld_stimuli(5, n_captions=3)
     assert stimuli.images.shape == (5, 64, 64, 3) and [len(c) for c in stimuli.captions] == [3] * 5
-    assert stimuli.facts[2]["place"] in mw.PLACES
+    assert stimuli.facts[2]["place"] in world.PLACES
     lengths = [[len(tags) for tags in told] for told in stimuli.tags]
     assert lengths == [[len(text.split()) for text in told] for told in stimuli.captions]
     assert stimuli.thing_masks[0].shape[1:] == (64, 64)
-    assert not set(stimuli.ids) & set(mw.microworld_stimuli(5, seed=1).ids)
+    assert not set(stimuli.ids) & set(sets.microworld_stimuli(5, seed=1).ids)
 
 
 def test_impossible_requests_are_refused():
     with pytest.raises(InputError, match="choose n ≥ 1"):
-        mw.microworld_stimuli(0)
+        sets.microworld_stimuli(0)
     with pytest.raises(InputError, match="smaller seed"):
-        mw.microworld_stimuli(1000, seed=1000)
+        sets.microworld_stimuli(1000, seed=1000)
 
 
 def test_all_places_and_things_turn_up():
-    scenes = [mw.sample_scene(s) for s in mw.EVALUATION[:1000]]
-    assert set(Counter(s.place for s in scenes)) == set(mw.PLACES)
-    assert set(Counter(t.name for s in scenes for t in s.things)) == set(mw.THINGS)
+    scenes = [world.sample_scene(s) for s in world.EVALUATION[:1000]]
+    assert set(Counter(s.place for s in scenes)) == set(world.PLACES)
+    assert set(Counter(t.name for s in scenes for t in s.things)) == set(world.THINGS)
 
 
 # Facts and near misses
 
-kinds = st.sampled_from(sorted(mw.NEAR_MISSES))
+kinds = st.sampled_from(sorted(near.NEAR_MISSES))
 
 
 @few
 @given(seeds, st.integers(0, 50))
 def test_every_phrase_of_a_caption_is_true_of_its_scene(seed, wording):
-    scene = mw.sample_scene(seed)
-    words = mw.caption(scene, seed=wording)
-    tellings = mw.tellings(words)
-    assert all(mw.true_of(scene, fact, phrase) for fact, phrase in tellings)
+    scene = world.sample_scene(seed)
+    words = grammar.caption(scene, seed=wording)
+    tellings = near.tellings(words)
+    assert all(near.true_of(scene, fact, phrase) for fact, phrase in tellings)
     named = {fact for fact, _ in tellings if len(fact) < 3} - {("mood",)}
-    assert {fact for fact in named if fact[-1] != "verb"} <= set(mw.scene_facts(scene))
+    assert {fact for fact in named if fact[-1] != "verb"} <= set(near.scene_facts(scene))
     assert all(word.fact for word in words if word.role != "function")
 
 
 @few
 @given(seeds, kinds, st.integers(0, 5))
 def test_every_possible_near_miss_differs_in_exactly_one_fact(seed, kind, draw):
-    scene = mw.sample_scene(seed)
+    scene = world.sample_scene(seed)
     possible = [
         other
-        for others in mw.NEAR_MISSES[kind](scene).values()
+        for others in near.NEAR_MISSES[kind](scene).values()
         for other in others
         if other != scene
     ]
-    drawn = mw.near_miss(scene, kind, seed=draw)
+    drawn = near.near_miss(scene, kind, seed=draw)
     assert drawn is None or drawn in possible
     for other in possible:
-        (fact,) = mw.changed_facts(scene, other)
+        (fact,) = near.changed_facts(scene, other)
         assert (
             fact[-1]
             in {
@@ -281,7 +285,7 @@ def test_every_possible_near_miss_differs_in_exactly_one_fact(seed, kind, draw):
             }[kind]
         )
         assert other.seed == scene.seed
-        assert (mw.relations(other) == mw.relations(scene)) == (
+        assert (grammar.relations(other) == grammar.relations(scene)) == (
             kind != "relation"
         )  # supports stay as they were
 
@@ -289,15 +293,15 @@ def test_every_possible_near_miss_differs_in_exactly_one_fact(seed, kind, draw):
 @few
 @given(seeds, kinds, st.integers(0, 5))
 def test_near_misses_are_what_the_world_could_sample(seed, kind, draw):
-    other = mw.near_miss(mw.sample_scene(seed), kind, seed=draw)
+    other = near.near_miss(world.sample_scene(seed), kind, seed=draw)
     if other is None:
         return
     for thing in other.things:
-        spec = mw.THINGS[thing.name]
-        assert thing.colour in spec.get("colours", mw.WORLD["colour"]) and thing.count <= spec.get(
-            "count", 3
-        )
-        assert thing.name in mw._strangers(other.indoors)
+        spec = world.THINGS[thing.name]
+        assert thing.colour in spec.get(
+            "colours", world.WORLD["colour"]
+        ) and thing.count <= spec.get("count", 3)
+        assert thing.name in near._strangers(other.indoors)
     assert len({thing.name for thing in other.things}) == len(other.things)
     assert not other.indoors or other.weather == "clear"
 
@@ -308,7 +312,7 @@ def test_near_misses_are_what_the_world_could_sample(seed, kind, draw):
 def test_a_relation_holds_exactly_where_its_mirror_image_does(seed):
     mirror = {"left": "right", "above": "below", "front": "behind"}
     mirror |= {there: here for here, there in mirror.items()}
-    told = [each for each in mw.relations(mw.sample_scene(seed)) if each[1] in mirror]
+    told = [each for each in grammar.relations(world.sample_scene(seed)) if each[1] in mirror]
     assert sorted((j, mirror[relation], i) for i, relation, j in told) == sorted(told)
 
 
@@ -317,11 +321,11 @@ def test_a_relation_holds_exactly_where_its_mirror_image_does(seed):
 @example(7452)  # two depths that differ by 0.25 exactly, as far as floats can tell
 def test_a_relation_near_miss_flips_the_relation(seed):
     scene, mirror = (
-        mw.sample_scene(seed),
+        world.sample_scene(seed),
         {"left": "right", "right": "left", "front": "behind", "behind": "front"},
     )
-    for (i, relation, j), (other,) in mw.NEAR_MISSES["relation"](scene).items():
-        assert (i, mirror[relation], j) in mw.relations(other)
+    for (i, relation, j), (other,) in near.NEAR_MISSES["relation"](scene).items():
+        assert (i, mirror[relation], j) in grammar.relations(other)
         assert sorted(
             (t.x, t.depth)[relation in ("front", "behind")] for t in other.things
         ) == sorted((t.x, t.depth)[relation in ("front", "behind")] for t in scene.things)
@@ -330,18 +334,18 @@ def test_a_relation_near_miss_flips_the_relation(seed):
 @few
 @given(seeds, st.sampled_from(["object", "attribute", "count", "relation"]), st.integers(0, 5))
 def test_a_near_miss_is_drawn_alike_but_for_what_changed(seed, kind, draw):
-    scene = mw.sample_scene(seed)
-    other = mw.near_miss(scene, kind, seed=draw)
+    scene = world.sample_scene(seed)
+    other = near.near_miss(scene, kind, seed=draw)
     if other is None:
         return
-    view = mw.sample_view(Random(f"view-{seed}"), scene)
-    assert mw.sample_view(Random(f"view-{seed}"), other) == view
-    (full, _), (new, _) = (mw._compose(s, view, seed, 64) for s in (scene, other))
+    view = drawing.sample_view(Random(f"view-{seed}"), scene)
+    assert drawing.sample_view(Random(f"view-{seed}"), other) == view
+    (full, _), (new, _) = (drawing._compose(s, view, seed, 64) for s in (scene, other))
     touched = np.zeros((64, 64), bool)
     for side, against in ((scene, other), (other, scene)):
         for a, b in zip(side.things, against.things):
             if a != b:
-                touched |= mw._compose(replace(side, things=(a,)), view, seed, 64)[1][0]
+                touched |= drawing._compose(replace(side, things=(a,)), view, seed, 64)[1][0]
     changed = (np.asarray(full) != np.asarray(new)).any(-1).reshape(64, 2, 64, 2).any((1, 3))
     assert not (changed & ~touched).any()
 
@@ -349,27 +353,29 @@ def test_a_near_miss_is_drawn_alike_but_for_what_changed(seed, kind, draw):
 @few
 @given(seeds, st.integers(0, 5))
 def test_another_place_leaves_all_things_where_they_are(seed, draw):
-    scene = mw.sample_scene(seed)
-    other = mw.near_miss(scene, "place", seed=draw)
+    scene = world.sample_scene(seed)
+    other = near.near_miss(scene, "place", seed=draw)
     if other is None:
         return
-    a, b = mw.render(scene), mw.render(other)
+    a, b = drawing.render(scene), drawing.render(other)
     assert np.array_equal(a.thing_masks, b.thing_masks) and not np.array_equal(a.image, b.image)
     assert (a.view.horizon, a.view.gain, a.view.tint) == (b.view.horizon, b.view.gain, b.view.tint)
 
 
 def test_match_and_near_miss_could_be_exchanged():
-    scenes = [mw.sample_scene(s) for s in mw.CHOOSING[:1500]]
+    scenes = [world.sample_scene(s) for s in world.CHOOSING[:1500]]
     for kind in ("count", "place"):  # values of very unequal chances
-        pairs = [(scene, other) for scene in scenes if (other := mw.near_miss(scene, kind))]
-        likelier = np.array([np.sign(mw._chance(a) - mw._chance(b)) for a, b in pairs])
+        pairs = [(scene, other) for scene in scenes if (other := near.near_miss(scene, kind))]
+        likelier = np.array([np.sign(near._chance(a) - near._chance(b)) for a, b in pairs])
         share, n = (likelier > 0).sum() / (likelier != 0).sum(), (likelier != 0).sum()
         assert n > 100 and abs(share - 0.5) < 3 * 0.5 / np.sqrt(n)
 
 
 def test_the_chance_of_a_thing_is_that_of_sampling_it():
-    rng, scene = Random("things"), mw.sample_scene(0)
-    things = (mw._sample_thing(rng, mw._thing_names(rng, "sea", 1)[0], 0.5) for _ in range(20_000))
+    rng, scene = Random("things"), world.sample_scene(0)
+    things = (
+        world._sample_thing(rng, world._thing_names(rng, "sea", 1)[0], 0.5) for _ in range(20_000)
+    )
     drawn = Counter((thing.name, thing.count) for thing in things)
     boat, ship = (
         replace(
@@ -380,23 +386,25 @@ def test_the_chance_of_a_thing_is_that_of_sampling_it():
         for name in ("boat", "ship")
     )
     for other, name in ((boat, "boat"), (ship, "ship")):
-        expected = mw._chance(other) * len(mw.WORLD["colour"]) / mw._SIZES[2]  # any colour and size
+        expected = (
+            near._chance(other) * len(world.WORLD["colour"]) / world._SIZES[2]
+        )  # any colour and size
         assert abs(drawn[name, 1] / 20_000 - expected) < 0.01
 
 
 def test_impossible_near_misses_are_none_and_unknown_ones_refused():
-    scene = mw.sample_scene(0)
+    scene = world.sample_scene(0)
     ship = replace(scene, things=(replace(scene.things[0], name="ship", count=1),))
-    assert mw.near_miss(ship, "count") is None and mw.near_miss(ship, "relation") is None
-    assert mw.near_miss(scene, "relation", suits=lambda other: False) is None
+    assert near.near_miss(ship, "count") is None and near.near_miss(ship, "relation") is None
+    assert near.near_miss(scene, "relation", suits=lambda other: False) is None
     with pytest.raises(InputError, match="choose one of object"):
-        mw.near_miss(scene, "weather")
+        near.near_miss(scene, "weather")
     with pytest.raises(InputError, match="fact by fact"):
-        mw.changed_facts(scene, ship)
+        near.changed_facts(scene, ship)
 
 
 def test_phrases_are_judged_by_the_scene_they_are_told_of():
-    scene = mw.sample_scene(7)
+    scene = world.sample_scene(7)
     boat = replace(scene.things[0], name="boat", colour="red", size="small", count=2)
     told = replace(scene, place="sea", things=(boat,))
     true = [
@@ -418,15 +426,15 @@ def test_phrases_are_judged_by_the_scene_they_are_told_of():
         ((0, "left", 0), "left of"),
         ((1, "name"), "boat"),
     ]
-    assert all(mw.true_of(told, *telling) for telling in true)
-    assert not any(mw.true_of(told, *telling) for telling in false)
+    assert all(near.true_of(told, *telling) for telling in true)
+    assert not any(near.true_of(told, *telling) for telling in false)
 
 
 def test_stimuli_carry_what_is_told():
-    stimuli = mw.microworld_stimuli(5, n_captions=2)
-    assert [len(told) for told in stimuli.told] == [2] * 5
-    for facts, told in zip(stimuli.facts, stimuli.told):
+    stimuli = sets.microworld_stimuli(5, n_captions=2)
+    assert [len(told) for told in stimuli.caption_facts] == [2] * 5
+    for facts, told in zip(stimuli.facts, stimuli.caption_facts):
         assert all(
-            mw.true_of(mw.scene_of(facts), *telling) for caption in told for telling in caption
+            near.true_of(near.scene_of(facts), *telling) for caption in told for telling in caption
         )
-    assert stimuli.subset([3]).told == (stimuli.told[3],)
+    assert stimuli.subset([3]).caption_facts == (stimuli.caption_facts[3],)

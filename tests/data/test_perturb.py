@@ -789,11 +789,11 @@ def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
     assert [f.attrs["model"] for f in last] == [first, second] * 2 and list(
         run.networks.loaded
     ) == [max(first, second)]
-    told = {"intact": run.stimuli.chosen()}
+    told = {"intact": run.stimuli.caption()}
     expected = caption_losses(load_reader(first), told["intact"])
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
     assert not run.networks.loaded and run.models[first] == load_reader(first).revision
     monkeypatch.setattr(
-        "seeing_words.perturb.load_network", lambda *args, **more: pytest.fail("loaded again")
+        "seeing_words.models.loss.load_network", lambda *args, **more: pytest.fail("loaded again")
     )
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)

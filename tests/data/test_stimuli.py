@@ -62,6 +62,36 @@ def test_what_does_not_fit_is_refused_by_name(changes, match):
         made(**changes)
 
 
+def test_one_side_may_be_missing_until_it_is_asked_for():
+    texts = made(images=None, thing_masks=None)
+    assert repr(texts) == "made: 10 captions"
+    assert repr(texts.subset([1])) == "made: 2 captions"
+    assert texts.captions_key() == made().captions_key()
+    assert texts.key != made().key
+    for ask in (texts.require_images, lambda: texts.images_key):
+        with pytest.raises(InputError, match="made has captions only: give images"):
+            ask()
+    pictures = made(captions=None, tags=None)
+    assert repr(pictures) == "made: 5 images of 4×6 pixels"
+    assert pictures.subset([4]).images_key == made().subset([4]).images_key
+    assert pictures.key != made().key
+    for ask in (pictures.require_captions, pictures.caption, pictures.captions_key):
+        with pytest.raises(InputError, match="made has images only: give captions"):
+            ask()
+    with pytest.raises(InputError, match="no images and no captions: give one of them"):
+        made(images=None, captions=None)
+    with pytest.raises(InputError, match="2 ids for 5 captions"):
+        made(images=None, ids=("a", "b"))
+    with pytest.raises(InputError, match="has images only"):
+        made(captions=None)  # but with tags
+
+
+def test_a_single_missing_caption_is_counted_in_the_singular():
+    short = made(tags=None, captions=(("x", "y"),) * 4 + (("x",),))
+    with pytest.raises(InputError, match="1 stimulus has no caption 1, the first is 's4'"):
+        short.caption(1)
+
+
 @given(st.lists(st.integers(-5, 4), min_size=1, max_size=5, unique_by=lambda i: i % 5))
 def test_a_subset_takes_everything_along(index):
     whole, part = made(), made().subset(index)

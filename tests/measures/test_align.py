@@ -1,7 +1,8 @@
-"One call on features from anywhere: what is read, what is said, what is kept."
+"Alignment of features from anywhere: reading them, comparing them, saving the result."
 
 import json
 import pickle
+from pathlib import Path
 
 import numcodecs
 import numpy as np
@@ -17,10 +18,10 @@ from scipy.stats import kstest
 
 from seeing_words import Alignment, InputError, align, feature_array, predictivity, read_features
 from seeing_words.core.files import check_codecs
-from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.measures.folds import make_folds
 from seeing_words.studies.layers import align_networks
 
+DIRECTIONS = ("vision to language", "language to vision")
 NAMES = [
     "embed",
     "h.2",
@@ -44,6 +45,7 @@ def quick(vision, language, **settings) -> Alignment:
     return align(
         vision,
         language,
+        names=("vision", "language"),
         **{"n_permutations": 19, "n_draws": 200, "n_folds": 3, "progress": False} | settings,
     )
 
@@ -140,8 +142,8 @@ def test_other_types_are_converted_and_said(sides, dtype):
     np.testing.assert_array_equal(np.stack(list(layers.values())), given.float())
     name = str(dtype).removeprefix("torch.")
     said = repr(quick(given, sides[1]))
-    assert f"vision features came as {name} and were computed with as float32" in said
-    assert "language features came" not in said
+    assert f"features of vision came as {name} and were converted to float32" in said
+    assert "features of language came" not in said
 
 
 def test_names_ids_and_depths_of_xarray_are_kept(sides):
@@ -201,7 +203,7 @@ def test_the_table_says_the_best_pair(aligned):
     assert repr(aligned).startswith(
         "3 vision layers of 6 units, 3 language layers of 7 units; 60 stimuli, 3 folds\n"
     )
-    assert "best of 9 pairs of layers, flattered by that choice" in repr(aligned)
+    assert "best of 9 pairs of layers, biased upwards" in repr(aligned)
     assert "under 19 shuffled pairings" in repr(aligned)
     assert max(map(len, repr(aligned).splitlines())) <= 120
 
@@ -209,14 +211,16 @@ def test_the_table_says_the_best_pair(aligned):
 def test_as_a_table_it_has_a_row_for_each_direction_and_pair(aligned):
     frame = aligned.to_dataframe()
     assert len(frame) == 2 * 3 * 3
-    row = frame.set_index(["direction", "vision_name", "language_name"]).loc["l2v", "h.10", "1"]
-    np.testing.assert_allclose(row.predictivity, aligned.scores("l2v")[2, 1])
+    row = frame.set_index(["direction", "vision_name", "language_name"]).loc[
+        "language to vision", "h.10", "1"
+    ]
+    np.testing.assert_allclose(row.predictivity, aligned.scores("language to vision")[2, 1])
     np.testing.assert_allclose(row.cka_debiased, aligned.data.cka_debiased[2, 1])
 
 
 def test_one_layer_each_leaves_nothing_to_choose(sides):
     one = quick(sides[0][1], sides[1][1])
-    np.testing.assert_allclose(one.table.chosen_apart, one.table.best, atol=1e-5)
+    np.testing.assert_allclose(one.table.nested, one.table.best, atol=1e-5)
     np.testing.assert_allclose(
         one.table.best[0], predictivity(sides[0][1], sides[1][1], n_folds=3), atol=1e-5
     )
@@ -236,14 +240,14 @@ def test_a_constant_layer_is_missing_and_counted(sides):
     assert (
         some.data.predictivity[:, 0].isnull().all() and some.data.predictivity[:, 1].notnull().all()
     )
-    assert (some.data.n_constant_units.sel(direction="l2v")[0] == 6).all()
+    assert (some.data.n_constant_units.sel(direction="language to vision")[0] == 6).all()
     assert set(some.table.vision_layer) == {"h"}
     with pytest.raises(InputError, match="no best pair"):
         quick(np.zeros((2, 60, 6)), sides[1])
 
 
 def test_too_little_memory_for_cka_leaves_it_out(sides, monkeypatch):
-    import seeing_words.alignment as module
+    from seeing_words.measures import align as module
 
     def refused(*args, **kwargs):
         raise InputError("max_memory is too small")
@@ -257,7 +261,7 @@ def test_too_little_memory_for_cka_leaves_it_out(sides, monkeypatch):
 
 def test_the_figure_shows_both_directions_and_cka(aligned):
     titles = [ax.get_title(loc="left") for ax in aligned.plot().axes]
-    assert [title for title in titles if title] == ["v2l", "l2v", "similarity"]
+    assert [title for title in titles if title] == [*DIRECTIONS, "similarity"]
 
 
 # Statistics
@@ -270,10 +274,10 @@ def noise(seed: int, n: int = 40) -> Alignment:
 
 def test_on_noise_the_score_chosen_apart_is_near_0_and_p_is_spread():
     tables = pd.concat([noise(seed).table for seed in range(24)])
-    apart, best = tables.chosen_apart, tables.best
+    apart, best = tables.nested, tables.best
     assert abs(apart.mean()) < 3 * apart.std() / 24**0.5
     assert best.mean() > apart.mean() + 3 * apart.std() / 24**0.5
-    assert kstest(tables.p[tables.direction == "v2l"], "uniform").pvalue > 0.01
+    assert kstest(tables.p[tables.direction == "vision to language"], "uniform").pvalue > 0.01
 
 
 # Kept
@@ -354,7 +358,7 @@ def test_what_is_no_alignment_is_refused(aligned, tmp_path):
     with pytest.raises(InputError, match=r"there is no file or folder .*a\.nc"):
         Alignment.load(tmp_path / "a.nc")
     for name in "a.csv", "a":
-        with pytest.raises(InputError, match=r"kept as \.nc or \.zarr"):
+        with pytest.raises(InputError, match=r"saved as \.nc or \.zarr"):
             aligned.save(tmp_path / name)
     xr.Dataset({"x": 1}).to_netcdf(tmp_path / "other.nc", engine="scipy")
     with pytest.raises(InputError, match="only what Alignment.save wrote"):
@@ -363,6 +367,87 @@ def test_what_is_no_alignment_is_refused(aligned, tmp_path):
     (tmp_path / "torn.nc").write_bytes((tmp_path / "torn.nc").read_bytes()[:2000])
     with pytest.raises(InputError, match=r"torn\.nc cannot be read"):
         Alignment.load(tmp_path / "torn.nc")
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def test_a_file_of_the_first_layout_is_still_read(tmp_path):
+    old = Alignment.load(FIXTURES / "alignment-layout-1.nc")
+    assert old.names == ("vision", "language") and old.directions == DIRECTIONS
+    assert list(old.table.vision_layer) == ["v1", "v0"]
+    np.testing.assert_allclose(old.table.best, [0.541, 0.488], atol=0.0005)
+    np.testing.assert_allclose(old.table.nested, [0.523, 0.343], atol=0.0005)
+    old.save(tmp_path / "new.nc")
+    xr.testing.assert_identical(Alignment.load(tmp_path / "new.nc").data, old.data)
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+def test_a_changed_number_is_noticed(aligned, tmp_path, name):
+    aligned.save(tmp_path / name)
+    how = {"engine": "scipy"} if name == "a.nc" else {"engine": "zarr", "consolidated": False}
+    data = xr.load_dataset(tmp_path / name, **how)
+    data.predictivity[0, 1, 1, 0] += 1e-9
+    if name == "a.nc":
+        data.to_netcdf(tmp_path / name, engine="scipy")
+    else:
+        data.to_zarr(tmp_path / name, mode="w", zarr_format=2, consolidated=False)
+    with pytest.raises(InputError, match="does not match its checksum"):
+        Alignment.load(tmp_path / name)
+
+
+# Names, folds, penalties
+
+
+def test_any_two_networks_are_compared_under_their_own_names(sides, aligned):
+    one = align(sides[0], sides[0], names=("dino", "mae"), n_permutations=0, progress=False)
+    assert one.directions == ("dino to mae", "mae to dino")
+    assert one.scores("mae to dino").dims == ("dino_layer", "mae_layer")
+    assert {"dino_layer", "mae_layer"} < set(one.table.columns)
+    assert "3 dino layers of 6 units, 3 mae layers of 6 units" in repr(one)
+    assert (one.table.best > 0.95).all(), "a network predicts itself"
+    assert align(A, A, n_permutations=0, progress=False).names == ("a", "b")
+    with pytest.raises(InputError, match="choose one of vision to language, language to vision"):
+        aligned.scores("v2l")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a",), ("a", "b-c"), ("", "b")])
+def test_names_that_cannot_name_axes_are_refused(names):
+    with pytest.raises(InputError, match="give two different ones"):
+        align(A, A, names=names)
+
+
+def test_swapping_the_networks_swaps_the_directions(sides, aligned):
+    swapped = align(
+        sides[1],
+        dict(zip(NAMES, sides[0])),
+        names=("language", "vision"),
+        n_permutations=19,
+        n_draws=200,
+        n_folds=3,
+        progress=False,
+    )
+    for direction in DIRECTIONS:
+        np.testing.assert_allclose(
+            swapped.scores(direction).T, aligned.scores(direction), atol=1e-6
+        )
+
+
+def test_folds_can_be_given(sides, aligned):
+    same = quick(*sides, folds=make_folds(60, n_folds=3))
+    np.testing.assert_allclose(same.data.predictivity, aligned.data.predictivity, atol=1e-6)
+    other = quick(*sides, folds=make_folds(60, n_folds=4, seed=1))
+    assert other.data.sizes["fold"] == other.provenance["n_folds"] == 4
+    with pytest.raises(InputError, match="folds partition 30 stimuli, the features have 60"):
+        quick(*sides, folds=make_folds(30))
+
+
+def test_a_penalty_at_the_edge_of_its_grid_is_reported(sides, aligned):
+    assert "of its grid" not in repr(quick(*sides, alphas=[10.0])), "there is nothing to choose"
+    narrow = repr(quick(*sides, alphas=[1e-6, 1e-5]))
+    assert "vision to language, is the largest of its grid (1e-05) in 3 of 3 folds" in narrow
+    high = repr(quick(*sides, alphas=[1e5, 1e6]))
+    assert "language to vision, is the smallest of its grid (100000) in 3 of 3 folds" in high
 
 
 # Refused
@@ -374,8 +459,8 @@ A = np.random.default_rng(0).normal(size=(30, 4))
     ("given", "said"),
     [
         ({}, "holds no layers"),
-        ({"a": A, "b": A[:9]}, "features, layer 'a', has 30 stimuli, layer 'b' has 9"),
-        ({"a": A, "b": A[0]}, "features, layer 'b', have shape (4,)"),
+        ({"a": A, "b": A[:9]}, "features of a, layer 'a', has 30 stimuli, layer 'b' has 9"),
+        ({"a": A, "b": A[0]}, "features of a, layer 'b', have shape (4,)"),
         (
             {"a": A[None], "b": A[None]},
             "layer 'a', has shape (1, 30, 4): a layer is (stimulus, unit)",
@@ -405,7 +490,7 @@ def test_unusable_features_are_refused_in_words(given, said):
     with pytest.raises(InputError) as refused:
         align(given, A)
     assert said in str(refused.value)
-    assert "vision features" in str(refused.value)
+    assert "features of a" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +511,7 @@ def test_impossible_settings_are_refused_in_words(settings, said):
 
 
 def test_sides_of_different_length_and_too_few_stimuli_are_refused():
-    with pytest.raises(InputError, match="vision has 30 stimuli, language has 29"):
+    with pytest.raises(InputError, match="a has 30 stimuli, b has 29"):
         align(A, A[1:])
     with pytest.raises(InputError, match="have 19 stimuli: at least 20 are needed"):
         align(A[:19], A[:19])
@@ -452,9 +537,9 @@ def test_masked_features_are_refused_whatever_they_come_in(sides):
     masked = np.ma.masked_array(sides[0].copy(), mask=False)
     masked[1, 3, 2] = np.ma.masked
     for given, name in [
-        (masked, r"vision features is masked at index \(1, 3, 2\)"),
-        (list(masked), r"vision features, layer '1' is masked at index \(3, 2\)"),
-        (dict(zip(NAMES, masked)), r"vision features, layer 'h.2' is masked at index \(3, 2\)"),
+        (masked, r"features of a is masked at index \(1, 3, 2\)"),
+        (list(masked), r"features of a, layer '1' is masked at index \(3, 2\)"),
+        (dict(zip(NAMES, masked)), r"features of a, layer 'h.2' is masked at index \(3, 2\)"),
     ]:
         with pytest.raises(InputError, match=name):
             align(given, sides[1])
@@ -488,7 +573,7 @@ def test_no_pickle_is_opened(tmp_path):
         with pytest.raises(InputError, match="Object arrays cannot be loaded"):
             read_features(tmp_path / name)
     (tmp_path / "features.pt").touch()
-    with pytest.raises(InputError, match="pickles are never opened"):
+    with pytest.raises(InputError, match="Pickles are never opened"):
         read_features(tmp_path / "features.pt")
     with pytest.raises(InputError, match=r"there is no file or folder .*missing\.npy"):
         read_features(tmp_path / "missing.npy")

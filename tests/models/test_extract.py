@@ -42,7 +42,7 @@ def plainly(made, shown, pooling) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_batch_gives_what_one_stimulus_alone_without_padding_gives(tmp_path, kind, pooling):
     made, shown = model(kind, tmp_path), stimuli(70)
-    expected = plainly(made, shown.images if kind == "dinov2" else shown.chosen(), pooling)
+    expected = plainly(made, shown.images if kind == "dinov2" else shown.caption(), pooling)
     for batch_size in (1, 7, 64, 1000):
         found = extract(made, shown, pooling=pooling, batch_size=batch_size, progress=False)
         assert found.shape == (4, 70, 16) and found.dtype == np.float32

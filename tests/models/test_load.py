@@ -33,7 +33,7 @@ from seeing_words.models.load import (
 
 
 def inputs(made: Model, n: int = 6) -> dict[str, torch.Tensor]:
-    return made.encode(stimuli(n).images if made.modality == "vision" else stimuli(n).chosen())
+    return made.encode(stimuli(n).images if made.modality == "vision" else stimuli(n).caption())
 
 
 @torch.no_grad()

@@ -311,7 +311,7 @@ def test_exemplars_of_others_lower_alignment_in_a_simulation():
 def test_captions_of_others_lower_alignment_in_the_microworld():
     stimuli = microworld_stimuli(150, n_captions=3)
     words = (
-        bag_of_words([text for j in range(3) for text in stimuli.chosen(j)])
+        bag_of_words([text for j in range(3) for text in stimuli.caption(j)])
         .values[0]
         .reshape(3, 150, -1)
     )

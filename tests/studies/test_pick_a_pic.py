@@ -95,11 +95,13 @@ def test_the_oracle_is_the_ideal_observer(trials):
 
 
 def test_only_told_facts_contradict(trials):
-    for facts, (prompt, *_), told in zip(trials.rejected.facts, trials.preferred.told, trials.told):
+    for facts, (prompt, *_), told in zip(
+        trials.rejected.facts, trials.preferred.caption_facts, trials.told
+    ):
         assert pf.contradicted(scene_of(facts), prompt) == told
     assert not any(
         pf.contradicted(scene_of(f), t[0])
-        for f, t in zip(trials.preferred.facts, trials.preferred.told)
+        for f, t in zip(trials.preferred.facts, trials.preferred.caption_facts)
     )
 
 
@@ -356,7 +358,7 @@ def test_layers_are_taken_by_name():
 
 def test_the_oracle_counts_true_facts(trials):
     scores = pf.judged(trials.preferred)
-    facts, told = trials.preferred.facts[0], trials.preferred.told[0][1]
+    facts, told = trials.preferred.facts[0], trials.preferred.caption_facts[0][1]
     named = {(f[0], "name") if f[-1] == "verb" else f for f, _ in told}
     assert scores[0, 1] == len(named) / (4 + 4 * len(facts["things"]))
     assert ((0 < scores) & (scores <= 1)).all()
@@ -374,7 +376,7 @@ def test_judges_are_checked(trials, monkeypatch):
     with pytest.raises(InputError, match="1 to 3 captions"):
         pf.judged(uneven, "short")
     with pytest.raises(InputError, match="only the microworld has"):
-        pf.oracle(replace(trials.preferred, told=None))
+        pf.oracle(replace(trials.preferred, caption_facts=None))
 
 
 @settings(max_examples=40, deadline=None)

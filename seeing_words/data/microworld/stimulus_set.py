@@ -23,7 +23,7 @@ def _told(words: Sequence[Sequence[Sequence[Word]]]) -> dict[str, tuple]:  # sce
     "Captions, and what is known of them, as a stimulus set keeps them."
     return {
         "captions": tuple(tuple(text(c) for c in captions) for captions in words),
-        "told": tuple(tuple(tellings(c) for c in captions) for captions in words),
+        "caption_facts": tuple(tuple(tellings(c) for c in captions) for captions in words),
         "tags": tuple(
             tuple(tuple((w.pos, w.role) for w in c) for c in captions) for captions in words
         ),
