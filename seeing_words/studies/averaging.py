@@ -22,7 +22,7 @@ from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
-from ..measures.numerics import rounding, to_float64, unit_vectors
+from ..measures.numerics import machine_eps, to_float64, unit_vectors
 from ..measures.predictivity import out_of_folds
 from ..measures.scores import concat_scores, make_scores, tidy
 
@@ -358,7 +358,7 @@ def mean_with_others(
 # %% ../../nbs/library/studies/03_averaging.ipynb #spread
 def _unit_vectors(values: np.ndarray) -> np.ndarray:
     """Give each unit of (stimulus, unit) mean 0 and norm 1; NaN where it is constant."""
-    return unit_vectors(to_float64(values), rounding(np.asarray(values))).numpy()
+    return unit_vectors(to_float64(values), machine_eps(np.asarray(values))).numpy()
 
 
 def _correlation(u: np.ndarray, v: np.ndarray) -> np.ndarray:
