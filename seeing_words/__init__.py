@@ -21,6 +21,6 @@ _lazy_getattr, __dir__, __all__ = lazy_loader.attach_stub(
 
 
 def __getattr__(name: str) -> object:
-    "Import a public name when it is first used; a missing optional package is named with its extra."
+    "Import a public name when it is first used; name the extra of a missing package."
     with named_extras():
         return _lazy_getattr(name)

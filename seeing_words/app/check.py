@@ -27,6 +27,7 @@ from seeing_words.models.load import (
     check_head,
     image_preprocessor,
     network_class,
+    predicts_next_word,
     pretrained_folder,
     read_config,
     read_tokenizer,
@@ -199,9 +200,12 @@ def _head(preset: Preset, name: str) -> str:
     if not Path(name).is_dir() or (Path(name) / "card.json").is_file():
         return ""
     try:
-        weight_files(Path(name)), network_class(read_config(Path(name)))
+        config = read_config(Path(name))
+        weight_files(Path(name)), network_class(config)
     except InputError:
-        return ""  # of that is told elsewhere
+        return ""  # reported with the network
+    if not predicts_next_word(config):
+        return f"{name} is a text encoder: it has no next-word loss, which is left out"
     return check_head(Path(name)) or ""
 
 
@@ -262,7 +266,7 @@ def _look(
         for name in preset.language
         if next_words
     ]
-    yield from (head for head in heads if head.problem)
+    yield from (head for head in heads if head.problem or head.found)
     if forced_choice:
         yield _finding("judge", lambda: _judge(preset))
         if stimuli is not None:

@@ -56,13 +56,16 @@ if TYPE_CHECKING:  # names in annotations; a command imports what it needs when 
     from seeing_words.models.store import Store
 
 # %% ../../nbs/library/app/08_cli.ipynb #app
-_EXIT_CODES = "Exit codes: 0 done, 1 a notebook failed or a check found a problem, 2 bad usage, 130 interrupted."
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 a notebook failed or a check found a problem, 2 bad usage, "
+    "130 interrupted."
+)
 
 app = typer.Typer(
     name="seeing-words",
     no_args_is_help=True,
     epilog=_EXIT_CODES,
-    help="Measure how well vision and language networks align, and reproduce the figures of the paper.",
+    help="Measure the alignment of vision and language networks; reproduce the paper's figures.",
 )
 store_app = typer.Typer(no_args_is_help=True, help="List, verify and remove stored features.")
 presets_app = typer.Typer(
@@ -248,13 +251,14 @@ def _other_sections(jobs: "list[Job]", wrong: list[str]) -> str:
 
 
 def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
-    "Leave out sections that average captions if images have one each; refuse them if asked for by name."
+    "Leave out sections that average captions if images have one; refuse them if named."
     from seeing_words.core.errors import InputError
 
     few = [job for job in jobs if job.run.preset.n_captions < 2 and "several captions" in job.needs]
     if not few:
         return jobs
-    reason = f"{few[0].section} averages captions, but {few[0].run.preset.name} has one caption per image"
+    section, preset = few[0].section, few[0].run.preset.name
+    reason = f"{section} averages captions, but {preset} has one caption per image"
     if named or len(few) == len(jobs):
         raise InputError(f"{reason}: add captions, or raise n_captions; the other sections run")
     _bars.print(escape(f"{reason}: it is left out"), highlight=False)
@@ -334,8 +338,8 @@ def _print_stored(outcomes: "list[Outcome]") -> None:
         n, size = kept(Store(store_root()), preset)
         if not preset.is_embedded or size > 1e9:
             _bars.print(
-                f"The store holds {n} entries of the networks of {preset.name}, {format_bytes(size)}: see "
-                "[bold]seeing-words store list[/]",
+                f"The store holds {n} entries of the networks of {preset.name}, "
+                f"{format_bytes(size)}: see [bold]seeing-words store list[/]",
                 highlight=False,
             )
 
@@ -374,7 +378,8 @@ def _run_all(jobs: "list[Job]", n_jobs: int) -> "list[Outcome]":
             for kernel in kernels:
                 kernel.stop()
     _bars.print(
-        f"Stopped in {', '.join(stopped)}. What was computed is stored: the same command continues from there."
+        f"Stopped in {', '.join(stopped)}. "
+        "What was computed is stored: the same command continues from there."
     )
     raise typer.Exit(130)
 
@@ -530,9 +535,11 @@ def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
         folder / "alignment",
         data=alignment.to_dataframe(),
         provenance=alignment.provenance,
-        caption=f"Linear predictivity of every pair of layers, both ways, and debiased CKA; n = {data.attrs['n_stimuli']} "
-        f"stimuli, {data.sizes['fold']} folds. Best pairs (framed) with 95 % bootstrap intervals: {best}.",
-        alt="Three heat maps of vision layers by language layers: predictivity in both directions, and debiased CKA.",
+        caption="Linear predictivity of every pair of layers in both directions, and debiased CKA; "
+        f"n = {data.attrs['n_stimuli']} stimuli, {data.sizes['fold']} folds. "
+        f"Best pairs (framed) with 95 % bootstrap intervals: {best}.",
+        alt="Three heat maps of vision layers by language layers: predictivity in both directions, "
+        "and debiased CKA.",
     )
     alignment.save(folder / "alignment.nc")
     return [*saved.files, folder / "alignment.nc"]
@@ -613,13 +620,14 @@ def presets_show(
     from seeing_words.app.presets import get_preset
 
     preset = get_preset(name)
-    needed, told = plan(preset), estimate(preset)
+    needed, expected = plan(preset), estimate(preset)
     if as_json:
-        return _print_json(asdict(preset) | needed.as_dict() | told.as_dict())
+        return _print_json(asdict(preset) | needed.as_dict() | expected.as_dict())
     _console.print(preset)
     if needed.fetched:
         _console.print(needed)
-    _console.print(_networks_table(told), _sections_table(told), *_estimated(told), sep="\n")
+    tables = _networks_table(expected), _sections_table(expected)
+    _console.print(*tables, *_estimated(expected), sep="\n")
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-check
 @presets_app.command("check", epilog=_EXIT_CODES)
@@ -700,32 +708,30 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / size:.{int(size > 1 and seconds < 10 * size)}f} {unit}"
 
 
-def _networks_table(told: "Expected") -> Table:
+def _networks_table(expected: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
 
-    sizes = ("on disk", f"memory, {told.preset.dtype}", "features", "passes")
+    sizes = ("on disk", f"memory, {expected.preset.dtype}", "features", "passes")
     table = Table(
         Column("network", overflow="fold"),
         *(Column(size, justify="right") for size in sizes),
         title_justify="left",
         title="Networks",
     )
-    for cost in told.networks:
+    for cost in expected.networks:
         table.add_row(
             cost.network,
             *map(format_bytes, (cost.download, cost.memory, cost.store)),
             _time(cost.seconds),
         )
-    on_disk, passes = (
-        sum(getattr(cost, what) or 0 for cost in told.networks) for what in ("download", "seconds")
-    )
-    table.add_row(
-        "all, one at a time", *map(format_bytes, (on_disk, told.largest, told.store)), _time(passes)
-    )
+    on_disk = sum(cost.download or 0 for cost in expected.networks)
+    passes = sum(cost.seconds or 0 for cost in expected.networks)
+    sizes = [format_bytes(size) for size in (on_disk, expected.largest, expected.store)]
+    table.add_row("all, one at a time", *sizes, _time(passes))
     return table
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs-sections
-def _sections_table(told: "Expected") -> Table:
+def _sections_table(expected: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
 
     columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
@@ -735,34 +741,33 @@ def _sections_table(told: "Expected") -> Table:
         title_justify="left",
         title="Sections: estimated time with an empty store",
     )
-    for one in told.sections:
+    for one in expected.sections:
         table.add_row(
             one.section,
             *map(_time, (one.extraction, one.alignment, one.seconds)),
             format_bytes(one.store),
         )
-    table.add_row("all in turn", "", "", _time(told.seconds), format_bytes(told.store))
+    table.add_row("all in turn", "", "", _time(expected.seconds), format_bytes(expected.store))
     return table
 
 
-def _estimated(told: "Expected") -> Iterator[str]:
+def _estimated(expected: "Expected") -> Iterator[str]:
     "How the estimates were made."
     from seeing_words.app.download import format_bytes
 
-    speeds = " and ".join(
-        dict.fromkeys(f"{speed / 1e9:.3g}" for speed in (told.speed, told.engine_speed))
+    speeds = [f"{speed / 1e9:.3g}" for speed in (expected.speed, expected.engine_speed)]
+    yield (
+        f"Memory: about {format_bytes(expected.memory)}: the largest network, the features that a "
+        f"section holds together ({format_bytes(expected.held)}) and the engine (4 GiB)."
     )
     yield (
-        f"Memory: about {format_bytes(told.memory)}, of the largest network, the features that a section holds at once "
-        f"({format_bytes(told.held)}) and the engine (4 GiB)."
+        "Times are estimates: 2 operations for each multiplication, at the "
+        f"{' and '.join(dict.fromkeys(speeds))} GFLOP/s (float32) measured just now, plus 20 s for "
+        "each section. Small networks do not reach that speed and take up to twice as long. "
+        "Stored features take no time."
     )
-    yield (
-        f"An estimate: 2 operations for each multiplication, counted, at the {speeds} GFLOP/s (float32) measured just now, "
-        "and 20 s a section for all else. Small networks do not reach that speed: they take up to twice as long. What the "
-        "store holds already takes no time again."
-    )
-    if told.unknown:
-        yield f"Not known before download, and not counted: {', '.join(told.unknown)}."
+    if expected.unknown:
+        yield f"Unknown before the download, and not counted: {', '.join(expected.unknown)}."
 
 # %% ../../nbs/library/app/08_cli.ipynb #sections
 @app.command("sections")
@@ -781,8 +786,8 @@ def sections_list(as_json: Json = False) -> None:
     if not found:
         find_section("")  # raises the error that says why
     for name, known in found.items():
-        told = "  ".join(f"{p.name}={p.default}" for p in known.values())
-        _console.print(f"[bold]{name}[/]  {escape(told)}", highlight=False)
+        defaults = "  ".join(f"{p.name}={p.default}" for p in known.values())
+        _console.print(f"[bold]{name}[/]  {escape(defaults)}", highlight=False)
 
 # %% ../../nbs/library/app/08_cli.ipynb #download
 @app.command(epilog=_EXIT_CODES)
@@ -1073,19 +1078,18 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
 def _show_examples(group: typer.Typer, above: str = "") -> None:
     "Add examples and exit codes to the help of every command."
 
-    def told(name):
-        return "\n".join(
-            ["Examples:", *(f"  seeing-words {line}" for line in EXAMPLES[name]), "", _EXIT_CODES]
-        )
+    def epilog(name: str) -> str:
+        lines = [f"  seeing-words {line}" for line in EXAMPLES[name]]
+        return "\n".join(["Examples:", *lines, "", _EXIT_CODES])
 
-    group.info.epilog = told(above.strip())
+    group.info.epilog = epilog(above.strip())
     for command in group.registered_commands:
         if not command.hidden:
-            command.epilog = told(
+            command.epilog = epilog(
                 above + command.name if command.name else above + command.callback.__name__
             )
     for inner in group.registered_groups:
-        inner.epilog = told(inner.name)
+        inner.epilog = epilog(inner.name)
         _show_examples(inner.typer_instance, f"{inner.name} ")
 
 

@@ -30,7 +30,8 @@ from seeing_words.app.download import (
 from .presets import Preset, best_device
 from ..core.errors import InputError
 from ..data.perturb import PERTURBATIONS
-from ..measures._ridge_dual import ALPHAS, GIB
+from ..measures._ridge_costs import GIB
+from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid, count_null
 from ..models.hub import NetworkId, weight_files

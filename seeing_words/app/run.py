@@ -42,8 +42,8 @@ from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
-from ..models.load import Model, checkpoints, short_names
-from ..models.loss import load_reader, told_losses
+from ..models.load import Model, checkpoints, predicts_next_word, short_names
+from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
@@ -494,13 +494,16 @@ class Run:
         Returns
         -------
         dict
-            Condition → mean loss of each caption, in nats a token (caption,).
+            Condition → mean loss of each caption, in nats a token (caption,). Empty for a text
+            encoder, which predicts no next token.
         """
         self.networks.release()  # it is loaded with its head, and no two are in memory
         with self.networks.get(name) as (model, _):
             self.models[name] = model.revision
+            if not predicts_next_word(model.network.config):
+                return {}
             load = partial(load_reader, name, **self.preset.options(name))
-            return self.results(told_losses, model, captions, load=load)
+            return self.results(losses_by_condition, model, captions, load=load)
 
     def judge(self, stimuli: StimulusSet) -> np.ndarray:
         "Scores (stimulus, caption) of captions by the preset's judge, stored beside the features."

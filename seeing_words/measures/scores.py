@@ -241,7 +241,8 @@ def concat_scores(scores: Mapping[object, xr.Dataset], dim: str) -> xr.Dataset:
     """
     if not scores:
         raise InputError(f"there are no scores to put along {dim!r}")
-    labels = pd.Index(list(scores), name=dim)
+    # not an index of pandas, whose strings have a type that the cache of results cannot write
+    labels = xr.Variable(dim, np.array(list(scores)))
     try:
         return xr.concat(
             list(scores.values()), labels, join="exact", coords="minimal", compat="override"

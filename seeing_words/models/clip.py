@@ -23,7 +23,7 @@ from .hub import is_commit, verified
 from seeing_words.models.load import (
     image_preprocessor,
     load_network,
-    longest,
+    max_tokens,
     pretrained_folder,
     read_config,
     read_tokenizer,
@@ -123,7 +123,7 @@ def clip_scores(
     folder = _clip_folder(name, revision)
     tokenizer, encode = read_tokenizer(folder), image_preprocessor(folder)
     network = _clip_network(folder, name, expected, device=device, dtype=dtype)
-    like, limit = next(network.parameters()), longest(tokenizer, network.config.text_config)
+    like, limit = next(network.parameters()), max_tokens(tokenizer, network.config.text_config)
     told = [caption for own in captions for caption in own]
     _say_cut(tokenizer, told, limit, name)
     seen, _ = in_batches(

@@ -354,37 +354,135 @@ def stored(
 def extract_many(
     model: Model,
     stimuli: StimulusSet,
-    poolings: Sequence[str],  # of `POOLINGS`
+    poolings: Sequence[str],
     *,
-    caption: int = 0,  # which caption of each stimulus (language)
-    batch_size: int = 64,  # stimuli a forward pass, halved where memory is short; changes results by rounding only
-    dtype: str = "float32",  # of what is kept; float16 halves the store
-    store: Store | None = None,  # None: keep nothing on disk
+    caption: int = 0,
+    batch_size: int = 64,
+    dtype: str = "float32",
+    store: Store | None = None,
     progress: bool = True,
-) -> dict[str, xr.DataArray]:  # pooling → (layer, stimulus, unit) float32
-    "Features of every layer under several poolings, from one pass over the stimuli."
+) -> dict[str, xr.DataArray]:
+    """Extract features of every layer under several poolings, from one pass over the stimuli.
+
+    Parameters
+    ----------
+    model, caption, batch_size, dtype, store, progress
+        As of `extract`.
+    stimuli
+        Images for a vision network, captions for a language network.
+    poolings
+        Names from `POOLINGS`.
+
+    Returns
+    -------
+    dict of xarray.DataArray
+        For each pooling, activations of shape (layer, stimulus, unit), float32.
+
+    Raises
+    ------
+    InputError
+        If the network does not take the stimuli, or an option is impossible.
+    """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
-    shown = stimuli.require_images() if model.modality == "vision" else stimuli.caption(caption)
+    is_vision = model.modality == "vision"
+    inputs = stimuli.require_images() if is_vision else stimuli.caption(caption)
     specs = {
         name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype)
         for name in poolings
     }
     if store is None:
-        wanted = ((start, specs) for start in _starts(model, shown, progress))
-        blocks = [block for _, block in _blocks(model, shown, wanted, batch_size)]
+        wanted = ((start, specs) for start in _starts(model, inputs, progress))
+        blocks = [block for _, block in _blocks(model, inputs, wanted, batch_size)]
         values = {name: np.concatenate([block[name] for block in blocks], 1) for name in specs}
     else:
-        values = _from_store(model, shown, specs, store, batch_size, progress)
+        values = _from_store(model, inputs, specs, store, batch_size, progress)
     return {name: feature_array(values[name], ids=stimuli.ids, **specs[name]) for name in specs}
 
 # %% ../../nbs/library/models/04_extract.ipynb #extract-extract
+def _as_stimuli(model: Model, stimuli: object, ids: Sequence[str] | None) -> StimulusSet:
+    "Images or texts as a set of stimuli with one side."
+    if isinstance(stimuli, StimulusSet):
+        if ids is not None:
+            raise InputError("a StimulusSet has ids of its own: leave out `ids`")
+        return stimuli
+    is_vision = model.modality == "vision"
+    if isinstance(stimuli, str) or not len(stimuli):
+        raise InputError(f"give a list of {'images' if is_vision else 'texts'}, not {stimuli!r}")
+    is_text = isinstance(stimuli[0], str)
+    if is_text == is_vision:
+        raise InputError(
+            f"{model.name} is a {model.modality} network: give "
+            + ("images, not texts" if is_vision else "texts, not images")
+        )
+    ids = tuple(str(i) for i in range(len(stimuli))) if ids is None else tuple(ids)
+    if is_vision:
+        return StimulusSet("images", ids, stimuli)
+    return StimulusSet("texts", ids, captions=tuple((str(text),) for text in stimuli))
+
+
 def extract(
     model: Model,
-    stimuli: StimulusSet,
+    stimuli: StimulusSet | Sequence[np.ndarray] | Sequence[str] | np.ndarray,
     *,
-    pooling: str,  # one of `POOLINGS`
-    **options,  # those of `extract_many`
-) -> xr.DataArray:  # (layer, stimulus, unit) float32
-    "Features of every layer under one pooling."
-    return extract_many(model, stimuli, [pooling], **options)[pooling]
+    pooling: str,
+    ids: Sequence[str] | None = None,
+    caption: int = 0,
+    batch_size: int = 64,
+    dtype: str = "float32",
+    store: Store | None = None,
+    progress: bool = True,
+) -> xr.DataArray:
+    """Extract features of every layer under one pooling.
+
+    Parameters
+    ----------
+    model
+        From `load_model`.
+    stimuli
+        Images (height, width, RGB) uint8 for a vision network, texts for a language network, or a
+        `StimulusSet`, of which the network takes its side.
+    pooling
+        How tokens become one vector: `cls`, `mean` or `last`.
+    ids
+        Names of the images or texts, all different; default: "0", "1", ….
+    caption
+        Which caption of each stimulus of a set a language network reads.
+    batch_size
+        Stimuli in a forward pass, halved where memory is short; changes results by rounding only.
+    dtype
+        Of what is stored: `float32`, or `float16`, which halves the store.
+    store
+        Where features are read from if they were computed before, and written to; default: nowhere.
+    progress
+        Whether to show a progress bar if it takes longer than a second.
+
+    Returns
+    -------
+    xarray.DataArray
+        Activations of shape (layer, stimulus, unit), float32; layer 0 is the embedding output.
+
+    Raises
+    ------
+    InputError
+        If the network does not take the stimuli, or an option is impossible.
+
+    Examples
+    --------
+    >>> from seeing_words.models.load import load_model
+    >>> language = load_model("microworld/llama-0")
+    >>> extract(language, ["a red boat", "a dog sleeps"], pooling="mean").dims
+    ('layer', 'stimulus', 'unit')
+    """
+    stimuli = _as_stimuli(model, stimuli, ids)
+    features = extract_many(
+        model,
+        stimuli,
+        [pooling],
+        caption=caption,
+        batch_size=batch_size,
+        dtype=dtype,
+        store=store,
+        progress=progress,
+    )
+    return features[pooling]

@@ -7,7 +7,6 @@ __all__ = ['WEIGHTS', 'COMPANIONS', 'on_hub', 'NetworkId', 'hub_refusal', 'weigh
            'is_commit', 'verified']
 
 # %% ../../nbs/library/models/00_hub.ipynb #imports
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 
 from ..core.errors import InputError, first_line
@@ -257,23 +257,21 @@ def check_weights(
             ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify
-def _git_digest(path: Path) -> str:
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
 def _verify(path: Path) -> None:
-    "Compare a file with the checksum that is its name in the hub's cache, and look whether weights can be read."
-    kept = path.resolve()
-    by_length = {64: file_digest, 40: _git_digest}
-    if (
-        kept.parent.name == "blobs"
-        and len(kept.name) in by_length
-        and by_length[len(kept.name)](kept) != kept.name
-    ):
-        raise InputError(
-            f"{path} is damaged (its checksum is not {kept.name[:12]}…): remove {kept}, and it is fetched again"
-        )
+    """Compare a file of the hub's cache with its checksum, and check that weights can be read.
+
+    The cache names each file by its checksum: SHA-256 (64 digits) for large files, git's own
+    (40 digits) for the others.
+    """
+    blob = path.resolve()
+    checksum = blob.name
+    if blob.parent.name == "blobs" and len(checksum) in (40, 64):
+        actual = file_digest(blob) if len(checksum) == 64 else git_hash(blob.read_bytes())
+        if actual != checksum:
+            raise InputError(
+                f"{path} is damaged (its checksum is not {checksum[:12]}…): remove {blob}, and it "
+                "is fetched again"
+            )
     if path.suffix == ".safetensors":
         _check_header(path)
 

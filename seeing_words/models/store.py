@@ -80,7 +80,11 @@ class Store:
         folder = self.folder(spec)
         if found := find_damage(folder):
             raise InputError(f"store entry {folder} cannot be used: {found[0]}")
-        return check_codecs(zarr.open_array(folder / "features.zarr/features", mode="r"))[:]
+        try:
+            array = zarr.open_array(folder / "features.zarr/features", mode="r")
+        except ValueError as error:  # metadata that zarr itself refuses
+            raise InputError(f"store entry {folder} cannot be used: {error}") from None
+        return check_codecs(array)[:]
 
     def lock(self, spec: dict) -> FileLock:
         return FileLock(f"{self.folder(spec)}.lock")

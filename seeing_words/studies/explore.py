@@ -52,7 +52,6 @@ from ..measures.scores import format_score, interval
 from ..models.extract import pooled_layers
 from ..models.load import Model
 from ..plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
-from .averaging import ExemplarCurve
 from .layers import AlignedNetworks
 from .pick_a_pic import Mapped, PreferenceSet
 
@@ -906,9 +905,7 @@ def explore_trials(
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
         with style():
             images, scores = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-            kind = (
-                f"({trials.kinds[trial]}{'' if trials.told[trial] else ', untold by the prompt'})"
-            )
+            kind = f"({trials.kinds[trial]}{'' if trials.decidable[trial] else ', not decidable from the prompt'})"
             images.suptitle(
                 "\n".join([*textwrap.wrap(f"“{trials.prompts[trial]}”", 46), kind]), fontsize=8.5
             )
@@ -981,10 +978,10 @@ def explore_exemplars(
     again: Sequence[
         StimulusSet
     ],  # the same stimuli; in each another image of each, as far as there are any
-    curves: Mapping[str, ExemplarCurve],  # direction → alignment against the number of captions
+    curves: xr.Dataset,  # alignment against the number of captions: (direction, kind, k)
 ) -> Interactive:
     "Choose a stimulus and a number of exemplars: what is averaged, and the score of such averages."
-    stimuli, ks = again[0], sorted(next(iter(curves.values())).measured)
+    stimuli, ks = again[0], curves.k.values.tolist()
 
     def draw(stimulus, exemplars):
         fig = Figure(figsize=(WIDTH, 4.2), layout="constrained")
@@ -1000,10 +997,12 @@ def explore_exemplars(
                 ax.set_title(
                     textwrap.fill(told, 24), y=-0.05, va="top", fontsize=7, weight="normal"
                 )
-            for ax, (direction, curve) in zip(
-                below.subplots(1, len(curves), squeeze=False)[0], curves.items()
+            directions = curves.direction.values.tolist()
+            for ax, direction in zip(
+                below.subplots(1, len(directions), squeeze=False)[0], directions
             ):
-                _curve_point(ax, direction, curve, exemplars)
+                curve = curves.sel(direction=direction, drop=True)
+                _curve_point(ax, ARROWS[direction], curve, exemplars)
         return fig
 
     return Interactive(
@@ -1015,22 +1014,19 @@ def explore_exemplars(
     )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #exemplars-parts
-def _curve_point(ax: Axes, direction: str, curve: ExemplarCurve, k: int) -> None:
-    ks, chosen = sorted(curve.measured), curve.measured[k]
-    scores = [curve.measured[j] for j in ks]
-    ax.fill_between(
-        ks,
-        [e.low for e in scores],
-        [e.high for e in scores],
-        color=OKABE_ITO[0],
-        alpha=0.28,
-        linewidth=0,
-    )
-    ax.plot(ks, [e.value for e in scores], color=OKABE_ITO[0], linewidth=1.8)
-    ax.plot(ks, [curve.predicted[j].value for j in ks], color=OKABE_ITO[0], linestyle=(0, (1, 1.2)))
-    ax.plot(k, chosen.value, "o", color=OKABE_ITO[1], markersize=8)
+def _curve_point(ax: Axes, direction: str, curve: xr.Dataset, k: int) -> None:
+    """Draw the curve (kind, k) of one direction and mark the point at `k`."""
+    measured = curve.sel(kind="measured", drop=True)
+    predicted = curve.sel(kind="predicted", drop=True)
+    ends = interval(measured)
+    ks = curve.k.values
+    ax.fill_between(ks, ends.low, ends.high, color=OKABE_ITO[0], alpha=0.28, linewidth=0)
+    ax.plot(ks, measured.value, color=OKABE_ITO[0], linewidth=1.8)
+    ax.plot(ks, predicted.value, color=OKABE_ITO[0], linestyle=(0, (1, 1.2)))
+    chosen = measured.sel(k=k, drop=True)
+    ax.plot(k, float(chosen.value), "o", color=OKABE_ITO[1], markersize=8)
     ax.set(
-        title=f"{direction}, {k} averaged: {chosen}",
+        title=f"{direction}, {k} averaged: {format_score(chosen)}",
         xlabel="captions averaged (dotted: by reliability alone)",
         xticks=ks,
     )

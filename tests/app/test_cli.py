@@ -160,12 +160,15 @@ def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
 
 
 def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
-    write = """from pathlib import Path
+    write = """import json
+from pathlib import Path
 folder = Path("../../figures/microworld")
 folder.mkdir(parents=True)
 (folder / "toy_map.svg").touch()
 (folder / "toy_claims.csv").write_text("claim,text,effect,low,high,threshold,verdict\\n"
-    "L1,up,0.2,0.1,0.3,> 0,supported\\nL2,down,0.1,-0.1,0.3,> 0,not supported\\n")"""
+    "L1,up,0.2,0.1,0.3,> 0,supported\\nL2,down,0.1,-0.1,0.3,> 0,not supported\\n")
+written = {"toy_map.svg": "", "toy_claims.csv": ""}
+(folder / "toy_provenance.json").write_text(json.dumps({"written": written}))"""
     notebook(root / "nbs/paper/1_bad.ipynb", parameters=PARAMETERS, work="1 / 0")
     notebook(root / "nbs/paper/2_toy.ipynb", parameters=PARAMETERS, work=write)
     result = command("figures", "--preset", "microworld")

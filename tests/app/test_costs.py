@@ -191,7 +191,7 @@ def test_presets_show_what_they_cost(monkeypatch, tmp_path):
         "ed25f3a31f01632728cabb09d1542f84ab7b0056",
         "CC BY 4.0",
         "1.12 GB",
-        "An estimate",
+        "Times are estimates",
         "averaging",
         "MIT",
         "Memory: about",

@@ -391,7 +391,7 @@ def test_what_is_too_large_as_svg_becomes_a_picture_and_says_so(root, monkeypatc
     text = render(found)
     assert len(text.encode()) < 400_000
     assert "data:image/webp;base64," in text
-    assert "dots in width, since the svg is too large" in text
+    assert "pixels wide, since the svg is too large" in text
 
 
 def test_long_tables_are_cut_and_say_so(root, monkeypatch):

@@ -144,7 +144,8 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         record = json.loads(path.read_text())
         told = " ".join([record.get("caption", ""), record.get("alt", "")])
         found = re.search(
-            r"microworld|\bscenes?\b|near miss|\b(un)?told\b|\boracle\b|\bnan\b|n = 0\b|/", told
+            r"microworld|\bscenes?\b|near miss|\b(un)?decidable\b|\boracle\b|\bnan\b|n = 0\b|/",
+            told,
         )
         assert not found, (path.name, found)
     for path in outcome.folder.glob("*.svg"):
@@ -153,7 +154,7 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")
     ]
     for table in tables:
-        assert not {"untold", "another scene", "oracle"} & set(table.condition)
+        assert not {"undecidable", "another scene", "oracle"} & set(table.condition)
         assert {
             "trained",
             "shuffled prompts",

@@ -40,7 +40,7 @@ from seeing_words.measures.inference import old_score_estimate, resample_weights
 from seeing_words.measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import out_of_fold, predictivity
 from seeing_words.models.cache import Results, fingerprint
-from seeing_words.models.loss import caption_losses, load_reader, told_losses
+from seeing_words.models.loss import caption_losses, load_reader, losses_by_condition
 from seeing_words.plots import perturbation_forest
 from seeing_words.studies.perturbations import (
     ARMS,
@@ -940,10 +940,10 @@ def test_a_caption_of_one_token_has_no_loss(saved):
 
 def test_what_has_no_head_guesses_nothing(saved, tmp_path):
     with pytest.raises(
-        InputError, match="has no head that guesses words: load it with `load_reader`"
+        InputError, match="has no head that predicts words: load it with `load_reader`"
     ):
         caption_losses(load_reader(f"untrained:{saved['llama']}@0"), ["a boat"])
-    with pytest.raises(InputError, match="is a vision network: it guesses no words"):
+    with pytest.raises(InputError, match="is a vision network: it predicts no words"):
         load_reader(str(families.save("dinov2", tmp_path / "dinov2")))
     headless = families.save("llama", tmp_path / "llama")
     LlamaModel.from_pretrained(headless).save_pretrained(headless)
@@ -963,7 +963,7 @@ def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kep
 
     told = {"intact": families.TEXTS[:3], "sorted": families.TEXTS[2::-1]}
     known = load_reader(str(saved["llama"]))
-    first, again = (keep(told_losses, known, told, load=load) for _ in range(2))
+    first, again = (keep(losses_by_condition, known, told, load=load) for _ in range(2))
     assert loaded == [1] and list(first) == ["intact", "sorted"]
     for c in told:
         assert np.array_equal(first[c], again[c])

@@ -20,7 +20,6 @@ from seeing_words.measures.inference import (
     calibrate,
     calibrated,
     differences,
-    interval,
     max_p_value,
     nested_score,
     noise_ceiling,

@@ -9,23 +9,33 @@ from hypothesis import strategies as st
 from layers import related
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    PredefinedSplit,
+    RepeatedKFold,
+    ShuffleSplit,
+)
 from sklearn.preprocessing import StandardScaler
 
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
-from seeing_words.measures import _ridge_dual as dual
-from seeing_words.measures import _ridge_null as null_engine
-from seeing_words.measures import _ridge_primal as primal
-from seeing_words.measures import predictivity as engine
+from seeing_words.measures import _ridge_costs as costs
+from seeing_words.measures import _ridge_null, _ridge_primal
 from seeing_words.measures._ridge_dual import ALPHAS, PENALTIES
-from seeing_words.measures.folds import Folds, fold_permutations, make_folds
+from seeing_words.measures.folds import Folds, as_folds, fold_permutations, make_folds
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import (
+    AlphaAtEdgeWarning,
     null_grid,
     out_of_fold,
+    out_of_folds,
     predictivity,
     predictivity_grid,
     predictivity_grids,
+    reference_predictivity,
+    warn_alpha_at_edge,
 )
 from seeing_words.studies.layers import align_networks
 
@@ -49,6 +59,12 @@ def naive(X, Y, folds, alphas=ALPHAS):
     return np.array(rows)
 
 
+def test_the_module_is_importable_by_its_name():
+    import seeing_words.measures.predictivity as module
+
+    assert module.predictivity is predictivity
+
+
 SHAPES = [  # stimuli, source units, target units
     (103, 20, 7),  # p < n, n not divisible by 5
     (60, 300, 7),  # p > n
@@ -60,25 +76,26 @@ SHAPES = [  # stimuli, source units, target units
 ]
 
 
-def free(monkeypatch, registry, name):
-    "Make one entry the cheapest, whatever the shapes would choose."
-    monkeypatch.setitem(registry, name, (lambda *sizes: -1, *registry[name][1:]))
+def make_cheapest(monkeypatch, registry, name):
+    "Make one way the cheapest, whatever the shapes would choose."
+    monkeypatch.setitem(registry, name, lambda *sizes: -1)
 
 
 @pytest.fixture(params=["rank", "stimulus", "primal"])
 def way(request, monkeypatch):
     "Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in stimuli, and the primal form."
-    free(monkeypatch, engine._FORMS, "primal" if request.param == "primal" else "dual")
+    form = "primal" if request.param == "primal" else "dual"
+    make_cheapest(monkeypatch, costs.FORM_COSTS, form)
     if request.param != "primal":
-        for ways in (dual._WAYS, null_engine._NULL_WAYS):
-            free(monkeypatch, ways, request.param)
+        make_cheapest(monkeypatch, costs.LOO_COSTS, request.param)
+        make_cheapest(monkeypatch, costs.NULL_COSTS, request.param)
     return request.param
 
 
-@pytest.fixture(params=list(engine._FORMS))
+@pytest.fixture(params=list(costs.FORM_COSTS))
 def form(request, monkeypatch):
     "Each form, whatever the shapes would choose."
-    free(monkeypatch, engine._FORMS, request.param)
+    make_cheapest(monkeypatch, costs.FORM_COSTS, request.param)
     return request.param
 
 
@@ -90,6 +107,16 @@ def test_equals_a_naive_loop_in_float64(shape, way):
     expected = naive(X, Y, folds)
     np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
     np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_the_reference_in_float64(shape, way):
+    X, Y = related(*shape)
+    folds = make_folds(shape[0])
+    grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
+    scores, chosen = reference_predictivity(X, Y, folds=folds)
+    np.testing.assert_array_equal(grid.alpha[0, 0], chosen)
+    np.testing.assert_allclose(grid.predictivity[0, 0], scores, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -177,14 +204,11 @@ def test_the_way_follows_from_the_shapes():
     "Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does not pay for Q."
     few, many = (64, 800, 200), (799, 800, 200)
 
-    def cheaper(ways, *sizes):
-        return min(ways, key=lambda way: ways[way][0](*sizes))
-
-    assert cheaper(dual._WAYS, 15, *few, [2560] * 31) == "rank"
-    assert cheaper(dual._WAYS, 15, *many, [2560] * 31) == "stimulus"
-    assert cheaper(dual._WAYS, 15, *many, [2560]) == "rank"
-    assert cheaper(null_engine._NULL_WAYS, 15, *few, 3131, 128) == "rank"
-    assert cheaper(null_engine._NULL_WAYS, 15, *many, 3131, 128) == "stimulus"
+    assert costs.cheapest(costs.LOO_COSTS, 15, *few, [2560] * 31) == "rank"
+    assert costs.cheapest(costs.LOO_COSTS, 15, *many, [2560] * 31) == "stimulus"
+    assert costs.cheapest(costs.LOO_COSTS, 15, *many, [2560]) == "rank"
+    assert costs.cheapest(costs.NULL_COSTS, 15, *few, 3131, 128) == "rank"
+    assert costs.cheapest(costs.NULL_COSTS, 15, *many, 3131, 128) == "stimulus"
 
 
 def by_unit(X, Y, folds):
@@ -253,12 +277,11 @@ def least(call) -> float:
 
 
 def test_blocks_of_layers_do_not_show(monkeypatch, form):
-    monkeypatch.setattr(
-        null_engine, "_BUFFER", 2**14
-    )  # several blocks of rows and of pairings, too
-    monkeypatch.setattr(primal, "_ROWS", (7, 20))  # and of stimuli
-    for other in engine._FORMS.keys() - {form}:
-        monkeypatch.delitem(engine._FORMS, other)
+    for module in (costs, _ridge_null):  # several blocks of rows and of pairings, too
+        monkeypatch.setattr(module, "NULL_BUFFER_BYTES", 2**14)
+    monkeypatch.setattr(costs, "ROWS_AT_ONCE", (7, 20))  # and of stimuli
+    for other in costs.FORM_COSTS.keys() - {form}:
+        monkeypatch.delitem(costs.FORM_COSTS, other)
     rng = np.random.default_rng(0)
     source, target = rng.normal(size=(5, 50, 60)), rng.normal(size=(4, 50, 70))
 
@@ -280,12 +303,12 @@ def test_blocks_of_layers_do_not_show(monkeypatch, form):
 @pytest.mark.parametrize(("sources", "targets"), [(1, 1), (2, 3), (25, 31)])
 def test_blocks_fill_the_memory_and_no_more(sources, targets):
     each, work = (7 * 2**20, 13 * 2**20), 40 * 2**20
-    least = work + dual._LIBRARIES
+    least = work + costs.LIBRARY_BYTES
     max_memory = (least + sources * each[0] + targets * each[1]) / 2**30
-    found = dual._blocks(max_memory, (25, 31), each, work)
+    found = costs.fit_layers(max_memory, (25, 31), each, work)
     used = least + found[0] * each[0] + found[1] * each[1]
     assert max_memory * 2**30 - min(each) - max(each) <= used <= max_memory * 2**30
-    assert dual._blocks(1e9, (25, 31), each, work) == (25, 31)
+    assert costs.fit_layers(1e9, (25, 31), each, work) == (25, 31)
 
 
 def test_a_device_by_any_name():
@@ -373,7 +396,7 @@ def test_folds_are_a_partition(n, n_folds, seed):
 
 def test_the_form_follows_from_the_shapes_and_the_memory():
     def form(n, p, *units, max_memory=4.0):
-        return engine._form(max_memory, dual._Sizes(make_folds(n), p, units, len(ALPHAS)))
+        return costs.choose_form(max_memory, costs.Sizes(make_folds(n), p, units, len(ALPHAS)))
 
     assert form(118_000, 1024, *[1024] * 31) == "primal"
     assert form(20_000, 256, 256) == "primal"
@@ -384,44 +407,46 @@ def test_the_form_follows_from_the_shapes_and_the_memory():
 
 
 def test_blocks_of_stimuli_fill_the_memory_and_no_more():
-    sizes = dual._Sizes(make_folds(118_000), 1024, [1024] * 31, 15, 25)
-    (source, target), work = primal._primal_bytes(sizes)
-    least = dual._LIBRARIES + source + target + work
+    sizes = costs.Sizes(make_folds(118_000), 1024, [1024] * 31, 15, 25)
+    (source, target), work = costs.primal_bytes(sizes)
+    least = costs.LIBRARY_BYTES + source + target + work
     for max_memory in np.linspace(least / 2**30 + 1e-9, 4, 20):
-        targets, stimuli = primal._primal_blocks(max_memory, sizes)
+        targets, stimuli = costs.primal_blocks(max_memory, sizes)
         used = (
-            least + (targets - 1) * target + (stimuli - primal._ROWS[0]) * primal._row_bytes(sizes)
+            least
+            + (targets - 1) * target
+            + (stimuli - costs.ROWS_AT_ONCE[0]) * costs.row_bytes(sizes)
         )
         assert used <= max_memory * 2**30
         assert (
             targets == 31
-            or max_memory * 2**30 - used < target + primal._row_bytes(sizes)
-            or stimuli == primal._ROWS[1]
+            or max_memory * 2**30 - used < target + costs.row_bytes(sizes)
+            or stimuli == costs.ROWS_AT_ONCE[1]
         )
     with pytest.raises(InputError, match="too small"):
-        primal._primal_blocks(0.99 * least / 2**30, sizes)
+        costs.primal_blocks(0.99 * least / 2**30, sizes)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
     "Files mapped into memory are touched block by block, and never as a whole."
     folds = make_folds(997)
-    free(monkeypatch, engine._FORMS, "primal")
-    monkeypatch.setattr(primal, "_ROWS", (16, 50))
+    make_cheapest(monkeypatch, costs.FORM_COSTS, "primal")
+    monkeypatch.setattr(costs, "ROWS_AT_ONCE", (16, 50))
     for name, layer in zip("XY", related(997, 6, 5)):
         np.save(tmp_path / f"{name}.npy", layer.astype(np.float32))
     X, Y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XY")
-    blocks, whole = [], primal.to_float64
+    blocks, whole = [], _ridge_primal.to_float64
     monkeypatch.setattr(
-        primal, "to_float64", lambda values: blocks.append(values.shape) or whole(values)
+        _ridge_primal, "to_float64", lambda values: blocks.append(values.shape) or whole(values)
     )
     found = predictivity_grid(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
     observed, predicted = out_of_fold(X, Y, folds=folds, penalty=penalty)
     assert max(len(shape) and shape[0] for shape in blocks) == 50
-    monkeypatch.setattr(primal, "to_float64", whole)
-    free(monkeypatch, engine._FORMS, "dual")
-    monkeypatch.delitem(engine._FORMS, "primal")
+    monkeypatch.setattr(_ridge_primal, "to_float64", whole)
+    make_cheapest(monkeypatch, costs.FORM_COSTS, "dual")
+    monkeypatch.delitem(costs.FORM_COSTS, "primal")
     xr.testing.assert_allclose(
         found, predictivity_grid(X, Y, folds=folds, penalty=penalty), atol=1e-5
     )
@@ -493,6 +518,65 @@ def test_out_of_fold_scores_as_the_grid(q, form):
     )
     for i, test in enumerate(folds.test):
         np.testing.assert_allclose(target[test], zscored(Y, folds.train(i))[test], atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_penalties_at_an_end_are_counted(penalty, form):
+    X, Y = related(60, 10, 6)
+    Y[:, 0] = 1.0  # without a score
+    grid = predictivity_grid(X, Y, penalty=penalty, alphas=[1, 10, 1e6], dtype=torch.float64)
+    for i, test in enumerate(make_folds(60).test):
+        train = np.setdiff1d(np.arange(60), test)
+        model = RidgeCV(alphas=[1, 10, 1e6], alpha_per_target=penalty == "per_target")
+        y = zscored(Y, train)[:, 1:]
+        alpha = np.atleast_1d(model.fit(zscored(X, train)[train], y[train]).alpha_)
+        assert grid.alpha_at_edge[0, 0, i] == pytest.approx(np.mean(alpha != 10))
+
+
+def test_one_penalty_and_no_score_are_at_no_end():
+    X, Y = related(60, 10, 6)
+    assert (predictivity_grid(X, Y, alphas=[3.0]).alpha_at_edge == 0).all()
+    assert predictivity_grid(X, np.ones_like(Y)).alpha_at_edge.isnull().all()
+
+
+def test_the_end_of_the_grid_is_warned_of_only_when_asked():
+    "Warnings are errors here, so that a grid that warned by itself would fail."
+    X, _ = related(60, 10, 6)
+    noise = np.random.default_rng(0).normal(size=(60, 5))
+    grid = predictivity_grid(X, noise, alphas=[1, 100])
+    with pytest.warns(AlphaAtEdgeWarning, match=r"100% .* smallest \(1\) or the largest \(100\)"):
+        assert warn_alpha_at_edge(grid) == 1
+    assert warn_alpha_at_edge(grid, tolerated=1) == 1
+
+
+def test_splitters_are_folds():
+    X, Y = related(60, 10, 6)
+    splitter = KFold(4, shuffle=True, random_state=0)
+    folds = Folds(tuple(test for _, test in splitter.split(X)))
+    expected = predictivity_grid(X, Y, folds=folds)
+    for same in (splitter, list(splitter.split(X)), as_folds(splitter, 60)):
+        xr.testing.assert_identical(predictivity_grid(X, Y, folds=same), expected)
+    assert predictivity(X, Y, folds=splitter) == pytest.approx(expected.predictivity.mean().item())
+    np.testing.assert_array_equal(
+        out_of_fold(X, Y, folds=splitter)[1], out_of_fold(X, Y, folds=folds)[1]
+    )
+    np.testing.assert_array_equal(
+        out_of_folds(X, {"y": Y}, folds=splitter)["y"], out_of_folds(X, {"y": Y}, folds=folds)["y"]
+    )
+    xr.testing.assert_identical(
+        null_grid(X, Y, folds=splitter, n_permutations=3),
+        null_grid(X, Y, folds=folds, n_permutations=3),
+    )
+    assert predictivity_grid(X, Y, folds=3).sizes["fold"] == 3
+
+
+def test_groups_stay_together():
+    groups = np.repeat(np.arange(12), 5)
+    splitters = [(GroupKFold(4), groups), (PredefinedSplit(groups % 3), None)]
+    for splitter, labels in splitters:
+        folds = as_folds(splitter, 60, labels)
+        for i, test in enumerate(folds.test):
+            assert not np.intersect1d(groups[test], groups[folds.train(i)]).size
 
 
 def test_permutations_stay_within_folds():
@@ -574,9 +658,7 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
     source, target, found = layers(4, 90), layers(5, 20), []
     for way in ("rank", "stimulus"):
         with monkeypatch.context() as patch:
-            patch.setitem(
-                null_engine._NULL_WAYS, way, (lambda *sizes: 0, null_engine._NULL_WAYS[way][1])
-            )
+            make_cheapest(patch, costs.NULL_COSTS, way)
             found.append(null_grid(source, target, n_permutations=10, n_units=20))
     xr.testing.assert_allclose(*found, atol=1e-5)
     assert found[0].observed.max() > 0.5
@@ -610,6 +692,16 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
         (lambda X, Y: predictivity(X, Y, alphas=[1, -1]), "positive ridge penalties"),
         (lambda X, Y: predictivity(X, Y, alphas=[]), "positive ridge penalties"),
         (lambda X, Y: predictivity_grid(X, Y, folds=make_folds(60)), r"make_folds\(50\)"),
+        (lambda X, Y: predictivity_grid(X, Y, folds=ShuffleSplit(5)), "exactly once"),
+        (lambda X, Y: out_of_fold(X, Y, folds=RepeatedKFold()), "exactly once"),
+        (lambda X, Y: as_folds(LeaveOneOut(), 50), "no partition"),
+        (lambda X, Y: as_folds(GroupKFold(5), 50), "groups"),
+        (lambda X, Y: as_folds(KFold(51), 50), r"KFold\(.*cannot split 50 stimuli"),
+        (lambda X, Y: as_folds("five", 50), "'five' cannot split"),
+        (
+            lambda X, Y: as_folds([(range(1, 25), range(25, 50)), (range(25, 50), range(25))], 50),
+            "trains fold 0 on 24 of the 25 stimuli",
+        ),
         (lambda X, Y: predictivity_grids(X, {"b": np.full_like(Y, np.inf)}), "target b holds inf"),
         (
             lambda X, Y: predictivity_grid([X, X[1:]], Y),

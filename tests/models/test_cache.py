@@ -15,8 +15,8 @@ from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
 from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import Estimate, resample_weights
+from seeing_words.measures.scores import make_scores
 from seeing_words.models.cache import Results, _read, fingerprint
-from seeing_words.studies.averaging import ExemplarCurve
 from seeing_words.studies.layers import align_all, best_scores, null_scores, similarity_grids
 
 ARRAYS = hnp.arrays(
@@ -63,10 +63,8 @@ VALUES = [
     ),
     xr.Dataset({"a": ("x", [1, 2]), "b": (("x", "y"), np.eye(2))}, {"x": [5, 6]}, {"seed": 0}),
     Estimate(0.25, np.linspace(0, 1, 5)),
-    ExemplarCurve(
-        {1: Estimate(0.1, np.zeros(2))},
-        {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))},
-    ),
+    {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))},
+    make_scores(0.1, np.zeros(2), np.ones((2, 10))),
     pd.DataFrame(
         {"name": ["a", "b"], "score": [0.5, np.nan], "n": [1, 2], ("way", 1): [True, False]}
     ),

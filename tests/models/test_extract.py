@@ -355,3 +355,39 @@ def test_features_of_images_read_on_demand_are_those_of_an_array(tmp_path):
         "stimuli"
     ]
     assert pixels(lazy, ids=whole.ids).equals(pixels(whole.images, ids=whole.ids))
+
+
+def test_images_or_texts_alone_have_the_features_of_a_set_that_holds_them(tmp_path):
+    whole = stimuli()
+    for kind, alone in (
+        ("dinov2", whole.images),
+        ("dinov2", list(whole.images)),
+        ("llama", whole.caption()),
+    ):
+        made = model(kind, tmp_path)
+        expected = extract(made, whole, pooling="mean", progress=False)
+        found = extract(made, alone, pooling="mean", ids=whole.ids, progress=False)
+        assert found.stimulus.values.tolist() == list(whole.ids)
+        np.testing.assert_array_equal(found.values, expected.values)
+        assert found.attrs["stimuli"] == expected.attrs["stimuli"]  # one entry of a store
+        unnamed = extract(made, alone, pooling="mean", progress=False)
+        assert unnamed.stimulus.values.tolist() == [str(i) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "match"),
+    [
+        ("dinov2", ["a boat"], "is a vision network: give images, not texts"),
+        ("llama", np.zeros((1, 16, 16, 3), np.uint8), "is a language network: give texts, not im"),
+        ("llama", "a boat", "give a list of texts, not 'a boat'"),
+        ("dinov2", [], "give a list of images"),
+    ],
+)
+def test_what_a_network_does_not_take_is_refused(tmp_path, kind, given, match):
+    with pytest.raises(InputError, match=match):
+        extract(model(kind, tmp_path), given, pooling="mean")
+
+
+def test_ids_are_for_plain_images_and_texts_only(tmp_path):
+    with pytest.raises(InputError, match="has ids of its own"):
+        extract(model("llama", tmp_path), stimuli(), pooling="mean", ids=stimuli().ids)

@@ -11,9 +11,11 @@ import shutil
 import weakref
 from pathlib import Path
 
+import families
 import numpy as np
 import pytest
 import torch
+import transformers
 from families import (
     ADDED,
     CONFIGS,
@@ -50,7 +52,7 @@ from seeing_words.models.load import (
     load_model,
     load_network,
 )
-from seeing_words.models.loss import load_reader
+from seeing_words.models.loss import caption_losses, load_reader
 from seeing_words.models.pooling import POOLINGS
 from seeing_words.models.store import Store, feature_spec
 
@@ -737,10 +739,7 @@ def test_attention_from_a_repository_is_refused(copy, said):
 @pytest.mark.parametrize(
     "architecture",
     [
-        "T5ForConditionalGeneration",
-        "BertForMaskedLM",
-        "BertModel",
-        "RobertaModel",
+        "BartModel",
         "ConvNextModel",
         "SwinModel",
         "ResNetModel",
@@ -756,7 +755,7 @@ def test_networks_of_another_kind_are_refused(copy, architecture):
     )
     with pytest.raises(
         InputError,
-        match=f"architecture '{architecture}' is not a vision encoder or causal language",
+        match=f"architecture '{architecture}' is not a vision encoder, text encoder or causal language",
     ):
         load_model(str(folder))
 
@@ -830,7 +829,7 @@ def test_a_network_that_hides_patches_is_refused():
         pooled_layers(made, [0, 0], ["mean"])
 
 
-def test_a_network_whose_blocks_cannot_be_told_is_refused_before_its_weights_are_read(copy):
+def test_a_network_whose_blocks_are_unclear_is_refused_before_its_weights_are_read(copy):
     folder = copy("vit")
     (folder / "model.safetensors").write_bytes(b"")
     changes = {"num_hidden_layers": 0}
@@ -971,6 +970,88 @@ def test_weights_without_the_head_that_guesses_the_next_token_are_found_out(fold
     else:
         with pytest.raises(
             InputError,
-            match="holds no head that guesses the next token: save it by `AutoModelForCausalLM`",
+            match="holds no head that predicts the next word: save it by `AutoModelForCausalLM`",
         ):
             check_head(folder)
+
+
+_SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 640,
+}
+_T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "vocab_size": 640}
+ENCODERS = {  # class that was saved → its configuration; T5 with as many blocks as parts of a block
+    "BertForMaskedLM": {},
+    "BertModel": {},
+    "RobertaForMaskedLM": {"max_position_embeddings": LONGEST + 2, "pad_token_id": 1},
+    "MPNetModel": {},  # as of sentence-transformers
+    "DebertaV2ForMaskedLM": {},
+    "T5ForConditionalGeneration": _T5 | {"num_layers": 2},
+    "T5EncoderModel": _T5 | {"num_layers": 3},
+}
+
+
+def save_encoder(name: str, folder: Path, **changes):
+    "Save a text encoder with OPT's tokenizer, which adds one token before the first word."
+    folder.mkdir()
+    families._TOKENIZERS["opt"](folder)
+    cls = getattr(transformers, name)
+    config = cls.config_class(**(_SMALL if "num_layers" not in changes else {}) | changes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = cls(config).eval()
+    network.save_pretrained(folder)
+    return network
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_text_encoder_is_a_language_network_without_a_loss(tmp_path, name):
+    folder = tmp_path / "encoder"
+    saved = save_encoder(name, folder, **ENCODERS[name])
+    made = load_model(str(folder))
+    assert made.modality == "language"
+    check_whole(folder)
+    check_head(folder)  # let pass: there is no loss to compute
+    found = pooled_layers(made, TEXTS, ["mean", "last"])
+
+    body = saved.get_encoder() if name.startswith("T5") else saved.base_model
+    for i, text in enumerate(TEXTS):
+        with torch.no_grad():
+            states = body(**made.encode([text]), output_hidden_states=True).hidden_states
+        for layer in range(made.n_layers):  # T5 reports the last layer after its final norm
+            tokens = states[layer][0].numpy()
+            np.testing.assert_allclose(found["last"][layer, i], tokens[-1], atol=1e-5)
+            np.testing.assert_allclose(found["mean"][layer, i], tokens[1:].mean(0), atol=1e-5)
+    with pytest.raises(InputError, match="is a text encoder .* which predicts no next word"):
+        load_reader(str(folder))
+
+
+def test_a_roberta_takes_as_many_tokens_as_it_has_positions_behind_the_padding(tmp_path):
+    save_encoder("RobertaForMaskedLM", tmp_path / "x", **ENCODERS["RobertaForMaskedLM"])
+    made = load_model(str(tmp_path / "x"))
+    longest = " ".join(["a"] * (LONGEST - 1))  # and the token that is added
+    assert len(made.encode([longest])["input_ids"][0]) == LONGEST
+    assert np.isfinite(pooled_layers(made, [longest], ["last"])["last"]).all()
+    with pytest.raises(InputError, match=f"the network takes {LONGEST} "):
+        made.encode([longest + " a"])
+
+
+def test_a_bert_that_is_a_decoder_has_a_loss_only_with_its_head(tmp_path):
+    save_encoder("BertLMHeadModel", tmp_path / "whole", is_decoder=True)
+    check_head(tmp_path / "whole")
+    reader = load_reader(str(tmp_path / "whole"))
+    assert np.isfinite(caption_losses(reader, TEXTS[:2])).all()
+
+    save_encoder("BertModel", tmp_path / "body", is_decoder=True)
+    assert load_model(str(tmp_path / "body")).has_weights
+    with pytest.raises(InputError, match="holds no head that predicts the next word"):
+        check_head(tmp_path / "body")
+
+
+def test_lists_inside_blocks_are_not_taken_for_blocks(tmp_path):
+    save_encoder("T5EncoderModel", tmp_path / "x", **_T5 | {"num_layers": 2})
+    made = load_model(str(tmp_path / "x"))
+    assert pooled_layers(made, TEXTS[:2], ["mean"])["mean"].shape == (3, 2, 16)

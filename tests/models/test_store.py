@@ -1,8 +1,10 @@
 "The store under faults: every byte counts, and a run killed, starved or doubled ends as an undisturbed one."
 
 import errno
+import json
 import multiprocessing
 import os
+import pickle
 import random
 import resource
 import signal
@@ -374,3 +376,43 @@ def test_what_is_written_is_byte_by_byte_what_zarr_writes(tmp_path, shape, dtype
         for folder in folders
     ]
     assert held[0] == held[1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "filters", "match"),
+    [
+        ("|O", ["vlen-utf8", "pickle"], "needs the codec 'pickle', which is never run"),
+        ("|O", ["pickle"], "cannot be used: .*'object_codec_id': 'pickle'"),
+        ("<f8", ["pickle"], "cannot be used: .*'object_codec_id': 'pickle'"),
+    ],
+)
+def test_an_entry_whose_decoding_would_run_a_pickle_is_refused_before_it_is_decoded(
+    store, tmp_path, dtype, filters, match
+):
+    ran, spec = tmp_path / "ran", {"model": "somebody's"}
+
+    class Harm:
+        def __reduce__(self):
+            return open, (str(ran), "w")
+
+    folder = store.folder(spec)
+    array = folder / "features.zarr/features"
+    array.mkdir(parents=True)
+    (folder / "features.zarr/.zgroup").write_text(json.dumps({"zarr_format": 2}))
+    about = {
+        "zarr_format": 2,
+        "shape": [2, 20, 3],
+        "chunks": [2, 20, 3],
+        "dtype": dtype,
+        "order": "C",
+        "fill_value": "" if dtype == "|O" else 0,
+        "compressor": None,
+        "filters": [{"id": name} for name in filters],
+    }
+    (array / ".zarray").write_text(json.dumps(about))
+    (array / "0.0.0").write_bytes(pickle.dumps(Harm()))
+    (folder / "manifest.json").write_text(st._manifest(spec, st._files(folder)))
+    assert not find_damage(folder)  # the checksums are right: only the codec gives it away
+    with pytest.raises(InputError, match=match):
+        store.read(spec)
+    assert not ran.exists()

@@ -1,4 +1,4 @@
-"Averages of exemplars: against naive loops, closed forms, and simulations in which reliability is all there is."
+"Averages of exemplars: against naive loops, closed forms, and simulations with noise only."
 
 from functools import partial
 from itertools import combinations
@@ -19,16 +19,17 @@ from seeing_words.data.microworld.stimulus_set import (
     scenes_of,
 )
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import noise_ceiling, old_score_estimate, resample_weights
+from seeing_words.measures.inference import noise_ceiling, resample_weights, score_estimate
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import out_of_fold
+from seeing_words.measures.scores import interval
 from seeing_words.models.baselines import bag_of_words, pixels
 from seeing_words.studies.averaging import (
     align_exemplars,
     asymptotes,
     average_exemplars,
+    exemplar_choices,
     exemplar_curves,
-    exemplar_draws,
     halves,
     mean_with_others,
     other_stimuli,
@@ -57,6 +58,28 @@ def world(
     )
 
 
+def curve_of_pair(x: xr.DataArray, y: xr.DataArray, ks: list[int], **settings) -> xr.Dataset:
+    "Measured and predicted scores of one source and one target: (kind, k)."
+    curves = exemplar_curves({"x": x}, {"y": y}, ks, **settings)
+    return curves.sel(source="x", target="y", drop=True)
+
+
+def measured(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return curve.sel(kind="measured", k=k, drop=True)
+
+
+def predicted(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return curve.sel(kind="predicted", k=k, drop=True)
+
+
+def gain(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return measured(curve, k) - measured(curve, 1)
+
+
+def excess(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return measured(curve, k) - predicted(curve, k)
+
+
 # Draws and means
 
 
@@ -68,10 +91,10 @@ def test_draws_are_different_choices(m, data):
         data.draw(st.integers(0, 5)),
         data.draw(st.integers(1, 15)),
     )
-    draws = exemplar_draws(m, k, max_draws=most, seed=seed)
+    draws = exemplar_choices(m, k, max_choices=most, seed=seed)
     assert len(set(draws)) == len(draws) == min(comb(m, k), most)
     assert set(draws) <= set(combinations(range(m), k))
-    assert draws == exemplar_draws(m, k, max_draws=most, seed=seed)
+    assert draws == exemplar_choices(m, k, max_choices=most, seed=seed)
 
 
 def test_one_draw_takes_all_whatever_the_seed():
@@ -105,7 +128,7 @@ def test_mean_of_identical_exemplars_is_the_exemplar(k):
 def test_averages_against_a_loop():
     exemplars = np.random.default_rng(0).normal(size=(4, 2, 12, 3)).astype(np.float32)
     means = average_exemplars([feature_array(e) for e in exemplars], 2)
-    for mean, label in zip(means.values, means.draw.values):
+    for mean, label in zip(means.values, means.choice.values):
         a, b = map(int, label.split("+"))
         np.testing.assert_allclose(mean, (exemplars[a] + exemplars[b]) / 2, rtol=1e-5, atol=1e-7)
 
@@ -115,10 +138,9 @@ def test_averages_against_a_loop():
 
 def test_curve_against_loops():
     images, captions = world(N, 4, 5, noise=1, other_noise=1.5)
-    curve = exemplar_curves(
-        {"x": images}, {"y": captions}, [1, 2, 4], folds=FOLDS, weights=WEIGHTS
-    )["x", "y"]
-    for k, found in curve.measured.items():
+    curve = curve_of_pair(images, captions, [1, 2, 4], folds=FOLDS, weights=WEIGHTS)
+    for k in curve.k.values.tolist():
+        found = measured(curve, k)
         scores = []
         for draw in combinations(range(4), k):
             Y, P = out_of_fold(
@@ -130,9 +152,7 @@ def test_curve_against_loops():
 
 def test_prediction_against_loops():
     images, captions = world(N, 3, 5, noise=1, other_noise=1.5)
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 3], folds=FOLDS, weights=WEIGHTS)[
-        "x", "y"
-    ]
+    curve = curve_of_pair(images, captions, [1, 3], folds=FOLDS, weights=WEIGHTS)
     P = [
         out_of_fold(images.values[0], captions.values[0], tested=images.values[j], folds=FOLDS)[1]
         for j in range(3)
@@ -147,25 +167,24 @@ def test_prediction_against_loops():
         r = np.mean([unit_pearson(y[t], p[t]) for y, p in singles], 0)
         factors = [np.sqrt(3 / (1 + 2 * rel(sides, t))) for sides in (P, captions.values)]
         expected.append((r * factors[0] * factors[1]).mean())
-    assert curve.predicted[3].value == pytest.approx(np.mean(expected), abs=1e-5)
-    assert curve.predicted[1].value == pytest.approx(curve.measured[1].value)
+    assert predicted(curve, 3).value == pytest.approx(np.mean(expected), abs=1e-5)
+    assert predicted(curve, 1).value == pytest.approx(float(measured(curve, 1).value))
 
 
 def test_draws_are_those_of_the_bootstrap_to_first_order():
     images, captions = world(800, 1, 20, noise=1, other_noise=1.5)
     folds = make_folds(800)
     weights = resample_weights(folds, n_draws=400)
-    found = exemplar_curves({"x": images}, {"y": captions}, [1], folds=folds, weights=weights)[
-        "x", "y"
-    ].measured[1]
-    exact = old_score_estimate(
+    found = curve_of_pair(images, captions, [1], folds=folds, weights=weights)
+    found = measured(found, 1)
+    exact = score_estimate(
         *out_of_fold(images.values[0], captions.values[0], folds=folds),
         folds=folds,
         weights=weights,
     )
-    assert found.value == pytest.approx(exact.value, abs=1e-6)
+    assert found.value == pytest.approx(float(exact.value), abs=1e-6)
     assert np.corrcoef(found.draws, exact.draws)[0, 1] > 0.98
-    assert found.draws.std() == pytest.approx(exact.draws.std(), rel=0.1)
+    assert found.draws.std() == pytest.approx(float(exact.draws.std()), rel=0.1)
 
 
 def test_influence_of_the_prediction_is_its_derivative():
@@ -173,7 +192,7 @@ def test_influence_of_the_prediction_is_its_derivative():
     doubled = np.ones((1, N))
     doubled[0, 7] += 1e-5  # one stimulus a little heavier
     few = {"folds": FOLDS, "weights": doubled}
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 3], **few)["x", "y"]
+    curve = curve_of_pair(images, captions, [1, 3], **few)
     fold = next(i for i, t in enumerate(FOLDS.test) if 7 in t)
     t = FOLDS.test[fold]
 
@@ -198,7 +217,9 @@ def test_influence_of_the_prediction_is_its_derivative():
         ).mean()
 
     change = (score(weighted) - score(lambda a, b: unit_pearson(a[t], b[t]))) / FOLDS.n_folds
-    assert curve.predicted[3].draws[0] - curve.predicted[3].value == pytest.approx(change, rel=1e-2)
+    assert predicted(curve, 3).draws[0] - predicted(curve, 3).value == pytest.approx(
+        change, rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("averaged", ["source", "target", "both"])
@@ -211,16 +232,17 @@ def test_reliability_is_exact_where_it_is_all_there_is(averaged):
         (captions if averaged != "source" else captions[:1]),
     )
     weights = resample_weights(folds, n_draws=20)
-    curve = exemplar_curves({"x": x}, {"y": y}, [1, 2, 3], folds=folds, weights=weights)["x", "y"]
-    for k, found in curve.measured.items():
+    curve = curve_of_pair(x, y, [1, 2, 3], folds=folds, weights=weights)
+    for k in curve.k.values.tolist():
+        found = measured(curve, k)
         noise = [
             v**2 / (k if averaged in (side, "both") else 1)
             for v, side in ((s, "source"), (t, "target"))
         ]
         closed = 1 / np.sqrt((1 + noise[0]) * (1 + noise[1]))
         assert found.value == pytest.approx(closed, abs=0.01)
-        assert curve.predicted[k].value == pytest.approx(closed, abs=0.01)
-        assert curve.excess(k).value == pytest.approx(0, abs=0.003)
+        assert predicted(curve, k).value == pytest.approx(closed, abs=0.01)
+        assert excess(curve, k).value == pytest.approx(0, abs=0.003)
 
 
 def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
@@ -234,34 +256,32 @@ def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
     )
     folds = make_folds(n)
     weights = resample_weights(folds, n_draws=20)
-    curve = exemplar_curves({"x": images}, {"y": captions}, [1, 4], folds=folds, weights=weights)[
-        "x", "y"
-    ]
+    curve = curve_of_pair(images, captions, [1, 4], folds=folds, weights=weights)
     stays = out_of_fold(
         images.values[0], captions.values[0], tested=images.values.mean(0), folds=folds
     )[1]
     scores = [unit_pearson(captions.values.mean(0)[t], stays[t]).mean() for t in folds.test]
-    assert curve.predicted[4].value == pytest.approx(np.mean(scores), abs=0.006)
-    assert curve.excess(4).low > 0
+    assert predicted(curve, 4).value == pytest.approx(np.mean(scores), abs=0.006)
+    assert interval(excess(curve, 4)).low > 0
 
 
 def test_single_exemplar_reliability_is_that_of_split_halves():
     images, captions = world(400, 2, 4, noise=0, other_noise=1)
     folds = make_folds(400, n_folds=2)
-    curve = exemplar_curves(
-        {"x": images[:1]},
-        {"y": captions},
+    curve = curve_of_pair(
+        images[:1],
+        captions,
         [1, 2],
         folds=folds,
         weights=resample_weights(folds, n_draws=10),
-    )["x", "y"]
+    )
     once = [out_of_fold(images.values[0], y, folds=folds)[1] for y in captions.values]
     expected = []
     for t in folds.test:
         one, two = (noise_ceiling(captions.values[:, t], n_averaged=k)[0] for k in (1, 2))
         r = np.mean([unit_pearson(y[t], p[t]) for y, p in zip(captions.values, once)], 0)
         expected.append((r * np.sqrt(two / one)).mean())
-    assert curve.predicted[2].value == pytest.approx(np.mean(expected), abs=1e-6)
+    assert predicted(curve, 2).value == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_end_of_the_curve():
@@ -270,8 +290,8 @@ def test_end_of_the_curve():
     folds = make_folds(n)
     end = asymptotes(
         {"x": images[:1]}, {"y": captions}, folds=folds, weights=resample_weights(folds, n_draws=20)
-    )["x", "y"]
-    assert end.value == pytest.approx(1 / np.sqrt(1.25), abs=0.01)
+    )
+    assert float(end.value.squeeze()) == pytest.approx(1 / np.sqrt(1.25), abs=0.01)
     np.testing.assert_allclose(halves(captions)[1], captions.values[[1, 3, 5]].mean(0))
     xr.testing.assert_identical(halves(images[:1]), images[:1])
 
@@ -280,11 +300,13 @@ def test_constant_units_are_left_out():
     images, captions = world(N, 3, 4, noise=1, other_noise=1)
     captions.values[:, :, 0] = 2.5
     curves = [
-        exemplar_curves({"x": images}, {"y": y}, [1, 3], folds=FOLDS, weights=WEIGHTS)["x", "y"]
+        curve_of_pair(images, y, [1, 3], folds=FOLDS, weights=WEIGHTS)
         for y in (captions, captions[:, :, 1:])
     ]
-    assert curves[0].measured[3].value == pytest.approx(curves[1].measured[3].value, abs=0.01)
-    assert np.isfinite(curves[0].predicted[3].draws).all()
+    assert measured(curves[0], 3).value == pytest.approx(
+        float(measured(curves[1], 3).value), abs=0.01
+    )
+    assert np.isfinite(predicted(curves[0], 3).draws).all()
 
 
 # Controls
@@ -301,11 +323,13 @@ def test_others_are_others():
 def test_exemplars_of_others_lower_alignment_in_a_simulation():
     images, captions = world(N, 4, 4, noise=0.5, other_noise=0.5)
     control = partial(mean_with_others, orders=other_stimuli(FOLDS, 3))
-    ways = align_exemplars(
+    curves = align_exemplars(
         {"v": images[:1]}, {"l": captions}, [1, 4], folds=FOLDS, weights=WEIGHTS, mean=control
     )
-    for curves in ways.values():
-        assert curves["v", "l"].gain(4).high < 0
+    curves = curves.sel(kind="measured", drop=True)
+    gains = curves.sel(k=4, drop=True) - curves.sel(k=1, drop=True)
+    assert gains.value.dims == ("direction", "vision", "language")
+    assert (interval(gains).high < 0).all()
 
 
 def test_captions_of_others_lower_alignment_in_the_microworld():
@@ -318,12 +342,10 @@ def test_captions_of_others_lower_alignment_in_the_microworld():
     seen = several(pixels(stimuli.images, grid=4, bins=2).values)
     folds = make_folds(150)
     shared = {"folds": folds, "weights": resample_weights(folds, n_draws=200)}
-    own = exemplar_curves({"x": several(words)}, {"y": seen}, [1, 3], **shared)["x", "y"]
+    own = curve_of_pair(several(words), seen, [1, 3], **shared)
     control = partial(mean_with_others, orders=other_stimuli(folds, 2))
-    others = exemplar_curves({"x": several(words)}, {"y": seen}, [1, 3], **shared, mean=control)[
-        "x", "y"
-    ]
-    assert own.gain(3).low > 0 > others.gain(3).high
+    others = curve_of_pair(several(words), seen, [1, 3], **shared, mean=control)
+    assert interval(gain(own, 3)).low > 0 > interval(gain(others, 3)).high
 
 
 # The microworld, drawn and told again
@@ -352,8 +374,8 @@ def test_errors():
     exemplars = [feature_array(np.random.default_rng(j).normal(size=(2, 12, 3))) for j in range(2)]
     with pytest.raises(InputError, match="between 1 and 2"):
         average_exemplars(exemplars, 3)
-    with pytest.raises(InputError, match="max_draws = 0"):
-        exemplar_draws(5, 2, max_draws=0)
+    with pytest.raises(InputError, match="max_choices = 0"):
+        exemplar_choices(5, 2, max_choices=0)
     with pytest.raises(InputError, match="no exemplars"):
         stack_exemplars([])
     with pytest.raises(InputError, match="exemplar 1 has shape"):

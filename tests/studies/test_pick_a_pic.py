@@ -1,4 +1,4 @@
-"Forced choice, judges and ranks, against naive computations, closed forms and chance."
+"Forced choice, judges and ranks: against naive computations, closed forms and chance."
 
 from dataclasses import replace
 
@@ -15,13 +15,9 @@ from seeing_words.data.microworld.near_miss import NEAR_MISSES, changed_facts, s
 from seeing_words.data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import (
-    Estimate,
-    old_predictivity_estimate,
-    resample_weights,
-    slope,
-)
+from seeing_words.measures.inference import predictivity_estimate, resample_weights
 from seeing_words.measures.predictivity import out_of_fold, out_of_folds
+from seeing_words.measures.scores import concat_scores, interval, make_scores, slope
 from seeing_words.studies import pick_a_pic as pf
 
 N = 150
@@ -35,7 +31,7 @@ def trials() -> pf.PreferenceSet:
 
 
 def planted(seed: int = 0, *, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Prompts, better and worse images that are linear in shared facts, with offsets and scales of their own."
+    "Prompts, better and worse images, all linear in shared facts, with different offsets and scales."
     rng = np.random.default_rng(seed)
     facts, changed = rng.normal(size=(2, N, 4))
     see, say = rng.normal(size=(4, 9)), rng.normal(size=(4, 7))
@@ -78,25 +74,25 @@ def test_match_and_near_miss_differ_in_one_fact(trials):
         assert len(changed_facts(scene_of(a), scene_of(b))) == 1
 
 
-def test_trials_are_told_in_two_thirds_and_kinds_are_spread(trials):
-    assert 0.5 < trials.told.mean() < 0.8
+def test_two_thirds_of_trials_are_decidable_and_kinds_are_spread(trials):
+    assert 0.5 < trials.decidable.mean() < 0.8
     counts = [trials.among(kind).sum() for kind in set(trials.kinds)]
     assert sum(counts) == N and len(counts) == len(NEAR_MISSES)
-    assert (trials.among(told=True) == trials.told).all() and not (
-        trials.among(told=False) & trials.told
+    assert (trials.among(decidable=True) == trials.decidable).all() and not (
+        trials.among(decidable=False) & trials.decidable
     ).any()
 
 
 def test_the_oracle_is_the_ideal_observer(trials):
-    assert np.array_equal(pf.judge_choices(trials), np.where(trials.told, 1.0, 0.5))
+    assert np.array_equal(pf.judge_choices(trials), np.where(trials.decidable, 1.0, 0.5))
     lost = pf.judge_choices(trials, order=pf.other_prompts(FOLDS))
     low, high = pf.wilson(lost)
     assert low <= 0.5 <= high
 
 
-def test_only_told_facts_contradict(trials):
+def test_a_trial_is_decidable_where_the_prompt_contradicts_the_near_miss(trials):
     for facts, (prompt, *_), told in zip(
-        trials.rejected.facts, trials.preferred.caption_facts, trials.told
+        trials.rejected.facts, trials.preferred.caption_facts, trials.decidable
     ):
         assert pf.contradicted(scene_of(facts), prompt) == told
     assert not any(
@@ -110,7 +106,7 @@ def test_trials_do_not_depend_on_their_neighbours_images(trials):
     assert (
         len(some) == 10
         and some.kinds == trials.kinds[:10]
-        and np.array_equal(some.told, trials.told[:10])
+        and np.array_equal(some.decidable, trials.decidable[:10])
     )
     again = pf.near_miss_trials(microworld_stimuli(N, n_captions=3))
     assert np.array_equal(again.rejected.images, trials.rejected.images)
@@ -125,47 +121,6 @@ def test_stimuli_without_facts_have_no_near_misses(trials):
         pf.near_miss_trials(trials.preferred, kinds=["weather"])
     with pytest.raises(InputError, match="no trial is of kind 'weather'"):
         trials.among("weather")
-
-
-# Labelled trials
-
-
-def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((n, 4, 4, 3), np.uint8), np.full((n, 4, 4, 3), 255, np.uint8)
-
-
-def test_ties_and_missing_labels_are_left_out_and_counted():
-    some = pf.labelled_trials(
-        list("abcde"),
-        pictures(5),
-        [1, 0.5, 0, 1, 0.5],
-        has_label=[1, 1, 1, 0, 0],
-        ids=list("vwxyz"),
-    )
-    assert some.preferred.ids == ("v", "x") and some.left_out == {"tie": 1, "no label": 2}
-    assert some.preferred.images.mean((1, 2, 3)).tolist() == [0, 255] and some.prompts == ["a", "c"]
-    assert some.told.all() and "1 left out: tie" in repr(some)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"label_0": [0.5, 0.5]}, "no trial has a preferred image"),
-        ({"has_label": [False, False]}, "no trial has a preferred image"),
-        ({"label_0": [1, 0.7]}, "label_0 of trial 1 is 0.7"),
-        ({"label_0": [1, np.nan], "has_label": [True, True]}, "label_0 of trial 1 is nan"),
-        ({"label_0": [1]}, "1 labels"),
-        ({"prompts": ["a"]}, "1 prompts"),
-        ({"images": (pictures(2)[0], pictures(3)[0])}, "3 second"),
-        ({"images": (pictures(2)[0], pictures(2)[0][:, :2])}, "bring them to one size"),
-        ({"ids": ["x"]}, "1 ids"),
-        ({"ids": ["x", "x"]}, "more than once"),
-    ],
-)
-def test_bad_labels_are_refused(change, message):
-    good = {"prompts": ["a", "b"], "images": pictures(2), "label_0": [1, 0]} | change
-    with pytest.raises(InputError, match=message):
-        pf.labelled_trials(good.pop("prompts"), good.pop("images"), good.pop("label_0"), **good)
 
 
 def test_sets_that_are_no_trials_are_refused(trials):
@@ -263,8 +218,8 @@ def test_shuffled_prompts_are_at_chance():
 
 def test_bad_trials_are_refused():
     prompts, better, worse = planted()
-    with pytest.raises(InputError, match="choose one of V→L"):
-        pf.map_trials(prompts, better, worse, direction="V→V", folds=FOLDS)
+    with pytest.raises(InputError, match="choose one of v2l"):
+        pf.map_trials(prompts, better, worse, direction="v2v", folds=FOLDS)
     with pytest.raises(InputError, match="of 149 to 150 trials"):
         pf.map_trials(prompts[:-1], better, worse, direction="l2v", folds=FOLDS)
     with pytest.raises(InputError, match="the same units"):
@@ -272,9 +227,7 @@ def test_bad_trials_are_refused():
     with pytest.raises(InputError, match="too few for folds"):
         pf.map_trials(prompts[:1], better[:1], worse[:1], direction="v2l", folds=make_folds(1))
     with pytest.raises(InputError, match="of the same networks"):
-        pf.choices_of_pairs(
-            {"l": prompts}, {"v": better}, {"w": worse}, direction="v2l", folds=FOLDS
-        )
+        pf.map_pairs({"l": prompts}, {"v": better}, {"w": worse}, direction="v2l", folds=FOLDS)
 
 
 # Accuracy
@@ -288,33 +241,34 @@ def test_wilson_is_scipys(n, data):
     np.testing.assert_allclose(pf.wilson(np.arange(n) < k), expected, atol=1e-10)
 
 
-def test_accuracy_is_a_weighted_share():
-    right, among = np.random.default_rng(0).choice([0, 0.5, 1], N), np.arange(N) < 40
-    e = pf.accuracy(right, WEIGHTS, among)
-    assert e.value == right[:40].mean()
-    np.testing.assert_allclose(e.draws[7], np.average(right[:40], weights=WEIGHTS[7, :40]))
+def test_half_choices_count_one_half():
+    choices = np.array([1, 1, 1, 0.5, 0.5, 0])
+    assert pf.wilson(choices) == pf.wilson(np.array([1, 1, 1, 1, 0, 0]))
+    with pytest.raises(InputError, match="no trials"):
+        pf.wilson(np.array([]))
+
+
+def test_every_kind_with_trials_has_an_accuracy(trials):
+    oracle = pf.accuracy_by_kind(pf.judge_choices(trials), trials, WEIGHTS, decidable=True)
+    others = pf.accuracy_by_kind(np.ones(N), trials, WEIGHTS, decidable=False)
+    assert set(oracle.group.values) == {"all trials", *trials.kinds}
+    assert (oracle.value == 1).all()
+    n = {name: scores.n.to_series() for name, scores in (("yes", oracle), ("no", others))}
+    assert n["yes"]["all trials"] + n["no"]["all trials"] == N
+    assert n["yes"].drop("all trials").sum() == n["yes"]["all trials"]
+    everywhere = replace(trials, decidable=np.ones(N, bool))
     with pytest.raises(InputError, match="none of 150"):
-        pf.accuracy(right, WEIGHTS, ~np.ones(N, bool))
-    with pytest.raises(InputError, match="of the same trials"):
-        pf.accuracy(right[1:], WEIGHTS)
+        pf.accuracy_by_kind(np.ones(N), everywhere, WEIGHTS, decidable=False)
 
 
-def test_a_table_has_a_row_wherever_there_are_trials(trials):
-    table = pf.accuracy_table(
-        [
-            ("oracle", "trivial", pf.judge_choices(trials), True),
-            ("untold", "shuffled", np.ones(N), False),
-        ],
-        trials,
-        WEIGHTS,
-    )
-    assert set(table.group) == {"all trials", *trials.kinds}
-    assert (table[table.condition == "oracle"].effect == 1).all()
-    assert (
-        table[table.group == "all trials"].n.sum()
-        == N
-        == table[table.group != "all trials"].n.sum()
-    )
+def test_accuracy_of_a_kind_is_that_of_its_trials(trials):
+    right = np.random.default_rng(0).choice([0, 0.5, 1], N)
+    scores = pf.accuracy_by_kind(right, trials, WEIGHTS)
+    mask = trials.among("object")
+    of_kind = scores.sel(group="object")
+    assert float(of_kind.value) == pytest.approx(right[mask].mean())
+    expected = np.average(right[mask], weights=WEIGHTS[7, mask])
+    assert float(of_kind.draws[7]) == pytest.approx(expected)
 
 
 def test_alignment_is_predictivity():
@@ -328,17 +282,11 @@ def test_alignment_is_predictivity():
             weights=WEIGHTS,
         )
         pair = (better, prompts) if direction == "v2l" else (prompts, better)
-        expected = old_predictivity_estimate(*pair, folds=FOLDS, weights=WEIGHTS)
-        assert abs(made["v", "l"].value - expected.value) < 1e-5 and set(made) == {
-            ("v", "l"),
-            ("v", "m"),
-        }
-        np.testing.assert_allclose(made["v", "l"].draws, expected.draws, atol=1e-4)
-
-
-def test_the_lowest_is_below_each():
-    a, b = Estimate(1.0, np.array([1.0, 3.0])), Estimate(2.0, np.array([2.0, 2.0]))
-    assert pf.lowest([a, b]).value == 1.0 and pf.lowest([a, b]).draws.tolist() == [1.0, 2.0]
+        expected = predictivity_estimate(*pair, folds=FOLDS, weights=WEIGHTS)
+        assert made.value.dims == ("vision", "language")
+        pair_scores = made.sel(vision="v", language="l")
+        assert abs(pair_scores.value - expected.value) < 1e-5
+        np.testing.assert_allclose(pair_scores.draws, expected.draws, atol=1e-4)
 
 
 def test_layers_are_taken_by_name():
@@ -408,19 +356,34 @@ def test_captions_that_fit_better_align_better():
         curve = pf.rank_curve(
             {"v": better}, {"l": ranked}, direction=direction, folds=FOLDS, weights=WEIGHTS
         )
-        assert slope(curve).low > 0 and pf.monotonicity(curve).value == 1
+        assert interval(slope(curve, "rank")).low > 0
+        assert pf.monotonicity(curve).value == pytest.approx(1)
         flat = pf.rank_curve(
             {"v": better}, {"l": [prompts] * 3}, direction=direction, folds=FOLDS, weights=WEIGHTS
         )
-        assert abs(slope(flat).value) < 1e-9
+        assert abs(slope(flat, "rank").value) < 1e-9
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=7, unique=True))
 def test_trends_are_those_of_numpy_and_scipy(scores):
-    estimates = [Estimate(s, np.array([s, -s])) for s in scores]
+    weights = np.ones((2, 10))
+    points = {rank: make_scores(s, np.array([s, -s]), weights) for rank, s in enumerate(scores)}
+    curve = concat_scores(points, "rank")
     rank = np.arange(len(scores))
-    np.testing.assert_allclose(slope(estimates).value, np.polyfit(rank, scores, 1)[0], atol=1e-9)
+    line = slope(curve, "rank")
+    np.testing.assert_allclose(line.value, np.polyfit(rank, scores, 1)[0], atol=1e-9)
     rho = scipy.stats.spearmanr(rank, scores).statistic
-    np.testing.assert_allclose(pf.monotonicity(estimates).value, rho, atol=1e-9)
-    np.testing.assert_allclose(pf.monotonicity(estimates).draws, [rho, -rho], atol=1e-9)
+    trend = pf.monotonicity(curve)
+    np.testing.assert_allclose(trend.value, rho, atol=1e-9)
+    np.testing.assert_allclose(trend.draws, [rho, -rho], atol=1e-9)
+
+
+def test_equal_scores_share_their_rank():
+    weights = np.ones((2, 10))
+    scores = {1: 0.0, 2: 1.0, 3: 1.0}
+    points = {rank: make_scores(s, np.array([0.5, s]), weights) for rank, s in scores.items()}
+    trend = pf.monotonicity(concat_scores(points, "rank"))
+    assert float(trend.value) == pytest.approx(3**0.5 / 2)
+    assert np.isnan(trend.draws[0]), "scores that are all equal have no trend"
+    assert float(trend.draws[1]) == pytest.approx(3**0.5 / 2)
