@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md keeps its word: its code runs, and what it adds is then used on the public path."""
+"""The code of CONTRIBUTING.md runs, and the public functions then use what it adds."""
 
 import ast
 import json
@@ -39,7 +39,7 @@ def block(recipe: str, language: str = "python") -> str:
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    "The names of a reader who ran every block, with the preset beside; nothing of it stays registered."
+    "The names after running every block, with the preset file; registries are restored."
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "_store"))
     before, names = [dict(registry) for registry in REGISTRIES], {"__name__": "contributed"}
