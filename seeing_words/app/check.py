@@ -15,7 +15,7 @@ import numpy as np
 
 from .presets import TRIALS, Preset
 from ..core.errors import InputError
-from ..data.sources import TooFew, Unusable, damaged_images, leave_out_line
+from ..data.selection import TooFew, Unusable, damaged_images, leave_out_line
 from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..models.clip import CLIP

@@ -32,6 +32,7 @@ from seeing_words.app.run import (
     Run,
     find_section,
     parameters,
+    section_needs,
     sections,
     short_path,
     start,
@@ -75,9 +76,6 @@ def read_parameters(
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
-_NEEDS = frozenset({"judge", "next words", "several captions"})
-
-
 @dataclass(frozen=True)
 class Job:
     "A section with checked parameters, ready to be executed."
@@ -91,14 +89,7 @@ class Job:
     @property
     def needs(self) -> frozenset[str]:
         "What the section asks of a preset beyond images and captions, from the notebook's metadata."
-        metadata = json.loads(self.notebook.read_text(encoding="utf-8"))["metadata"]
-        needs = frozenset(metadata.get("seeing_words", {}).get("needs", ()))
-        if unknown := sorted(needs - _NEEDS):
-            raise InputError(
-                f"{self.notebook.name}: its metadata names the need {unknown[0]!r}: "
-                f"{did_you_mean(unknown[0], sorted(_NEEDS))}"
-            )
-        return needs
+        return section_needs(self.notebook)
 
 
 def plan_section(

@@ -25,17 +25,16 @@ from rich.table import Table
 from ..core.errors import InputError, did_you_mean
 from ..core.files import cache_dir, checkout
 from ..data.microworld.stimulus_set import microworld_stimuli
+from ..data.selection import Unusable, read_ids
 from seeing_words.data.sources import (
-    TABLES,
-    Unusable,
     coco_stimuli,
     flickr30k_stimuli,
+    folder_candidates,
     folder_stimuli,
     pick_a_pic,
-    read_ids,
-    read_own,
 )
 from ..data.stimuli import StimulusSet
+from ..data.tables import TABLES
 from ..measures.folds import Folds
 from ..models.clip import CLIP
 from ..models.hub import NetworkId
@@ -289,8 +288,8 @@ def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
 # %% ../../nbs/library/app/00_presets.ipynb #sources-own
 def _own_table(preset: Preset) -> dict[str, object]:
     "Options to read a table of one's own."
-    columns = {f"{what}_column": name for what, name in preset.columns.items()}
-    return columns | {
+    return {
+        "columns": preset.columns,
         "encoding": preset.encoding,
         "separator": preset.separator or None,
         "leave_out": preset.leave_out,
@@ -676,9 +675,9 @@ def _listed_stimuli(preset: Preset) -> list:
             f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}"
         )
     try:
-        found = read_own(table, **how)
+        found = folder_candidates(table, **how)
     except Unusable as error:
-        found = read_own(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})
+        found = folder_candidates(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})
     chosen = {one.id for one in found}
     if preset.ids_file and Path(preset.ids_file).is_file():
         chosen = set(read_ids(preset.ids_file))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'write_atomic', 'versions', 'commit', 'checkout', 'cache_dir',
-           'check_codecs']
+           'file_errors', 'inside', 'check_codecs']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import hashlib
@@ -14,14 +14,15 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import zarr
 from platformdirs import user_cache_path
 
-from .errors import InputError
+from .errors import InputError, first_line
 
 # %% ../../nbs/library/core/01_files.ipynb #digest
 def canonical_json(obj: object) -> str:
@@ -248,6 +249,83 @@ def cache_dir(kind: str) -> Path:
     if root:
         return root / f"_{kind}"
     return user_cache_path("seeing_words", appauthor=False) / kind
+
+# %% ../../nbs/library/core/01_files.ipynb #file-errors
+@contextmanager
+def file_errors(name: str) -> Iterator[None]:
+    """Turn whatever fails while a file is read into an error that names the file.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file in error messages.
+
+    Raises
+    ------
+    InputError
+        If anything raises within the context. An `InputError` passes unchanged.
+
+    Examples
+    --------
+    >>> with file_errors("table.json"):  # doctest: +IGNORE_EXCEPTION_DETAIL
+    ...     json.loads("[1,")
+    Traceback (most recent call last):
+    seeing_words.core.errors.InputError: table.json cannot be read
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(
+                f"{name}: {error.strerror}: check the path and who may read it"
+            ) from error
+        raise InputError(
+            f"{name} cannot be read ({type(error).__name__}: {first_line(error)}): it is damaged, "
+            "incomplete or not what its name says: get it again, or leave it out"
+        ) from error
+
+# %% ../../nbs/library/core/01_files.ipynb #inside
+def inside(folder: str | Path, name: str) -> Path:
+    """Return the path of a file in a folder; refuse names that lead out of it.
+
+    Parameters
+    ----------
+    folder : str or Path
+    name : str
+        Path relative to the folder.
+
+    Returns
+    -------
+    Path
+        The file, which need not exist.
+
+    Raises
+    ------
+    InputError
+        If the name is absolute, contains "..", or passes through a link that leaves the folder.
+
+    Examples
+    --------
+    >>> inside("images", "dogs/1.jpg").as_posix()
+    'images/dogs/1.jpg'
+    """
+    where = Path(folder)
+    try:
+        leaves = (
+            Path(name).is_absolute()
+            or ".." in PureWindowsPath(name).parts
+            or not (where / name).resolve().is_relative_to(where.resolve())
+        )
+    except (OSError, RuntimeError, TypeError, ValueError):
+        leaves = True  # a NUL, a circle of links, or no text at all
+    if leaves or not str(name).strip():
+        raise InputError(
+            f"{name!r} is not a file within {where.name}: name files relative to it, without ..; "
+            "copy what a link there leads out to"
+        )
+    return where / name
 
 # %% ../../nbs/library/core/01_files.ipynb #codecs
 _CODECS = {  # these compute with bytes and do nothing else

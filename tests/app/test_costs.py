@@ -11,17 +11,21 @@ from typer.testing import CliRunner
 
 from seeing_words.app import cli, download
 from seeing_words.app.costs import (
-    SECTIONS,
+    CONDITIONS,
+    GROUPS,
+    ONLY_IF,
     check_room,
     estimate,
     kept,
     machine_speed,
+    section_work,
     shape,
     shapes,
     trained,
 )
 from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
+from seeing_words.app.run import section_needs, sections
 from seeing_words.core.errors import InputError
 from seeing_words.data.perturb import PERTURBATIONS
 from seeing_words.models.load import load_model
@@ -82,7 +86,7 @@ def test_a_damaged_folder_is_unknown(tmp_path):
     assert shape(get_preset("microworld"), str(folder), "language") is None
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", sections())
 def test_estimates_grow_with_what_they_depend_on(section):
     preset = get_preset("microworld").of_section(section)
 
@@ -109,6 +113,48 @@ def test_what_sections_share_is_counted_once():
     assert told.seconds < sum(section.seconds for section in told.sections)
     assert sum(cost.store for cost in told.networks) == told.store
     assert told.memory == told.largest + told.held + 4 * 2**30
+
+
+def written(folder: Path, **metadata) -> Path:
+    "A section notebook without cells, with metadata."
+    path = folder / "1_toy.ipynb"
+    path.write_text(json.dumps({"cells": [], "metadata": {"seeing_words": metadata}}))
+    return path
+
+
+def test_every_section_declares_what_it_asks_for():
+    for section, notebook in sections().items():
+        work = section_work(notebook)
+        assert work.requests and work.fits > 0, section
+        groups = [GROUPS[request.networks] for request in work.requests]
+        assert all(group(get_preset("paper")) for group in groups), section
+
+
+def test_all_names_for_metadata_are_used():
+    requests = [r for notebook in sections().values() for r in section_work(notebook).requests]
+    assert {request.networks for request in requests} == set(GROUPS)
+    assert {request.stimuli for request in requests} == set(CONDITIONS)
+    assert {request.only_if for request in requests} - {""} == set(ONLY_IF)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"networks": "visoin", "stimuli": "intact"}, "'visoin': did you mean vision"),
+        ({"networks": "vision", "stimuli": "intct"}, "'intct': did you mean intact"),
+        ({"networks": "vision", "stimuli": "intact", "only_if": "x"}, "names 'x'"),
+        ({"networks": "vision", "stimulus": "intact"}, "'stimulus': did you mean stimuli"),
+    ],
+)
+def test_unknown_names_in_metadata_are_refused(tmp_path, request_, said):
+    with pytest.raises(InputError, match=f"1_toy.ipynb: its metadata names {said}|{said}"):
+        section_work(written(tmp_path, features=[request_]))
+
+
+def test_a_section_without_a_declaration_is_left_out(tmp_path):
+    assert section_work(written(tmp_path)) is None
+    with pytest.raises(InputError, match="names the need 'judgement': did you mean judge"):
+        section_needs(written(tmp_path, needs=["judgement"]))
 
 
 def test_perturbations_are_counted_from_their_registry():
@@ -141,6 +187,20 @@ def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
         match=r"preset paper adds about 118 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
     ):
         check_room(told, store, free=10**9)
+
+
+def test_features_of_other_stimuli_are_mentioned_not_subtracted(tmp_path):
+    from tiny import fill_store
+
+    fill_store(str(tmp_path / "store"), str(tmp_path), "llama", 20)
+    store = Store(tmp_path / "store")
+    preset = get_preset("microworld")
+    preset = replace(preset, language=(str(store.ls()[0]["model"]),), n_stimuli=500)
+    expected = estimate(preset, 1e12)
+    line = check_room(expected, store, free=10**12)
+    stored = format_bytes(kept(store, preset)[1])
+    assert f"about {format_bytes(expected.store)} more" in line
+    assert f"less what it holds of the same stimuli (of the same networks: {stored})" in line
 
 
 def test_figures_refuses_before_it_starts(tmp_path, monkeypatch):
@@ -209,7 +269,7 @@ def test_presets_show_what_they_cost(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", [*PRESETS, TINY])
 def test_presets_show_as_json(name):
     told = json.loads(command("presets", "show", name, "--json").stdout)
-    assert [section["section"] for section in told["section_costs"]] == list(SECTIONS)
+    assert [section["section"] for section in told["section_costs"]] == list(sections())
     assert (
         told["costs"][0]["network"] == get_preset(name).vision[0]
         and told["store"] > 0

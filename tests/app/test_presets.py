@@ -257,8 +257,8 @@ revisions = {other = "a"}
         "n_folds = '4': it must be a whole number",
         "trials_folder = '': it must be some text",
         "dtype = 'float' is impossible",
-        "device = 'meta' is impossible: There is: auto, cpu",
-        "'nope' is none: There is: coco",
+        "device = 'meta' is impossible: Available: auto, cpu",
+        "'nope' is none: Available: coco",
         "ids_file = 'ids.txt' is impossible",
         "at least 1 is needed for layers's n_draws",
     ):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,13 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from seeing_words.app import cli
+from seeing_words.app.costs import WorkCount, estimate, section_work, shapes
 from seeing_words.app.presets import read_preset
-from seeing_words.app.run import start
+from seeing_words.app.run import sections, start
 from seeing_words.data.sources import coco_stimuli, pick_a_pic
 from seeing_words.measures.claims import VERDICTS
 from seeing_words.models import load as models
+from seeing_words.models.store import Store
 
 pytestmark = pytest.mark.slow
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
@@ -99,6 +102,22 @@ def test_every_section_writes_its_figures_and_numbers(outcome):
             for path in outcome.folder.glob(f"{section}_*")
             if path.suffix != ".tsv" and path.name != f"{section}_provenance.json"
         }
+
+
+def test_the_store_holds_what_was_estimated(outcome):
+    preset = read_preset(PRESET)
+    rows = Store(outcome.root / "_store").ls()
+    stored = Counter(str(row["model"]) for row in rows)
+    passes = {}
+    for notebook in sections().values():
+        count = WorkCount(preset, shapes(preset))
+        count.count(section_work(notebook))
+        passes |= count.passes
+    declared = Counter()
+    for (name, *_), n_poolings in passes.items():
+        declared[name] += n_poolings
+    assert stored == declared
+    assert sum(row["bytes"] for row in rows) > estimate(preset, 1e11).store  # and metadata
 
 
 def test_every_claim_has_a_verdict(outcome):

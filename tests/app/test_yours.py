@@ -165,7 +165,10 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
             {"encoding": "cp1252"},
             'table.csv is UTF-8, read as cp1252 its letters would turn into others: encoding = "utf-8"',
         ),
-        ({"table": "semicolons.csv"}, 'Cells seem to be apart by another sign: separator = ";"'),
+        (
+            {"table": "semicolons.csv"},
+            'Cells seem to be separated by another sign: separator = ";"',
+        ),
         ({"table": "tabel.csv"}, "table = 'tabel.csv' is not in"),
         ({"n_stimuli": 1000}, "has 12 stimuli, 1000 are asked for: write n_stimuli = 12, or less"),
         ({"n_captions": 3}, "12 of 12 stimuli have too few captions"),

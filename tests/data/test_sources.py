@@ -16,19 +16,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seeing_words.core.errors import InputError
-from seeing_words.data import sources
+from seeing_words.core.files import inside
+from seeing_words.data import selection, tables
+from seeing_words.data.images import MAX_SIDE, read_header, read_image
+from seeing_words.data.selection import TooFew, Unusable, damaged_images, read_ids
 from seeing_words.data.sources import (
     FLICKR_FORMS,
-    MAX_SIDE,
     coco_stimuli,
-    damaged_images,
     flickr30k_stimuli,
     folder_stimuli,
-    inside,
     pick_a_pic,
-    read_ids,
-    read_image,
 )
+from seeing_words.data.tables import ImageCell, read_cells
 from seeing_words.models.baselines import pixels
 from seeing_words.studies.pick_a_pic import PreferenceSet
 
@@ -153,7 +152,7 @@ def test_images_stand_upright(kind, options, turn):
     np.testing.assert_allclose(
         found.astype(int), UPRIGHT[turn](SMOOTH), atol=8 if kind == "JPEG" else 0
     )
-    assert sources._head(data, "it", MAX_SIDE)[0] == found.shape[:2]
+    assert read_header(data, "it", MAX_SIDE)[0] == found.shape[:2]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -173,7 +172,7 @@ def test_large_images_are_scaled_down(kind, width, height):
     found = read_image(data)
     shrink = MAX_SIDE / max(width, height)
     assert found.shape == (max(1, round(height * shrink)), max(1, round(width * shrink)), 3)
-    assert sources._head(data, "it", MAX_SIDE)[0] == found.shape[:2]
+    assert read_header(data, "it", MAX_SIDE)[0] == found.shape[:2]
     thumb = Image.fromarray(found).resize((16, 16), Image.Resampling.BOX)
     np.testing.assert_allclose(
         np.array(thumb, int), wide.resize((16, 16), Image.Resampling.BOX), atol=8
@@ -406,7 +405,7 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
     (tmp_path / "ids.txt").write_text("# by hand\n160\n\n139\n")
     assert coco_stimuli(coco, 2, ids_file=tmp_path / "ids.txt").ids == ("160", "139")
     for text, match in (
-        ("160\n7\n", "lacks 1 stimuli of the list .*, the first is '7'"),
+        ("160\n7\n", "lacks 1 stimulus of the list .*, the first is '7'"),
         ("# none\n", "names no stimuli"),
         ("160\n139\n160\n", "id '160' in line 3 occurs before"),
         ("160\tabc\n", "what follows '160' is no digest"),
@@ -424,7 +423,7 @@ def test_ids_with_control_characters_are_refused(sign, tmp_path):
     rows = [{"id": f"a{sign}import os", "image": "a.png", "caption": "a house"}]
     (tmp_path / "table.json").write_text(json.dumps(rows))
     with pytest.raises(InputError, match=r"id 'a.*' holds a tab, a line break, another control"):
-        folder_stimuli(tmp_path, "table.json", id_column="id", ids_file=tmp_path / "ids.tsv")
+        folder_stimuli(tmp_path, "table.json", columns={"id": "id"}, ids_file=tmp_path / "ids.tsv")
     assert not (tmp_path / "ids.tsv").exists()
 
 
@@ -691,7 +690,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(coco_folder, monkeypatch):
     def decoded(*_, **__):
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(sources, "read_image", decoded)
+    monkeypatch.setattr(selection, "read_image", decoded)
     stimuli = coco_stimuli(coco_folder, 10).subset([3, 1])
     assert len(stimuli.key) == 64
     with pytest.raises(AssertionError):
@@ -864,13 +863,13 @@ def test_parquet_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         {"image": ["pictures/p0.png"] * 4000, "caption": ["x" * 20_000] * 4000}
     ).to_parquet(tmp_path / "bomb.parquet")
     assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
-    monkeypatch.setattr(sources, "MAX_TABLE", 2**24)
+    monkeypatch.setattr(tables, "MAX_TABLE", 2**24)
     with pytest.raises(
         InputError,
         match=r"bomb\.parquet unpacks to more than 16777216 bytes without its images: split it",
     ):
         folder_stimuli(tmp_path, "bomb.parquet")
-    monkeypatch.setattr(sources, "MAX_ROWS", 3999)
+    monkeypatch.setattr(tables, "MAX_ROWS", 3999)
     with pytest.raises(InputError, match=r"bomb\.parquet claims 4000 rows, more than 3999"):
         folder_stimuli(tmp_path, "bomb.parquet")
 
@@ -952,7 +951,7 @@ def written(folder: Path, rows: list[dict], suffix: str = ".json") -> Path:
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 def test_captions_in_lists(mine, suffix):
     rows = [row | {"caption": [row["caption"], f"again {i}"]} for i, row in enumerate(ROWS)]
-    stimuli = folder_stimuli(mine, written(mine, rows, suffix), id_column="id")
+    stimuli = folder_stimuli(mine, written(mine, rows, suffix), columns={"id": "id"})
     assert stimuli.ids == ("0", "1", "2") and stimuli.captions[2] == ("thing 2", "again 2")
 
 
@@ -986,12 +985,12 @@ def test_images_within_a_parquet_file(tmp_path, as_struct):
     )
     frame.to_parquet(tmp_path / "all.parquet", row_group_size=2)
     stimuli = folder_stimuli(
-        tmp_path, "all.parquet", image_column="picture", caption_column="text", id_column="key"
+        tmp_path, "all.parquet", columns={"image": "picture", "caption": "text", "id": "key"}
     )
     assert stimuli.ids == tuple(f"k{i}" for i in range(5))
     assert all((image == picture(i, 12 + i, 12)).all() for i, image in enumerate(stimuli.images))
     by_row = folder_stimuli(
-        tmp_path, "all.parquet", 3, image_column="picture", caption_column="text"
+        tmp_path, "all.parquet", 3, columns={"image": "picture", "caption": "text"}
     )
     assert all(
         (image == picture(int(id_), 12 + int(id_), 12)).all()
@@ -999,7 +998,7 @@ def test_images_within_a_parquet_file(tmp_path, as_struct):
     )
     frame[["picture"]].to_parquet(tmp_path / "alone.parquet")
     with pytest.raises(InputError, match="has no column 'caption'"):
-        folder_stimuli(tmp_path, "alone.parquet", image_column="picture")
+        folder_stimuli(tmp_path, "alone.parquet", columns={"image": "picture"})
 
 
 @pytest.mark.parametrize(
@@ -1058,7 +1057,7 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"Available: image;caption\. Cells seem to be apart by another sign: separator = \";\"",
+            r"Available: image;caption\. Cells seem to be separated by another sign: separator = \";\"",
         ),
         (
             ".csv",
@@ -1104,7 +1103,7 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         ),
         (".json", '{"a": [{"image": "a"}], "b": [{}]}', "a table in json is a list of objects"),
         (".json", '["a", "b"]', "a table in json is a list of objects"),
-        (".json", "7", r"t\.json cannot be read"),
+        (".json", "7", r"t\.json: a table in json is a list of objects"),
         (".json", "[" * 100_000, r"t\.json cannot be read \(RecursionError"),
         (".json", '[{"image": ', r"t\.json cannot be read \(JSONDecodeError"),
         (
@@ -1136,13 +1135,13 @@ def test_tables_that_do_not_fit_are_refused_by_name(mine, suffix, text, match):
 def test_ids_tell_stimuli_apart(mine, ids, match):
     table = written(mine, [row | {"id": id_} for row, id_ in zip(ROWS, ids)])
     with pytest.raises(InputError, match=match):
-        folder_stimuli(mine, table, id_column="id")
+        folder_stimuli(mine, table, columns={"id": "id"})
 
 
 def test_a_row_that_repeats_a_whole_stimulus_is_refused(mine):
     table = written(mine, [row | {"caption": [row["caption"]]} for row in (*ROWS, ROWS[0])])
     with pytest.raises(InputError, match="row 4: id '0' occurs before, with all its captions"):
-        folder_stimuli(mine, table, id_column="id")
+        folder_stimuli(mine, table, columns={"id": "id"})
 
 
 def test_a_table_that_is_not_there(mine):
@@ -1164,7 +1163,7 @@ def test_a_parquet_file_that_has_fewer_rows_than_it_says(picks):
             InputError,
             match=rf"{column} in row {row} of validation_unique-.*parquet holds no image, or is not",
         ):
-            sources._read_cells([sources.Cell(path, "jpg_0", 0), sources.Cell(path, column, row)])
+            read_cells([ImageCell(path, "jpg_0", 0), ImageCell(path, column, row)])
 
 
 # What cannot be used is counted, and may be left out
@@ -1181,13 +1180,15 @@ def test_all_rows_that_cannot_be_used_are_told_at_once_and_left_out_by_name(mine
     ]
     table = written(mine, rows)
     with pytest.raises(
-        sources.Unusable, match=r"rows\.json: 2 of 6 stimuli cannot be used\. .*row 2: .*row 5: "
+        Unusable, match=r"rows\.json: 2 of 6 stimuli cannot be used\. .*row 2: .*row 5: "
     ) as told:
-        folder_stimuli(mine, table, id_column="id")
+        folder_stimuli(mine, table, columns={"id": "id"})
     assert list(told.value.wrong) == ["é1", "é4"] and str(told.value).endswith(
         'leave them out: leave_out = ["é1", "é4"]'
     )
-    assert folder_stimuli(mine, table, id_column="id", leave_out=list(told.value.wrong)).ids == (
+    assert folder_stimuli(
+        mine, table, columns={"id": "id"}, leave_out=list(told.value.wrong)
+    ).ids == (
         "é0",
         "é2",
         "é3",
@@ -1201,7 +1202,7 @@ def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
         np.delete(whole, [1, 3])[:5]
     )
     with pytest.raises(
-        sources.TooFew, match="coco val2017 has 8 stimuli beside 2 left out, 9 are asked for"
+        TooFew, match="coco val2017 has 8 stimuli beside 2 left out, 9 are asked for"
     ) as told:
         coco_stimuli(coco, 9, leave_out=whole[:2])
     assert told.value.there == {"n_stimuli": 8}
@@ -1212,7 +1213,7 @@ def test_many_that_are_missing_are_counted_and_one_of_the_same_name_is_found(min
         mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
     )
     told = r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: .*`seeing-words presets check`"
-    with pytest.raises(sources.Unusable, match=told):
+    with pytest.raises(Unusable, match=told):
         folder_stimuli(mine, table)
 
 
