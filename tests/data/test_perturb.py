@@ -955,7 +955,7 @@ def test_what_has_no_head_guesses_nothing(saved, tmp_path):
 
 
 def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kept(saved, tmp_path):
-    keep, loaded = Results(tmp_path, "code"), []
+    keep, loaded = Results(tmp_path), []
 
     def load():
         loaded.append(1)
