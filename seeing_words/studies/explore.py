@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..core.errors import InputError
 from ..data.microworld.caption import caption, text
-from ..data.microworld.near_miss import scene_of, tellings
+from ..data.microworld.near_miss import scene_of, stated_facts
 from ..data.microworld.render import render
 from ..data.microworld.scene import PLACES, THINGS, WORLD, Scene, Thing
 from ..data.modalities import ARROWS, DIRECTIONS
@@ -537,7 +537,7 @@ class SceneExplorer:
     @property
     def _wording(self) -> int:  # the first caption that tells a change, else the first of all
         tells = [
-            {fact for fact, _ in tellings(words)} & set(self.changed)
+            {fact for fact, _ in stated_facts(words)} & set(self.changed)
             for words in self._tell(self.scene)
         ]
         return next((c for c, facts in enumerate(tells) if facts), 0)
