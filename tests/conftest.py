@@ -12,7 +12,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# the same examples each time, so that a change is judged by what it changed; `--hypothesis-profile=default` looks for new ones
+# the same examples in every run; `--hypothesis-profile=default` looks for new ones
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
@@ -61,7 +61,7 @@ def _threads_as_they_were():
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Path:
-    "The site, made without Quarto from a copy of the project; once, however many processes test it."
+    "The site, made once without Quarto from a copy of the project, for all test processes."
     place = shared_place(tmp_path_factory)
     root = place / "site" / "seeing_words"
     if any(part.startswith(".") for part in root.parts):

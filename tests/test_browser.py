@@ -1,4 +1,4 @@
-"""The site in a real browser, where there is one: no error, no sideways scrolling, accessible, usable by keyboard alone."""
+"""The site in a real browser, if there is one: no errors, accessible, usable by keyboard alone."""
 
 import functools
 import http.server
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 pytestmark = pytest.mark.slow
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
-# a page of each kind; `EVERY_PAGE=1 pytest tests/test_browser.py -k accessible` takes them all, in a minute or two
+# a page of each kind; `EVERY_PAGE=1 pytest tests/test_browser.py -k accessible` tests them all
 PAGES = [
     "index.html",
     "paper/layers.html",

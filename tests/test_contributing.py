@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md keeps its word: its code runs, and what it adds is then used on the public path."""
+"""The code of CONTRIBUTING.md runs, and the public functions then use what it adds."""
 
 import ast
 import json
@@ -23,7 +23,8 @@ from seeing_words.measures.inference import p_value, resample_weights
 from seeing_words.measures.similarity import SIMILARITIES, similarity_null
 from seeing_words.models.extract import extract
 from seeing_words.plots import perturbation_forest
-from seeing_words.studies.perturbations import change_table, changed_estimates
+from seeing_words.studies.layers import mean_over_networks
+from seeing_words.studies.perturbations import change_scores, change_table
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -38,7 +39,7 @@ def block(recipe: str, language: str = "python") -> str:
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    "The names of a reader who ran every block, with the preset beside; nothing of it stays registered."
+    "The names after running every block, with the preset file; registries are restored."
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "_store"))
     before, names = [dict(registry) for registry in REGISTRIES], {"__name__": "contributed"}
@@ -104,7 +105,7 @@ def test_a_perturbation_has_its_rows_in_the_table_and_the_figure(page, tmp_path)
         name: {"tiny": extract(model, shown, pooling="mean")} for name, shown in changed.items()
     }
     folds = make_folds(20, n_folds=2)
-    scores = changed_estimates(
+    scores = change_scores(
         vision,
         seen,
         {"other": vision["tiny"]},
@@ -112,7 +113,7 @@ def test_a_perturbation_has_its_rows_in_the_table_and_the_figure(page, tmp_path)
         folds=folds,
         weights=resample_weights(folds, n_draws=9, seed=0),
     )
-    table = change_table(scores)
+    table = change_table(mean_over_networks(scores))
     assert list(dict.fromkeys(table.condition)) == [
         "greyscale",
         "few tones",

@@ -92,6 +92,16 @@ def test_one_parameters_cell_of_annotated_literals(name):
         assert "  # " in line, f"say what it is for: {line}"
 
 
+@pytest.mark.parametrize("name", LIBRARY)
+def test_cells_that_run_doctests_import_nothing(name):
+    for cell in cells(name):
+        if "doctest.testmod(" in cell.source:
+            assert not re.search(r"^(import|from) ", cell.source, re.MULTILINE), (
+                "nbdev runs cells with imports, out of their context, when it makes the site: "
+                f"move the import out of cell {cell.id}"
+            )
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_links_of_notebooks_hold(name):
     folder = (NBS / name).parent

@@ -1,4 +1,4 @@
-"""The site: every notebook has its page, every link leads somewhere, and the tools that make it do what they say."""
+"""The site: every notebook has its page, every link resolves, and the tools that make it work."""
 
 import importlib.util
 import json
@@ -299,7 +299,10 @@ def test_what_a_page_fetches_is_checked_too(tag, tmp_path):
 
 def test_links_are_made_to_hold_on_the_site():
     page, repo = Path("paper/1_layers.ipynb"), f"{SITE['website']['repo-url']}/blob/main"
-    text = "[a](../library/measures/06_similarity.ipynb#cka) [c](../../CITATION.cff#x) `[d](e)` ![b](../../figures/microworld/claims.png)"
+    text = (
+        "[a](../library/measures/06_similarity.ipynb#cka) [c](../../CITATION.cff#x) `[d](e)` "
+        "![b](../../figures/microworld/claims.png)"
+    )
     assert make_site.linked(text, page) == (
         f"[a](../library/measures/06_similarity.ipynb#cka) [c]({repo}/CITATION.cff#x) `[d](e)` "
         "![b](../figures/microworld/claims.svg)"

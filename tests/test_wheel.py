@@ -1,4 +1,4 @@
-"""What `pip install` gives: the wheel, built from the sdist, works in a folder without the repository."""
+"""The wheel, built from the source distribution, works in a folder without the repository."""
 
 import json
 import os

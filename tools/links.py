@@ -41,7 +41,7 @@ class Reader(HTMLParser):
 
 
 def dead_links(site: Path) -> list[Dead]:
-    "Every link of a page to the site itself that leads nowhere; what lies elsewhere is not asked for."
+    "Find the dead links of a page within the site; links to elsewhere are not followed."
     read = cache(Reader)
     return [
         Dead(page.relative_to(site).as_posix(), link, why)

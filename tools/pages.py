@@ -1,4 +1,4 @@
-"""Render _proc/ as _docs/ without Quarto: the same pages, titles and navigation, from _quarto.yml."""
+"""Render _proc/ as _docs/ without Quarto: the same pages and navigation, from _quarto.yml."""
 
 import base64
 import io
@@ -147,7 +147,7 @@ def read(proc: Path, path: Path) -> Page:
 def placed(
     entry: str | dict, pages: dict[str, Page], trail: tuple[str, ...] = ()
 ) -> Page | Section:
-    "An entry of the sidebar, with the page that it names; pages learn in which sections they stand."
+    "Resolve an entry of the sidebar to its page or section; a page records its sections."
     if isinstance(entry, str):
         if entry not in pages:
             raise SystemExit(f"_quarto.yml: no notebook {entry}, which the sidebar lists")
@@ -200,7 +200,7 @@ def heading_text(heading: Tag) -> str:
 
 
 def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
-    "What the search knows of a page: the prose of each part of it, under the anchor of its heading."
+    "Return the search index of a page: the prose below each heading, with its anchor."
     parts = [{"id": page.url, "page": page.title, "title": page.title, "text": [page.description]}]
     for tag in body.find_all(["h2", "h3", "p", "li", "td", "figcaption"]):
         if tag.name in ("h2", "h3"):
@@ -260,7 +260,7 @@ def directives(source: str) -> tuple[dict, str]:
 
 
 def code_html(source: str, language: str = "ipython3") -> str:
-    "Code with its keywords, names, texts, numbers and comments marked, and nothing else: fewer tags, lighter pages."
+    "Highlight keywords, names, strings, numbers and comments only, which keeps pages small."
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
@@ -417,7 +417,7 @@ def join_head(table: Tag) -> None:
 
 
 def figures(body: BeautifulSoup) -> None:
-    "A picture alone in its paragraph is a figure; a paragraph in italics after it is its caption. It opens in its own size."
+    "Make a figure of a picture alone in its paragraph, with the italics below as caption."
     for image in body.find_all("img"):
         image["loading"] = "lazy"
         shown = image.parent if image.parent.name == "a" else image

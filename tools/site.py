@@ -1,6 +1,7 @@
-"""Make the site in _docs/, with Quarto where it is installed and with pages.py where it is not; _quarto.yml rules both.
+"""Make the site in _docs/, by Quarto if installed, else by pages.py; _quarto.yml configures both.
 
-Both take their pages from _proc/: the notebooks as nbdev shows them, figures beside them, links that hold there."""
+Both render _proc/: the notebooks as nbdev shows them, with the figures and with corrected links.
+"""
 
 import ast
 import html
@@ -31,7 +32,8 @@ def main(quarto: str | None) -> None:
     "Make the site with this command, or without Quarto if there is none."
     if hidden := [part for part in PROC.parts if part.startswith(".")]:
         raise SystemExit(
-            f"nbdev skips every page under a folder whose name starts with a dot: {hidden[0]} in {PROC}"
+            "nbdev skips every page under a folder whose name starts with a dot: "
+            f"{hidden[0]} in {PROC}"
         )
     prepare()
     shutil.rmtree(DOCS, ignore_errors=True)
@@ -103,7 +105,7 @@ def fold_imports(cell: nbformat.NotebookNode) -> None:
 
 
 def figures_by_caption() -> dict[str, Path]:
-    "Every figure that has an svg, relative to the root, by the caption in its json; a caption that two share is left out."
+    "Map captions to the svg files of figures/, leaving out captions that two figures share."
     found: dict[str, list[Path]] = {}
     for sidecar in sorted((ROOT / "figures").glob("*/*.json")):
         caption, svg = (
@@ -116,9 +118,10 @@ def figures_by_caption() -> dict[str, Path]:
 
 
 def show_svg(notebook: nbformat.NotebookNode, page: Path, drawn: dict[str, Path]) -> None:
-    """Put the svg of figures/ in place of the picture that a notebook displayed of it, with its caption.
+    """Replace the embedded picture of a saved figure by its svg, if the captions are equal.
 
-    The caption holds numbers and settings: a picture whose caption has changed since stays as the notebook shows it."""
+    The caption contains numbers and settings, so an outdated picture stays as the notebook has it.
+    """
     up = "../" * len(page.parts)
     for cell in notebook.cells:
         outputs = cell.get("outputs", [])
@@ -140,7 +143,7 @@ def show_svg(notebook: nbformat.NotebookNode, page: Path, drawn: dict[str, Path]
 
 
 def describe_pictures(notebook: nbformat.NotebookNode) -> None:
-    "Give pictures an alternative text: the notebook's own, the figure's, or the sentence that leads to the cell."
+    "Give pictures an alternative text: their own, or the last sentence before the cell."
     before = notebook.cells[0].source
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -157,7 +160,8 @@ def describe_pictures(notebook: nbformat.NotebookNode) -> None:
             for about in pictures[0].metadata.values()
             if isinstance(about, dict) and "alt" in about
         ]
-        cell.source = f"#| fig-alt: {json.dumps(own[0] if own else last_sentence(before), ensure_ascii=False)}\n{cell.source}"
+        alt = own[0] if own else last_sentence(before)
+        cell.source = f"#| fig-alt: {json.dumps(alt, ensure_ascii=False)}\n{cell.source}"
 
 
 def last_sentence(markdown: str) -> str:
@@ -188,7 +192,7 @@ def without_dash(markdown: str) -> str:
 
 
 def short_defaults(markdown: str) -> str:
-    "In a documented signature, a default that is a whole registry or a long sequence says no more than that it is one."
+    "Shorten defaults of documented signatures that are whole registries or long sequences."
     if not markdown.startswith("---\n\n###"):
         return markdown
     return re.sub(
@@ -199,10 +203,12 @@ def short_defaults(markdown: str) -> str:
 def with_plain_pictures(markdown: str) -> str:
     """A picture alone in its paragraph, as html that opens it in its own size.
 
-    Of markdown Quarto would print the alternative text below it; captions here are texts of their own."""
+    Quarto would print the alternative text of markdown as a caption; these have captions already.
+    """
 
     def plain(picture: re.Match) -> str:
-        return f'<p><a href="{picture[2]}"><img src="{picture[2]}" alt="{html.escape(picture[1])}"></a></p>'
+        alt, path = html.escape(picture[1]), picture[2]
+        return f'<p><a href="{path}"><img src="{path}" alt="{alt}"></a></p>'
 
     return "".join(
         part if i % 2 else re.sub(r"^!\[([^]]*)\]\(([^)\s]+)\)$", plain, part, flags=re.MULTILINE)
@@ -222,7 +228,7 @@ def linked(markdown: str, page: Path) -> str:
 
 
 def on_site(link: str, page: Path) -> str:
-    "nbs/ is the root of the site, pictures are beside it; what else the repository holds is linked where it is published."
+    "Translate a link from the repository to the site; files that are not on it are linked on GitHub."
     path, anchor = re.fullmatch(r"([^#]*)(.*)", link).groups()
     file = (ROOT / "nbs" / page.parent / path).resolve()
     if not file.exists():

@@ -29,13 +29,28 @@ from .predictivity import mean_over_folds, out_of_fold
 from .scores import make_scores
 
 # %% ../../nbs/library/measures/08_inference.ipynb #resample-weights
-def resample_weights(
-    folds: Folds,
-    *,
-    n_draws: int = 1000,
-    seed: int = 0,
-) -> np.ndarray:  # (draw, stimulus): how often each draw has each stimulus
-    "Draw stimuli with replacement within each test set."
+def resample_weights(folds: Folds, *, n_draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Draw stimuli with replacement within each test set.
+
+    Parameters
+    ----------
+    folds : Folds
+    n_draws : int, default 1000
+        Number of bootstrap draws.
+    seed : int, default 0
+
+    Returns
+    -------
+    array of int, shape (draw, stimulus)
+        How often each draw holds each stimulus.
+
+    Examples
+    --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> weights = resample_weights(make_folds(20), n_draws=3)
+    >>> weights.shape, weights.sum(axis=1).tolist()
+    ((3, 20), [20, 20, 20])
+    """
     rng = np.random.default_rng(seed)
     weights = np.empty((n_draws, folds.n), dtype=int)
     for test in folds.test:
@@ -43,54 +58,81 @@ def resample_weights(
     return weights
 
 # %% ../../nbs/library/measures/08_inference.ipynb #weighted-pearson
-def _weighted_pearson(
-    y: np.ndarray,  # (stimulus, unit)
-    z: np.ndarray,  # (stimulus, unit)
-    w: np.ndarray,  # (draw, stimulus); rows sum to the number of stimuli
-) -> np.ndarray:  # (draw, unit); NaN where a draw leaves a unit constant
-    y, z, w = (
-        to_float64(y - y.mean(0)),
-        to_float64(z - z.mean(0)),
-        torch.from_numpy(w / len(y)).float(),
-    )
-    y, z = (
-        x / x.norm(dim=0).clamp_min(1e-300) * len(x) ** 0.5 for x in (y, z)
-    )  # of one size, so that float32 will do
-    moments = (
-        w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()
-    )  # one GEMM for all draws
+def _weighted_pearson(y: np.ndarray, z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Pearson r of each unit under bootstrap weights.
+
+    y and z are (stimulus, unit), w is (draw, stimulus) with rows that sum to the number of
+    stimuli. Returns (draw, unit), NaN where a draw leaves a unit constant.
+    """
+    y, z = to_float64(y - y.mean(0)), to_float64(z - z.mean(0))
+    w = torch.from_numpy(w / len(y)).float()
+    # units of one size, so that float32 is precise enough for the products
+    y, z = (x / x.norm(dim=0).clamp_min(1e-300) * len(x) ** 0.5 for x in (y, z))
+    # one matrix product for all draws
+    moments = w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()
     my, mz, vy, vz, cov = moments.unflatten(1, (5, -1)).unbind(1)
-    vy, vz = (v - m.square() for v, m in ((vy, my), (vz, mz)))
+    vy, vz = vy - my.square(), vz - mz.square()
     scale = (vy * vz).sqrt().where((vy > 1e-5) & (vz > 1e-5), torch.nan)
     return ((cov - my * mz) / scale).double().numpy()
 
 # %% ../../nbs/library/measures/08_inference.ipynb #bootstrap-scores
-def _mean_over(
-    values: np.ndarray,
-) -> np.ndarray:  # (draw,): mean of (draw, item) over the items present, or NaN
+def _mean_over(values: np.ndarray) -> np.ndarray:
+    """Mean of (draw, item) over the items present, (draw,); NaN where there are none."""
     present = np.isfinite(values)
     return np.where(present, values, 0).sum(1) / np.where(present.any(1), present.sum(1), np.nan)
 
 
 def bootstrap_scores(
-    target: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
-    prediction: np.ndarray,  # from `out_of_fold`, (stimulus, unit)
-    *,
-    folds: Folds,
-    weights: np.ndarray,  # from `resample_weights`, (draw, stimulus)
-) -> np.ndarray:  # predictivity in each draw, (draw,)
-    "Score resampled out-of-fold predictions: mean over units, then folds, as `predictivity` does."
-    if not len(target) == len(prediction) == folds.n == weights.shape[1]:
-        raise InputError(
-            f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, weights "
-            f"{weights.shape[1]}: all four must be made from the same stimuli"
-        )
+    target: np.ndarray, prediction: np.ndarray, *, folds: Folds, weights: np.ndarray
+) -> np.ndarray:
+    """Score resampled out-of-fold predictions.
+
+    The score is the mean over units, then folds, as in `predictivity`.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (stimulus, unit)
+        From `out_of_fold`.
+    folds : Folds
+    weights : array of shape (draw, stimulus)
+        From `resample_weights`.
+
+    Returns
+    -------
+    array of shape (draw,)
+        The score in each draw, with the bias that resampling has; see `score_estimate`.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not of the same stimuli.
+
+    Examples
+    --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> rng, folds = np.random.default_rng(0), make_folds(60)
+    >>> target, weights = rng.normal(size=(60, 3)), resample_weights(folds, n_draws=5)
+    >>> bootstrap_scores(target, 2 * target, folds=folds, weights=weights).round(3).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    _check_same_stimuli(target, prediction, folds, weights)
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     weights = without_mask(weights, "weights")
-    by_fold = [
-        _mean_over(_weighted_pearson(target[t], prediction[t], weights[:, t])) for t in folds.test
-    ]
+    by_fold = []
+    for test in folds.test:
+        r = _weighted_pearson(target[test], prediction[test], weights[:, test])
+        by_fold.append(_mean_over(r))
     return _mean_over(np.stack(by_fold, 1))
+
+
+def _check_same_stimuli(
+    target: np.ndarray, prediction: np.ndarray, folds: Folds, weights: np.ndarray
+) -> None:
+    if not len(target) == len(prediction) == folds.n == weights.shape[1]:
+        raise InputError(
+            f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, "
+            f"weights {weights.shape[1]}: all four must be made from the same stimuli"
+        )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #interval
 def interval(
@@ -103,7 +145,7 @@ def interval(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate-arithmetic
 def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
-    "A method of `Estimate` for `operation`; reflected: the estimate is its right-hand side, as in 1 - e."
+    "A method of `Estimate` for `operation`, with the estimate on the right if `reflected`."
 
     def method(self, other):
         if isinstance(other, Estimate):
@@ -125,13 +167,14 @@ def _check_same_draws(estimates: Iterable, what: str) -> None:
     sizes = {len(estimate.draws) for estimate in estimates}
     if len(sizes) > 1:
         raise InputError(
-            f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`"
+            f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; "
+            "make them with the same `weights`"
         )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    "A number and its bootstrap draws. Arithmetic is draw by draw, so both sides must come from the same `weights`."
+    "A number and its bootstrap draws; arithmetic is draw by draw."
 
     value: float
     draws: np.ndarray  # (draw,)
@@ -283,16 +326,6 @@ def score_estimate(
     return make_scores(value, draws - bias, weights)
 
 
-def _check_same_stimuli(
-    target: np.ndarray, prediction: np.ndarray, folds: Folds, weights: np.ndarray
-) -> None:
-    if not len(target) == len(prediction) == folds.n == weights.shape[1]:
-        raise InputError(
-            f"target has {len(target)} stimuli, prediction {len(prediction)}, folds {folds.n}, "
-            f"weights {weights.shape[1]}: all four must be made from the same stimuli"
-        )
-
-
 def _score_and_influence(
     target: np.ndarray, prediction: np.ndarray, folds: Folds
 ) -> tuple[float, np.ndarray]:
@@ -427,7 +460,8 @@ def differences(
         raise InputError(f"differences: no condition {baseline!r}; there are {', '.join(named)}")
     if len(sizes := {len(e.draws) for e in named.values()}) > 1:
         raise InputError(
-            f"differences: {min(sizes)} to {max(sizes)} draws; paired conditions share their `weights`"
+            f"differences: {min(sizes)} to {max(sizes)} draws; "
+            "paired conditions share their `weights`"
         )
     paired = {name: e - named[baseline] for name, e in named.items() if name != baseline}
     return pd.DataFrame(
@@ -436,10 +470,29 @@ def differences(
     )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #best-pair
-def best_pair(
-    scores: xr.DataArray,  # (source_layer, target_layer), or with fold
-) -> tuple[int, int]:  # positions of source and target layer
-    "The pair of layers that scores highest, mean over folds; only pairs with a score in every fold count."
+def best_pair(scores: xr.DataArray) -> tuple[int, int]:
+    """The pair of layers with the highest score, mean over folds.
+
+    Parameters
+    ----------
+    scores : DataArray of dimensions (source_layer, target_layer), perhaps with fold
+        Only pairs with a score in every fold count.
+
+    Returns
+    -------
+    tuple of int
+        Positions of the source and the target layer.
+
+    Raises
+    ------
+    InputError
+        If all scores are missing.
+
+    Examples
+    --------
+    >>> best_pair(xr.DataArray([[0.1, 0.4], [0.2, 0.3]], dims=("source_layer", "target_layer")))
+    (0, 1)
+    """
     mean = mean_over_folds(scores).values
     if np.isnan(mean).all():
         raise InputError(f"no best pair: all {mean.size} scores are missing (constant layers?)")
@@ -447,56 +500,105 @@ def best_pair(
     return int(i), int(j)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selected-score
-def selected_score(
-    scores: xr.DataArray,  # (source_layer, target_layer, fold)
-) -> float:
-    "Score of the best pair of layers, chosen on the other folds; less flattered than the maximum, see `nested_score`."
-    return nested_score(scores, [scores.drop_isel(fold=k) for k in range(scores.sizes["fold"])])
+def selected_score(scores: xr.DataArray) -> float:
+    """Score of the best pair of layers, selected on the other folds.
+
+    Less biased than the maximum, but not unbiased: see `nested_score`.
+
+    Parameters
+    ----------
+    scores : DataArray of dimensions (source_layer, target_layer, fold)
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> folds = [[[0.1, 0.1, 0.4], [0.2, 0.3, 0.1]]]
+    >>> scores = xr.DataArray(folds, dims=("source_layer", "target_layer", "fold"))
+    >>> round(selected_score(scores), 3)
+    0.1
+    """
+    n_folds = scores.sizes["fold"]
+    return nested_score(scores, [scores.drop_isel(fold=k) for k in range(n_folds)])
 
 # %% ../../nbs/library/measures/08_inference.ipynb #nested-score
-def nested_score(
-    scores: xr.DataArray,  # (source_layer, target_layer, fold)
-    inner: Sequence[
-        xr.DataArray
-    ],  # for each fold, the grid of its training stimuli alone, perhaps with folds of its own
-) -> float:
-    "Score of the best pair of layers with a score in every fold, chosen for each on what `inner` holds for it."
+def nested_score(scores: xr.DataArray, inner: Sequence[xr.DataArray]) -> float:
+    """Score of the best pair of layers, selected for each fold on other stimuli.
+
+    Parameters
+    ----------
+    scores : DataArray of dimensions (source_layer, target_layer, fold)
+    inner : sequence of DataArray
+        For each fold the grid (source_layer, target_layer) of its training stimuli alone, perhaps
+        with folds of its own.
+
+    Returns
+    -------
+    float
+        Mean over folds. Only pairs with a score in every fold of `scores` can be selected.
+
+    Raises
+    ------
+    InputError
+        If there is not one inner grid for each fold, or a grid has no scores.
+
+    Examples
+    --------
+    >>> dims = ("source_layer", "target_layer", "fold")
+    >>> scores = xr.DataArray([[[0.1, 0.2], [0.3, 0.4]]], dims=dims)
+    >>> inner = [xr.DataArray([[0.5, 0.1]], dims=dims[:2])] * 2  # the first pair, both times
+    >>> round(nested_score(scores, inner), 3)
+    0.15
+    """
     if len(inner) != scores.sizes["fold"]:
         raise InputError(
-            f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; give one for each"
+            f"nested_score: {len(inner)} inner grids for {scores.sizes['fold']} folds; "
+            "give one for each"
         )
-    scored = (
-        scores.notnull().all("fold").values
-    )  # others cannot be scored on every fold that they are chosen for
-    chosen = [
-        best_pair(grid.where(xr.DataArray(scored, dims=("source_layer", "target_layer"))))
-        for grid in inner
-    ]
-    return float(
-        np.mean(
-            [scores.isel(source_layer=i, target_layer=j, fold=k) for k, (i, j) in enumerate(chosen)]
-        )
-    )
+    scored = scores.notnull().all("fold").values
+    scored = xr.DataArray(scored, dims=("source_layer", "target_layer"))
+    selected = []
+    for fold, grid in enumerate(inner):
+        i, j = best_pair(grid.where(scored))
+        selected.append(scores.isel(source_layer=i, target_layer=j, fold=fold))
+    return float(np.mean(selected))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selection
 @dataclass(frozen=True, eq=False)
 class Selection:
-    "The best pair of layers of some stimuli, and what it scores on others. Each split of the stimuli gives two choices."
+    """The best pair of layers of some stimuli, and its score on others.
 
-    chosen: np.ndarray  # positions of source and target layer, (choice, 2)
-    naive_scores: np.ndarray  # on the half on which the pair was chosen, (choice,)
-    scores: np.ndarray  # on the other half, (choice,)
+    Each split of the stimuli gives two choices, one for each half.
+
+    Attributes
+    ----------
+    chosen : array of shape (choice, 2)
+        Positions of the source and the target layer.
+    naive_scores : array of shape (choice,)
+        On the half on which the pair was selected.
+    scores : array of shape (choice,)
+        On the other half.
+    """
+
+    chosen: np.ndarray
+    naive_scores: np.ndarray
+    scores: np.ndarray
 
     @property
     def naive(self) -> float:
+        """Mean score where the pair was selected."""
         return float(self.naive_scores.mean())
 
     @property
     def score(self) -> float:
+        """Mean score on the other half."""
         return float(_mean_over(self.scores[None])[0])
 
     @property
     def optimism(self) -> float:
+        """Bias by selection: the naive score minus that on the other half."""
         return self.naive - self.score
 
     def __repr__(self) -> str:
@@ -508,28 +610,58 @@ class Selection:
 
 # %% ../../nbs/library/measures/08_inference.ipynb #split-selected
 def split_selected(
-    grid_of: Callable[
-        [np.ndarray], xr.DataArray
-    ],  # indices of stimuli → (source_layer, target_layer), perhaps with fold
-    n: int,  # stimuli
+    grid_of: Callable[[np.ndarray], xr.DataArray],
+    n: int,
     *,
-    n_splits: int = 50,  # random halves
-    seed: int = 0,  # of the splits
+    n_splits: int = 50,
+    seed: int = 0,
 ) -> Selection:
-    "Choose the best pair of layers on one half of the stimuli and score it on the other, both ways, for random halves."
+    """Select the best pair of layers on one half of the stimuli, score it on the other.
+
+    Parameters
+    ----------
+    grid_of : callable
+        From indices of stimuli to their grid (source_layer, target_layer), perhaps with fold.
+        Larger is taken as more alike.
+    n : int
+        Number of stimuli, 4 or more.
+    n_splits : int, default 50
+        Random halves; each is used both ways.
+    seed : int, default 0
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    InputError
+        If there are too few stimuli or splits.
+
+    Examples
+    --------
+    >>> from seeing_words.measures.similarity import similarity_grid
+    >>> X, Y = np.random.default_rng(0).normal(size=(2, 3, 40, 5))  # (layer, stimulus, unit) each
+    >>> grid = lambda stimuli: similarity_grid(X[:, stimuli], Y[:, stimuli])
+    >>> split_selected(grid, 40, n_splits=5).chosen.shape
+    (10, 2)
+    """
     if n < 4 or n_splits < 1:
         raise InputError(
-            f"split_selected: {n_splits} splits of {n} stimuli; 1 or more splits of 4 or more are needed"
+            f"split_selected: {n_splits} splits of {n} stimuli; "
+            "1 or more splits of 4 or more are needed"
         )
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    pairs, naive, scores = [], [], []
     for _ in range(n_splits):
-        grids = [grid_of(np.sort(half)) for half in np.array_split(rng.permutation(n), 2)]
-        for here, there in grids, grids[::-1]:
+        halves = np.array_split(rng.permutation(n), 2)
+        first, second = (grid_of(np.sort(half)) for half in halves)
+        for here, there in (first, second), (second, first):
             pair = best_pair(here)
-            rows.append(
-                (pair, mean_over_folds(here).values[pair], mean_over_folds(there).values[pair])
-            )
-    return Selection(*map(np.array, zip(*rows)))
+            pairs.append(pair)
+            naive.append(mean_over_folds(here).values[pair])
+            scores.append(mean_over_folds(there).values[pair])
+    return Selection(np.array(pairs), np.array(naive), np.array(scores))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #peak-depth
 def old_peak_depth(
@@ -640,12 +772,12 @@ def p_value(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #same-pairs
 def _same_pairs(scores: xr.DataArray, null: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    "Check that `null` has a permutation axis, and otherwise the layers of `scores`."
-    pairs = [set(x.dims) - {"permutation"} for x in (scores, null)]
-    if "permutation" not in null.dims or pairs[0] != pairs[1]:
+    """Check that `null` has a permutation axis, and otherwise the layers of `scores`."""
+    scores_dims, null_dims = (set(x.dims) - {"permutation"} for x in (scores, null))
+    if "permutation" not in null.dims or scores_dims != null_dims:
         raise InputError(
-            f"scores have dims {scores.dims}, null {null.dims}: null must have those of scores and permutation; "
-            "if scores have folds, take their mean first"
+            f"scores have dims {scores.dims}, null {null.dims}: null must have those of scores "
+            "and permutation; if scores have folds, take their mean first"
         )
     try:
         return xr.align(scores, null, join="exact", exclude={"permutation"})
@@ -655,74 +787,123 @@ def _same_pairs(scores: xr.DataArray, null: xr.DataArray) -> tuple[xr.DataArray,
         ) from error
 
 # %% ../../nbs/library/measures/08_inference.ipynb #max-p-value
-def max_p_value(
-    scores: xr.DataArray,  # (source_layer, target_layer); pairs that are missing here or in the null are left out
-    null: xr.DataArray,  # (permutation, source_layer, target_layer)
-    *,
-    best: float = 1.0,  # score of perfect agreement; 0 for a distance
-) -> float:
-    "p-value of the best pair of layers, compared with the best pair of each shuffled pairing."
+def max_p_value(scores: xr.DataArray, null: xr.DataArray, *, best: float = 1.0) -> float:
+    """p-value of the best pair of layers, compared with the best pair of each shuffled pairing.
+
+    Parameters
+    ----------
+    scores : DataArray of dimensions (source_layer, target_layer)
+        Pairs that are missing here or in the null are left out.
+    null : DataArray of dimensions (permutation, source_layer, target_layer)
+        The same under shuffled pairings.
+    best : float, default 1
+        Score of perfect agreement; 0 for a distance.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        If scores and null are of different layers, or no pair has both.
+
+    Examples
+    --------
+    >>> scores = xr.DataArray([[0.3, 0.2]], dims=("source_layer", "target_layer"))
+    >>> null = xr.DataArray(np.zeros((9, 1, 2)), dims=("permutation", *scores.dims))
+    >>> max_p_value(scores, null)
+    0.1
+    """
     scores, null = _same_pairs(scores, null)
     present = scores.notnull() & null.notnull().all("permutation")
     if not present.any():
         raise InputError(
-            f"max_p_value: none of {scores.size} pairs has both a score and a null (constant layers?)"
+            f"max_p_value: none of {scores.size} pairs has both a score and a null "
+            "(constant layers?)"
         )
     side = 1 if best > null.mean() else -1
-    highest = (side * null.where(present)).max([dim for dim in null.dims if dim != "permutation"])
+    layers = [dim for dim in null.dims if dim != "permutation"]
+    highest = (side * null.where(present)).max(layers)
     return p_value(float((side * scores.where(present)).max()), highest.values)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #calibrated
-def calibrated(
-    scores: xr.DataArray,  # (source_layer, target_layer), or the null itself
-    null: xr.DataArray,  # the same under shuffled pairings, with an axis permutation
-    *,
-    best: float = 1.0,  # score of perfect agreement; 0 for a distance; infinite where there is none
-) -> xr.DataArray:  # as scores: 0 as under shuffling, 1 at best; missing where either is
-    "Place scores between the mean of their null and the best there is."
+def calibrated(scores: xr.DataArray, null: xr.DataArray, *, best: float = 1.0) -> xr.DataArray:
+    """Place scores between the mean of their null and perfect agreement.
+
+    Parameters
+    ----------
+    scores : DataArray of dimensions (source_layer, target_layer)
+        Or the null itself.
+    null : DataArray with the same dimensions and ``permutation``
+        The same under shuffled pairings.
+    best : float, default 1
+        Score of perfect agreement; 0 for a distance; infinite where there is none.
+
+    Returns
+    -------
+    DataArray of the dimensions of `scores`
+        0 for a score as under shuffling, 1 for `best`; missing where either is.
+
+    Raises
+    ------
+    InputError
+        If scores and null are of different layers.
+
+    Examples
+    --------
+    >>> score = xr.DataArray([0.6], dims="layer")
+    >>> null = xr.DataArray(np.full((9, 1), 0.2), dims=("permutation", "layer"))
+    >>> calibrated(score, null).values.round(3).tolist()
+    [0.5]
+    """
     scores, null = _same_pairs(scores, null)
     mean = null.mean("permutation", skipna=False)
     room = (best - mean).where(np.isfinite(best) & (mean != best))
     label = f"calibrated {scores.attrs.get('label', scores.name or 'score')}"
-    return (
-        ((scores - mean) / room)
-        .assign_attrs(scores.attrs, label=label, kind="similarity")
-        .rename(scores.name)
-    )
+    share = ((scores - mean) / room).assign_attrs(scores.attrs, label=label, kind="similarity")
+    return share.rename(scores.name)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #calibration
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    "A score among the scores of shuffled pairings."
+    """A score among the scores of shuffled pairings.
+
+    Attributes
+    ----------
+    score : float
+    null : array of shape (permutation,)
+        Scores under shuffled pairings.
+    best : float, default 1
+        Score of perfect agreement. Scores on its side of the null are the more alike.
+    """
 
     score: float
-    null: np.ndarray  # under shuffled pairings, (permutation,)
-    best: float = (
-        1.0  # score of perfect agreement; scores on its side of the null are the more alike
-    )
+    null: np.ndarray
+    best: float = 1.0
 
     @property
     def null_mean(self) -> float:
+        """Mean score under shuffled pairings."""
         return float(self.null.mean())
 
     @property
     def null_range(self) -> tuple[float, float]:
-        return interval(self.null)  # 95 % of shuffled pairings lie in it
+        """The interval that holds 95 % of the scores under shuffled pairings."""
+        low, high = np.quantile(self.null, [0.025, 0.975])
+        return float(low), float(high)
 
     @property
     def p(self) -> float:
+        """Share of random pairings that agree at least as well."""
         side = 1 if self.best > self.null_mean else -1
         return math.nan if math.isnan(self.score) else p_value(side * self.score, side * self.null)
 
     @property
     def calibrated(self) -> float:
-        return float(
-            calibrated(
-                xr.DataArray(self.score),
-                xr.DataArray(self.null, dims="permutation"),
-                best=self.best,
-            )
-        )
+        """The score between the mean of the null, 0, and perfect agreement, 1."""
+        null = xr.DataArray(self.null, dims="permutation")
+        return float(calibrated(xr.DataArray(self.score), null, best=self.best))
 
     def __repr__(self) -> str:
         low, high = self.null_range
@@ -733,15 +914,44 @@ class Calibration:
 
 # %% ../../nbs/library/measures/08_inference.ipynb #calibrate
 def calibrate(
-    measure: Callable[[np.ndarray, np.ndarray], float],  # of two layers
-    X: np.ndarray,  # (stimulus, unit)
-    Y: np.ndarray,  # (stimulus, unit)
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    X: np.ndarray,
+    Y: np.ndarray,
     *,
     n_permutations: int = 1000,
-    seed: int = 0,  # of the permutations
-    best: float = 1.0,  # `measure` of perfect agreement; 0 for a distance
+    seed: int = 0,
+    best: float = 1.0,
 ) -> Calibration:
-    "Compare `measure` of two layers with its values when their stimuli are paired at random."
+    """Compare a measure of two layers with its values when their stimuli are paired at random.
+
+    Parameters
+    ----------
+    measure : callable
+        From two layers, each (stimulus, unit), to a number.
+    X, Y : array of shape (stimulus, unit)
+        The layers; their numbers of units may differ.
+    n_permutations : int, default 1000
+    seed : int, default 0
+        Of the permutations.
+    best : float, default 1
+        The measure of perfect agreement; 0 for a distance; infinite where there is none.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    InputError
+        If the layers are not of the same stimuli, or there are no permutations.
+
+    Examples
+    --------
+    >>> from seeing_words.measures.similarity import cka
+    >>> X = np.random.default_rng(0).normal(size=(30, 4))
+    >>> calibrate(cka, X, X, n_permutations=99).p
+    0.01
+    """
     source, target = one_layer(X, "X"), one_layer(Y, "Y")
     check_pair(source, target, ("X", "Y"))
     if n_permutations < 1:
@@ -754,16 +964,44 @@ def calibrate(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #noise-ceiling
 def noise_ceiling(
-    responses: np.ndarray,  # (repeat, stimulus, unit)
+    responses: np.ndarray,
     *,
-    n_averaged: int | None = None,  # repeats in the mean that is the scored target; default: all
-    n_splits: int = 100,  # random halves of the repeats
-    seed: int = 0,  # of the halves
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # low, high: (unit,) each; 0 where halves disagree, NaN where a unit is constant
-    "Range of the highest correlation that a source can reach with the mean of repeated responses."
-    responses = _repeats(responses)
+    n_averaged: int | None = None,
+    n_splits: int = 100,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Range of the highest correlation that a source can reach with the mean of repeats.
+
+    Parameters
+    ----------
+    responses : array of shape (repeat, stimulus, unit)
+        2 or more repeats of 3 or more stimuli.
+    n_averaged : int, optional
+        Number of repeats in the mean that is the scored target; default: all.
+    n_splits : int, default 100
+        Random halves of the repeats.
+    seed : int, default 0
+        Of the halves.
+
+    Returns
+    -------
+    low, high : arrays of shape (unit,)
+        0 where halves disagree, NaN where a unit is constant.
+
+    Raises
+    ------
+    InputError
+        If there are too few repeats or stimuli, or a value is missing or infinite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> repeats = rng.normal(size=(300, 2)) + rng.normal(size=(4, 300, 2))
+    >>> low, high = noise_ceiling(repeats)
+    >>> low.round(1).tolist()
+    [0.8, 0.8]
+    """
+    responses = _check_repeats(responses)
     n_repeats, half = len(responses), len(responses) // 2
     n_averaged = n_repeats if n_averaged is None else n_averaged
     if n_averaged < 1:
@@ -771,28 +1009,30 @@ def noise_ceiling(
             f"noise_ceiling: a target is the mean of 1 or more repeats, not of {n_averaged}"
         )
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(n_repeats) for _ in range(n_splits if n_repeats > 2 else 1)]
-    r = [
-        unit_pearson(responses[o[:half]].mean(0), responses[o[half : 2 * half]].mean(0))
-        for o in orders
-    ]
-    r, m = _mean_over(np.transpose(r)).clip(0), n_averaged / half
-    reliability = m * r / (1 + (m - 1) * r)
+    between_halves = []
+    for _ in range(n_splits if n_repeats > 2 else 1):
+        order = rng.permutation(n_repeats)
+        first, second = order[:half], order[half : 2 * half]
+        between_halves.append(unit_pearson(responses[first].mean(0), responses[second].mean(0)))
+    r = _mean_over(np.transpose(between_halves)).clip(0)
+    m = n_averaged / half
+    reliability = m * r / (1 + (m - 1) * r)  # Spearman–Brown
     return reliability, np.sqrt(reliability)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #noise-ceiling-repeats
-def _repeats(responses: np.ndarray) -> np.ndarray:  # (repeat, stimulus, unit) float64
-    "Check repeated responses."
+def _check_repeats(responses: np.ndarray) -> np.ndarray:
+    """Check repeated responses; returns (repeat, stimulus, unit) as float64."""
     responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
         raise InputError(
             f"responses have shape {responses.shape}: they must be (repeat, stimulus, unit), "
             "2 or more repeats of 3 or more stimuli"
         )
-    if len(bad := np.argwhere(~np.isfinite(responses))):
+    bad = np.argwhere(~np.isfinite(responses))
+    if len(bad):
+        repeat, stimulus, unit = bad[0]
         raise InputError(
-            "responses hold {} at repeat {}, stimulus {}, unit {} ({} such values)".format(
-                responses[tuple(bad[0])], *bad[0], len(bad)
-            )
+            f"responses hold {responses[repeat, stimulus, unit]} at repeat {repeat}, stimulus "
+            f"{stimulus}, unit {unit} ({len(bad)} such values)"
         )
     return responses

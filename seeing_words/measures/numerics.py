@@ -192,7 +192,7 @@ def fold_zscore(
     ----------
     values : array of shape (stimulus, unit)
         One layer. Its training stimuli give each fold's mean and standard deviation.
-    folds : Folds or splitter
+    folds : Folds, splitter or int
         See `as_folds`.
     of : array of shape (stimulus, unit), optional
         Responses to z-score, such as those to changed stimuli; default: `values`.
@@ -209,7 +209,7 @@ def fold_zscore(
 
     Examples
     --------
-    >>> z = fold_zscore(np.random.default_rng(0).normal(3, 2, size=(100, 4)), folds=make_folds(100))
+    >>> z = fold_zscore(np.random.default_rng(0).normal(3, 2, size=(100, 4)), folds=5)
     >>> bool(abs(z.mean()) < 0.1 and abs(z.std() - 1) < 0.1)
     True
     """

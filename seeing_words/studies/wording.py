@@ -43,14 +43,14 @@ def change_word(difference: xr.Dataset) -> str:
     return "does not change reliably"
 
 
-def side_word(score: xr.Dataset, threshold: float) -> str:
+def side_word(score: xr.Dataset, threshold: float = 0.0) -> str:
     """Say on which side of a threshold a score lies.
 
     Parameters
     ----------
     score : xarray.Dataset
         A single score with its draws.
-    threshold : float
+    threshold : float, default 0
         What it is compared with, such as chance.
 
     Returns

@@ -208,7 +208,8 @@ Path(out, "kernel").write_text(str(os.getpid()))
 time.sleep(0 if Path(out, "again").exists() else 100)"""
     out = tmp_path / "out"
     out.mkdir()
-    sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{tiny_vision(tmp_path / "tiny")}"'
+    network = tiny_vision(tmp_path / "tiny")
+    sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{network}"'
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=sizes, work=work)
     begun = subprocess.Popen(
         [sys.executable, "-c", "from seeing_words.app.cli import main; main()", "figures"],
@@ -241,7 +242,8 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
 def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
     work = (
         "import pandas as pd\nfrom seeing_words.app.run import start\n"
-        'run = start("toy", preset=preset, out=out)\nrun.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")'
+        'run = start("toy", preset=preset, out=out)\n'
+        'run.table(pd.DataFrame({"n": [run.preset.n_stimuli]}), "t")'
     )
     notebook(
         root / "nbs/paper/1_toy.ipynb",
@@ -271,7 +273,8 @@ def test_figures_for_scripts_and_without_bars_or_colour_when_piped(root):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work="n_stimuli")
     code = """import sys
 from seeing_words.app.cli import main
-if slow := {"sklearn", "transformers.modeling_utils"} & {*sys.modules}: sys.exit(f"{slow}: import them where they are used")
+slow = {"sklearn", "transformers.modeling_utils"} & {*sys.modules}
+if slow: sys.exit(f"{slow}: import them where they are used")
 main()"""  # half of the time that the first line of help would take
     ran = subprocess.run(
         [sys.executable, "-c", code, "figures", "--json"], capture_output=True, text=True

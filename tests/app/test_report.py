@@ -1,4 +1,4 @@
-"""The report: strict about what it reads, whole in itself, and usable by hand, eye, key and printer."""
+"""The report: strict about what it reads, complete in itself, usable by mouse, key and printer."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def drawn():
 def run(
     folder: Path, section: str, *, claims: bool = True, caption: str = "A rising line.", **about
 ) -> Path:
-    "What a run of a section leaves behind: a figure, a table of its own, its claims, its provenance."
+    "What a run of a section writes: a figure, a table, its claims and its provenance."
     about = (
         MICROWORLD
         | {"preset": folder.name, "section": section, "models": {f"microworld/{section}": "abc"}}
@@ -235,7 +235,8 @@ def test_a_section_beyond_the_paper_has_its_title_and_a_command_that_runs_it(roo
     )
     assert (
         further.command
-        == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb -p preset microworld"
+        == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb "
+        "-p preset microworld"
     )
     assert redo_command("my own.toml", "further", "else where").endswith(
         "-p preset 'my own.toml' -p out 'else where'"

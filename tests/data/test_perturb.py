@@ -4,7 +4,6 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import families
@@ -17,11 +16,9 @@ from tiny import model, stimuli
 from transformers import BloomForCausalLM, LlamaForCausalLM, LlamaModel
 
 from seeing_words.app.run import start
-from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
 from seeing_words.data import perturb as module
 from seeing_words.data.microworld.stimulus_set import microworld_stimuli
-from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.data.perturb import (
     EMPTY,
     PERTURBATIONS,
@@ -35,23 +32,8 @@ from seeing_words.data.perturb import (
 from seeing_words.data.sources import coco_stimuli
 from seeing_words.data.stimuli import OnDemand, StimulusSet
 from seeing_words.data.tagging import spacy_tagger, tag, tagged
-from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import old_score_estimate, resample_weights
-from seeing_words.measures.numerics import fold_zscore
-from seeing_words.measures.predictivity import out_of_fold, predictivity
 from seeing_words.models.cache import Results, fingerprint
 from seeing_words.models.loss import caption_losses, load_reader, losses_by_condition
-from seeing_words.plots import perturbation_forest
-from seeing_words.studies.perturbations import (
-    ARMS,
-    change_table,
-    changed_depth,
-    changed_estimates,
-    fact_indicators,
-    fact_scores,
-    kept_share,
-    linear_estimate,
-)
 
 IMAGES, CAPTIONS = (
     [p for p in PERTURBATIONS.values() if p.modality == m] for m in ("image", "caption")
@@ -130,7 +112,7 @@ def test_it_changes_its_own_modality_only_and_says_what_it_does(world, entry):
     assert entry.about and entry.kind in ("appearance", "semantics")
 
 
-def test_a_perturbation_of_ones_own_is_a_function_and_a_line_and_is_drawn(world):
+def test_a_perturbation_of_ones_own_is_a_function_and_a_line(world):
     def upside_down(picture: Picture, rng: np.random.Generator, *, really: bool = True) -> Picture:
         return replace(picture, image=picture.image[::-1]) if really else picture
 
@@ -144,20 +126,6 @@ def test_a_perturbation_of_ones_own_is_a_function_and_a_line_and_is_drawn(world)
         perturb(world, "upside down", registry=registry, really=False).condition
         == "upside down=False"
     )
-    rng, folds = np.random.default_rng(0), make_folds(40)
-    nets = [{"net": feature_array(rng.normal(size=(3, 40, 4)))} for _ in range(3)]
-    found = changed_estimates(
-        nets[0],
-        {"upside down": nets[1]},
-        nets[2],
-        modality="vision",
-        folds=folds,
-        weights=resample_weights(folds, n_draws=10),
-    )
-    table = change_table(found, registry=registry)
-    assert set(table.group) == {"images: appearance"} and set(table.condition) == {"upside down"}
-    figure = perturbation_forest(table, {"upside down": changed.images[0]}, label="r")
-    assert "upside down" in {text.get_text() for ax in figure.axes for text in ax.texts}
     assert len(PERTURBATIONS) == len(IMAGES) + len(CAPTIONS)
 
 
@@ -713,159 +681,7 @@ def test_sorting_goes_by_letters_not_by_case_or_punctuation():
     )
 
 
-# What it does to alignment
-
-
-def answers(shown: np.ndarray, *seed: int, n: int = 2) -> dict:
-    "Networks of three layers, of which the middle one mixes what is shown."
-
-    def one(i):
-        rng = np.random.default_rng([*seed, i])
-        mixing, noise = rng.normal(size=(shown.shape[1], 6)), rng.normal(size=(3, len(shown), 6))
-        return feature_array(noise + np.array([0, 2, 0])[:, None, None] * (shown @ mixing))
-
-    return {f"net-{seed[0]}-{i}": one(i) for i in range(n)}
-
-
-@pytest.fixture(scope="module")
-def made():
-    rng, folds = np.random.default_rng(1), make_folds(100)
-    facts = rng.normal(size=(100, 3))
-    vision, language = answers(facts, 1), answers(facts, 2, n=3)
-    changed = {"flip": answers(-facts, 1), "blur": answers(facts * [1, 1, 0], 1)}
-    weights = resample_weights(folds, n_draws=200)
-    return SimpleNamespace(
-        vision=vision, language=language, changed=changed, folds=folds, weights=weights
-    )
-
-
-@pytest.mark.parametrize("modality", ["vision", "language"])
-def test_both_arms_are_what_single_maps_give(made, modality):
-    found = changed_estimates(
-        made.vision,
-        made.changed,
-        made.language,
-        modality=modality,
-        folds=made.folds,
-        weights=made.weights,
-    )
-    forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
-
-    def mean(score, c):
-        other = made.changed.get(c, made.vision)
-        return np.mean(
-            [
-                score(v.values[-2], other[name].values[-2], w.values[-2])
-                for name, v in made.vision.items()
-                for w in made.language.values()
-            ]
-        )
-
-    def fitted(X, Y, tested=None, target=None):
-        z, p = out_of_fold(X, Y, folds=made.folds, tested=tested)
-        z = z if target is None else fold_zscore(Y, folds=made.folds, of=target)
-        return np.mean(
-            [[np.corrcoef(a, b)[0, 1] for a, b in zip(z[t].T, p[t].T)] for t in made.folds.test]
-        )
-
-    for c in ("intact", "flip", "blur"):
-        assert found[forward, ARMS[0], c].value == pytest.approx(
-            mean(lambda X, x, Y: fitted(x, Y), c), abs=1e-4
-        )
-        assert found[forward, ARMS[1], c].value == pytest.approx(
-            mean(lambda X, x, Y: fitted(X, Y, tested=x), c), abs=1e-4
-        )
-        assert found[back, ARMS[0], c].value == pytest.approx(
-            mean(lambda X, x, Y: fitted(Y, x), c), abs=1e-4
-        )
-        assert found[back, ARMS[1], c].value == pytest.approx(
-            mean(lambda X, x, Y: fitted(Y, X, target=x), c), abs=1e-4
-        )
-    assert (
-        found[forward, ARMS[1], "flip"].value < -0.5 < 0.5 < found[forward, ARMS[0], "flip"].value
-    )
-    assert kept_share(found, forward, ["flip", "blur"]).value == pytest.approx(
-        np.mean([found[forward, ARMS[0], c].value for c in ("flip", "blur")])
-        / found[forward, ARMS[0], "intact"].value
-    )
-
-
-def test_networks_and_conditions_that_cannot_be_compared_are_refused(made):
-    setting = {"folds": made.folds, "weights": made.weights}
-    with pytest.raises(InputError, match="modality 'touch': vision or language"):
-        changed_estimates(made.vision, made.changed, made.language, modality="touch", **setting)
-    with pytest.raises(InputError, match="'intact' is what the others are compared with"):
-        changed_estimates(
-            made.vision, {"intact": made.vision}, made.language, modality="vision", **setting
-        )
-    with pytest.raises(
-        InputError,
-        match="condition 'flip' has features of net-1-0, the intact one of net-1-0, net-1-1",
-    ):
-        changed_estimates(
-            made.vision,
-            {"flip": dict(list(made.vision.items())[:1])},
-            made.language,
-            modality="vision",
-            **setting,
-        )
-
-
-def test_the_linear_bootstrap_is_the_full_one_to_first_order():
-    rng, folds = np.random.default_rng(2), make_folds(400)
-    common = rng.normal(size=(400, 4))
-    X, Y = (common @ rng.normal(size=(4, 9)) + 2 * rng.normal(size=(400, 9)) for _ in range(2))
-    Y[folds.test[0], 3] = 1.0  # constant in a fold
-    both = out_of_fold(X, Y, folds=folds)
-    weights = resample_weights(folds, n_draws=500)
-    linear, full = (
-        estimate(*both, folds=folds, weights=weights)
-        for estimate in (linear_estimate, old_score_estimate)
-    )
-    assert linear.value == pytest.approx(full.value, abs=1e-6)
-    assert linear.draws.std() == pytest.approx(full.draws.std(), rel=0.06)
-    assert np.corrcoef(linear.draws, full.draws)[0, 1] > 0.97
-
-
-def test_depth_curves_are_predictivity_layer_by_layer(made):
-    curves = changed_depth(
-        made.vision, made.changed, made.language, modality="vision", folds=made.folds
-    )
-    at = curves.set_index(["direction", "condition", "depth"]).score
-    nets = [
-        (made.changed["blur"][name].values[2], w.values[-2])
-        for name in made.vision
-        for w in made.language.values()
-    ]
-    assert at["v2l", "blur", 1.0] == pytest.approx(
-        np.mean([predictivity(x, y) for x, y in nets]), abs=1e-5
-    )
-    assert at["l2v", "blur", 1.0] == pytest.approx(
-        np.mean([predictivity(y, x) for x, y in nets]), abs=1e-5
-    )
-    assert len(curves) == 2 * 3 * 3
-
-
-def test_facts_are_read_where_they_are(world):
-    facts = [
-        {"place": place, "things": ({"name": name, "x": 0.1},)}
-        for place in ("sea", "farm")
-        for name in ("cat", "dog") * 20
-    ]
-    told = fact_indicators(facts)
-    assert {key: values.shape for key, values in told.items()} == {
-        "place": (80, 2),
-        "thing name": (80, 2),
-    }
-    folds, rng = make_folds(80), np.random.default_rng(0)
-    only_place = feature_array(
-        np.repeat(np.hstack([told["place"], rng.normal(size=(80, 2))])[None], 2, 0)
-    )
-    scores = fact_scores(
-        {"net": only_place}, facts, folds=folds, weights=resample_weights(folds, n_draws=20)
-    )
-    assert scores["place"].value > 0.95 > 0.4 > scores["thing name"].value
-    assert set(fact_indicators(perturb(world, "stuff-only").facts)) == {"place", "time", "weather"}
+# Losses of language networks
 
 
 def test_losses_are_cross_entropies_of_single_captions(tmp_path):
@@ -875,36 +691,6 @@ def test_losses_are_cross_entropies_of_single_captions(tmp_path):
         ids = net.encode([text])["input_ids"]
         p = net.network(ids).logits[0, :-1].double().softmax(-1).numpy()
         assert loss == pytest.approx(-np.log(p[np.arange(len(p)), ids[0, 1:]]).mean(), rel=1e-4)
-
-
-def test_names_alone_are_facts_too_and_what_never_varies_is_left_out(photographs):
-    told = fact_indicators(photographs.facts)
-    assert {key: values.tolist() for key, values in told.items()} == {
-        "stuff": [[1, 1]] * 6,
-        "thing name": [[1, 1]] * 4 + [[0, 0]] * 2,
-    }
-    folds, rng = make_folds(6, n_folds=3), np.random.default_rng(0)
-    weights, net = (
-        resample_weights(folds, n_draws=5),
-        {"net": feature_array(rng.normal(size=(2, 6, 3)))},
-    )
-    assert fact_scores(net, [{"stuff": ["sea"]}] * 6, folds=folds, weights=weights) == {}
-    facts = [{"things": ["dog"] * (i % 2)} for i in range(60)]
-    folds = make_folds(60)
-    seen = {"net": feature_array(np.repeat(fact_indicators(facts)["thing name"][None], 2, 0))}
-    found = fact_scores(seen, facts, folds=folds, weights=resample_weights(folds, n_draws=5))
-    assert set(found) == {"thing name"} and found["thing name"].value > 0.99
-
-
-def test_what_is_constant_in_all_folds_has_no_score():
-    folds = make_folds(20)
-    nothing = linear_estimate(
-        np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=resample_weights(folds, n_draws=4)
-    )
-    assert np.isnan(nothing.value) and np.isnan(nothing.draws).all()
-
-
-# Losses of pretrained networks
 
 
 @pytest.fixture(scope="module")
@@ -955,7 +741,7 @@ def test_what_has_no_head_guesses_nothing(saved, tmp_path):
 
 
 def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kept(saved, tmp_path):
-    keep, loaded = Results(tmp_path, "code"), []
+    keep, loaded = Results(tmp_path), []
 
     def load():
         loaded.append(1)

@@ -20,7 +20,6 @@ from seeing_words.measures.inference import (
     calibrate,
     calibrated,
     differences,
-    interval,
     max_p_value,
     nested_score,
     noise_ceiling,
@@ -29,6 +28,7 @@ from seeing_words.measures.inference import (
     old_score_estimate,
     p_value,
     resample_weights,
+    score_estimate,
     selected_score,
     slope,
     split_selected,
@@ -261,7 +261,8 @@ def test_calibrate_agrees_with_a_loop():
     np.testing.assert_array_equal(found.null, null)
     assert found.score == mean_r(X, Y) and found.p == p_value(found.score, null)
     assert found.calibrated == pytest.approx((found.score - null.mean()) / (1 - null.mean()))
-    assert found.null_range == interval(null) and found.null_mean == null.mean()
+    np.testing.assert_allclose(found.null_range, np.quantile(null, [0.025, 0.975]))
+    assert found.null_mean == null.mean()
     assert repr(found).startswith(f"{found.score:.3f}, shuffled {null.mean():.3f} [")
     assert calibrate(mean_r, X, X, n_permutations=30).calibrated == pytest.approx(1)
 
@@ -602,3 +603,29 @@ def test_estimates_of_different_draws_are_not_combined(combine):
 def test_what_is_no_number_is_not_combined_with_an_estimate():
     with pytest.raises(TypeError, match="unsupported operand"):
         Estimate(1.0, np.ones(3)) + "1"
+
+
+def test_the_linear_bootstrap_is_the_full_one_to_first_order():
+    rng, folds = np.random.default_rng(2), make_folds(400)
+    common = rng.normal(size=(400, 4))
+    X, Y = (common @ rng.normal(size=(4, 9)) + 2 * rng.normal(size=(400, 9)) for _ in range(2))
+    Y[folds.test[0], 3] = 1.0  # constant in a fold
+    target, prediction = out_of_fold(X, Y, folds=folds)
+    weights = resample_weights(folds, n_draws=500)
+    linear, full = (
+        score_estimate(target, prediction, folds=folds, weights=weights, method=method)
+        for method in ("linear", "full")
+    )
+    assert float(linear.value) == pytest.approx(float(full.value), abs=1e-6)
+    linear, full = linear.draws.values, full.draws.values
+    assert linear.std() == pytest.approx(full.std(), rel=0.06)
+    assert np.corrcoef(linear, full)[0, 1] > 0.97
+
+
+def test_the_linear_bootstrap_of_constant_responses_has_no_score():
+    folds = make_folds(20)
+    weights = resample_weights(folds, n_draws=4)
+    nothing = score_estimate(
+        np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=weights, method="linear"
+    )
+    assert np.isnan(nothing.value) and np.isnan(nothing.draws).all()

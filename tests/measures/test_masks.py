@@ -15,12 +15,12 @@ from seeing_words.measures.inference import (
     noise_ceiling,
     p_value,
     resample_weights,
+    score_estimate,
 )
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import out_of_fold, predictivity, predictivity_grid
 from seeing_words.measures.retrieval import similarities
 from seeing_words.measures.similarity import SIMILARITIES, cka, similarity_grid
-from seeing_words.studies.perturbations import linear_estimate
 from seeing_words.studies.pick_a_pic import rank_captions
 
 LAYER = np.random.default_rng(0).normal(size=(24, 3))
@@ -46,7 +46,9 @@ TAKE_A_LAYER = {
     "similarity_grid": lambda x: similarity_grid(x, LAYER),
     "calibrate": lambda x: calibrate(cka, x, LAYER, n_permutations=5),
     "bootstrap_scores": lambda x: bootstrap_scores(x, LAYER, folds=FOLDS, weights=WEIGHTS),
-    "linear_estimate": lambda x: linear_estimate(LAYER, x, folds=FOLDS, weights=WEIGHTS),
+    "linear score_estimate": lambda x: score_estimate(
+        LAYER, x, folds=FOLDS, weights=WEIGHTS, method="linear"
+    ),
     "interval": interval,
     "p_value": lambda x: p_value(0.5, x),
     "similarities": lambda x: similarities(LAYER, x),

@@ -83,7 +83,7 @@ def make_cheapest(monkeypatch, registry, name):
 
 @pytest.fixture(params=["rank", "stimulus", "primal"])
 def way(request, monkeypatch):
-    "Each way of multiplying out, of the sweep and of the null: the dual form in ranks or in stimuli, and the primal form."
+    "Each way to compute sweep and null: dual in ranks, dual in stimuli, and primal."
     form = "primal" if request.param == "primal" else "dual"
     make_cheapest(monkeypatch, costs.FORM_COSTS, form)
     if request.param != "primal":
@@ -130,7 +130,7 @@ def test_equals_a_naive_loop_in_float32(shape, offset, scale, way):
     np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-4, rtol=0)
 
 
-def test_constant_copied_and_lonely_units(way):
+def test_constant_and_copied_units_and_units_that_one_stimulus_moves(way):
     "A copy adds no rank; a unit that only one stimulus moves has leverage 1."
     X, Y = related(100, 30, 12)
     X[:, 0], X[:, 1], X[:, 2] = 0.1, X[:, 3], np.arange(100) == 7
@@ -194,14 +194,14 @@ def test_noise_is_not_predicted(layers, p, q):
 
 
 @pytest.mark.parametrize("p", [10, 150])
-def test_an_exact_linear_map_is_found(p, way):
+def test_an_exact_linear_map_predicts_almost_perfectly(p, way):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, p))
     assert predictivity(X, X @ rng.normal(size=(p, 4)), alphas=[1e-3, 1, 1e3]) > 0.999
 
 
 def test_the_way_follows_from_the_shapes():
-    "Few dimensions: in ranks. As many as stimuli, and many targets: in stimuli. One target does not pay for Q."
+    "In ranks for few dimensions or one target; in stimuli for many of both."
     few, many = (64, 800, 200), (799, 800, 200)
 
     assert costs.cheapest(costs.LOO_COSTS, 15, *few, [2560] * 31) == "rank"
@@ -246,7 +246,7 @@ def test_a_penalty_for_each_unit(shape, dtype, atol, form):
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_every_penalty_is_found_everywhere(penalty, form):
+def test_all_functions_take_every_penalty(penalty, form):
     X, Y = related(60, 20, 9)
     folds = make_folds(60)
     expected = predictivity_grid(X, Y, folds=folds, penalty=penalty).predictivity
@@ -276,7 +276,7 @@ def least(call) -> float:
     return float(str(error.value).split("at least ")[1].split(",")[0])
 
 
-def test_blocks_of_layers_do_not_show(monkeypatch, form):
+def test_results_do_not_depend_on_blocks_of_layers(monkeypatch, form):
     for module in (costs, _ridge_null):  # several blocks of rows and of pairings, too
         monkeypatch.setattr(module, "NULL_BUFFER_BYTES", 2**14)
     monkeypatch.setattr(costs, "ROWS_AT_ONCE", (7, 20))  # and of stimuli
@@ -311,7 +311,7 @@ def test_blocks_fill_the_memory_and_no_more(sources, targets):
     assert costs.fit_layers(1e9, (25, 31), each, work) == (25, 31)
 
 
-def test_a_device_by_any_name():
+def test_a_device_may_be_a_name_or_an_object():
     X, Y = related(60, 20, 9)
     for device in ("cpu", torch.device("cpu")):
         xr.testing.assert_identical(predictivity_grid(X, Y, device=device), predictivity_grid(X, Y))
@@ -428,7 +428,7 @@ def test_blocks_of_stimuli_fill_the_memory_and_no_more():
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
+def test_files_are_read_block_by_block(monkeypatch, penalty, tmp_path):
     "Files mapped into memory are touched block by block, and never as a whole."
     folds = make_folds(997)
     make_cheapest(monkeypatch, costs.FORM_COSTS, "primal")
@@ -455,7 +455,7 @@ def test_what_is_read_at_once_is_a_block(monkeypatch, penalty, tmp_path):
 
 
 def test_a_unit_that_moves_only_in_the_test_part_leaves_no_rounding(form):
-    "Parts are added, not subtracted from a total: in training this unit is constant, not a millionth of what it is in test."
+    "Parts are added, not subtracted from a total, which would leave rounding of the test part."
     X, Y = (x.astype(np.float32) for x in related(300, 8, 5))
     folds = make_folds(300)
     expected = predictivity_grid(X, Y, folds=folds).predictivity
@@ -619,7 +619,7 @@ def test_null_is_what_shuffling_gives(shape, way):
         assert null.null[i].item() == pytest.approx(by_gcv(X, Y[shuffled], folds), abs=1e-5)
 
 
-def test_null_blocks_do_not_show():
+def test_the_null_does_not_depend_on_blocks_of_permutations():
     "Wide grids are shuffled in several blocks of permutations."
     X, Y = related(40, 5, 400)
     target = np.stack([Y] * 3)
@@ -643,7 +643,7 @@ def test_p_values_of_independent_layers_are_uniform():
 
 
 def test_null_ways_agree_layer_by_layer(monkeypatch):
-    "Layers of unlike strength choose unlike penalties, so that a pairing's layers go through several maps."
+    "Layers of different strength choose different penalties, so pairings go through several maps."
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(60, 6))
 
@@ -754,7 +754,7 @@ def test_units_a_hundred_times_as_many_as_stimuli():
 
 
 @pytest.mark.parametrize("kind", ["float16", "int8", "uint16", "int64", "bool"])
-def test_other_numbers_are_converted_and_said(kind):
+def test_other_number_types_are_converted_and_the_grid_names_them(kind):
     X, Y = related(60, 10, 6)
     counts = np.clip(np.round(4 * np.abs(X)), 0, 100) if kind != "bool" else X > 0
     features, floats = counts.astype(kind), counts.astype(kind).astype(np.float32)
@@ -768,7 +768,7 @@ def test_other_numbers_are_converted_and_said(kind):
 
 @pytest.mark.parametrize("max_memory", [0, 1e-6])
 @pytest.mark.parametrize("shape", [(60, 20, 9), (2000, 8, 5), (30, 600, 3)])
-def test_the_least_memory_that_is_named_works(shape, max_memory):
+def test_the_least_memory_that_an_error_names_is_enough(shape, max_memory):
     X, Y = related(*shape)
     for call in (
         lambda m: predictivity_grid(X, Y, max_memory=m).predictivity,

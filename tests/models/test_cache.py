@@ -1,5 +1,6 @@
-"""Kept results: what comes back is what was put away, and only where nothing that it depends on has changed."""
+"""Cached results: a value comes back as it was, and only if nothing it depends on has changed."""
 
+import sys
 from dataclasses import fields, is_dataclass
 from functools import partial
 
@@ -16,7 +17,8 @@ from seeing_words.core.errors import InputError
 from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import Estimate, resample_weights
 from seeing_words.measures.scores import make_scores
-from seeing_words.models.cache import Results, _read, fingerprint
+from seeing_words.models import cache
+from seeing_words.models.cache import Results, _read, _unpack, fingerprint
 from seeing_words.studies.layers import align_all, best_scores, null_scores, similarity_grids
 
 ARRAYS = hnp.arrays(
@@ -62,6 +64,11 @@ VALUES = [
         {"model": "m", "n": 3},
     ),
     xr.Dataset({"a": ("x", [1, 2]), "b": (("x", "y"), np.eye(2))}, {"x": [5, 6]}, {"seed": 0}),
+    xr.Dataset(
+        {"value": ("pair", [0.1, 0.2], {"unit": "r"})},
+        {"draw": [0, 1, 2], "pair": ["a×b", "a×c"]},
+        {"ways": ["v2l", "l2v"], "digest": "d1"},
+    ),
     Estimate(0.25, np.linspace(0, 1, 5)),
     {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))},
     make_scores(0.1, np.zeros(2), np.ones((2, 10))),
@@ -74,7 +81,7 @@ VALUES = [
 
 def kept(folder, value):
     "What a second call gives back, when only the first computes `value`."
-    results, calls = Results(folder, "sources"), []
+    results, calls = Results(folder), []
 
     def made(name):
         return calls.append(name) or value
@@ -128,21 +135,98 @@ def test_only_classes_of_the_package_are_made_from_a_file(tmp_path, monkeypatch)
         return Estimate(0.5, np.zeros(2))
 
     monkeypatch.setattr(Estimate, "__module__", "subprocess")
-    Results(tmp_path, "s")(estimate)
+    Results(tmp_path)(estimate)
     monkeypatch.undo()
     (file,) = tmp_path.iterdir()
     with pytest.raises(ValueError, match="no class of seeing_words"):
         _read(file)
-    assert isinstance(Results(tmp_path, "s")(estimate), Estimate)  # computed again
+    assert isinstance(Results(tmp_path)(estimate), Estimate)  # computed again
 
 
-def test_changed_sources_and_changed_parameters_are_another_result(tmp_path):
+@pytest.mark.parametrize("name", ["align_networks", "Path", "nothing"])
+def test_nothing_but_a_dataclass_is_called_by_its_name(name):
+    packed = ["object", ["seeing_words.studies.layers", name, {}]]
+    with pytest.raises(ValueError, match="is no dataclass of seeing_words"):
+        _unpack(packed, {})
+
+
+def test_a_changed_parameter_is_another_result(tmp_path):
     def double(x, *, times=2):
         return times * x
 
-    a, b = Results(tmp_path, "a"), Results(tmp_path, "b")
-    assert [a(double, 2), b(double, 2), a(double, 2, times=3)] == [4, 4, 6]
-    assert len(list(tmp_path.iterdir())) == 3
+    results = Results(tmp_path)
+    assert [results(double, 2), results(double, 2, times=3)] == [4, 6]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of four modules, instead of ours: a → b → c, and d, which a does not reach.
+
+    Returns the function that writes one of its modules and digests what `a` can reach.
+    """
+    folder = tmp_path / "small_package"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "c.py", "d.py"):
+        (folder / name).touch()
+    (folder / "a.py").write_text("def f():\n    from .inner import b\n    return b.g()\n")
+    (folder / "inner/b.py").write_text("from ..c import *\nimport json\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cache, "_PACKAGE", "small_package")
+
+    def digest_after(name: str, text: str) -> str:
+        (folder / name).write_text(text)
+        cache.code_digest.cache_clear()
+        return cache.code_digest("small_package.a")
+
+    yield digest_after
+    cache.code_digest.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "small_package"]:
+        del sys.modules[name]
+
+
+def test_the_code_of_a_function_is_what_its_module_imports_and_no_more(package):
+    before = package("d.py", "")
+    assert package("d.py", "x = 1") == before
+    assert package("c.py", "x = 1") != before
+    assert package("c.py", "") == before
+    assert package("inner/b.py", "import json") != before
+
+
+def test_a_docstring_of_the_command_line_recomputes_nothing():
+    reached, waiting = set(), ["seeing_words.measures.predictivity"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += cache._imported(name, cache._source_file(name))
+    assert "seeing_words.measures.folds" in reached
+    assert not any(name.startswith("seeing_words.app") for name in reached)
+
+
+def test_an_array_changed_in_place_is_another_result(tmp_path):
+    results, x = Results(tmp_path), np.ones((600, 600))  # beyond a mebibyte
+
+    def total(values):
+        return values.sum()
+
+    assert results(total, x) == 360_000
+    x *= 2
+    assert results(total, x) == 720_000
+
+
+def test_a_changed_number_type_is_found_in_a_file(tmp_path):
+    def halves():
+        return np.array([0.5, 1.5])
+
+    Results(tmp_path)(halves)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    assert whole.count(b'"F64"') == 1
+    file.write_bytes(whole.replace(b'"F64"', b'"I64"'))
+    with pytest.raises(ValueError, match="is damaged"):
+        _read(file)
+    np.testing.assert_array_equal(Results(tmp_path)(halves), [0.5, 1.5])
 
 
 def test_a_function_of_ones_own_that_changed_is_another_function(tmp_path):
@@ -151,7 +235,7 @@ def test_a_function_of_ones_own_that_changed_is_another_function(tmp_path):
         exec(text, names)
         return names["score"]
 
-    keep = Results(tmp_path, "sources")
+    keep = Results(tmp_path)
     texts = (
         "def score(x): return x + 1",
         "def score(x): return x + 2",
@@ -170,10 +254,10 @@ def test_a_damaged_file_is_computed_again(damage, tmp_path):
     def ones(n):
         return np.ones(n)
 
-    Results(tmp_path, "s")(ones, 5)
+    Results(tmp_path)(ones, 5)
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    np.testing.assert_array_equal(Results(tmp_path, "s")(ones, 5), np.ones(5))
+    np.testing.assert_array_equal(Results(tmp_path)(ones, 5), np.ones(5))
 
 
 def test_a_failed_computation_leaves_nothing(tmp_path):
@@ -181,7 +265,7 @@ def test_a_failed_computation_leaves_nothing(tmp_path):
         raise InputError("no")
 
     with pytest.raises(InputError):
-        Results(tmp_path, "s")(fails)
+        Results(tmp_path)(fails)
     assert not list(tmp_path.iterdir())
 
 
@@ -203,9 +287,9 @@ def test_pairs_come_out_of_the_folder_as_they_went_in(tmp_path):
             null_scores(aligned, n_permutations=3, n_units=4),
         ]
 
-    first = all_of(Results(tmp_path, "s"))
+    first = all_of(Results(tmp_path))
     n_files = len(list(tmp_path.iterdir()))
     assert (
-        all(map(same, all_of(Results(tmp_path, "s")), first))
+        all(map(same, all_of(Results(tmp_path)), first))
         and len(list(tmp_path.iterdir())) == n_files
     )

@@ -14,8 +14,8 @@ from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
 from seeing_words.data.microworld.stimulus_set import (
     microworld_stimuli,
+    recaption,
     rerender,
-    retell,
     scenes_of,
 )
 from seeing_words.measures.folds import make_folds
@@ -355,7 +355,7 @@ def test_captions_of_others_lower_alignment_in_the_microworld():
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_drawn_and_told_again_from_the_same_facts(m, j):
     stimuli = microworld_stimuli(4, n_captions=2)
-    told, drawn = retell(stimuli, m), rerender(stimuli, j)
+    told, drawn = recaption(stimuli, m), rerender(stimuli, j)
     assert [captions[:2] for captions in told.captions] == [
         captions[:m] for captions in stimuli.captions
     ]
@@ -400,5 +400,5 @@ def test_errors():
     with pytest.raises(InputError, match="from 0 on"):
         rerender(microworld_stimuli(2), -1)
     with pytest.raises(InputError, match="one or more"):
-        retell(microworld_stimuli(2), 0)
+        recaption(microworld_stimuli(2), 0)
     assert penultimate({"a": stack_exemplars(exemplars)}, 5)["a"].shape == (2, 5, 3)

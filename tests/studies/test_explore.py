@@ -20,7 +20,7 @@ from seeing_words.data.microworld.render import render
 from seeing_words.data.microworld.scene import sample_scene
 from seeing_words.data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.retrieval import ranks, ranks_both_ways, similarities
+from seeing_words.measures.retrieval import ranks, similarities
 from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
 from seeing_words.studies import explore
@@ -123,7 +123,7 @@ def test_networks_that_hold_the_same_find_every_stimulus():
     rng = np.random.default_rng(0)
     V = rng.normal(size=(60, 8))
     turn = np.linalg.qr(rng.normal(size=(8, 8)))[0]
-    places = ranks_both_ways(V, V @ turn, folds=make_folds(60))
+    places = explore.ranks_both_ways(V, V @ turn, folds=make_folds(60))
     assert all((found == 1).all() for found in places.values())
 
 

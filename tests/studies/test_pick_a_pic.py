@@ -7,11 +7,12 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import changed_facts
 from sklearn.linear_model import Ridge
 
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
-from seeing_words.data.microworld.near_miss import NEAR_MISSES, changed_facts, scene_of
+from seeing_words.data.microworld.near_miss import NEAR_MISSES, scene_of
 from seeing_words.data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.measures.folds import make_folds

@@ -1,4 +1,4 @@
-"A headless browser for tests that look at pages: fixtures `chromium` and `page`, which conftest.py hands to every test."
+"A headless browser for tests of pages: the fixtures `chromium` and `page`."
 
 import os
 import shutil
@@ -18,7 +18,8 @@ def chromium() -> Iterator:
     )
     if not found:
         pytest.skip(
-            f"no browser: none of {', '.join(NAMES)} is on the PATH, SEEING_WORDS_CHROMIUM names none"
+            f"no browser: none of {', '.join(NAMES)} is on the PATH, "
+            "SEEING_WORDS_CHROMIUM names none"
         )
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright, which drives the browser, is not installed"

@@ -21,53 +21,88 @@ _SIZES, _COUNTS = (0.3, 0.4, 0.3), (0.62, 0.22, 0.16)  # shares of small, medium
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #facts
 @dataclass(frozen=True)
 class Thing:
-    "One kind of thing in a scene: `count` like-coloured copies of it around one position."
+    """One kind of thing in a scene: one or more copies of the same colour around one position.
 
-    name: str  # a key of `THINGS`
-    colour: str  # a key of `WORLD["colour"]`
-    size: str  # small, medium, big
-    count: int  # 1…3
-    x: float  # centre, 0 = left edge, 1 = right edge of the picture
-    depth: (
-        float  # 0 = far, at the horizon … 1 = near (higher up, for things in the sky or on a wall)
-    )
+    Parameters
+    ----------
+    name : str
+        A key of `THINGS`.
+    colour : str
+        A key of ``WORLD["colour"]``.
+    size : {"small", "medium", "big"}
+    count : int
+        Number of copies, 1 to 3.
+    x : float
+        Centre; 0 is the left edge of the picture, 1 the right edge.
+    depth : float
+        0 is far, at the horizon; 1 is near, or high up for things in the sky or on a wall.
+
+    Examples
+    --------
+    >>> Thing("boat", "red", "small", 2, x=0.3, depth=0.8).on
+    'ground'
+    """
+
+    name: str
+    colour: str
+    size: str
+    count: int
+    x: float
+    depth: float
 
     @property
-    def on(self) -> str:  # ground, sky or wall
+    def on(self) -> str:
+        "What it stands on or hangs from: ground, sky or wall."
         return THINGS[self.name].get("on", "ground")
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #facts-scene
 @dataclass(frozen=True)
 class Scene:
-    "The facts: all that an image and its captions have in common."
+    """The facts: all that an image and its captions have in common.
 
-    place: str  # a key of `PLACES`
-    time: str  # day, dusk, night
-    weather: str  # clear, cloudy, rain, snow; indoors always clear
-    things: tuple[Thing, ...]  # 2…4 kinds of things
-    seed: int  # where it came from; also the default seed of its rendering and its captions
+    Parameters
+    ----------
+    place : str
+        A key of `PLACES`.
+    time : {"day", "dusk", "night"}
+    weather : {"clear", "cloudy", "rain", "snow"}
+        Always clear indoors.
+    things : tuple of Thing
+        Two to four kinds of things.
+    seed : int
+        Seed that the scene was sampled from, and default seed of its rendering and its captions.
+
+    Examples
+    --------
+    >>> sample_scene(7).place
+    'street'
+    """
+
+    place: str
+    time: str
+    weather: str
+    things: tuple[Thing, ...]
+    seed: int
 
     @property
     def indoors(self) -> bool:
+        "Whether the place is a room."
         return PLACES[self.place]["far"] == "window"
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #seeds
-EVALUATION = range(0, 1_000_000)  # every reported result
+EVALUATION = range(0, 1_000_000)  # all reported results
 CHOOSING = range(1_000_000, 2_000_000)  # choices of design and training
-TRAINING = range(10_000_000, 20_000_000)  # what the networks learn from
+TRAINING = range(10_000_000, 20_000_000)  # what the networks are trained on
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample-helpers
-def _choose(
-    rng: Random,
-    table: dict,  # name → entry with a `share`
-) -> str:
+def _choose(rng: Random, table: dict) -> str:
+    "Choose one of the names in a table by the share of its entry."
     return rng.choices(list(table), [entry["share"] for entry in table.values()])[0]
 
 
 @cache
-def _residents(
-    place: str,
-) -> tuple[list[str], list[float]]:  # names and weights of what belongs to a place
+def _residents(place: str) -> tuple[list[str], list[float]]:
+    "Names and weights of the things that belong to a place."
     pairs = [
         (name, thing["places"][place]) for name, thing in THINGS.items() if place in thing["places"]
     ]
@@ -75,18 +110,22 @@ def _residents(
 
 
 def _thing_names(rng: Random, place: str, n: int) -> list[str]:
-    indoors, names = PLACES[place]["far"] == "window", []
-    strangers = [t for t, v in THINGS.items() if v.get("on") != ("sky" if indoors else "wall")]
+    "Choose n different things that belong to a place, with a share of surprises."
+    impossible = "sky" if PLACES[place]["far"] == "window" else "wall"
+    strangers = [name for name, thing in THINGS.items() if thing.get("on") != impossible]
+    names = []
     while len(names) < n:
-        name = (
-            rng.choice(strangers) if rng.random() < SURPRISE else rng.choices(*_residents(place))[0]
-        )
+        if rng.random() < SURPRISE:
+            name = rng.choice(strangers)
+        else:
+            name = rng.choices(*_residents(place))[0]
         if name not in names:
             names.append(name)
     return names
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample-helpers-sample-thing
 def _sample_thing(rng: Random, name: str, x: float) -> Thing:
+    "Sample the attributes of a thing; the order of the draws is part of the seed's meaning."
     spec = THINGS[name]
     return Thing(
         name,
@@ -98,10 +137,23 @@ def _sample_thing(rng: Random, name: str, x: float) -> Thing:
     )
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample
-def sample_scene(
-    seed: int,  # one of `EVALUATION`, `CHOOSING` or `TRAINING`
-) -> Scene:
-    "Draw the facts of scene `seed`: the same seed gives the same scene on every machine."
+def sample_scene(seed: int) -> Scene:
+    """Sample a scene; the same seed gives the same scene on every machine.
+
+    Parameters
+    ----------
+    seed : int
+        A number in `EVALUATION`, `CHOOSING` or `TRAINING`.
+
+    Returns
+    -------
+    Scene
+
+    Examples
+    --------
+    >>> sample_scene(7) == sample_scene(7)
+    True
+    """
     rng = Random(f"scene-{seed}")
     place = rng.choice(list(PLACES))
     time = _choose(rng, WORLD["time"])
@@ -109,6 +161,5 @@ def sample_scene(
     names = _thing_names(rng, place, rng.choices([2, 3, 4], [0.35, 0.4, 0.25])[0])
     slots = rng.sample(range(len(names)), len(names))  # spread from left to right, in any order
     xs = [(slot + 0.5 + rng.uniform(-0.3, 0.3)) / len(names) for slot in slots]
-    return Scene(
-        place, time, weather, tuple(_sample_thing(rng, n, x) for n, x in zip(names, xs)), seed
-    )
+    things = tuple(_sample_thing(rng, name, x) for name, x in zip(names, xs))
+    return Scene(place, time, weather, things, seed)

@@ -1,0 +1,241 @@
+"""What changing images or captions does to alignment."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from seeing_words.core.arrays import feature_array
+from seeing_words.core.errors import InputError
+from seeing_words.data.microworld.stimulus_set import microworld_stimuli
+from seeing_words.data.modalities import DIRECTIONS
+from seeing_words.data.perturb import PERTURBATIONS, Perturbation, perturb
+from seeing_words.measures.folds import make_folds
+from seeing_words.measures.inference import resample_weights, score_estimate
+from seeing_words.measures.numerics import fold_zscore
+from seeing_words.measures.predictivity import out_of_fold, predictivity
+from seeing_words.plots import perturbation_forest
+from seeing_words.studies.layers import mean_over_networks
+from seeing_words.studies.perturbations import (
+    ARMS,
+    change_along_depth,
+    change_scores,
+    change_table,
+    fact_indicators,
+    fact_scores,
+)
+
+
+def respond(facts: np.ndarray, *seed: int, n: int = 2) -> dict[str, xr.DataArray]:
+    """Networks of three layers, the middle one of which mixes the facts."""
+    networks = {}
+    for i in range(n):
+        rng = np.random.default_rng([*seed, i])
+        mixing, noise = rng.normal(size=(facts.shape[1], 6)), rng.normal(size=(3, len(facts), 6))
+        signal = np.array([0, 2, 0])[:, None, None] * (facts @ mixing)
+        networks[f"net-{seed[0]}-{i}"] = feature_array(noise + signal)
+    return networks
+
+
+@pytest.fixture(scope="module")
+def made():
+    rng, folds = np.random.default_rng(1), make_folds(100)
+    facts = rng.normal(size=(100, 3))
+    return SimpleNamespace(
+        vision=respond(facts, 1),
+        language=respond(facts, 2, n=3),
+        changed={"flip": respond(-facts, 1), "blur": respond(facts * [1, 1, 0], 1)},
+        folds=folds,
+        weights=resample_weights(folds, n_draws=200),
+    )
+
+
+@pytest.mark.parametrize("modality", ["vision", "language"])
+def test_both_arms_are_what_single_maps_give(made, modality):
+    scores = change_scores(
+        made.vision,
+        made.changed,
+        made.language,
+        modality=modality,
+        folds=made.folds,
+        weights=made.weights,
+    )
+    assert scores.value.dims == ("direction", "arm", "condition", "vision", "language")
+    assert scores.sizes["vision"] == (2 if modality == "vision" else 3)
+    forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
+
+    def single(X, Y, tested=None, target=None) -> float:
+        z, p = out_of_fold(X, Y, folds=made.folds, tested=tested)
+        z = z if target is None else fold_zscore(Y, folds=made.folds, of=target)
+        by_fold = [
+            np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(z[t].T, p[t].T)])
+            for t in made.folds.test
+        ]
+        return np.mean(by_fold)
+
+    partner = "language" if modality == "vision" else "vision"
+    for condition, networks in {"intact": made.vision, **made.changed}.items():
+        for own, other in [("net-1-0", "net-2-2"), ("net-1-1", "net-2-0")]:
+            at = scores.value.sel(
+                {"condition": condition, modality: own, partner: other}
+            ).transpose("direction", "arm")
+            X, x = made.vision[own].values[-2], networks[own].values[-2]
+            Y = made.language[other].values[-2]
+            expected = {
+                (forward, "refit"): single(x, Y),
+                (forward, "without refit"): single(X, Y, tested=x),
+                (back, "refit"): single(Y, x),
+                (back, "without refit"): single(Y, X, target=x),
+            }
+            for (direction, arm), value in expected.items():
+                assert at.sel(direction=direction, arm=arm).item() == pytest.approx(value, abs=1e-4)
+    flipped = mean_over_networks(scores).value.sel(direction=forward, condition="flip")
+    assert flipped.sel(arm="without refit") < -0.5 < 0.5 < flipped.sel(arm="refit")
+
+
+def test_differences_and_shares_are_those_of_the_scores(made):
+    scores = mean_over_networks(
+        change_scores(
+            made.vision,
+            made.changed,
+            made.language,
+            modality="vision",
+            folds=made.folds,
+            weights=made.weights,
+        )
+    )
+    table = change_table(scores)
+    assert list(dict.fromkeys(table.condition)) == ["blur", "flip"]  # in the registry's order
+    assert len(table) == 2 * len(DIRECTIONS) * len(ARMS)
+    for row in table.itertuples():
+        own = scores.sel(condition=row.condition, direction=row.direction, arm=row.arm)
+        whole = scores.sel(condition="intact", direction=row.direction, arm=row.arm)
+        assert row.effect == pytest.approx((own.value - whole.value).item())
+        assert row.share == pytest.approx((own.value / whole.value).item())
+        low, high = np.quantile(own.draws - whole.draws, [0.025, 0.975])
+        assert (row.low, row.high) == pytest.approx((low, high))
+
+
+def test_nothing_changed_is_the_intact_score_alone(made):
+    scores = change_scores(
+        made.vision,
+        {},
+        made.language,
+        modality="vision",
+        folds=made.folds,
+        weights=made.weights,
+        method="full",
+    )
+    assert scores.condition.values.tolist() == ["intact"]
+    single = score_estimate(
+        *out_of_fold(
+            made.vision["net-1-1"].values[-2], made.language["net-2-0"].values[-2], folds=made.folds
+        ),
+        folds=made.folds,
+        weights=made.weights,
+    )
+    at = scores.sel(direction="v2l", condition="intact", vision="net-1-1", language="net-2-0")
+    for arm in ARMS:
+        np.testing.assert_allclose(at.draws.sel(arm=arm), single.draws, atol=1e-6)
+
+
+def test_networks_and_conditions_that_cannot_be_compared_are_refused(made):
+    setting = {"folds": made.folds, "weights": made.weights}
+    with pytest.raises(InputError, match="modality 'touch': vision or language"):
+        change_scores(made.vision, made.changed, made.language, modality="touch", **setting)
+    with pytest.raises(InputError, match="'intact' is what the others are compared with"):
+        change_scores(
+            made.vision, {"intact": made.vision}, made.language, modality="vision", **setting
+        )
+    one = {"flip": dict(list(made.vision.items())[:1])}
+    message = "condition 'flip' has features of net-1-0, the intact one of net-1-0, net-1-1"
+    with pytest.raises(InputError, match=message):
+        change_scores(made.vision, one, made.language, modality="vision", **setting)
+
+
+def test_depth_curves_are_predictivity_layer_by_layer(made):
+    curves = change_along_depth(
+        made.vision, made.changed, made.language, modality="vision", folds=made.folds
+    )
+    assert dict(curves.sizes) == {
+        **{"condition": 3, "direction": 2, "network": 2, "partner": 3, "layer": 3}
+    }
+    assert curves.depth.values.tolist() == [0, 0.5, 1]
+    X = made.changed["blur"]["net-1-1"].values[2]
+    Y = made.language["net-2-2"].values[-2]
+    at = curves.sel(condition="blur", network="net-1-1", partner="net-2-2").isel(layer=2)
+    assert at.sel(direction="v2l").item() == pytest.approx(predictivity(X, Y), abs=1e-5)
+    assert at.sel(direction="l2v").item() == pytest.approx(predictivity(Y, X), abs=1e-5)
+    unequal = {"net-1-0": made.vision["net-1-0"], "net-1-1": made.vision["net-1-1"][:2]}
+    with pytest.raises(InputError, match=r"\[2, 3\] layers.*equally_deep"):
+        change_along_depth(unequal, {}, made.language, modality="vision", folds=made.folds)
+
+
+def test_a_perturbation_of_ones_own_has_its_row_in_the_figure():
+    registry = {
+        **PERTURBATIONS,
+        "upside down": Perturbation(
+            "upside down", "image", "appearance", "top and bottom exchanged", lambda p, rng: p
+        ),
+    }
+    rng, folds = np.random.default_rng(0), make_folds(40)
+    intact, changed, partners = (
+        {"net": feature_array(rng.normal(size=(3, 40, 4)))} for _ in range(3)
+    )
+    scores = change_scores(
+        intact,
+        {"upside down": changed},
+        partners,
+        modality="vision",
+        folds=folds,
+        weights=resample_weights(folds, n_draws=10),
+    )
+    table = change_table(mean_over_networks(scores), registry=registry)
+    assert set(table.group) == {"images: appearance"} and set(table.condition) == {"upside down"}
+    image = np.zeros((8, 8, 3), np.uint8)
+    figure = perturbation_forest(table, {"upside down": image}, label="r")
+    assert "upside down" in {text.get_text() for ax in figure.axes for text in ax.texts}
+
+
+def test_facts_are_found_where_they_are():
+    facts = []
+    for place in ("sea", "farm"):
+        for name in ("cat", "dog") * 20:
+            facts.append({"place": place, "things": ({"name": name, "x": 0.1},)})
+    indicators = fact_indicators(facts)
+    shapes = {kind: values.shape for kind, values in indicators.items()}
+    assert shapes == {"place": (80, 2), "thing name": (80, 2)}
+    folds, rng = make_folds(80), np.random.default_rng(0)
+    only_place = np.hstack([indicators["place"], rng.normal(size=(80, 2))])
+    scores = fact_scores(
+        {"net": feature_array(np.repeat(only_place[None], 2, 0))},
+        facts,
+        folds=folds,
+        weights=resample_weights(folds, n_draws=20),
+    )
+    value = scores.value.sel(network="net")
+    assert value.sel(fact="place") > 0.95 > 0.4 > value.sel(fact="thing name")
+
+
+def test_facts_of_stuff_only_images_are_those_of_stuff():
+    stimuli = perturb(microworld_stimuli(8), "stuff-only")
+    assert set(fact_indicators(stimuli.facts)) == {"place", "time", "weather"}
+
+
+def test_names_alone_are_facts_too():
+    facts = [{"stuff": ["sea", "sky"], "things": ["dog", "cat"]}, {"stuff": ["sea"], "things": []}]
+    indicators = {kind: values.tolist() for kind, values in fact_indicators(facts).items()}
+    assert indicators == {"stuff": [[1, 1], [1, 0]], "thing name": [[1, 1], [0, 0]]}
+
+
+def test_facts_that_never_vary_are_left_out():
+    folds = make_folds(60)
+    weights = resample_weights(folds, n_draws=5)
+    net = {"net": feature_array(np.random.default_rng(0).normal(size=(2, 60, 3)))}
+    same = fact_scores(net, [{"stuff": ["sea"]}] * 60, folds=folds, weights=weights)
+    assert same.sizes["fact"] == 0
+    facts = [{"stuff": ["sea"], "things": ["dog"] * (i % 2)} for i in range(60)]
+    layers = np.repeat(fact_indicators(facts)["thing name"][None], 2, 0)
+    found = fact_scores({"net": feature_array(layers)}, facts, folds=folds, weights=weights)
+    assert found.fact.values.tolist() == ["thing name"] and found.value.item() > 0.99
