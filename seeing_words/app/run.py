@@ -554,7 +554,7 @@ class Run:
     @cached_property
     def results(self) -> Results:
         "A cache of results, stored beside the features: `run.results(function, *arguments)`."
-        return Results(self.store.root / "results", sources())
+        return Results(self.store.root / "results")
 
     # What a section saves
 
