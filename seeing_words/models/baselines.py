@@ -20,8 +20,26 @@ def bag_of_words(
     captions: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
-) -> xr.DataArray:  # (1, stimulus, word)
-    "TF–IDF of the captions' words: no order, no context, no learning from other captions than these."
+) -> xr.DataArray:
+    """Compute TF–IDF of the captions' words, without order or context.
+
+    Parameters
+    ----------
+    captions
+        One text each.
+    ids
+        Names of the stimuli; default: "0", "1", ….
+
+    Returns
+    -------
+    xarray.DataArray
+        Of shape (1, stimulus, word).
+
+    Examples
+    --------
+    >>> bag_of_words(["a red boat", "a dog"]).shape
+    (1, 2, 4)
+    """
     with named_extras():  # slow to import, and needed nowhere else
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -48,13 +66,35 @@ def _colours(
 
 # %% ../../nbs/library/models/05_baselines.ipynb #trivial-pixels
 def pixels(
-    images: Sequence[np.ndarray],  # (height, width, RGB) uint8 each
+    images: Sequence[np.ndarray],
     *,
     ids: Sequence[str] | None = None,
-    grid: int = 8,  # cells of either side
-    bins: int = 4,  # of each colour channel; a power of 2
-) -> xr.DataArray:  # (1, stimulus, grid² · 3 + bins³), all between 0 and 1
-    "Mean colours of an 8 × 8 grid, and the share of pixels in each cell of the colour cube."
+    grid: int = 8,
+    bins: int = 4,
+) -> xr.DataArray:
+    """Compute mean colours on a grid, and the share of pixels in each cell of the colour cube.
+
+    Parameters
+    ----------
+    images
+        Each (height, width, RGB) uint8, of any size not below the grid's.
+    ids
+        Names of the stimuli; default: "0", "1", ….
+    grid
+        Cells along either side.
+    bins
+        Bins of each colour channel, a power of 2.
+
+    Returns
+    -------
+    xarray.DataArray
+        Of shape (1, stimulus, grid² · 3 + bins³), all values between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If an image has fewer pixels along a side than the grid has cells.
+    """
     return feature_array(
         np.stack([_colours(image, grid, bins) for image in images]), ids=ids, model="pixels"
     )

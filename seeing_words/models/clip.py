@@ -46,8 +46,8 @@ def _say_cut(
     lengths = [len(ids) for ids in tokenizer(list(captions), verbose=False)["input_ids"]]
     if n := sum(length > limit for length in lengths):
         warnings.warn(
-            f"{n} of {len(captions)} captions are longer than the {limit} tokens that {name} reads, up to "
-            f"{max(lengths)}: they are judged by their beginning",
+            f"{n} of {len(captions)} captions are longer than the {limit} tokens that {name} "
+            f"reads, up to {max(lengths)}: they are judged by their beginning",
             stacklevel=3,
         )
 
@@ -70,8 +70,8 @@ def _check(images: Sequence[np.ndarray], captions: Sequence[Sequence[str]]) -> N
     numbers = {len(own) for own in captions}
     if len(images) != len(captions) or len(numbers) != 1 or 0 in numbers:
         raise InputError(
-            f"{len(images)} images and captions of {len(captions)}, {sorted(numbers)} each: give as many "
-            "captions for every image"
+            f"{len(images)} images and captions of {len(captions)}, {sorted(numbers)} each: give "
+            "as many captions for every image"
         )
 
 # %% ../../nbs/library/models/06_clip.ipynb #clip
@@ -100,7 +100,8 @@ def _clip_network(folder: Path, name: str, expected: str | None, **options) -> n
     config = read_config(folder)
     if config.model_type != "clip":
         raise InputError(
-            f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as {CLIP}"
+            f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as "
+            f"{CLIP}"
         )
     if expected not in (None, found := verified(folder)):
         raise InputError(f"{name} is {found}, not {expected}: its files have changed; start again")

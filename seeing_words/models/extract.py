@@ -46,7 +46,7 @@ def capture(
         [torch.Tensor], object
     ] = _copy,  # what to keep of a layer, (batch, token, unit), as it passes
 ) -> Iterator[list]:  # layers 0…L of the last forward pass
-    "Collect from the input of the first block (layer 0) and the output of every block (layers 1…L)."
+    "Collect the input of the first block (layer 0) and the output of every block (layers 1…L)."
     kept: list = []
 
     def take(value) -> None:
@@ -74,7 +74,8 @@ def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
     n = n_tokens - int(np.prod(np.array(pixels.shape[-2:]) // sides))
     if n < 0:
         raise InputError(
-            f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not see the whole image"
+            f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not see the "
+            "whole image"
         )
     return n
 
@@ -82,7 +83,8 @@ def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
 def _check_class_token(model: Model, content: torch.Tensor, poolings: Sequence[str]) -> None:
     if "cls" in poolings and model.modality == "vision" and content[0, 0]:
         raise InputError(
-            f"{model.name} has no class token, its first token is a patch like the others: pool by mean"
+            f"{model.name} has no class token, its first token is a patch like the others: pool by "
+            "mean"
         )
 
 
@@ -105,7 +107,7 @@ def has_class_token(
     model: Model,  # of vision
     image: np.ndarray,  # (height, width, RGB) uint8
 ) -> bool:
-    "Does a vision network begin with a token that is no patch? It is asked even without its weights."
+    "Tell whether a vision network begins with a token that is no patch; weights are not needed."
     home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
     pixels = model.encode([image])["pixel_values"].to(home, dtype)
     with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens:
@@ -150,8 +152,8 @@ def pooled_layers(
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{model.name} refuses its input ({error}): its preprocessor_config.json or tokenizer does not "
-                "belong to its config.json; fetch or save them again"
+                f"{model.name} refuses its input ({error}): its preprocessor_config.json or "
+                "tokenizer does not belong to its config.json; fetch or save them again"
             ) from error
     return {
         name: torch.stack([layer[i] for layer in layers]).cpu().numpy()
@@ -170,8 +172,8 @@ def _halved(name: str, size: int, error: Exception) -> int:
         raise error
     if size == 1:
         raise InputError(
-            f'{name} does not fit in memory with a single stimulus: load it with dtype="bfloat16", on another '
-            'device, or with device="offload"'
+            f"{name} does not fit in memory with a single stimulus: load it with "
+            'dtype="bfloat16", on another device, or with device="offload"'
         ) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -208,7 +210,8 @@ def _rounded(values: np.ndarray, spec: dict) -> np.ndarray:
         kept = values.astype(spec["dtype"])
     if np.isinf(kept).sum() > np.isinf(values).sum():
         raise InputError(
-            f"features of {spec['model']} reach {np.abs(values).max():.0f}, too much for {spec['dtype']}: "
+            f"features of {spec['model']} reach {np.abs(values).max():.0f}, too much for "
+            f"{spec['dtype']}: "
             'use dtype="float32"'
         )
     return kept
@@ -220,7 +223,7 @@ def _blocks(
     wanted: Iterable[tuple[int, dict[str, dict]]],
     batch_size: int,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    "Where each wanted block of stimuli starts, and its features: pooling → (layer, stimulus, unit)."
+    "Start of each wanted block of stimuli, and its features: pooling → (layer, stimulus, unit)."
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
         parts, batch_size = in_batches(
@@ -248,7 +251,7 @@ def _starts(model: Model, shown: Sequence, progress: bool) -> Iterable[int]:
 # %% ../../nbs/library/models/04_extract.ipynb #extract-store
 @contextmanager
 def _behind() -> Iterator[Callable[..., None]]:
-    "A thread that does one thing after another; who gives it the next waits for the last, and hears of its errors."
+    "A background thread with a queue of one: `do` re-raises the error of the job before."
     with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
         pending: list[Future] = []
 
@@ -312,7 +315,8 @@ def _usable(store: Store, spec: dict) -> bool:
         return False
     if found := find_damage(store.folder(spec)):
         warnings.warn(
-            f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed again",
+            f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed "
+            "again",
             stacklevel=2,
         )
         shutil.rmtree(store.folder(spec))

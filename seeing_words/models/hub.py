@@ -38,7 +38,15 @@ COMPANIONS = (
 
 
 def on_hub(name: str) -> tuple[str, str] | None:
-    "Repository and revision (empty: none given) of `owner/name` or `owner/name@revision`; `None` if it has not that form."
+    """Split `owner/name` or `owner/name@revision` into repository and revision.
+
+    The revision is empty where none is given; `None` is returned for a name of another form.
+
+    Examples
+    --------
+    >>> on_hub("facebook/dinov2-small@main")
+    ('facebook/dinov2-small', 'main')
+    """
     repository, _, revision = name.partition("@")
     return (
         (repository, revision) if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository) else None
@@ -122,13 +130,27 @@ class NetworkId:
 # %% ../../nbs/library/models/00_hub.ipynb #fetch
 _PAGE = "https://huggingface.co/{name}"
 _REFUSALS = {  # the first that fits
-    hub_errors.GatedRepoError: f"is gated: accept its terms on {_PAGE}, then log in with `hf auth login`",
-    hub_errors.RevisionNotFoundError: f"has no revision {{revision!r}}: give a commit, branch or tag listed on {_PAGE}",
-    hub_errors.RepositoryNotFoundError: "is neither a folder here nor on the hub, or it is private: check the spelling, or log in with `hf auth login`",
-    hub_errors.LocalEntryNotFoundError: "is neither a folder here nor whole in the hub's cache, and the hub cannot be reached: where there is a network, run "
-    "`hf download {name} --revision {revision}` (HF_HUB_OFFLINE must not be 1; behind a proxy, set HTTPS_PROXY; for a "
-    "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})",
-    Exception: "could not be fetched ({error}): check the network and the proxy; try again, what has arrived is kept",
+    hub_errors.GatedRepoError: (
+        f"is gated: accept its terms on {_PAGE}, then log in with `hf auth login`"
+    ),
+    hub_errors.RevisionNotFoundError: (
+        f"has no revision {{revision!r}}: give a commit, branch or tag listed on {_PAGE}"
+    ),
+    hub_errors.RepositoryNotFoundError: (
+        "is neither a folder here nor on the hub, or it is private: check the spelling, or log in "
+        "with `hf auth login`"
+    ),
+    hub_errors.LocalEntryNotFoundError: (
+        "is neither a folder here nor whole in the hub's cache, and the hub cannot be reached: "
+        "where there is a network, run `hf download {name} --revision {revision}` "
+        "(HF_HUB_OFFLINE must not "
+        "be 1; behind a proxy, set HTTPS_PROXY; for a "
+        "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})"
+    ),
+    Exception: (
+        "could not be fetched ({error}): check the network and the proxy; try again, what has "
+        "arrived is kept"
+    ),
 }
 
 
@@ -137,7 +159,7 @@ def hub_refusal(
     name: str,  # of the repository
     revision: str | None,
 ) -> InputError:
-    "What the hub's library raised, whatever its transport calls it, with what to do."
+    "Turn an exception of the hub's library into an error that says what to do."
     words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
     first = f"{type(error).__name__}, {first_line(error)}"
     return InputError(
@@ -146,9 +168,10 @@ def hub_refusal(
 
 # %% ../../nbs/library/models/00_hub.ipynb #weights
 _CONVERT = (
-    "weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run code. Name a revision "
-    "that has them, {found}; or convert them: `AutoModel.from_pretrained(NAME, use_safetensors=False)"
-    ".save_pretrained(FOLDER)`, of a language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER"
+    "weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run "
+    "code. Name a revision that has them, {found}; or convert them: "
+    "`AutoModel.from_pretrained(NAME, use_safetensors=False).save_pretrained(FOLDER)`, of a "
+    "language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER"
 )
 _OFTEN = "often `owner/name@refs/pr/N`, the pull request of a conversion listed on its page"
 
@@ -177,7 +200,8 @@ def weight_files(folder: Path) -> list[Path]:
         raise InputError(f"{folder} holds no {single.name}: {_CONVERT.format(found=_OFTEN)}")
     if missing := [path for path in found if not path.is_file()]:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch it again"
+            f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch "
+            "it again"
         )
     return found
 
@@ -234,7 +258,7 @@ def check_weights(
     name: str,  # of a pretrained network: owner/name, owner/name@revision or a folder
     revision: str | None = None,  # commit, branch or tag
 ) -> None:
-    "Refuse a network without weights as safetensors; those that are on the hub need not be fetched for it."
+    "Refuse a network without safetensors weights; weights on the hub are not fetched for this."
     repository, told = (None, "") if Path(name).is_dir() else on_hub(name)
     folder = (
         fetch_network(repository, revision or told, weights=False) if repository else Path(name)

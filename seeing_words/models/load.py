@@ -53,7 +53,8 @@ from seeing_words.models.hub import (
 )
 
 # %% ../../nbs/library/models/01_load.ipynb #code
-_CLASS_FIELDS = {  # file → the fields that name the class which reads it; of config.json it follows from model_type
+# file → the fields that name the class which reads it; for config.json model_type names it
+_CLASS_FIELDS = {
     "tokenizer_config.json": ("tokenizer_class",),
     "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
     "processor_config.json": ("image_processor_type", "feature_extractor_type"),
@@ -107,7 +108,7 @@ def _unknown_part(path: Path, model_type: object) -> str:
 def refuse_code(folder: Path, *names: str) -> None:
     """Refuse a folder that cannot be read without Python code that comes with it.
 
-    A file with `auto_map` that transformers can read with a class of its own is let pass: that class reads it.
+    A file with `auto_map` is accepted where transformers has a class of its own that reads it.
 
     Parameters
     ----------
@@ -130,22 +131,23 @@ def refuse_code(folder: Path, *names: str) -> None:
         unknown = _unknown_part(folder / name, model_type)
         if unknown:
             raise InputError(
-                f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which transformers "
-                f"{transformers.__version__} does not know; code that comes with a model is never run: "
+                f"{folder}: {name} names Python code (`auto_map`) for its {unknown}, which "
+                f"transformers {transformers.__version__} does not know; code that comes with a "
+                "model is never run: "
                 "name a network, tokenizer or preprocessor of a kind that transformers knows"
             )
 
 # %% ../../nbs/library/models/01_load.ipynb #code-kernels
 def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
-    "Refuse a configuration that has its attention or experts computed by code from a repository of the hub."
+    "Refuse a configuration whose attention or experts are computed by code from the hub."
     parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
     for part in parts:
         for name in ("_attn_implementation", "_experts_implementation"):
             wanted = getattr(part, name, None)
             if isinstance(wanted, str) and "/" in wanted:
                 raise InputError(
-                    f"{path}: {name.removeprefix('_')} names the repository {wanted!r}; code that comes with a "
-                    "model is never run: remove the entry"
+                    f"{path}: {name.removeprefix('_')} names the repository {wanted!r}; code that "
+                    "comes with a model is never run: remove the entry"
                 )
 
 # %% ../../nbs/library/models/01_load.ipynb #config
@@ -330,29 +332,39 @@ def _check_whole(folder: Path, report: dict) -> None:
     )
     if missing:
         raise InputError(
-            f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is {missing[0]!r}: the "
-            "files do not belong together, or are damaged; fetch or save them again"
+            f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is "
+            f"{missing[0]!r}: the files do not belong together, or are damaged; fetch or save "
+            "them again"
         )
 
 # %% ../../nbs/library/models/01_load.ipynb #load-network
-def check_device(
-    device: str
-    | torch.device,  # cpu, cuda, mps, …, or "offload": spread over what there is, by the package accelerate
-) -> None:
-    "Refuse a device that cannot be used here."
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that cannot be used here.
+
+    Parameters
+    ----------
+    device
+        `cpu`, `cuda`, `mps`, …, or `offload`, which spreads a network over all devices by the
+        package accelerate.
+
+    Raises
+    ------
+    InputError
+        If torch cannot use the device, or accelerate is not installed.
+    """
     if device == "offload":
         if importlib.util.find_spec("accelerate") is None:
             raise InputError(
-                "device 'offload' spreads a network over graphics cards, memory and disk with the package "
-                "accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'"
+                "device 'offload' spreads a network over graphics cards, memory and disk with the "
+                "package accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'"
             )
         return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one that is "
-            "there"
+            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one "
+            "that is there"
         ) from None
 
 # %% ../../nbs/library/models/01_load.ipynb #load-building
@@ -377,8 +389,8 @@ def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
-            f"{folder}: {cls.__name__} cannot be made of its config.json and weights ({first_line(error)}): "
-            "fetch or save them again"
+            f"{folder}: {cls.__name__} cannot be made of its config.json and weights "
+            f"({first_line(error)}): fetch or save them again"
         ) from error
     _check_whole(folder, report)
     return network
@@ -402,7 +414,7 @@ def load_network(
 
 # %% ../../nbs/library/models/01_load.ipynb #drawn-overload
 def _with_generator(operation: torch._ops.OpOverload) -> torch._ops.OpOverload:
-    "The overload of a random operation that takes a generator; the operation itself if there is none."
+    "The overload of a random operation that takes a generator, or the operation itself."
     names = {argument.name for argument in operation._schema.arguments} | {"generator"}
     for name in operation.overloadpacket.overloads():
         overload = getattr(operation.overloadpacket, name)
@@ -414,7 +426,7 @@ def _with_generator(operation: torch._ops.OpOverload) -> torch._ops.OpOverload:
 class drawing(TorchDispatchMode):
     """Draw random numbers from generators of this block's own.
 
-    Inside the block, this thread gets the numbers that it would get after `torch.manual_seed(seed)`.
+    Inside the block, this thread gets the numbers it would get after `torch.manual_seed(seed)`.
     The global generators are neither read nor changed, so other threads may use them meanwhile.
     Dropout takes no generator: it goes on to use the global ones.
 
@@ -472,8 +484,9 @@ def _of_folder(folder: Path, auto: type, needed: str, **options):
             )
     except Exception as error:  # transformers raises many kinds
         raise InputError(
-            f"{folder}: {needed} is missing or damaged, or needs a package that is not here ({first_line(error)}): "
-            "fetch or save it again; of a tokenizer.model alone, `pip install sentencepiece protobuf`"
+            f"{folder}: {needed} is missing or damaged, or needs a package that is not here "
+            f"({first_line(error)}): fetch or save it again; of a tokenizer.model alone, "
+            "`pip install sentencepiece protobuf`"
         ) from None
 
 
@@ -490,7 +503,7 @@ _PREPROCESSORS = (
 
 
 def _check_there(folder: Path, names: Sequence[str]) -> None:
-    "Refuse a folder without any of these files, or whose tokenizer or preprocessor needs code that comes with it."
+    "Refuse a folder without any of these files, or whose files need code that comes with them."
     if not any((folder / name).is_file() for name in names):
         raise InputError(
             f"{folder} holds no {names[0]}: save it beside the network, or fetch it again"
@@ -514,13 +527,13 @@ def image_preprocessor(
             batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): fetch or save it "
-                "again, or give the network another's"
+                f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): "
+                "fetch or save it again, or give the network another's"
             ) from error
         if len(sizes := {image.shape for image in batch}) > 1:
             raise InputError(
-                f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different sizes: it needs a "
-                "crop, or a size of both sides"
+                f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different "
+                "sizes: it needs a crop, or a size of both sides"
             )
         return {"pixel_values": torch.from_numpy(np.stack(batch).astype(np.float32, copy=False))}
 
@@ -663,7 +676,7 @@ def check_whole(
     *,
     both: bool = False,  # a judge's: it has to see and to read
 ) -> None:
-    "Refuse a folder from which no network can be loaded; of weights, only a changed byte within is left to `verified`."
+    "Refuse a folder from which no network can be loaded; only `verified` finds changed weights."
     verified(folder, weights=False)
     config = read_config(folder)
     for path in weight_files(folder):
@@ -700,7 +713,8 @@ class Model:
         return next(self.network.parameters()).device.type != "meta"
 
     def __repr__(self) -> str:
-        return f"{self.name} ({self.modality}, {self.n_layers} blocks of {self.network.config.hidden_size} units)"
+        n_units = self.network.config.hidden_size
+        return f"{self.name} ({self.modality}, {self.n_layers} blocks of {n_units} units)"
 
 # %% ../../nbs/library/models/01_load.ipynb #build
 def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
@@ -709,8 +723,8 @@ def _architecture(config: PreTrainedConfig) -> type[nn.Module]:
     is_network = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
     if not is_network or not (name.endswith("ForCausalLM") or hasattr(config, "patch_size")):
         raise InputError(
-            f"architecture {name!r} is not a vision encoder or causal language model of transformers "
-            f"{transformers.__version__}: check `architectures` in config.json"
+            f"architecture {name!r} is not a vision encoder or causal language model of "
+            f"transformers {transformers.__version__}: check `architectures` in config.json"
         )
     return cls
 
@@ -754,7 +768,8 @@ def caption_encoder(
         empty = [i for i, ids in enumerate(encoded) if special.issuperset(ids)]
         if empty:
             raise InputError(
-                f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no words"
+                f"caption {empty[0]} of the batch, {captions[empty[0]]!r}, is empty: it has no "
+                "words"
             )
         return padded(encoded, pad_id)
 
@@ -849,8 +864,8 @@ def _folder(name: str, root: str | Path | None) -> Path:
             )
         lacks = "holds no config.json" if folder.is_dir() else "is no folder here"
         raise InputError(
-            f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a folder that "
-            f"`save_pretrained` wrote, or one of {there}"
+            f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a "
+            f"folder that `save_pretrained` wrote, or one of {there}"
         )
     return folder
 
@@ -882,8 +897,8 @@ def _verify_companions(folder: Path, card: dict) -> None:
         raise InputError(f"{path} is not a safetensors file ({error}): {_REMEDY}") from None
     if expected != _companions(folder, card):
         raise InputError(
-            f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that the "
-            f"weights were saved with (checksum mismatch): {_REMEDY}"
+            f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that "
+            f"the weights were saved with (checksum mismatch): {_REMEDY}"
         )
 
 
@@ -990,7 +1005,8 @@ def pretrained_folder(
     if is_checkpoint or folder.is_dir() or network.repository is None:
         if revision:
             raise InputError(
-                f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave it out"
+                f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave "
+                "it out"
             )
         return folder if (folder / "config.json").is_file() and not is_checkpoint else None
     if revision and network.revision and revision != network.revision:
@@ -1003,7 +1019,16 @@ def pretrained_folder(
 def short_names(
     names: Iterable[str],
 ) -> dict[str, str]:  # name → what figures call it
-    "The last part of each name, or as many parts as tell it from the others; the revision where only that does."
+    """Shorten names for figures.
+
+    A name is cut to its last part, or to as many parts as make it unique; the revision is added
+    where only that does.
+
+    Examples
+    --------
+    >>> short_names(["facebook/dinov2-large", "/runs/a/last"])
+    {'facebook/dinov2-large': 'dinov2-large', '/runs/a/last': 'last'}
+    """
     networks = {name: NetworkId.parse(name) for name in names}
     parts = {}
     for name, network in networks.items():
@@ -1027,19 +1052,48 @@ def short_names(
 
 # %% ../../nbs/library/models/01_load.ipynb #load-model
 def load_model(
-    name: str,  # as in the table above: microworld/vision-0, facebook/dinov2-large, a folder, …
+    name: str,
     *,
-    revision: str
-    | None = None,  # of a repository of the hub: commit, branch or tag; default: its newest commit
-    device: str
-    | torch.device = "cpu",  # or "offload": what is too large for one is spread by accelerate
-    dtype: str | torch.dtype = torch.float32,  # of the computation: float32, bfloat16, float16
-    root: str
-    | Path
-    | None = None,  # where `microworld/` checkpoints are; default: the shipped ones
-    weights: bool = True,  # False: without those of a pretrained network, enough to read what the store holds
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
+    root: str | Path | None = None,
+    weights: bool = True,
 ) -> Model:
-    "Load a model by name. Raises `InputError` for one that is missing, damaged or of an unknown kind."
+    """Load a network with its preprocessing, by name.
+
+    Parameters
+    ----------
+    name
+        `microworld/vision-0`, `facebook/dinov2-large`, a folder that `save_pretrained` wrote, or
+        one of these with random weights: `untrained:NAME@SEED`.
+    revision
+        Commit, branch or tag of a repository on the hub; default: its newest commit.
+    device
+        As of `check_device`.
+    dtype
+        Number type of the computation: float32, bfloat16, float16 or float64.
+    root
+        Folder of the `microworld/` checkpoints; default: the ones that come with the package.
+    weights
+        False: leave out the weights of a pretrained network, as is enough to read its features
+        from a store.
+
+    Returns
+    -------
+    Model
+        In evaluation mode, without gradients.
+
+    Raises
+    ------
+    InputError
+        If the network is missing, damaged, or of a kind that is not supported.
+
+    Examples
+    --------
+    >>> load_model("microworld/vision-0").modality
+    'vision'
+    """
     check_device(device)
     dtype, network = number_type(dtype), NetworkId.parse(name)
     trained, seed = network.trained, network.seed

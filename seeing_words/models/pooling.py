@@ -11,27 +11,34 @@ from collections.abc import Callable, Mapping
 import torch
 
 # %% ../../nbs/library/models/02_pooling.ipynb #pooling
-def pool_cls(
-    hidden: torch.Tensor,  # (stimulus, token, unit)
-    content: torch.Tensor,  # tokens that are no special ones, (stimulus, token) bool
-    attended: torch.Tensor,  # tokens that are no padding, (stimulus, token) bool
-) -> torch.Tensor:  # (stimulus, unit)
-    "The first token: of a vision network its class token."
+def pool_cls(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    """Take the first token, which is a vision network's class token.
+
+    Parameters
+    ----------
+    hidden
+        Activations of one layer, (stimulus, token, unit).
+    content
+        Tokens that are not special ones, (stimulus, token) bool.
+    attended
+        Tokens that are not padding, (stimulus, token) bool.
+
+    Returns
+    -------
+    torch.Tensor
+        One vector per stimulus, (stimulus, unit).
+    """
     return hidden[:, 0]
 
 
-def pool_mean(
-    hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor
-) -> torch.Tensor:  # as of `pool_cls`
-    "The mean over content tokens."
+def pool_mean(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    "Average the content tokens. Parameters as of `pool_cls`."
     weight = content.to(hidden.dtype)[..., None]  # (batch, token, 1)
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
-def pool_last(
-    hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor
-) -> torch.Tensor:  # as of `pool_cls`
-    "The last token that the network reads of a stimulus."
+def pool_last(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    "Take the last token that is not padding. Parameters as of `pool_cls`."
     return hidden[torch.arange(len(hidden)), attended.long().sum(1) - 1]
 
 

@@ -51,17 +51,31 @@ def find_damage(
         return [f"manifest.json cannot be read ({error!r})"]
     if digest(spec) != folder.name:
         return ["manifest.json belongs to another entry"]
-    found = _files(folder)
-    return [
-        f"{name} is {'missing' if name not in found else 'changed' if name in expected else 'not part of it'}"
-        for name in sorted(found | expected)
-        if found.get(name) != expected.get(name)
-    ]
+    found, damage = _files(folder), []
+    for name in sorted(found | expected):
+        if name not in found:
+            damage.append(f"{name} is missing")
+        elif name not in expected:
+            damage.append(f"{name} is not part of it")
+        elif found[name] != expected[name]:
+            damage.append(f"{name} is changed")
+    return damage
 
 # %% ../../nbs/library/models/03_store.ipynb #store-class
 @dataclass(frozen=True)
 class Store:
-    "A folder of features, addressed by what made them."
+    """A folder of features, addressed by a digest of what they were computed from.
+
+    Attributes
+    ----------
+    root : Path
+        The folder; made when the first entry is written.
+
+    Examples
+    --------
+    >>> Store(Path("_nothing_here")).keys()
+    []
+    """
 
     root: Path
 
@@ -95,14 +109,14 @@ class Store:
         )
 
     def ls(self) -> list[dict]:
-        "What is there: one row an entry, with what made it and its size in bytes."
+        "List the entries: the specification of each, and its size in bytes."
         return [
             {"key": key, **_told_spec(self.root / key), "bytes": _size(self.root / key)}
             for key in self.keys()
         ]
 
     def verify(self, keys: Iterable[str] | None = None) -> dict[str, list[str]]:
-        "Damages of every entry, or of those with `keys`, by key: an empty list where all is well."
+        "Find the damage of every entry, or of those with `keys`: key → list, empty if sound."
         return {
             key: find_damage(self.root / key) for key in (self.keys() if keys is None else keys)
         }
@@ -134,10 +148,10 @@ def _size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 # %% ../../nbs/library/models/03_store.ipynb #writer
-BLOCK = 250  # stimuli in a chunk, and in what a killed run loses at most
-_CHUNK = (
-    2**24
-)  # bytes of a chunk of several layers: a file each is slow for small networks, one of all is large for others
+BLOCK = 250  # stimuli in a chunk: what a killed run loses at most
+# Bytes of a chunk of several layers. One file for each layer is slow for small networks, one for
+# all layers is too large for others.
+_CHUNK = 2**24
 
 
 @lru_cache(maxsize=8)
@@ -256,8 +270,8 @@ def _full_disk_explained(root: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(
-            f"no space left for the feature store at {root}: free some, or set SEEING_WORDS_STORE to another "
-            "folder. What was finished is kept, and the next run goes on from there"
+            f"no space left for the feature store at {root}: free some, or set SEEING_WORDS_STORE "
+            "to another folder. What was finished is kept, and the next run goes on from there"
         ) from error
 
 # %% ../../nbs/library/models/03_store.ipynb #extract-spec
@@ -269,10 +283,26 @@ def feature_spec(
     stimuli: StimulusSet,
     *,
     pooling: str,
-    caption: int = 0,  # which caption of each stimulus (language)
-    dtype: str = "float32",  # of what is kept: float32 or float16
-) -> dict:  # all that features depend on
-    "Describe features before they exist: the store's key is the digest of this."
+    caption: int = 0,
+    dtype: str = "float32",
+) -> dict:
+    """Describe features before they exist; the store's key is the digest of the description.
+
+    Parameters
+    ----------
+    model, stimuli, pooling, caption, dtype
+        As of `extract`.
+
+    Returns
+    -------
+    dict
+        Everything that the features depend on, with the keys `SPEC`.
+
+    Raises
+    ------
+    InputError
+        If the pooling or the number type is unknown.
+    """
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
     if dtype not in ("float32", "float16"):

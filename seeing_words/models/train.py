@@ -129,7 +129,15 @@ def contrastive_loss(
 
 # %% ../../nbs/library/models/09_train.ipynb #loop
 def rate(step: int, steps: int, *, warmup: int = 50) -> float:
-    "Share of the peak learning rate at `step`: a linear rise over `warmup` steps, then half a cosine down to 1 %."
+    """Compute the share of the peak learning rate at `step`.
+
+    It rises linearly over `warmup` steps, then falls along half a cosine to 1 %.
+
+    Examples
+    --------
+    >>> rate(49, 1000) > rate(500, 1000) > rate(1000, 1000)
+    True
+    """
     return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
 
 # %% ../../nbs/library/models/09_train.ipynb #loop-train
