@@ -1,8 +1,10 @@
-"""What the benchmarks share: layers with known alignment, clocks, pinned threads, tables, and the README made of them.
+"""What the benchmarks share: layers with known alignment, clocks, pinned threads, tables, and the
+README made of them.
 
-A benchmark is a table. `publish` writes it as csv, adds the machine and the versions that made it to machine.csv, and
-writes every table that is there between the marks of README.md. Tables come from the csv alone, so that the README says
-what the csv says. Nothing here is a benchmark: names that begin with `_` are not run by `make bench`.
+A benchmark is a table. `publish` writes it as csv, adds the machine and the versions that made it
+to machine.csv, and writes every table that is there between the marks of README.md. Tables come
+from the csv alone, so that the README says what the csv says. Nothing here is a benchmark: names
+that begin with `_` are not run by `make bench`.
 """
 
 import argparse
@@ -91,7 +93,8 @@ def peak() -> float:  # GiB of this process so far
 
 
 def planted(n_layers: int, units: int, shared: np.ndarray, seed: int) -> np.ndarray:
-    "Float32 layers (layer, stimulus, unit), the middle ones nearest to what is shared, (stimulus, dimension)."
+    """Float32 layers (layer, stimulus, unit), the middle ones nearest to what is shared, (stimulus,
+    dimension)."""
     rng = np.random.default_rng(seed)
     layers = np.empty((n_layers, len(shared), units), np.float32)
     for layer, depth in zip(layers, np.linspace(-1, 1, n_layers), strict=True):
@@ -112,7 +115,8 @@ def two_networks(
 def sweep_operations(
     n_sources: int, n_targets: int, p: int, q: int, n: int, n_alphas: int
 ) -> float:
-    "Floating-point operations of one direction, by the counts in the library notebook; decompositions not counted."
+    """Floating-point operations of one direction, by the counts in the library notebook;
+    decompositions not counted."""
     t = n // N_FOLDS
     m = n - t
     r, gram = min(p, m - 1), 2 * min(m, p) ** 2 * max(m, p)
@@ -212,7 +216,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _and_all(short: pd.DataFrame, table: pd.DataFrame, what: str) -> str:
-    return f"{markdown(short)}\n\n<details><summary>{what}</summary>\n\n{markdown(table)}\n\n</details>"
+    folded = f"<details><summary>{what}</summary>\n\n{markdown(table)}\n\n</details>"
+    return f"{markdown(short)}\n\n{folded}"
 
 
 def ratios(table: pd.DataFrame) -> str:
@@ -242,7 +247,8 @@ DRAWN = {"predictivity": ratios, "growth": slopes}  # other tables as they are
 
 
 def with_tables(page: str, folder: Path) -> str:
-    "Fill `page` between `<!-- name -->` and `<!-- /name -->` with `name`.csv of the folder, where there is one."
+    """Fill `page` between `<!-- name -->` and `<!-- /name -->` with `name`.csv of the folder, where
+    there is one."""
 
     def fill(mark: re.Match) -> str:
         name, path = mark[1], folder / f"{mark[1]}.csv"

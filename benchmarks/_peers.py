@@ -1,11 +1,13 @@
 """The cross-validated ridge of other libraries, each as fast as it honestly goes here.
 
-scikit-learn's `RidgeCV` chooses the penalty by leave-one-out over the stimuli, as seeing_words does; it computes in
-float64 whatever it is given, and by the Gram matrix (`gcv_mode`) wherever units outnumber stimuli. `GridSearchCV(Ridge)`
-and himalaya choose by 5 inner folds, by squared error here. himalaya runs on its torch backend; its kernel ridge takes a
-precomputed linear kernel, made by one `torch.mm` (its own checks cost more than that), and target units in batches of
-512, which stay in the cache (measured: none, 128, 256, 512, 1024; λs one by one are slower). All choose one penalty for
-all units of the target, as ours does. Those that compute in float32 if asked are timed so, unless float64 is faster.
+scikit-learn's `RidgeCV` chooses the penalty by leave-one-out over the stimuli, as seeing_words
+does; it computes in float64 whatever it is given, and by the Gram matrix (`gcv_mode`) wherever
+units outnumber stimuli. `GridSearchCV(Ridge)` and himalaya choose by 5 inner folds, by squared
+error here. himalaya runs on its torch backend; its kernel ridge takes a precomputed linear kernel,
+made by one `torch.mm` (its own checks cost more than that), and target units in batches of 512,
+which stay in the cache (measured: none, 128, 256, 512, 1024; λs one by one are slower). All choose
+one penalty for all units of the target, as ours does. Those that compute in float32 if asked are
+timed so, unless float64 is faster.
 
 Z-scoring, and correlating the prediction, are left out of a peer's time; ours is timed with both.
 """

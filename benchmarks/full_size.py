@@ -1,16 +1,18 @@
-"""The sweep and its null at the size of the paper: every layer pair of a vision and a language network, both ways.
+"""The sweep and its null at the size of the paper: every layer pair of a vision and a language
+network, both ways.
 
-Random features with planted alignment: each layer mixes `SHARED` dimensions, the same in both networks, into noise that
-is weaker the nearer the layer is to the middle. Shows seconds of the sweep and of the null, their ratio, the share they
-reach of a bare `torch.mm`'s speed, peak memory, and whether what was planted is found.
+Random features with planted alignment: each layer mixes `SHARED` dimensions, the same in both
+networks, into noise that is weaker the nearer the layer is to the middle. Shows seconds of the
+sweep and of the null, their ratio, the share they reach of a bare `torch.mm`'s speed, peak memory,
+and whether what was planted is found.
 
-    full_size.py            1 and 3 source layers against all target layers, from which the rest follows (some minutes)
+    full_size.py            a few source layers against all targets, extrapolated (some minutes)
     full_size.py --full     all of it (about ten minutes); writes full_size.csv
-    full_size.py --tiny     a few seconds, to see that it runs; writes full_size.csv, but into _runs/benchmarks
+    full_size.py --tiny     a few seconds, to see that it runs; writes into _runs/benchmarks
 
-Time grows by the same amount with each source layer, once the targets are prepared: so two sizes give the whole, and the
-default prints that, as the extrapolation it is, and writes nothing. `make bench` leaves this one out: it would take all
-of the time there is.
+Time grows by the same amount with each source layer, once the targets are prepared: so two sizes
+give the whole, and the default prints that, as the extrapolation it is, and writes nothing. `make
+bench` leaves this one out: it would take all of the time there is.
 """
 
 from dataclasses import dataclass
@@ -68,7 +70,8 @@ def operations(size: Size, sources: tuple[int, int]) -> dict[str, float]:
 def measure(
     size: Size, networks: list[np.ndarray], sources: tuple[int, int], progress: bool
 ) -> dict[str, list]:
-    "Of sweep and null, each direction's (seconds, result), with so many source layers of each network."
+    """Of sweep and null, each direction's (seconds, result), with so many source layers of each
+    network."""
     folds, found = make_folds(size.n), {"sweep": [], "null": []}
     for n_sources, source, target in zip(sources, networks, networks[::-1], strict=True):
         some = source[len(source) // 2 :][:n_sources] if n_sources < len(source) else source
@@ -106,17 +109,20 @@ def summary(size: Size, found: dict[str, list], sources: tuple[int, int]) -> lis
 
 def show(size: Size, found: dict[str, list], sources: tuple[int, int]) -> None:
     print(
-        f"from {sources[0]} vision layers to {size.layers[1]} and from {sources[1]} language layers to {size.layers[0]}:"
+        f"from {sources[0]} vision layers to {size.layers[1]} and from {sources[1]} language "
+        f"layers to {size.layers[0]}:"
     )
     for row in summary(size, found, sources):
         print(
-            f"  {row['part']:5} {row['seconds']:8.1f} s {row['GFLOP/s']:7.1f} GFLOP/s, {row['share of torch.mm']} of a bare "
+            f"  {row['part']:5} {row['seconds']:8.1f} s {row['GFLOP/s']:7.1f} GFLOP/s, "
+            f"{row['share of torch.mm']} of a bare "
             f"torch.mm ({row['GFLOP/s of torch.mm']:.0f}), {row['times the sweep']:.2f} × the sweep"
         )
     for direction, (_, grid), (_, null) in zip(DIRECTIONS, *found.values(), strict=True):
         scores = grid.predictivity.mean("fold")
         print(
-            f"  {direction}: r {scores.min():.3f}…{scores.max():.3f}; of the null's units {null.observed.max():.3f}, "
+            f"  {direction}: r {scores.min():.3f}…{scores.max():.3f}; of the null's units "
+            f"{null.observed.max():.3f}, "
             f"their shuffled best {null.null.max():.3f}"
         )
 
@@ -131,7 +137,8 @@ def extrapolate(size: Size, few: dict[str, list], more: dict[str, list]) -> None
         for part in few
     }
     print(
-        f"EXTRAPOLATED to all {size.layers[0]} × {size.layers[1]} layers, both ways: sweep {seconds['sweep']:.0f} s, "
+        f"EXTRAPOLATED to all {size.layers[0]} × {size.layers[1]} layers, both ways: sweep "
+        f"{seconds['sweep']:.0f} s, "
         f"null {seconds['null']:.0f} s, null / sweep {seconds['null'] / seconds['sweep']:.2f}"
     )
 
@@ -139,7 +146,8 @@ def extrapolate(size: Size, few: dict[str, list], more: dict[str, list]) -> None
 def report(name: str, out, threads: int) -> None:
     size = SIZES[name]
     print(
-        f"{name}: {size}, 5 folds, {len(ALPHAS)} penalties; {threads} threads, torch {torch.__version__}"
+        f"{name}: {size}, 5 folds, {len(ALPHAS)} penalties; {threads} threads, torch "
+        f"{torch.__version__}"
     )
     networks, runs = two_networks(size.layers, size.units, size.n), {}
     before = peak()
@@ -147,7 +155,8 @@ def report(name: str, out, threads: int) -> None:
         runs[sources] = measure(size, networks, sources, progress=name == "full")
         show(size, runs[sources], sources)
     print(
-        f"peak memory {peak():.2f} GiB, of which {before:.2f} before the engine began (features and libraries)"
+        f"peak memory {peak():.2f} GiB, of which {before:.2f} before the engine began (features "
+        "and libraries)"
     )
     if name == "few":
         extrapolate(size, *runs.values())

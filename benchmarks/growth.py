@@ -1,9 +1,11 @@
-"""How the time of a sweep grows: with layers, units, stimuli and permutations, ours beside two peers.
+"""How the time of a sweep grows: with layers, units, stimuli and permutations, ours beside two
+peers.
 
-Along each axis the rest stays as `BASE` says, one way. Ours is the median of 3 whole sweeps (of one, if it takes 5 s or more);
-the null is timed alone. Peers, scikit-learn's RidgeCV and himalaya's KernelRidgeCV (set up as _peers.py says), are
-extrapolated: 5 × the median of 3 folds of one pair, times the pairs; along layers that makes their slope 2 by
-construction. The slope is that of a straight line through the logarithms, so a mean over the range shown, not a limit.
+Along each axis the rest stays as `BASE` says, one way. Ours is the median of 3 whole sweeps (of
+one, if it takes 5 s or more); the null is timed alone. Peers, scikit-learn's RidgeCV and himalaya's
+KernelRidgeCV (set up as _peers.py says), are extrapolated: 5 × the median of 3 folds of one pair,
+times the pairs; along layers that makes their slope 2 by construction. The slope is that of a
+straight line through the logarithms, so a mean over the range shown, not a limit.
 
 Written: growth.csv and growth.svg. `--tiny` shows that it runs.
 """
@@ -162,7 +164,8 @@ def figure(table: pd.DataFrame, base: Setting):
         ax.legend(fontsize=6.5)
     axes[0].set_ylabel("seconds")
     fig.suptitle(
-        f"Else {base.layers} × {base.layers} layers of {base.units} units, {base.n} stimuli; dashed: extrapolated",
+        f"Else {base.layers} × {base.layers} layers of {base.units} units, {base.n} stimuli; "
+        "dashed: extrapolated",
         fontsize=9,
     )
     return fig

@@ -1,11 +1,13 @@
 """Peak memory of each method, in a fresh process for each, so that no peak hides in another's.
 
-A process makes its features, notes its peak so far (libraries and features), runs, and notes the peak again. Peers run one
-fold of one pair: their folds are alike and share nothing. Ours runs whole sweeps, one way; its blocks follow from
-`max_memory`, left at its default. Peers as _peers.py says; float32 for those that compute in it.
+A process makes its features, notes its peak so far (libraries and features), runs, and notes the
+peak again. Peers run one fold of one pair: their folds are alike and share nothing. Ours runs whole
+sweeps, one way; its blocks follow from `max_memory`, left at its default. Peers as _peers.py says;
+float32 for those that compute in it.
 
-Peaks are `ru_maxrss`, which on Linux a new process takes over from the one that made it: so that one stays small, and
-imports nothing that its children don't. Written: memory.csv. `--tiny` shows that it runs.
+Peaks are `ru_maxrss`, which on Linux a new process takes over from the one that made it: so that
+one stays small, and imports nothing that its children don't. Written: memory.csv. `--tiny` shows
+that it runs.
 """
 
 import json

@@ -1,19 +1,24 @@
-"""Predictivity of all layer pairs: seeing_words beside scikit-learn's and himalaya's cross-validated ridge.
+"""Predictivity of all layer pairs: seeing_words beside scikit-learn's and himalaya's
+cross-validated ridge.
 
-Compared, in one process, with as many threads for each: the same stimuli, folds and 10 penalties, layers z-scored the
-same way, one penalty for all units of a target. How each peer is set up, and why, is said in _peers.py; their time is that
-of fitting and predicting alone, ours that of the whole call. Seconds of a peer's pair are 5 × the median of the folds
-measured, all alike in shape; ours the median of 3 calls, or one call where it takes 20 s or more.
+Compared, in one process, with as many threads for each: the same stimuli, folds and 10 penalties,
+layers z-scored the same way, one penalty for all units of a target. How each peer is set up, and
+why, is said in _peers.py; their time is that of fitting and predicting alone, ours that of the
+whole call. Seconds of a peer's pair are 5 × the median of the folds measured, all alike in shape;
+ours the median of 3 calls, or one call where it takes 20 s or more.
 
-Extrapolated, and marked so: sweeps of the peers, from one pair or row and one direction (source and target are equally
-wide, and the peers share nothing between pairs), and what is slow beyond use, from fewer folds or penalties, which the
-last column says. One peer gets a row more than its users usually do: himalaya with the units of 5 target layers as one
-target, which shares its decompositions but chooses one penalty for all 5 layers, so it is not quite the same computation.
+Extrapolated, and marked so: sweeps of the peers, from one pair or row and one direction (source and
+target are equally wide, and the peers share nothing between pairs), and what is slow beyond use,
+from fewer folds or penalties, which the last column says. One peer gets a row more than its users
+usually do: himalaya with the units of 5 target layers as one target, which shares its
+decompositions but chooses one penalty for all 5 layers, so it is not quite the same computation.
 
-Differences are from scikit-learn's RidgeCV on the middle pair: of the score of a fold, with the penalty each chose (himalaya
-and GridSearchCV choose otherwise, hence theirs); and, with one penalty given, of the r of every unit of the first fold.
+Differences are from scikit-learn's RidgeCV on the middle pair: of the score of a fold, with the
+penalty each chose (himalaya and GridSearchCV choose otherwise, hence theirs); and, with one penalty
+given, of the r of every unit of the first fold.
 
-Written: predictivity.csv and .svg; speed.csv, the same sweeps in GFLOP/s beside a bare `torch.mm`. `--tiny` shows that it runs.
+Written: predictivity.csv and .svg; speed.csv, the same sweeps in GFLOP/s beside a bare `torch.mm`.
+`--tiny` shows that it runs.
 """
 
 from dataclasses import dataclass
@@ -104,7 +109,8 @@ def sweep(networks: list[np.ndarray], n_layers: int, folds: Folds):
 
 
 def ours(networks: list[np.ndarray], n_layers: int, folds: Folds) -> dict:
-    "Seconds, speed and peak memory of one sweep, and score and penalty of its middle pair in each fold."
+    """Seconds, speed and peak memory of one sweep, and score and penalty of its middle pair in each
+    fold."""
     n, units, before = *networks[0].shape[1:], peak()
     seconds, timings, (grid, *_) = repeated(lambda: sweep(networks, n_layers, folds))
     say(f"{OURS}, {units} units, {case(n_layers)}: {seconds:.1f} s")
@@ -161,7 +167,8 @@ def pair_seconds(
 
 
 def by_penalties(name: str, X, Y, folds: Folds, dtype: str) -> tuple[float, int, np.ndarray]:
-    "The same by a straight line from 1 and 2 penalties in one fold, each the median of 3; nothing is chosen."
+    """The same by a straight line from 1 and 2 penalties in one fold, each the median of 3; nothing
+    is chosen."""
     one, two = (
         np.median([one_fold(PEERS[name], X, Y, folds, 0, ALPHAS[:k], dtype)[0] for _ in range(3)])
         for k in (1, 2)
@@ -172,7 +179,8 @@ def by_penalties(name: str, X, Y, folds: Folds, dtype: str) -> tuple[float, int,
 def peer(
     name: str, plan: Plan, units: int, networks, folds: Folds, dtype: str, alpha: float
 ) -> dict:
-    "Seconds of a pair and how they were found, scores of the folds measured, r of the first fold's units at one penalty."
+    """Seconds of a pair and how they were found, scores of the folds measured, r of the first
+    fold's units at one penalty."""
     X, Y = (middle(network, 1)[0] for network in networks)
     n_folds = next(
         (few for who, width, few in plan.few_folds if (who, width) == (name, units)), N_FOLDS
@@ -222,7 +230,8 @@ def joined(plan: Plan, units: int, networks, folds: Folds, dtype: str) -> dict:
         "at one": np.array([]),
         "complete": False,
         "row": len(targets),
-        "note": f"{dtype}; {n_folds} of {N_FOLDS} folds of one row of {len(targets)}, one way; one penalty for the row",
+        "note": f"{dtype}; {n_folds} of {N_FOLDS} folds of one row of {len(targets)}, one way; "
+        "one penalty for the row",
     }
 
 

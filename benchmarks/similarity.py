@@ -1,9 +1,10 @@
 """Permutations of debiased CKA over all layer pairs, beside the plain way.
 
-Ours is `similarity_null`, features to scores, once. The plain way is numpy with what anybody would share: every layer's
-centred matrix is made once, then each permutation of each pair re-orders one matrix and takes one inner product, in
-float64. It is timed on one pair and 20 permutations (the median of 3) and extrapolated to the rest, which is the same work
-again. The difference is the largest between both over those permutations.
+Ours is `similarity_null`, features to scores, once. The plain way is numpy with what anybody would
+share: every layer's centred matrix is made once, then each permutation of each pair re-orders one
+matrix and takes one inner product, in float64. It is timed on one pair and 20 permutations (the
+median of 3) and extrapolated to the rest, which is the same work again. The difference is the
+largest between both over those permutations.
 
 Written: similarity.csv. `--tiny` shows that it runs.
 """

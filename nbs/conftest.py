@@ -23,8 +23,10 @@ from support.compare_tables import compare_folders, read_renames  # noqa: E402
 RUNS = ROOT / "_runs/nbval"
 GOLDEN = ROOT / "tests/golden"
 SMALL = {"n_stimuli": 120, "n_permutations": 19, "n_draws": 100}  # those that a notebook has
-# Numbers differ a little between machines: their linear algebra sums in different orders. Without AVX
-# (ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE) averaging changes by 1e-6, perturbations by 1e-5.
+# Numbers differ a little between machines: their linear algebra sums in different orders. Without
+# AVX
+# (ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE) averaging changes by 1e-6, perturbations by
+# 1e-5.
 TOLERANCE = 1e-3
 
 

@@ -26,6 +26,7 @@ from .measures.inference import resample_weights as resample_weights
 from .measures.predictivity import null_grid as null_grid
 from .measures.predictivity import predictivity as predictivity
 from .measures.predictivity import predictivity_grid as predictivity_grid
+from .measures.ridge_map import RidgeMap as RidgeMap
 from .measures.scores import interval as interval
 from .measures.scores import make_scores as make_scores
 from .measures.scores import tidy as tidy

@@ -81,7 +81,7 @@ def style() -> Iterator[None]:
 
 # %% ../nbs/library/plots.ipynb #style-figure
 def _figure(*args, **kwargs) -> tuple[Figure, np.ndarray]:
-    "`plt.subplots` that pyplot forgets at once: shown when returned, never twice, and freed when dropped."
+    "`plt.subplots`, but pyplot forgets the figure: displayed when returned, freed when dropped."
     fig, axes = plt.subplots(*args, squeeze=False, layout="constrained", **kwargs)
     plt.close(fig)
     return fig, axes
@@ -149,7 +149,7 @@ def _wrap(text: str, inches: float, points: float) -> str:
 
 # %% ../nbs/library/plots.ipynb #thumbnail
 def _thumbnail(image: np.ndarray, inches: float) -> np.ndarray:  # (height, width, 3) uint8
-    "The image in no more pixels than can be seen at a size of `inches`: 300 an inch. Smaller ones stay as they are."
+    "The image in at most 300 pixels an inch at a size of `inches`; smaller ones stay as they are."
     most = max(1, round(300 * inches))
     if max(image.shape[:2]) <= most:
         return image
@@ -413,7 +413,7 @@ def _name_curves(
     ],  # name → where its curve ends (x, y), and its colour
     inches: float,  # room for the names
 ) -> None:
-    "Write the names of curves to the right of `ax`, apart from each other, each tied to its curve's end."
+    "Write the names of curves to the right of `ax`, each tied to its curve's end."
     right = mpl.transforms.blended_transform_factory(ax.transAxes, ax.transData)
     names = []
     for name, (x, y, colour) in ends.items():
@@ -432,7 +432,8 @@ def _name_curves(
                 linespacing=1.05,
             )
         )
-    ax.figure.draw_without_rendering()  # the layout settles, and with it how many data units a line of text takes
+    # the layout settles, and with it how many data units a line of text takes
+    ax.figure.draw_without_rendering()
     boxes = [Text.get_window_extent(t).transformed(ax.transData.inverted()) for t in names]
     places = _spread(
         [y for _, y, _ in ends.values()], [1.25 * b.height for b in boxes], *ax.get_ylim()
@@ -442,12 +443,13 @@ def _name_curves(
 
 # %% ../nbs/library/plots.ipynb #depth
 def depth_curves(
-    curves: pd.DataFrame,  # panel, along, condition, kind, depth, score; low, high, pair_low, pair_high if known
+    # panel, along, condition, kind, depth, score; low, high, pair_low, pair_high if known
+    curves: pd.DataFrame,
     *,
     width: float = WIDTH,  # inches
     row_height: float = 2.5,  # inches
 ) -> Figure:
-    "Draw scores along relative depth, a row for each `panel`, a column for each network `along` whose depth it is."
+    "Draw scores along relative depth: a row for each `panel`, a column for each side `along`."
     _need(curves, ["panel", "along", "condition", "kind", "depth", "score"], "curves")
     panels, alongs = list(dict.fromkeys(curves["panel"])), list(dict.fromkeys(curves["along"]))
     looks = _looks(curves)
@@ -623,7 +625,7 @@ def perturbation_forest(
     label: str,  # what is shown, with its unit
     width: float = WIDTH,  # inches
 ) -> Figure:
-    "Draw each condition's difference from intact in every arm, an example of its stimuli beside its row."
+    "Draw each condition's difference from intact in every arm, beside an example of its stimuli."
     _need(table, ["group", "condition", "direction", "arm", "effect", "low", "high"], "table")
     _known(table["arm"], _ARMS, "arm")
     directions, left, gap = list(dict.fromkeys(table["direction"])), 0.4 * width, 0.2
@@ -665,7 +667,7 @@ def perturbation_forest(
 def _example_rows(
     table: pd.DataFrame, examples: Mapping, inches: float
 ) -> list[tuple[str, str, float, float]]:
-    "Rows from the top: name, words beneath it, where its middle lies and how high it is, in inches; headings among them."
+    "Rows from the top: name, words beneath it, middle and height in inches; with headings."
     rows, below = [], table.groupby("group", sort=False)["condition"].unique()
     for heading, conditions in below.items():
         rows.append((f"*{heading}", "", 0.3))
@@ -931,7 +933,7 @@ Table = pd.DataFrame | xr.DataArray | xr.Dataset
 
 
 def csv_text(table: Table) -> str:
-    "A table as csv; named arrays become one row a cell. Six significant digits: more would differ between machines."
+    "A table as csv, one row a cell, in six significant digits: more would differ by machine."
     if isinstance(table, xr.DataArray):
         table = table.rename(table.name or "value")
     if not isinstance(table, pd.DataFrame):
@@ -978,7 +980,7 @@ class SavedFigure:
     alt: str
 
     def _ipython_display_(self) -> None:
-        "Show the file by a link, so that a notebook holds no copy of it; embed it if it is elsewhere."
+        "Show the file by a link, so that a notebook holds no copy; embed it if it is elsewhere."
         from IPython.display import Image, Markdown, display
 
         if link := self._link():

@@ -130,7 +130,8 @@ for script, out in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    "The folder that the tiny run of a script filled; each is run once, however many processes test it."
+    """The folder that the tiny run of a script filled; each is run once, however many processes
+    test it."""
     place = shared_place(tmp_path_factory) / "benchmarks"
 
     def run(script: str) -> Path:

@@ -2,15 +2,16 @@
 
 `tests/golden/<section>/*.csv` are the tables of the four sections at a small size (n_stimuli=120,
 n_permutations=19, n_draws=100), written by the code of commit 8096817 with one thread. `make test`
-runs each section once, under nbval, at just this size; nbs/conftest.py then compares its tables with
-the golden ones and fails with the largest differences. `pytest --nbval-lax nbs/paper` does the same.
+runs each section once, under nbval, at just this size; nbs/conftest.py then compares its tables
+with the golden ones and fails with the largest differences. `pytest --nbval-lax nbs/paper` does the
+same.
 
-**When a number has changed**, first suppose that the code is wrong. A column, label or file that was
-renamed on purpose belongs in tests/golden/renamed.toml; its numbers are still compared.
+**When a number has changed**, first suppose that the code is wrong. A column, label or file that
+was renamed on purpose belongs in tests/golden/renamed.toml; its numbers are still compared.
 
-**To regenerate on purpose**, because a defect was mended or a definition changed, run the section and
-copy its tables, then look at every difference that git shows and say in the commit message why each
-is right:
+**To regenerate on purpose**, because a defect was mended or a definition changed, run the section
+and copy its tables, then look at every difference that git shows and say in the commit message why
+each is right:
 
     OMP_NUM_THREADS=1 .venv/bin/python -m pytest --nbval-lax nbs/paper/1_layers.ipynb
     cp _runs/nbval/layers/microworld/*/layers_*.csv tests/golden/layers/

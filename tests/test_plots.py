@@ -107,8 +107,8 @@ def conditions() -> pd.DataFrame:
 
 def claims() -> pd.DataFrame:
     long = (
-        "language to vision works from early language layers into late vision layers, but the other way it does not "
-        * 2
+        "language to vision works from early language layers into late vision layers, but the "
+        "other way it does not " * 2
     )
     return pd.DataFrame(
         [
@@ -152,7 +152,8 @@ FIGURES = {
 
 
 def shown(fig: Figure) -> list[Text]:
-    "The texts that a reader sees: not the labels of ticks beyond the axis' ends, which are never drawn."
+    """The texts that a reader sees: not the labels of ticks beyond the axis' ends, which are never
+    drawn."""
     fig.draw_without_rendering()
     axes = [
         (axis, sorted(axis.get_view_interval())) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)

@@ -228,7 +228,8 @@ def linked(markdown: str, page: Path) -> str:
 
 
 def on_site(link: str, page: Path) -> str:
-    "Translate a link from the repository to the site; files that are not on it are linked on GitHub."
+    """Translate a link from the repository to the site; files that are not on it are linked on
+    GitHub."""
     path, anchor = re.fullmatch(r"([^#]*)(.*)", link).groups()
     file = (ROOT / "nbs" / page.parent / path).resolve()
     if not file.exists():

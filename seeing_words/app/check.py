@@ -122,7 +122,7 @@ def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perha
 
 
 def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
-    "Refuse a vision network that does not take an image, or is asked for a class token that it has not."
+    "Refuse a vision network that takes no image or lacks the class token it is pooled by."
     images = _some_images(stimuli)
     try:
         has_one = has_class_token(model, images[0])
@@ -131,12 +131,14 @@ def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"it does not take what its preprocessor_config.json makes of an image ({error}): give it the "
+            f"it does not take what its preprocessor_config.json makes of an image ({error}): "
+            "give it the "
             "preprocessor it was trained with"
         ) from None
     if "cls" in poolings and not has_one:
         raise InputError(
-            "it has no class token, its first token is a patch like the others: pool by mean, in the preset "
+            "it has no class token, its first token is a patch like the others: pool by mean, "
+            "in the preset "
             'poolings = {vision = ["mean"], language = ["mean", "last"]}'
         )
 
@@ -149,7 +151,8 @@ def _network(
     model = preset.load(network.untrained(0), weights=False)
     if model.modality != modality:
         raise InputError(
-            f"it is a {model.modality} network, listed under {modality}: write it into {model.modality} = […]"
+            f"it is a {model.modality} network, listed under {modality}: write it into "
+            f"{model.modality} = […]"
         )
     if not network.is_embedded and not (Path(name) / "card.json").is_file():
         check_weights(name, preset.revisions.get(name, ""))
@@ -161,7 +164,10 @@ def _network(
         ]
         _whole(told, model, lambda done: progress(f"captions, {name}", done, len(told)))
     config = model.network.config
-    return f"{modality}, {config.num_hidden_layers} blocks of {config.hidden_size} units, {_counted(model)} parameters"
+    return (
+        f"{modality}, {config.num_hidden_layers} blocks of {config.hidden_size} units, "
+        f"{_counted(model)} parameters"
+    )
 
 
 def _counted(model: Model) -> str:

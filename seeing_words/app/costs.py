@@ -53,7 +53,7 @@ from ..studies.layers import one_per_architecture
 def machine_speed(
     n: int = 1024, repeats: int = 5, *, device: str = "auto"
 ) -> float:  # floating-point operations a second
-    "How fast this machine multiplies matrices in float32: the best of some repeats, on a GPU where there is one."
+    "Measure the speed of matrix products in float32: the best of some repeats."
     a = torch.ones(n, n, device=best_device() if device == "auto" else device)
 
     def once() -> float:
@@ -392,7 +392,7 @@ class WorkCount:
                 self.passes[key] = n_poolings if request.stored else 0
 
     def _count_fits(self, request: FeatureRequest, work: SectionWork) -> None:
-        "Count the fits of each network with all networks of the other modality, in both directions."
+        "Count fits of each network with all of the other modality, in both directions."
         other = "language" if request.modality == "vision" else "vision"
         n_conditions = len(CONDITIONS[request.stimuli](self.preset))
         for name in GROUPS[request.networks](self.preset):
@@ -661,7 +661,10 @@ def check_room(expected: Expected, store: Store, *, free: int | None = None) -> 
         )
     line = f"features: about {format_bytes(expected.store)} more in {store.root}"
     if n_bytes:
-        line += f", less what it holds of the same stimuli (of the same networks: {format_bytes(n_bytes)})"
+        line += (
+            ", less what it holds of the same stimuli (of the same networks: "
+            f"{format_bytes(n_bytes)})"
+        )
     line += f", {format_bytes(free)} free"
     if expected.unknown:
         line += f" (without {', '.join(expected.unknown)}: not known before download)"

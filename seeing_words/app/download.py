@@ -136,7 +136,8 @@ COCO = DataSet(
             members=("annotations/panoptic_val2017.json", "annotations/panoptic_val2017.zip"),
         ),
     ),
-    by_hand="fetch the three zips from cocodataset.org and put them, or what is in them, into {folder}",
+    by_hand="fetch the three zips from cocodataset.org and put them, or what is in them, into "
+    "{folder}",
 )
 
 # %% ../../nbs/library/app/01_download.ipynb #datasets
@@ -156,7 +157,8 @@ PICK_A_PIC = DataSet(
             note="reported gone from the hub since April 2025 (PickScore, issue 36)",
         ),
     ),
-    by_hand="if it is gone from the hub, ask its authors; put any of its parquet files into {folder}",
+    by_hand="if it is gone from the hub, ask its authors; put any of its parquet files into "
+    "{folder}",
 )
 FLICKR30K = DataSet(
     "Flickr30k",
@@ -164,7 +166,8 @@ FLICKR30K = DataSet(
     has=(("*.csv", "*.json", "*.token"), ("*/*.jpg",)),
     licence="images under Flickr's terms of use; non-commercial research and education only",
     about="https://shannon.cs.illinois.edu/DenotationGraph/",
-    by_hand="ask for it with the form at https://shannon.cs.illinois.edu/DenotationGraph/ and put the folder of images and "
+    by_hand="ask for it with the form at https://shannon.cs.illinois.edu/DenotationGraph/ and "
+    "put the folder of images and "
     "the file of captions (csv, json or token) into {folder}",
 )
 DATA: Mapping[str, DataSet] = {"coco": COCO, "pick-a-pic": PICK_A_PIC, "flickr30k": FLICKR30K}
@@ -272,7 +275,8 @@ def _refused(url: str, answer: requests.Response, download: Download) -> InputEr
     )
     return InputError(
         f"{url}: HTTP {answer.status_code} {answer.reason}: {remedy}"
-        f", name another server with --mirror, or put the file at {download.path} of the data folder"
+        f", name another server with --mirror, or put the file at {download.path} of the data "
+        "folder"
     )
 
 # %% ../../nbs/library/app/01_download.ipynb #begins
@@ -288,7 +292,7 @@ def _whole_range(answer: requests.Response, asked: int) -> int | None:
 def _begins(
     answer: requests.Response, asked: int, download: Download
 ) -> tuple[int, int | None]:  # first byte, size of all
-    "Where in the file the answer begins, and how large that is; an answer that is no use is raised."
+    "Where in the file the answer begins, and the file's size; raises if it is of no use."
     if answer.status_code in _RETRIED:
         told = answer.headers.get("Retry-After", "")
         raise _Again(
@@ -298,15 +302,18 @@ def _begins(
         raise _refused(answer.url, answer, download)
     if (coding := answer.headers.get("Content-Encoding", "identity")) != "identity":
         raise InputError(
-            f"{answer.url} comes as {coding} although not asked for: name another server with --mirror"
+            f"{answer.url} comes as {coding} although not asked for: name another server with "
+            "--mirror"
         )
     partial = answer.status_code == 206
     length = answer.headers.get("Content-Length", "")
     size = _whole_range(answer, asked) if partial else int(length) if length.isdigit() else None
     if None not in (size, download.bytes) and size != download.bytes:
         raise InputError(
-            f"{answer.url} offers {size:,} bytes, {download.bytes:,} are expected: this is another file, or the "
-            "notice of a proxy or gateway. Look at it in a browser, or name another server with --mirror"
+            f"{answer.url} offers {size:,} bytes, {download.bytes:,} are expected: this is "
+            "another file, or the "
+            "notice of a proxy or gateway. Look at it in a browser, or name another server "
+            "with --mirror"
         )
     return asked if partial else 0, size or download.bytes
 
@@ -379,7 +386,8 @@ def _attempt(
         raise _Again(f"{type(error).__name__}, {str(error)[:200]}") from None
     except requests.RequestException as error:
         raise InputError(
-            f"{url}: {str(error).rstrip('.')}: correct the address, or name another server with --mirror"
+            f"{url}: {str(error).rstrip('.')}: correct the address, or name another server "
+            "with --mirror"
         ) from None
     except OSError as error:  # of the disk
         raise InputError(
@@ -410,7 +418,8 @@ def _complete(
                     partial.unlink(missing_ok=True)
                 if failed > retries:
                     raise InputError(
-                        f"{url}: {error}; tried {failed} times without getting further. Check the network and "
+                        f"{url}: {error}; tried {failed} times without getting further. Check "
+                        "the network and "
                         "the proxy, or name another server with --mirror; the same command goes on"
                     ) from None
                 sleep(min(60, max(error.after, wait * 2**failed)))
@@ -429,7 +438,7 @@ def fetch_file(
     ),  # told the bytes so far, and of all
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    "Fetch one file: what has arrived before is kept, and it gets its name once it is whole and verified."
+    "Fetch one file: resume what has arrived before, verify, then give it its name."
     url, target = mirrored(download.url, mirror), folder / download.path
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
@@ -451,7 +460,8 @@ def _name(partial: Path, target: Path, download: Download, url: str) -> None:
     if wrong := _wrong(download, partial):
         partial.unlink()
         raise InputError(
-            f"{url}: what came {wrong}, and was removed. Try again; if it stays so, the file has been changed or "
+            f"{url}: what came {wrong}, and was removed. Try again; if it stays so, the file "
+            "has been changed or "
             "something on the way changes it: name another server with --mirror"
         )
     os.replace(partial, target)
@@ -492,7 +502,8 @@ def _check_archive(archive: Path, found: list[zipfile.ZipInfo]) -> None:
         hostile = "members", f"unpack to more than {_MAX_BYTES:,} bytes together"
     if hostile:
         raise InputError(
-            f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the archive it should be: "
+            f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the archive it "
+            "should be: "
             "remove it and fetch it again from a place you trust"
         )
 
@@ -546,7 +557,8 @@ def unpack(
         OverflowError,
     ) as error:
         raise InputError(
-            f"{archive} is torn or damaged ({error}): remove it, and the same command fetches it again"
+            f"{archive} is torn or damaged ({error}): remove it, and the same command fetches "
+            "it again"
         ) from None
     return list(wanted)
 
@@ -562,7 +574,8 @@ def _unpack_missing(
     )
     if size > free:
         raise InputError(
-            f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk of {folder}: make room"
+            f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk "
+            f"of {folder}: make room"
         )
     hidden = folder / f".{archive.name}.unpacking"
     hidden.mkdir(parents=True, exist_ok=True)
@@ -749,8 +762,10 @@ class Plan:
         for place, (needed, free) in self.disks.items():
             if needed > free:
                 raise InputError(
-                    f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of {place}, which has "
-                    f"{format_bytes(free)} free: make room, or choose another with --data (networks: HF_HOME)"
+                    f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of "
+                    f"{place}, which has "
+                    f"{format_bytes(free)} free: make room, or choose another with --data "
+                    "(networks: HF_HOME)"
                 )
 
     def as_dict(self) -> dict:

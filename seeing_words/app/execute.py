@@ -88,7 +88,7 @@ class Job:
 
     @property
     def needs(self) -> frozenset[str]:
-        "What the section asks of a preset beyond images and captions, from the notebook's metadata."
+        "What the section asks of a preset beyond images and captions."
         return section_needs(self.notebook)
 
 
@@ -117,7 +117,7 @@ _IPYKERNEL = [
 
 
 class _Kernel(AsyncKernelManager):
-    "A kernel of the running interpreter, whatever kernels this machine has registered under the same name."
+    "A kernel of the running interpreter, whatever kernels are registered under its name."
 
     n_threads = None  # of arithmetic; None: one a core
     begun = None  # a list that every kernel joins, so that it can be interrupted
@@ -241,7 +241,7 @@ def _provenance(folder: Path, section: str) -> Path:
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    "Identify the file now at `path`: differs once it is replaced, whatever the clocks say; None: no file."
+    "Identify the file at `path`: differs once it is replaced, whatever clocks say."
     try:
         about = path.stat()
     except FileNotFoundError:

@@ -245,7 +245,8 @@ def data_folder(name: str, given: str) -> Path:
     if given:
         raise InputError(f"{folder} is not there: correct `folder` in the preset")
     raise InputError(
-        f"{folder} is not there: `seeing-words download` fetches what a preset needs, or says how to "
+        f"{folder} is not there: `seeing-words download` fetches what a preset needs, or says "
+        "how to "
         "get it by hand"
     )
 
@@ -257,7 +258,8 @@ def _coco(preset: Preset, ids_file: Path | None) -> StimulusSet:
     )
     if not masks:
         warnings.warn(
-            f"{folder} has no panoptic_{split}.json: without masks, no things are removed or shown alone",
+            f"{folder} has no panoptic_{split}.json: without masks, no things are removed or "
+            "shown alone",
             stacklevel=2,
         )
     return coco_stimuli(
@@ -315,7 +317,8 @@ class Source:
     Attributes
     ----------
     make : callable
-        Takes a `Preset` and the path of the list of chosen stimuli (or None), gives a `StimulusSet`.
+        Takes a `Preset` and the path of the list of chosen stimuli or None; gives a
+        `StimulusSet`.
     has_facts : bool
         It is known what each image shows: there can be an oracle and near misses.
     has_masks : bool
@@ -511,7 +514,8 @@ def get_preset(name: str) -> Preset:
         return read_preset(path)
     if name not in PRESETS:
         raise InputError(
-            f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; one's own is a file: mine.toml"
+            f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; one's own is a "
+            "file: mine.toml"
         )
     return PRESETS[name]
 
@@ -643,7 +647,8 @@ def _impossible(preset: Preset) -> _Problems:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", preset.name) or preset.name in PRESETS:
         yield (
             "name",
-            f"it names a folder of figures: letters, digits, - and _, and none of {', '.join(PRESETS)}",
+            "it names a folder of figures: letters, digits, - and _, and none of "
+            f"{', '.join(PRESETS)}",
         )
     yield from _unsuited(preset)
     yield from _too_small(preset)
@@ -667,7 +672,7 @@ def _read_toml(path: Path) -> dict:
 
 # %% ../../nbs/library/app/00_presets.ipynb #read-sizes
 def _listed_stimuli(preset: Preset) -> list:
-    "Stimuli of a table that are not left out, with those that cannot be used: these are reported later."
+    "Stimuli of a table that are not left out; those that cannot be used are reported later."
     folder, how = data_folder("folder", preset.folder), _own_table(preset)
     if not (table := folder / preset.table).is_file():
         there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLES)
@@ -686,7 +691,7 @@ def _listed_stimuli(preset: Preset) -> list:
 
 
 def _with_sizes(preset: Preset, given: Mapping[str, object]) -> Preset:
-    "The preset with sizes that the file leaves open taken from its stimuli, where they can be counted."
+    "The preset; sizes that its file leaves open are counted where possible."
     left_open = {"n_stimuli", "n_captions"} - given.keys()
     count = preset.stimulus_source.count
     if count is None or not left_open:
@@ -705,7 +710,7 @@ def _network(path: Path, name: str) -> str:  # a folder beside the file, or a na
 
 
 def _ids_file(path: Path, name: str) -> str:
-    "The whole path of a list of ids, which is written: only below the preset's or the figures' folder."
+    "The absolute path of a list of ids, below the preset's or the figures' folder."
     folders = (path.parent.resolve(), ((checkout() or Path.cwd()) / "figures").resolve())
     try:
         whole = (folders[0] / Path(name).expanduser()).resolve()  # follows links, and ..
@@ -714,7 +719,8 @@ def _ids_file(path: Path, name: str) -> str:
         is_below = False
     if not is_below or whole.suffix != ".tsv" or re.search(r"[\x00-\x1f\x7f]", name):
         raise InputError(
-            f"preset {path}: ids_file = {name!r} is impossible: a list of ids ends in .tsv and lies "
+            f"preset {path}: ids_file = {name!r} is impossible: a list of ids ends in .tsv and "
+            "lies "
             f"below {folders[0]} or {folders[1]}, whatever links lead to"
         )
     return str(whole)

@@ -144,7 +144,8 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
         found = None
     if found is None or found.type.removesuffix(" | None") not in ("int", "float", "str", "bool"):
         raise InputError(
-            f"{notebook.name}: the parameter `{ast.unparse(line)}` must be written as name: type = value, "
+            f"{notebook.name}: the parameter `{ast.unparse(line)}` must be written as name: "
+            "type = value, "
             "of type int, float, str or bool, or one of them with `| None`"
         )
     return found
@@ -213,7 +214,8 @@ def _folder(out: str | Path, place: str) -> Path:
     if there.is_dir() and os.access(there, os.W_OK):
         return folder
     raise InputError(
-        f"out = {str(out)!r}: {there} is {'not to be written to' if there.is_dir() else 'a file'}: name a folder"
+        f"out = {str(out)!r}: {there} is "
+        f"{'not to be written to' if there.is_dir() else 'a file'}: name a folder"
     )
 
 # %% ../../nbs/library/app/04_run.ipynb #choices
@@ -257,13 +259,14 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
 
 # %% ../../nbs/library/app/04_run.ipynb #missing
 def _refuse_missing(preset: Preset) -> None:
-    "Refuse networks and trials whose folder is not there; what a hub has is not known before it is asked."
+    "Refuse networks and trials whose folder does not exist; the hub is not asked."
     places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
     places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
     for name, place in places:
         if not place.is_dir():
             raise InputError(
-                f"preset {preset.name} names {name}, which is no folder here: correct the path in the preset"
+                f"preset {preset.name} names {name}, which is no folder here: correct the path "
+                "in the preset"
             )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:

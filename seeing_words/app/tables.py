@@ -41,7 +41,8 @@ def save_claims(folder: Path) -> pd.DataFrame:
         claims_overview(table),
         folder / "claims",
         data=table,
-        caption=f"All claims of the paper for {folder.name}: {told}. Effects with 95 % bootstrap intervals.",
+        caption=f"All claims of the paper for {folder.name}: {told}. Effects with 95 % "
+        "bootstrap intervals.",
         alt=f"Table of {len(table)} claims with effect, interval, threshold and verdict: {told}.",
     )
     return table

@@ -28,7 +28,7 @@ from ..core.arrays import check_pair
 from ..core.errors import InputError, first_line
 from ..core.files import canonical_json, check_codecs, commit, versions, write_atomic
 from ._ridge_dual import ALPHAS
-from .folds import Folds, make_folds
+from .folds import Folds, as_folds, make_folds
 from seeing_words.measures.inference import (
     best_pair,
     max_p_value,
@@ -592,14 +592,6 @@ def _check_counts(n_permutations: int, n_draws: int) -> None:
         )
 
 
-def _check_folds(folds: Folds | None, n: int, n_folds: int, seed: int) -> Folds:
-    if folds is None:
-        return make_folds(n, n_folds=n_folds, seed=seed)
-    if folds.n != n:
-        raise InputError(f"folds partition {folds.n} stimuli, the features have {n}")
-    return folds
-
-
 def _describe_features(layers: _Layers) -> dict:
     """Digest and given types of the features of one network."""
     sha = hashlib.sha256()
@@ -615,7 +607,7 @@ def align(
     b: object,
     *,
     names: tuple[str, str] = ("a", "b"),
-    folds: Folds | None = None,
+    folds: object = None,
     n_folds: int = 5,
     seed: int = 0,
     alphas: Sequence[float] = ALPHAS,
@@ -634,8 +626,9 @@ def align(
         `read_features` takes: an array (layer, stimulus, unit), layers by name, a file.
     names : pair of str, default ("a", "b")
         What the networks are called in the result, such as ``("vision", "language")``.
-    folds : Folds, optional
-        Folds of cross-validation; default: `n_folds` random ones.
+    folds : Folds or splitter of scikit-learn, optional
+        Folds of cross-validation, in any form that `as_folds` takes; default: `n_folds` random
+        ones.
     n_folds : int, default 5
         Number of folds if none are given.
     seed : int, default 0
@@ -676,7 +669,10 @@ def align(
     names = _check_names(names)
     layers = _read_both((a, b), names)
     n_stimuli = next(iter(layers[names[0]].values())).sizes["stimulus"]
-    folds = _check_folds(folds, n_stimuli, n_folds, seed)
+    if folds is None:
+        folds = make_folds(n_stimuli, n_folds=n_folds, seed=seed)
+    else:
+        folds = as_folds(folds, n_stimuli)
     _check_counts(n_permutations, n_draws)
 
     groups = {name: _group_by_width(layers[name]) for name in names}

@@ -145,7 +145,7 @@ def interval(
 
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate-arithmetic
 def _paired(operation: Callable, *, reflected: bool = False) -> Callable:
-    "A method of `Estimate` for `operation`; reflected: the estimate is its right-hand side, as in 1 - e."
+    "A method of `Estimate` for `operation`, with the estimate on the right if `reflected`."
 
     def method(self, other):
         if isinstance(other, Estimate):
@@ -167,13 +167,14 @@ def _check_same_draws(estimates: Iterable, what: str) -> None:
     sizes = {len(estimate.draws) for estimate in estimates}
     if len(sizes) > 1:
         raise InputError(
-            f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; make them with the same `weights`"
+            f"{what}: estimates have {min(sizes)} to {max(sizes)} draws; "
+            "make them with the same `weights`"
         )
 
 # %% ../../nbs/library/measures/08_inference.ipynb #estimate
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    "A number and its bootstrap draws. Arithmetic is draw by draw, so both sides must come from the same `weights`."
+    "A number and its bootstrap draws; arithmetic is draw by draw."
 
     value: float
     draws: np.ndarray  # (draw,)
@@ -459,7 +460,8 @@ def differences(
         raise InputError(f"differences: no condition {baseline!r}; there are {', '.join(named)}")
     if len(sizes := {len(e.draws) for e in named.values()}) > 1:
         raise InputError(
-            f"differences: {min(sizes)} to {max(sizes)} draws; paired conditions share their `weights`"
+            f"differences: {min(sizes)} to {max(sizes)} draws; "
+            "paired conditions share their `weights`"
         )
     paired = {name: e - named[baseline] for name, e in named.items() if name != baseline}
     return pd.DataFrame(

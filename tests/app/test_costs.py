@@ -1,4 +1,5 @@
-"""What a preset costs, told before: against what is counted in other ways, and against what the store then holds."""
+"""What a preset costs, told before: against what is counted in other ways, and against what the
+store then holds."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Downloads survive what networks, disks and archives do: against a local server that misbehaves in every way."""
+"""Downloads survive what networks, disks and archives do: against a local server that misbehaves in
+every way."""
 
 import errno
 import hashlib
@@ -371,7 +372,8 @@ def test_a_refusal_is_told_with_the_address_and_the_way_out(server, tmp_path, st
     server.statuses = [status]
     with pytest.raises(
         InputError,
-        match=rf"http://127.*/file.bin: HTTP {status} .*{said}.*example.org.*--mirror.*sub/file.bin",
+        match=rf"http://127.*/file.bin: HTTP {status} "
+        rf".*{said}.*example.org.*--mirror.*sub/file.bin",
     ):
         get(known(server, about="example.org/terms"), tmp_path)
     assert len(server.asked) == 1

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -294,3 +295,14 @@ def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_compu
     (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
     with pytest.raises(InputError, match=told):
         start("toy", preset="mine.toml")
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "figures").glob("*/*_provenance.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_committed_figures_come_from_these_sources(path):
+    record = json.loads(path.read_text())
+    assert record["sources"] == sources(find_section(record["section"])), (
+        "the package or the notebook has changed since: make the figures again, `make figures`"
+    )

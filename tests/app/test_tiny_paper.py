@@ -60,7 +60,8 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    "What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many processes test it."
+    """What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many
+    processes test it."""
     place = shared_place(tmp_path_factory)
     root, said = place / "tiny-paper", place / "tiny-paper.txt"
     with FileLock(place / "tiny-paper.lock"), pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,5 @@
-"""Pictures, captions and networks of one's own, as they come: one file, no code, and every mistake told before anything runs."""
+"""Pictures, captions and networks of one's own, as they come: one file, no code, and every mistake
+told before anything runs."""
 
 import json
 import shutil
@@ -159,11 +160,13 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"table": "old.csv"},
-            "old.csv: line 2 is not utf-8 (byte 0xe4): name the encoding it was written in, for example",
+            "old.csv: line 2 is not utf-8 (byte 0xe4): name the encoding it was written in, for "
+            "example",
         ),
         (
             {"encoding": "cp1252"},
-            'table.csv is UTF-8, read as cp1252 its letters would turn into others: encoding = "utf-8"',
+            "table.csv is UTF-8, read as cp1252 its letters would turn into others: encoding = "
+            '"utf-8"',
         ),
         (
             {"table": "semicolons.csv"},
@@ -185,15 +188,18 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"language": ["bloom-560m"]},
-            "there is no network 'bloom-560m', it is no folder here: a network is owner/name on the hub",
+            "there is no network 'bloom-560m', it is no folder here: a network is owner/name on "
+            "the hub",
         ),
         (
             {"vision": ["./siglip"]},
-            "it has no class token, its first token is a patch like the others: pool by mean, in the preset",
+            "it has no class token, its first token is a patch like the others: pool by mean, in "
+            "the preset",
         ),
         (
             {"language": ["./llama"]},
-            "has 44 tokens, the network takes 40. Change the captions, or leave them out: leave_out = [",
+            "has 44 tokens, the network takes 40. Change the captions, or leave them out: "
+            "leave_out = [",
         ),
         ({"judge": "./bloom"}, "is a bloom: a judge is of the CLIP family, as judge ="),
         (
@@ -223,7 +229,8 @@ def test_a_mistake_is_told_before_anything_runs(
 
 
 def spoil(mine: Path) -> None:
-    "One of each way in which a stimulus cannot be used: no words, no file, no image, half an image."
+    """One of each way in which a stimulus cannot be used: no words, no file, no image, half an
+    image."""
     table = pd.read_csv(mine / "table.csv", keep_default_na=False)
     table.loc[table["image"] == "pictures/5.png", "caption"] = ""
     table.to_csv(mine / "table.csv", index=False)
@@ -315,7 +322,10 @@ def test_a_section_that_averages_captions_is_left_out_where_images_have_one_each
 ):
     pd.read_csv(mine / "table.csv").drop_duplicates("image").to_csv(mine / "table.csv", index=False)
     preset, root = write(mine), new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
-    work = "from seeing_words.app.run import start\nassert len(start('toy', preset=preset, out=out).stimuli) == 12"
+    work = (
+        "from seeing_words.app.run import start\nassert len(start('toy', preset=preset, "
+        "out=out).stimuli) == 12"
+    )
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=USES, work=work)
     notebook(root / "nbs/paper/2_means.ipynb", "several captions", parameters=USES, work="1 / 0")
     result = CliRunner(env={"COLUMNS": "200"}).invoke(
@@ -348,7 +358,8 @@ def test_an_error_names_the_sections_that_run_without_what_is_missing(
     code, told = figures(monkeypatch, capsys, preset)
     assert (
         code == 2
-        and f"The sections that do not need it run: seeing-words figures toy0 toy2 --preset {preset}"
+        and "The sections that do not need it run: seeing-words figures toy0 toy2 --preset "
+        f"{preset}"
         in told
     )
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))

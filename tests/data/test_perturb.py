@@ -568,7 +568,8 @@ def test_captions_without_tags(world):
     assert perturb(bare, "sorted").tags is None
     with pytest.raises(
         InputError,
-        match=r"nouns only goes by tags, and microworld has none: add them with `tagged\(stimuli\)`",
+        match=r"nouns only goes by tags, and microworld has none: add them with "
+        r"`tagged\(stimuli\)`",
     ):
         perturb(bare, "nouns only")
 

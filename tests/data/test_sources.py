@@ -1,4 +1,5 @@
-"Sources: what comes from files is right, or refused by a message that names the file; the same stimuli everywhere."
+"""Sources: what comes from files is right, or refused by a message that names the file; the same
+stimuli everywhere."""
 
 import io
 import json
@@ -399,7 +400,8 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
     assert coco_stimuli(coco, 2, ids_file=tmp_path / "ids.txt").ids == ours.ids[:2]
     with pytest.raises(
         InputError,
-        match=r"has 6 stimuli in the list of ids .*ids\.txt, 7 are asked for: .* or remove the list",
+        match=r"has 6 stimuli in the list of ids .*ids\.txt, 7 are asked for: .* or remove the "
+        r"list",
     ):
         coco_stimuli(coco, 7, ids_file=tmp_path / "ids.txt")
     (tmp_path / "ids.txt").write_text("# by hand\n160\n\n139\n")
@@ -1034,7 +1036,8 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
     else:
         with pytest.raises(
             InputError,
-            match=r"coded\.csv: line \d is not utf-8 .*name the encoding it was written in, for exam",
+            match=r"coded\.csv: line \d is not utf-8 .*name the encoding it was written in, for "
+            r"exam",
         ):
             folder_stimuli(mine, table)
     with pytest.raises(InputError, match=r"coded\.csv: Python knows no encoding 'klingon'"):
@@ -1057,7 +1060,8 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"Available: image;caption\. Cells seem to be separated by another sign: separator = \";\"",
+            r"Available: image;caption\. Cells seem to be separated by another sign: separator = "
+            r"\";\"",
         ),
         (
             ".csv",
@@ -1161,7 +1165,8 @@ def test_a_parquet_file_that_has_fewer_rows_than_it_says(picks):
     for column, row in (("jpg_0", 99), ("caption", 0)):
         with pytest.raises(
             InputError,
-            match=rf"{column} in row {row} of validation_unique-.*parquet holds no image, or is not",
+            match=rf"{column} in row {row} of validation_unique-.*parquet holds no image, or is "
+            r"not",
         ):
             read_cells([ImageCell(path, "jpg_0", 0), ImageCell(path, column, row)])
 
@@ -1212,7 +1217,10 @@ def test_many_that_are_missing_are_counted_and_one_of_the_same_name_is_found(min
     table = written(
         mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
     )
-    told = r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: .*`seeing-words presets check`"
+    told = (
+        r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: "
+        r".*`seeing-words presets check`"
+    )
     with pytest.raises(Unusable, match=told):
         folder_stimuli(mine, table)
 
@@ -1228,7 +1236,8 @@ def test_utf8_is_not_read_as_another_encoding(mine, encoding):
 
 def test_a_row_that_is_not_quoted_rightly_is_told_by_the_line_in_which_it_begins(mine):
     (mine / "t.csv").write_text(
-        'image,caption\npictures/p0.png,"two\nlines"\npictures/p1.png,"never closed\npictures/p2.png,x\n'
+        'image,caption\npictures/p0.png,"two\nlines"\npictures/p1.png,"never '
+        "closed\npictures/p2.png,x\n"
     )
     with pytest.raises(
         InputError, match=r"t\.csv: the row that begins in line 4 is not quoted as csv is"

@@ -1,4 +1,5 @@
-"Bootstrap, nulls, selection, ceilings and verdicts: against brute force, and against simulations whose truth is known."
+"""Bootstrap, nulls, selection, ceilings and verdicts: against brute force, and against simulations
+whose truth is known."""
 
 import numpy as np
 import pytest
@@ -124,7 +125,8 @@ SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling count
 
 @pytest.mark.parametrize("n_units", [5, 30])
 def test_intervals_cover(n_units):
-    "The interval of a score holds what is to be expected of it in 95 ± 3 % of simulations, however many units it has."
+    """The interval of a score holds what is to be expected of it in 95 ± 3 % of simulations,
+    however many units it has."""
     rng, r, weights = np.random.default_rng(0), 0.6, resample_weights(SMALL, n_draws=200)
     estimates = []
     for _ in range(400):
@@ -190,7 +192,8 @@ def test_selection_on_other_folds_is_not_flattered():
 
 
 def test_nested_selection_has_no_leak_and_selection_on_other_folds_has_some():
-    "Layers that share nothing: chance resemblance in two folds makes each predict the other, so their scores agree."
+    """Layers that share nothing: chance resemblance in two folds makes each predict the other, so
+    their scores agree."""
     rng, folds, reported = np.random.default_rng(0), make_folds(40, n_folds=2), []
     for _ in range(60):
         X, Y = rng.normal(size=(2, 4, 40, 6))
@@ -216,7 +219,8 @@ def two_layers(seed: int, n: int = 20) -> np.ndarray:  # independent, (2, layer,
 
 @pytest.mark.parametrize("name", SIMILARITIES)
 def test_p_values_of_every_measure_are_honest(name):
-    "Small ones are no more frequent than they say. A measure with ties errs to the large side: each tie counts against it."
+    """Small ones are no more frequent than they say. A measure with ties errs to the large side:
+    each tie counts against it."""
     best = 0.0 if SIMILARITIES[name].kind == "distance" else 1.0
     p = []
     for seed in range(200):
@@ -385,7 +389,8 @@ def test_split_selection_is_a_loop_over_halves():
 
 
 def test_naive_selection_is_biased_and_split_selection_is_not():
-    "All pairs of layers share equally much, so that the score of any pair is the truth for the best."
+    """All pairs of layers share equally much, so that the score of any pair is the truth for the
+    best."""
     naive, split, truth = [], [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -454,7 +459,8 @@ def test_ceiling_is_the_share_of_signal(n_repeats, noise):
 
 
 def test_ceiling_agrees_with_signal_power():
-    "Signal power by the analysis of variance, and CCmax of it, as Schoppe et al. (2016) define them."
+    """Signal power by the analysis of variance, and CCmax of it, as Schoppe et al. (2016) define
+    them."""
     _, y = repeats(6, 1.5)
     total, mean_power = y.var(1, ddof=1).mean(0), y.mean(0).var(0, ddof=1)
     signal_power = (6 * mean_power - total) / 5

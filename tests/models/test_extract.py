@@ -1,4 +1,5 @@
-"Features: all layers in one pass, pooled as a loop would, whatever the batch, the padding and the order of poolings."
+"""Features: all layers in one pass, pooled as a loop would, whatever the batch, the padding and the
+order of poolings."""
 
 import threading
 import warnings

@@ -1,6 +1,7 @@
 """Networks of others: every family by the same rules, from folders as their makers save them.
 
-The oracle is transformers used plainly: one stimulus at a time, its own tokenizer, no padding, reported hidden states.
+The oracle is transformers used plainly: one stimulus at a time, its own tokenizer, no padding,
+reported hidden states.
 """
 
 import gc
@@ -111,7 +112,8 @@ def plainly(kind: str, folder: Path, pooling: str) -> np.ndarray:  # (layer, sti
             if kind in LANGUAGE
             else processor(Image.fromarray(stimulus), return_tensors="pt")
         )
-        last = []  # that of the last block, which what is reported may hold only after the final norm
+        # that of the last block, which what is reported may hold only after the final norm
+        last = []
         hook = blocks(network)[-1].register_forward_hook(
             lambda module, args, output, last=last: last.append(
                 output[0] if isinstance(output, tuple) else output
@@ -248,7 +250,8 @@ def test_a_caption_longer_than_the_network_takes_is_refused_never_cut(folders, k
     else:
         with pytest.raises(
             InputError,
-            match=rf"caption 1 of the batch, .* has {n} tokens, the network takes {LONGEST} \(2 such",
+            match=rf"caption 1 of the batch, .* has {n} tokens, the network takes {LONGEST} \(2 "
+            r"such",
         ):
             made.encode(["a boat", long, long])
 
@@ -278,7 +281,8 @@ def triangle(x: np.ndarray) -> np.ndarray:
 def resized_rows(
     image: np.ndarray, n: int, kernel, reach: int
 ) -> np.ndarray:  # (row, column, RGB) uint8
-    "One axis of a separable resize with antialiasing: the kernel is as wide as the new pixels, and cut at the edges."
+    """One axis of a separable resize with antialiasing: the kernel is as wide as the new pixels,
+    and cut at the edges."""
     scale = len(image) / n
     wide, out = max(scale, 1), []
     for i in range(n):
@@ -634,7 +638,8 @@ def nobody_asked(monkeypatch):
 
 
 def with_code(folder: Path, name: str, **said) -> Path:
-    "Let a file of the folder name a module beside it, and return the file that this module writes when it runs."
+    """Let a file of the folder name a module beside it, and return the file that this module writes
+    when it runs."""
     ran = folder.parent / "ran"
     (folder / "mine.py").write_text(f"open({str(ran)!r}, 'w')\n")
     kinds = "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoImageProcessor"
@@ -660,7 +665,10 @@ def test_a_folder_that_needs_its_own_code_is_refused_and_nobody_is_asked(
 ):
     folder = copy(kind)
     ran = with_code(folder, name, **said)
-    refusal = rf"{re.escape(str(folder))}: {name} names Python code .* that comes with a model is never run"
+    refusal = (
+        rf"{re.escape(str(folder))}: {name} names Python code .* that comes with a model is "
+        r"never run"
+    )
     with pytest.raises(InputError, match=refusal):
         load_model(str(folder))
     with pytest.raises(InputError, match=refusal):
@@ -755,7 +763,8 @@ def test_networks_of_another_kind_are_refused(copy, architecture):
     )
     with pytest.raises(
         InputError,
-        match=f"architecture '{architecture}' is not a vision encoder, text encoder or causal language",
+        match=f"architecture '{architecture}' is not a vision encoder, text encoder or causal "
+        "language",
     ):
         load_model(str(folder))
 
@@ -766,7 +775,8 @@ def test_weights_of_another_network_are_refused(copy, folders):
         shutil.copy(folders[kind] / "model.safetensors", folder)
         with pytest.raises(
             InputError,
-            match="lacks .* weights that its config.json asks for|cannot be made of its config.json",
+            match="lacks .* weights that its config.json asks for|cannot be made of its "
+            "config.json",
         ):
             load_model(str(folder))
     config = json.loads((folders["vit"] / "config.json").read_text())
@@ -877,7 +887,8 @@ def damaged_versions(whole: bytes, seed: int, n: int):
     ],
 )
 def test_whatever_byte_is_damaged_the_network_answers_or_its_folder_is_named(copy, kind, file):
-    """Never an error of another kind. In a folder of one's own a changed number that still reads as one cannot be told: then
+    """Never an error of another kind. In a folder of one's own a changed number that still reads as
+    one cannot be told: then
     the network answers, and its revision, a digest of its files, says that it is another."""
     folder = copy(kind)
     path, shown = folder / file, photographs(2) if kind == "vit" else TEXTS[:2]

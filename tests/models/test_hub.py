@@ -1,4 +1,5 @@
-"Networks by their names on the hub: pinned, from the cache where there is no network, and never from a damaged file."
+"""Networks by their names on the hub: pinned, from the cache where there is no network, and never
+from a damaged file."""
 
 import json
 import shutil
@@ -126,11 +127,13 @@ def test_the_newest_commit_is_known_without_its_weights(online, folders):
     [
         (
             "maker/closed",
-            "maker/closed is gated: accept its terms on https://huggingface.co/maker/closed, then log in",
+            "maker/closed is gated: accept its terms on https://huggingface.co/maker/closed, "
+            "then log in",
         ),
         (
             "maker/none",
-            "maker/none is neither a folder here nor on the hub, or it is private: check the spelling",
+            "maker/none is neither a folder here nor on the hub, or it is private: check the "
+            "spelling",
         ),
         ("maker/vision@v2", "maker/vision has no revision 'v2': give a commit, branch or tag"),
         ("maker/vision@" + "0" * 40, f"maker/vision has no revision '{'0' * 40}'"),
@@ -145,7 +148,8 @@ def test_where_there_is_no_network_it_says_what_to_fetch(online, offline):
     offline()
     with pytest.raises(
         InputError,
-        match="maker/vision is neither a folder here nor whole in the hub's cache, and the hub cannot "
+        match="maker/vision is neither a folder here nor whole in the hub's cache, and the hub "
+        "cannot "
         "be reached: where there is a network, run `hf download maker/vision --revision main`",
     ):
         load_model("maker/vision")
@@ -228,7 +232,8 @@ def mine(published, tmp_path):
     commit = commit_of(published["lab/parts"]["main"], "main")
     path = tmp_path / "mine.toml"
     path.write_text(
-        'source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", "lab/parts"]\njudge = "lab/judge"\n'
+        'source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", '
+        '"lab/parts"]\njudge = "lab/judge"\n'
         f'[revisions]\n"lab/parts" = "{commit}"\n'
     )
     return read_preset(path)
@@ -288,7 +293,8 @@ def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_there_is_said_of_what_loads_and_of_nothing_else(lab, mine, tmp_path, offline, name):
-    "Any file of the cache removed or cut: the plan says missing exactly where loading fails, and fetching mends it."
+    """Any file of the cache removed or cut: the plan says missing exactly where loading fails, and
+    fetching mends it."""
     execute_plan(plan(mine))
     snapshot = next((tmp_path / f"cache/models--{name.replace('/', '--')}/snapshots").iterdir())
     for path in sorted(snapshot.iterdir()):

@@ -1,4 +1,5 @@
-"Models: what is saved is what is loaded, damage is refused, and hooks see every layer before the final norm."
+"""Models: what is saved is what is loaded, damage is refused, and hooks see every layer before the
+final norm."""
 
 import json
 import os
@@ -148,7 +149,8 @@ def test_twins_drawn_by_several_threads_are_those_drawn_alone():
 
 
 def test_a_twin_does_not_depend_on_what_other_threads_do(tmp_path):
-    "Others draw from the global generator and load trained networks, which patches torch for the whole process."
+    """Others draw from the global generator and load trained networks, which patches torch for the
+    whole process."""
     save("dinov2", tmp_path / "own", seed=5)
     network("llama").save_pretrained(tmp_path / "pretrained")
     twin = "untrained:microworld/dinov2@3"

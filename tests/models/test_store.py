@@ -1,4 +1,5 @@
-"The store under faults: every byte counts, and a run killed, starved or doubled ends as an undisturbed one."
+"""The store under faults: every byte counts, and a run killed, starved or doubled ends as an
+undisturbed one."""
 
 import errno
 import json
@@ -238,7 +239,10 @@ def test_what_a_killed_run_left_is_used_only_if_it_is_as_noted(
     assert contents(store) == contents(undisturbed)
 
 
-RUN = "from seeing_words.models import store; store.BLOCK = 8; from tiny import fill_store; fill_store({0!r}, {1!r}, {2!r}, {3})"
+RUN = (
+    "from seeing_words.models import store; store.BLOCK = 8; from tiny import fill_store; "
+    "fill_store({0!r}, {1!r}, {2!r}, {3})"
+)
 
 
 def start(store: Store, tmp_path, n=400) -> subprocess.Popen:

@@ -1,4 +1,5 @@
-"Figures that follow a choice: the widgets by their values, the functions behind them by loops and by what must not matter."
+"""Figures that follow a choice: the widgets by their values, the functions behind them by loops and
+by what must not matter."""
 
 import json
 import re
@@ -222,7 +223,8 @@ def controls(cross):
 
 
 def agree(controls):
-    "Does every control show the scene's fact, by value and by the place in its menu that the front end shows?"
+    """Does every control show the scene's fact, by value and by the place in its menu that the
+    front end shows?"""
     scene = controls.explorer.scene
     assert controls.facts.keys() >= alternatives(scene).keys()
     for fact, allowed in alternatives(scene).items():

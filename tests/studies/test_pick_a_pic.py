@@ -32,7 +32,8 @@ def trials() -> pf.PreferenceSet:
 
 
 def planted(seed: int = 0, *, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Prompts, better and worse images, all linear in shared facts, with different offsets and scales."
+    """Prompts, better and worse images, all linear in shared facts, with different offsets and
+    scales."""
     rng = np.random.default_rng(seed)
     facts, changed = rng.normal(size=(2, N, 4))
     see, say = rng.normal(size=(4, 9)), rng.normal(size=(4, 7))

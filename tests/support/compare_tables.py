@@ -3,8 +3,8 @@
     python tests/support/compare_tables.py OLD_FOLDER NEW_FOLDER --tolerance 1e-6
 
 Numbers must agree within the tolerance, NaN only with NaN, and text exactly. Names that changed on
-purpose are given with `--rename OLD=NEW` or in a toml file (`--renames FILE`), so that their numbers
-are still compared.
+purpose are given with `--rename OLD=NEW` or in a toml file (`--renames FILE`), so that their
+numbers are still compared.
 """
 
 import argparse

@@ -49,7 +49,8 @@ def coco_things(i: int, width: int, height: int) -> np.ndarray:  # (thing, heigh
 
 
 def coco(root: Path, n: int = 10, split: str = "val2017") -> Path:
-    "COCO: images, captions (more than five of some), panoptic annotations with their ids in the colours of a png."
+    """COCO: images, captions (more than five of some), panoptic annotations with their ids in the
+    colours of a png."""
     images, told, panoptic = [], [], []
     for folder in (split, f"annotations/panoptic_{split}"):
         (root / folder).mkdir(parents=True)
@@ -121,7 +122,8 @@ PICK_LABELS = (
 
 
 def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **options) -> Path:
-    "Pick-a-Pic: parquet with the bytes of both images; preferences, ties, rankings without a label."
+    """Pick-a-Pic: parquet with the bytes of both images; preferences, ties, rankings without a
+    label."""
     import pandas as pd
 
     rows = []
@@ -181,7 +183,8 @@ FLICKR_CAPTIONS = [  # with commas, quotes, bars and signs that a reader of csv 
 
 
 def flickr30k(root: Path, form: str, n: int = 4) -> Path:
-    "Flickr30k, `form` by `form` in which it is passed on; the last row of results.csv lacks a bar, as the original does."
+    """Flickr30k, `form` by `form` in which it is passed on; the last row of results.csv lacks a
+    bar, as the original does."""
     names = [f"{1000092795 + i}.jpg" for i in range(n)]
     told = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
     (root / "flickr30k-images").mkdir(parents=True)

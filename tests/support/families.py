@@ -1,7 +1,9 @@
-"""Tiny random networks of each family, saved as their makers publish them: their own tokenizers with their quirks.
+"""Tiny random networks of each family, saved as their makers publish them: their own tokenizers
+with their quirks.
 
-BLOOM pads on the left with token 3 and adds nothing; LLaMA pads on the left, has no token to pad with, and adds `<s>` before;
-GPT-NeoX begins, ends and knows nothing by one token, and adds none; OPT comes as vocabulary and merges, and adds `</s>` before.
+BLOOM pads on the left with token 3 and adds nothing; LLaMA pads on the left, has no token to pad
+with, and adds `<s>` before; GPT-NeoX begins, ends and knows nothing by one token, and adds none;
+OPT comes as vocabulary and merges, and adds `</s>` before.
 """
 
 import json
@@ -108,7 +110,9 @@ _CROPPED = {
     "crop_size": {"height": SIZE, "width": SIZE},
     "do_convert_rgb": True,
 }
-PREPROCESSORS = {  # as of facebook/dinov2-large, google/vit-base-patch16-224, openai/clip-vit-large-patch14, google/siglip-…
+# as of facebook/dinov2-large, google/vit-base-patch16-224, openai/clip-vit-large-patch14,
+# google/siglip-…
+PREPROCESSORS = {
     "dinov2": {
         "image_processor_type": "BitImageProcessor",
         "resample": 3,

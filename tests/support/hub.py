@@ -1,4 +1,5 @@
-"A hub in miniature: a server of its two calls and its files, over folders here. It counts what is asked of it."
+"""A hub in miniature: a server of its two calls and its files, over folders here. It counts what is
+asked of it."""
 
 import hashlib
 import json

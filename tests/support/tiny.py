@@ -68,7 +68,8 @@ def tokenizer() -> Tokenizer:
 
 
 def network(kind: str, *, seed: int = 0, **changes) -> nn.Module:
-    "An untrained network whose weights half precision holds exactly; large enough for attention to matter."
+    """An untrained network whose weights half precision holds exactly; large enough for attention
+    to matter."""
     made = build_network(config(kind, initializer_range=0.3, **changes), seed=seed)
     for weight in made.parameters():
         weight.data = weight.data.half().float()
@@ -97,8 +98,8 @@ def stimuli(n: int = 20, *, seed: int = 0) -> StimulusSet:
 def fill_store(root: str, models: str, kind: str, n: int) -> None:
     """Extract into a store: what the tests kill, starve and run twice at once.
 
-    With one thread: sums then come in one order whatever else the machine does, so bytes can be compared, and a forked
-    child does not wait for threads that stayed with its parent.
+    With one thread: sums then come in one order whatever else the machine does, so bytes can be
+    compared, and a forked child does not wait for threads that stayed with its parent.
     """
     torch.set_num_threads(1)
     extract_many(

@@ -1,6 +1,8 @@
-"""What the preset tests/fixtures/tiny-paper.toml works on: a few pictures and random networks, in the formats of `paper`.
+"""What the preset tests/fixtures/tiny-paper.toml works on: a few pictures and random networks, in
+the formats of `paper`.
 
-The files are kept in git, so that the preset runs anywhere. This writes them again: `python tests/tiny_paper.py`.
+The files are kept in git, so that the preset runs anywhere. This writes them again: `python
+tests/tiny_paper.py`.
 """
 
 import shutil
