@@ -135,7 +135,7 @@ def rate(step: int, steps: int, *, warmup: int = 50) -> float:
 
     Examples
     --------
-    >>> rate(49, 1000) > rate(500, 1000) > rate(1000, 1000)
+    >>> bool(rate(49, 1000) > rate(500, 1000) > rate(1000, 1000))
     True
     """
     return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
