@@ -691,7 +691,7 @@ def check_whole(
 # %% ../../nbs/library/models/01_load.ipynb #model
 @dataclass(frozen=True, repr=False)
 class Model:
-    "A network in evaluation mode, and how stimuli enter it."
+    "A network in evaluation mode, with its preprocessing."
 
     name: str
     revision: str  # SHA-256 of its weights, a commit of the hub, or `untrained-seed-N-…`
