@@ -33,6 +33,7 @@ from seeing_words.core.files import (
     commit,
     digest,
     file_digest,
+    source_digest,
     versions,
     write_atomic,
 )
@@ -152,7 +153,7 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
 
 # %% ../../nbs/library/app/04_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
-    "SHA-256 of the package's modules and, where given, of a notebook's code."
+    """SHA-256 of the package's code, without comments and docstrings, and of a notebook's."""
     modules = [
         file
         for suffix in ("py", "toml")
@@ -162,7 +163,8 @@ def sources(notebook: Path | None = None) -> str:
     return digest(
         {
             "package": {
-                file.relative_to(PACKAGE).as_posix(): file_digest(file) for file in sorted(modules)
+                file.relative_to(PACKAGE).as_posix(): source_digest(file)
+                for file in sorted(modules)
             },
             "notebook": [code for code, _ in _code_cells(notebook)] if notebook else [],
         }

@@ -13,7 +13,6 @@ import pandas as pd
 import xarray as xr
 
 from ..core.errors import InputError
-from .inference import Estimate
 from .scores import interval
 
 # %% ../../nbs/library/measures/09_claims.ipynb #claim
@@ -97,12 +96,10 @@ def verdict(
     return "contradicted" if other else "not supported"
 
 
-def _ends(effect: xr.Dataset | Estimate | tuple[float, float]) -> tuple[float, float]:
+def _ends(effect: xr.Dataset | tuple[float, float]) -> tuple[float, float]:
     if isinstance(effect, xr.Dataset):
         ends = interval(effect)
         return float(ends.low), float(ends.high)
-    if isinstance(effect, Estimate):
-        return effect.low, effect.high
     low, high = effect
     return low, high
 
