@@ -18,7 +18,7 @@ from .scores import interval
 # %% ../../nbs/library/measures/09_claims.ipynb #claim
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, in a form that a number can decide, before the result.
+    """A claim that is fixed before the result and decided by a number.
 
     Parameters
     ----------

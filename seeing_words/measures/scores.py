@@ -52,7 +52,7 @@ def make_scores(
     draws: xr.DataArray | np.ndarray,
     weights: np.ndarray,
 ) -> xr.Dataset:
-    """Put a score and its bootstrap draws together.
+    """Combine scores and their bootstrap draws in one dataset.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def make_scores(
 
 # %% ../../nbs/library/measures/07_scores.ipynb #interval
 def interval(scores: xr.Dataset, level: float = 0.95) -> xr.Dataset:
-    """Percentile interval of scores from their bootstrap draws.
+    """Compute the percentile interval of scores from their bootstrap draws.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def interval(scores: xr.Dataset, level: float = 0.95) -> xr.Dataset:
 
 
 def tidy(scores: xr.Dataset, *, level: float = 0.95, name: str = "value") -> pd.DataFrame:
-    """One row for each score: its labels, its value and its interval.
+    """Make a table with one row for each score: labels, value and interval.
 
     Parameters
     ----------
