@@ -245,7 +245,7 @@ def _other_sections(jobs: "list[Job]", wrong: list[str]) -> str:
         return ""
     preset = short_path(Path(jobs[0].given["preset"]))
     return (
-        "\nThe sections that do not need it run: "
+        "\nThe sections that do not need it can run:  "
         f"seeing-words figures {' '.join(others)} --preset {preset}"
     )
 
@@ -260,7 +260,7 @@ def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
     section, preset = few[0].section, few[0].run.preset.name
     reason = f"{section} averages captions, but {preset} has one caption per image"
     if named or len(few) == len(jobs):
-        raise InputError(f"{reason}: add captions, or raise n_captions; the other sections run")
+        raise InputError(f"{reason}: add captions, or raise n_captions; the other sections can run")
     _bars.print(escape(f"{reason}: it is left out"), highlight=False)
     return [job for job in jobs if job not in few]
 
@@ -270,7 +270,7 @@ def _pair(text: str) -> tuple[str, str]:
 
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"-p {text}: write it as -p name=value")
+        raise InputError(f"-p {text} has no value: write -p name=value")
     return name.strip(), value.strip()
 
 
@@ -424,12 +424,12 @@ def _as_dict(outcome: "Outcome") -> dict[str, object]:
 @app.command(epilog=_EXIT_CODES)
 def claims(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of a run (default: that of the preset).")
+        Path | None, typer.Argument(help="Folder of a run (default: the folder of the preset).")
     ] = None,
     preset: Annotated[
         str, typer.Option(help="Preset name or TOML file.", autocompletion=_preset_names)
     ] = "microworld",
-    out: Annotated[str, typer.Option(help="Output folder of `figures`.")] = "figures",
+    out: Annotated[str, typer.Option(help="Output folder given to `figures`.")] = "figures",
     as_json: Json = False,
 ) -> None:
     "Print the claims of the paper with effects, intervals and verdicts."
@@ -469,7 +469,7 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path(
         "report.html"
     ),
-    figures: Annotated[str, typer.Option(help="Output folder of `figures`.")] = "figures",
+    figures: Annotated[str, typer.Option(help="Output folder given to `figures`.")] = "figures",
     as_json: Json = False,
 ) -> None:
     "Write the claims, figures, tables and provenance of a preset to one HTML file."
@@ -479,9 +479,7 @@ def report(
 
     _can_write(out.parent, str(out))
     if out.is_dir():
-        raise InputError(
-            f"--out {out}: that is a folder; name a file, such as {out / 'report.html'}"
-        )
+        raise InputError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}")
     shown = write_report(preset, out, figures)
     size = out.stat().st_size
     if as_json:
@@ -517,7 +515,7 @@ def _can_write(folder: Path, named: str = "") -> None:
 
     place = nearest_folder(folder.absolute())
     if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise InputError(f"--out {named or folder}: {place} is no folder that can be written to")
+        raise InputError(f"--out {named or folder}: {place} is not a writable folder: name another")
 
 
 def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
@@ -559,7 +557,7 @@ def align_files(
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     permutations: Annotated[
-        int, typer.Option(help="Permutations for the p-value; 0 for none.")
+        int, typer.Option(help="Number of permutations for the p-value (0: none).")
     ] = 100,
     device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu",
     max_memory: Annotated[
@@ -860,7 +858,7 @@ def _what_is_left(left: "Plan", failed: dict[str, str]) -> None:
             soft_wrap=True,
         )
     if not failed and not by_hand:
-        _console.print(f"{_SIGNS['ok']} All that {left.preset.name} needs is there.")
+        _console.print(f"{_SIGNS['ok']} Everything that {left.preset.name} needs is present.")
 
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands
 @store_app.command("ls", hidden=True)
@@ -888,7 +886,7 @@ def store_ls(as_json: Json = False) -> None:
 # %% ../../nbs/library/app/08_cli.ipynb #store-commands-store-verify
 @store_app.command("verify", epilog=_EXIT_CODES)
 def store_verify(as_json: Json = False) -> None:
-    "Compare all stored features with their checksums."
+    "Verify the checksums of all stored features."
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
@@ -914,7 +912,9 @@ def store_verify(as_json: Json = False) -> None:
 def store_rm(
     keys: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY", help="Key as printed by `list`, or its beginning."),
+        typer.Argument(
+            metavar="KEY", help="Key of an entry, in full or its first characters (see `list`)."
+        ),
     ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Remove every damaged entry.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Remove every entry.")] = False,
@@ -932,7 +932,7 @@ def store_rm(
         *(_damaged(store) if damaged and not everything else []),
     ]
     if not chosen and not (damaged or everything):
-        raise InputError("name the keys to remove, or give --damaged or --all")
+        raise InputError("no entries were named: give their keys, --damaged or --all")
     for key in chosen:
         store.rm(key)
         if not as_json:

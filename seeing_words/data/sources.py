@@ -104,7 +104,7 @@ def coco_stimuli(
     masks: bool = True,
     max_side: int = MAX_SIDE,
 ) -> StimulusSet:
-    """Read MS-COCO: photographs, captions, and masks of their things.
+    """Read MS-COCO: photographs, captions and object masks.
 
     Parameters
     ----------

@@ -13,13 +13,12 @@ import pandas as pd
 import xarray as xr
 
 from ..core.errors import InputError
-from .inference import Estimate
 from .scores import interval
 
 # %% ../../nbs/library/measures/09_claims.ipynb #claim
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, in a form that a number can decide, before the result.
+    """A claim that is fixed before the result and decided by a number.
 
     Parameters
     ----------
@@ -97,12 +96,10 @@ def verdict(
     return "contradicted" if other else "not supported"
 
 
-def _ends(effect: xr.Dataset | Estimate | tuple[float, float]) -> tuple[float, float]:
+def _ends(effect: xr.Dataset | tuple[float, float]) -> tuple[float, float]:
     if isinstance(effect, xr.Dataset):
         ends = interval(effect)
         return float(ends.low), float(ends.high)
-    if isinstance(effect, Estimate):
-        return effect.low, effect.high
     low, high = effect
     return low, high
 

@@ -75,7 +75,7 @@ def _is_partition(parts: Sequence[np.ndarray]) -> bool:
 
 # %% ../../nbs/library/measures/00_folds.ipynb #make-folds
 def make_folds(n: int, *, n_folds: int = 5, seed: int = 0) -> Folds:
-    """Partition shuffled stimuli into test sets of equal size, give or take one.
+    """Partition shuffled stimuli into test sets whose sizes differ by one at most.
 
     Parameters
     ----------

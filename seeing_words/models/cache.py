@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..core.errors import InputError
-from ..core.files import PACKAGE, canonical_json, digest, file_digest, write_atomic
+from ..core.files import PACKAGE, canonical_json, digest, source_digest, write_atomic
 from ..data.stimuli import OnDemand, StimulusSet
 from .load import Model
 
@@ -80,7 +80,7 @@ def code_digest(module: str) -> str:
         name = waiting.pop()
         file = _source_file(name)
         if name not in sources and file is not None:
-            sources[name] = file_digest(file)
+            sources[name] = source_digest(file)
             waiting += sorted(_imported(name, file))
     return digest(sources)
 
@@ -172,7 +172,7 @@ def _(value: partial):
 def _package_digest() -> str:
     "Digest of all modules of the package."
     files = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "_modidx.py")
-    return digest({str(file.relative_to(PACKAGE)): file_digest(file) for file in files})
+    return digest({str(file.relative_to(PACKAGE)): source_digest(file) for file in files})
 
 
 def _code_of(function: Callable) -> list:

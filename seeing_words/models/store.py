@@ -64,7 +64,7 @@ def find_damage(
 # %% ../../nbs/library/models/03_store.ipynb #store-class
 @dataclass(frozen=True)
 class Store:
-    """A folder of features, addressed by a digest of what they were computed from.
+    """A folder of features, addressed by a digest of their inputs.
 
     Attributes
     ----------

@@ -74,7 +74,8 @@ def readable(
     words: str,  # as someone typed them
     known: Sequence[str] = (),  # words to suggest from
 ) -> str:
-    "A caption in words that `model` knows: as typed, or in small letters with such punctuation as is known."
+    """A caption in words that `model` knows: as typed, or in small letters with such punctuation as
+    is known."""
     if not words.strip():
         raise InputError("the caption is empty: type a few words, such as “two boats at night”")
     plain = " ".join(re.sub(r"([.,;:!?])", r" \1 ", words.lower()).split())
@@ -86,7 +87,8 @@ def readable(
         return " ".join(told)
     unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
     raise InputError(
-        f"{model.name} does not know {unknown}: it learned the words of its captions only; choose others"
+        f"{model.name} does not know {unknown}: it learned the words of its captions only; "
+        "choose others"
     )
 
 
@@ -119,7 +121,8 @@ def agreement(
 ) -> dict[
     str, tuple[np.ndarray, float]
 ]:  # fact → (stimulus,) 1 where what was found agrees with it, and chance
-    "Do two scenes agree in a fact: each with the one found for it, and by chance with any of its fold."
+    """Do two scenes agree in a fact: each with the one found for it, and by chance with any of its
+    fold."""
     hits = {}
     for name, same in AGREE.items():
         by_chance = [
@@ -180,7 +183,8 @@ class Side:
 # %% ../../nbs/library/studies/04_explore.ipynb #cross
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossModal:
-    "Two networks, the linear maps between them, and stimuli to be found by them. Made by `cross_modal`."
+    """Two networks, the linear maps between them, and stimuli to be found by them. Made by
+    `cross_modal`."""
 
     gallery: StimulusSet  # no map was fitted to any of it
     vision: Side
@@ -208,7 +212,8 @@ class CrossModal:
     def recall(
         self, ks: Sequence[int] = (1, 5, 10), *, n_draws: int = 1000, seed: int = 0
     ) -> pd.DataFrame:
-        "Of all stimuli, each among those of its fold: the share found in the first `k`, with 95 % interval, beside chance."
+        """Of all stimuli, each among those of its fold: the share found in the first `k`, with 95 %
+        interval, beside chance."""
         weights = resample_weights(self.folds, n_draws=n_draws, seed=seed)
         rows = []
         for direction, places in self.ranks.items():
@@ -257,10 +262,12 @@ def cross_modal(
     read: xr.DataArray,  # and of their first captions
     folds: Folds,  # the first is set aside, to be found in
 ) -> CrossModal:
-    "Fit linear maps between two networks' layers, both ways, and rank every stimulus in its own fold."
+    """Fit linear maps between two networks' layers, both ways, and rank every stimulus in its own
+    fold."""
     if not folds.n == len(stimuli) == seen.sizes["stimulus"] == read.sizes["stimulus"]:
         raise InputError(
-            f"folds of {folds.n}, {len(stimuli)} stimuli, features of {seen.sizes['stimulus']} images and "
+            f"folds of {folds.n}, {len(stimuli)} stimuli, features of {seen.sizes['stimulus']} "
+            "images and "
             f"{read.sizes['stimulus']} captions: all must be of the same stimuli"
         )
     V, W = seen.values[vision.layer].astype(float), read.values[language.layer].astype(float)
@@ -332,7 +339,8 @@ def with_fact(
     fact: tuple,  # a key of `alternatives`
     value: str | int | float,  # one of its values; of x and depth any number in 0 … 1
 ) -> Scene:
-    "Change one fact, and what cannot stay with it: the weather indoors, a colour that a thing never has."
+    """Change one fact, and what cannot stay with it: the weather indoors, a colour that a thing
+    never has."""
     allowed = alternatives(scene)
     if fact not in allowed:
         raise InputError(
@@ -341,7 +349,8 @@ def with_fact(
     within = 0 <= value <= 1 if fact[-1] in ("x", "depth") else value in allowed[fact]
     if not within:
         raise InputError(
-            f"{fact[-1]} cannot be {value!r} here: choose one of {', '.join(map(str, allowed[fact]))}"
+            f"{fact[-1]} cannot be {value!r} here: choose one of "
+            f"{', '.join(map(str, allowed[fact]))}"
         )
     if len(fact) == 1:
         changed = replace(scene, **{fact[0]: value})
@@ -485,7 +494,8 @@ class SceneExplorer:
     def __init__(self, cross: CrossModal, start: int = 0):  # a position in the gallery
         if cross.gallery.facts is None:
             raise InputError(
-                f"{cross.gallery.name}: no facts are known of these stimuli, so they can be chosen, not changed: "
+                f"{cross.gallery.name}: no facts are known of these stimuli, so they can be "
+                "chosen, not changed: "
                 "call `explore_scenes`"
             )
         self.cross = cross
@@ -549,8 +559,10 @@ class SceneExplorer:
         "The sheet in words."
         scenes, captions = self.cross.scenes(self.caption, 1), self.cross.captions(self.image, 1)
         return (
-            f"The caption “{self.caption}” and the scenes nearest to it, the first told as “{scenes.caption.iloc[0]}”; the "
-            f"image of the scene and the captions nearest to it, the first “{captions.caption.iloc[0]}”."
+            f"The caption “{self.caption}” and the scenes nearest to it, the first told as "
+            f"“{scenes.caption.iloc[0]}”; the "
+            "image of the scene and the captions nearest to it, the first "
+            f"“{captions.caption.iloc[0]}”."
         )
 
     def told(self) -> str:
@@ -565,7 +577,8 @@ class SceneExplorer:
         )
         seen, read = moved(self.cross, "vision", *images), moved(self.cross, "language", *captions)
         return (
-            f"Changed: {', '.join(map(_name, self.changed))}. That moves the image by {seen:.2f} and the scene’s own "
+            f"Changed: {', '.join(map(_name, self.changed))}. That moves the image by {seen:.2f} "
+            "and the scene’s own "
             f"caption, now “{captions[1]}”, by {read:.2f} of the distance between two scenes."
         )
 
@@ -613,7 +626,8 @@ _MOST_THINGS = 4
 
 # %% ../../nbs/library/studies/04_explore.ipynb #controls
 class _Controls:
-    "Widgets of a `SceneExplorer`: a menu of scenes, a control for each fact, a caption, a message, the sheet."
+    """Widgets of a `SceneExplorer`: a menu of scenes, a control for each fact, a caption, a
+    message, the sheet."""
 
     def __init__(self, explorer: SceneExplorer):
         self.explorer = explorer
@@ -714,7 +728,8 @@ def explore_scenes(
     cross: CrossModal,
     start: int = 0,  # a position in the gallery
 ) -> "SceneExplorer | Interactive":
-    "Scenes to be changed where their facts are known, else stimuli to be chosen; and what two networks make of them."
+    """Scenes to be changed where their facts are known, else stimuli to be chosen; and what two
+    networks make of them."""
     if cross.gallery.facts is not None:
         return SceneExplorer(cross, start)
     told = cross.gallery.caption()
@@ -722,7 +737,8 @@ def explore_scenes(
         lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], told[stimulus]),
         {"stimulus": range(len(cross.gallery))},
         start={"stimulus": start},
-        alt="A caption with the images nearest to it, and an image with the captions nearest to it. No facts are "
+        alt="A caption with the images nearest to it, and an image with the captions nearest to "
+        "it. No facts are "
         "known of these stimuli, so they can be chosen, not changed.",
     )
 
@@ -762,7 +778,8 @@ def _change(scene: Scene, fact: tuple, value) -> str:  # in words
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers
 def explore_layers(aligned: AlignedNetworks) -> Interactive:
-    "Choose a pair of layers: its score, and predicted beside observed responses of held-out stimuli."
+    """Choose a pair of layers: its score, and predicted beside observed responses of held-out
+    stimuli."""
     networks = {}
     for pair in product(aligned.vision, aligned.language):
         networks[" – ".join(name.rpartition("/")[2] for name in pair)] = pair
@@ -800,7 +817,8 @@ def explore_layers(aligned: AlignedNetworks) -> Interactive:
         draw,
         choices,
         start={"vision_layer": int(v), "language_layer": int(w)},
-        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed against predicted "
+        alt="Left, the scores of all pairs of layers, the chosen one marked; right, observed "
+        "against predicted "
         "responses for that pair.",
     )
 
@@ -843,7 +861,8 @@ def explore_changes(
     *,
     folds: Folds,
 ) -> Interactive:
-    "Choose a stimulus: its perturbations, and what the first network of each modality is led to by each."
+    """Choose a stimulus: its perturbations, and what the first network of each modality is led to
+    by each."""
     (X, seen), (Y, read) = (_conditions(*side) for side in (vision, language))
     found = (_led_to(X, Y, seen, folds), _led_to(Y, X, read, folds))
     told, blank = stimuli.caption(), np.full_like(stimuli.images[0], 255)
@@ -864,7 +883,8 @@ def explore_changes(
     return Interactive(
         draw,
         {"stimulus": range(len(stimuli))},
-        alt="The image of a stimulus under every perturbation, each with the caption nearest to it (→); then its "
+        alt="The image of a stimulus under every perturbation, each with the caption nearest to "
+        "it (→); then its "
         "caption under every perturbation, each beneath the image nearest to it (↑).",
     )
 
@@ -884,7 +904,8 @@ def _conditions(
 def _led_to(
     X: np.ndarray, Y: np.ndarray, tested: Mapping[str, np.ndarray], folds: Folds
 ) -> dict[str, np.ndarray]:
-    "Condition → which stimulus of its fold lies nearest in `Y` to each one's prediction from `X`, (stimulus,)."
+    """Condition → which stimulus of its fold lies nearest in `Y` to each one's prediction from `X`,
+    (stimulus,)."""
     (predictions,) = out_of_folds(X, {"": Y}, tested=list(tested.values()), folds=folds).values()
     target = fold_zscore(Y, folds=folds)
     return {
@@ -899,7 +920,8 @@ def explore_trials(
         str, Mapping[tuple, Mapped]
     ],  # direction → pair of networks → prompts and images in one space
 ) -> Interactive:
-    "Choose a trial: prompt, both images, and their similarities with the prompt in every pair of networks."
+    """Choose a trial: prompt, both images, and their similarities with the prompt in every pair of
+    networks."""
 
     def draw(trial):
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
@@ -927,7 +949,8 @@ def explore_trials(
     return Interactive(
         draw,
         {"trial": range(len(trials))},
-        alt=f"A prompt with two images, {' and '.join(trials.names)}, and the similarity of either with the "
+        alt=f"A prompt with two images, {' and '.join(trials.names)}, and the similarity of "
+        "either with the "
         "prompt by every pair of networks, in both directions.",
     )
 
@@ -1009,7 +1032,8 @@ def explore_exemplars(
         draw,
         {"stimulus": range(len(stimuli)), "exemplars": ks},
         start={"exemplars": ks[-1]},
-        alt="Above, the images and captions of one stimulus that are averaged; below, alignment against the "
+        alt="Above, the images and captions of one stimulus that are averaged; below, alignment "
+        "against the "
         "number of averaged captions in both directions, the chosen number marked.",
     )
 

@@ -14,24 +14,19 @@ from seeing_words.measures.claims import VERDICTS, Claim, claims_table, verdict
 from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import (
     Calibration,
-    Estimate,
-    average,
     best_pair,
     bootstrap_scores,
     calibrate,
     calibrated,
-    differences,
     max_p_value,
     nested_score,
     noise_ceiling,
-    old_peak_depth,
-    old_predictivity_estimate,
-    old_score_estimate,
     p_value,
+    peak_depth,
+    predictivity_estimate,
     resample_weights,
     score_estimate,
     selected_score,
-    slope,
     split_selected,
 )
 from seeing_words.measures.numerics import unit_pearson
@@ -43,6 +38,7 @@ from seeing_words.measures.predictivity import (
     predictivity,
     predictivity_grid,
 )
+from seeing_words.measures.scores import concat_scores, format_score, interval, make_scores
 from seeing_words.measures.similarity import SIMILARITIES, similarity_grid, similarity_null
 
 FOLDS = make_folds(103)
@@ -72,52 +68,22 @@ def test_bootstrap_is_repeating_stimuli():
         )  # draws are multiplied out in float32
 
 
-def test_estimate_is_predictivity_with_draws():
+def test_a_score_with_its_draws_is_predictivity():
     X, Y = related(103, 20, 8)
-    estimate = old_predictivity_estimate(X, Y, folds=FOLDS, weights=WEIGHTS)
-    assert estimate.value == pytest.approx(predictivity(X, Y), abs=1e-6)
-    assert estimate.low < estimate.value < estimate.high
-    assert repr(estimate) == f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    scores = predictivity_estimate(X, Y, folds=FOLDS, weights=WEIGHTS)
+    ends = interval(scores)
+    assert float(scores.value) == pytest.approx(predictivity(X, Y), abs=1e-6)
+    assert ends.low < scores.value < ends.high
+    text = f"{float(scores.value):.3f} [{float(ends.low):.3f}, {float(ends.high):.3f}]"
+    assert format_score(scores) == text
 
 
 def test_a_constant_layer_has_no_interval():
     X, Y = related(103, 20, 8)
-    estimate = old_predictivity_estimate(np.ones_like(X), Y, folds=FOLDS, weights=WEIGHTS)
-    assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
-    assert verdict((estimate.low, estimate.high)) == "not supported"
-
-
-def test_arithmetic_is_paired():
-    rng = np.random.default_rng(0)
-    common = rng.normal(size=1000)
-    a, b = Estimate(2.0, 2 + common), Estimate(1.0, 1 + common)
-    assert repr(a - b) == "1.000 [1.000, 1.000]"
-    assert (
-        (a + b).value == 3 and (a * 2).value == 4 and (a / b).value == 2 and (a - 0.5).value == 1.5
-    )
-    np.testing.assert_allclose((a / b).draws, a.draws / b.draws)
-    np.testing.assert_allclose(average([a, b]).draws, 1.5 + common)
-    with pytest.raises(InputError, match="no estimates"):
-        average([])
-
-
-def test_differences_are_the_arithmetic_of_estimates():
-    rng = np.random.default_rng(0)
-    named = {
-        name: Estimate(value, value + rng.normal(size=50))
-        for name, value in (("a", 1.0), ("b", 3.0), ("c", 0.5))
-    }
-    table = differences(named, "a").set_index("condition")
-    assert list(table.index) == ["b", "c"] and list(table.columns) == ["effect", "low", "high"]
-    for name, row in table.iterrows():
-        difference = named[name] - named["a"]
-        assert tuple(row) == (difference.value, difference.low, difference.high)
-    assert list(differences({"a": named["a"]}, "a").columns) == [
-        "condition",
-        "effect",
-        "low",
-        "high",
-    ]
+    scores = predictivity_estimate(np.ones_like(X), Y, folds=FOLDS, weights=WEIGHTS)
+    ends = interval(scores)
+    assert np.isnan([scores.value, ends.low, ends.high]).all()
+    assert verdict(scores) == "not supported"
 
 
 SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling counts
@@ -132,12 +98,13 @@ def test_intervals_cover(n_units):
     for _ in range(400):
         prediction = rng.normal(size=(100, n_units))
         target = r * prediction + (1 - r**2) ** 0.5 * rng.normal(size=(100, n_units))
-        estimates.append(old_score_estimate(target, prediction, folds=SMALL, weights=weights))
-    expected = np.mean([e.value for e in estimates])
+        estimates.append(score_estimate(target, prediction, folds=SMALL, weights=weights))
+    expected = np.mean([float(e.value) for e in estimates])
     assert expected == pytest.approx(
         r - r * (1 - r**2) / (2 * 20), abs=0.005
     )  # Pearson's r of 20 stimuli is biased
-    assert 0.92 <= np.mean([e.low < expected < e.high for e in estimates]) <= 0.98
+    ends = [interval(e) for e in estimates]
+    assert 0.92 <= np.mean([float(e.low) < expected < float(e.high) for e in ends]) <= 0.98
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=50), st.floats(-1, 1))
@@ -426,13 +393,18 @@ def test_split_selection_takes_folds_and_skips_what_is_missing():
 
 
 def test_peak_moves_with_the_draws():
-    missing = Estimate(np.nan, np.full(2, np.nan))
-    curve = [Estimate(0.0, np.array([0.0, 3.0])), Estimate(1.0, np.array([1.0, 1.0])), missing]
-    peak = old_peak_depth(curve, [0, 0.5, 1])
-    assert peak.value == 0.5
+    weights = np.ones((2, 10))
+    missing = make_scores(np.nan, np.full(2, np.nan), weights)
+    curve = {
+        0.0: make_scores(0.0, np.array([0.0, 3.0]), weights),
+        0.5: make_scores(1.0, np.array([1.0, 1.0]), weights),
+        1.0: missing,
+    }
+    peak = peak_depth(concat_scores(curve, "depth"), "depth")
+    assert float(peak.value) == 0.5
     np.testing.assert_array_equal(peak.draws, [0.5, 0])
     with pytest.raises(InputError, match="no peak"):
-        old_peak_depth([missing], [1])
+        peak_depth(concat_scores({1.0: missing}, "depth"), "depth")
 
 
 # Noise ceiling
@@ -494,7 +466,10 @@ def test_claims_table_is_computed():
     up = Claim("L1", "trained beats untrained", "trained - untrained")
     down = Claim("L2", "it is lost", "share kept", threshold=0.5, direction="below")
     table = claims_table(
-        [(up, Estimate(0.2, np.array([0.1, 0.3]))), (down, Estimate(0.5, np.array([0.4, 0.6])))]
+        [
+            (up, make_scores(0.2, np.array([0.1, 0.3]), np.ones((2, 10)))),
+            (down, make_scores(0.5, np.array([0.4, 0.6]), np.ones((2, 10)))),
+        ]
     )
     assert list(table.columns) == [
         "label",
@@ -521,16 +496,6 @@ def test_claims_table_is_computed():
         (
             lambda Y: Claim("L1", "", "", direction="up"),
             "claim L1: direction is 'above' or 'below', not 'up'",
-        ),
-        (
-            lambda Y: differences({"a": Estimate(0, np.zeros(3))}, "b"),
-            "no condition 'b'; there are a",
-        ),
-        (
-            lambda Y: differences(
-                {"a": Estimate(0, np.zeros(3)), "b": Estimate(0, np.zeros(4))}, "a"
-            ),
-            "3 to 4 draws",
         ),
         (lambda Y: calibrate(mean_r, Y, Y[:-1]), "X has 103 stimuli, Y has 102"),
         (lambda Y: calibrate(mean_r, np.stack([Y, Y]), Y), "X has 2 layers"),
@@ -563,52 +528,6 @@ def test_claims_table_is_computed():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(related(103, 20, 8)[1])
-
-
-def test_estimates_add_up_and_numbers_may_stand_on_either_side():
-    a, b = Estimate(2.0, np.array([1.0, 2.0, 4.0])), Estimate(4.0, np.array([3.0, 4.0, 5.0]))
-    for made, value, draws in [
-        (sum([a, b]), 6, [4, 6, 9]),
-        (1 - a, -1, [0, -1, -3]),
-        (-a, -2, [-1, -2, -4]),
-        (2 * a, 4, [2, 4, 8]),
-        (1 / a, 0.5, [1, 0.5, 0.25]),
-        (1 + a, 3, [2, 3, 5]),
-        (a - 1, 1, [0, 1, 3]),
-        (a / b, 0.5, [1 / 3, 0.5, 0.8]),
-        (np.float64(2) * a, 4, [2, 4, 8]),
-        (np.float32(1) - a, -1, [0, -1, -3]),
-        (np.int64(1) / a, 0.5, [1, 0.5, 0.25]),
-    ]:
-        assert isinstance(made, Estimate)
-        assert made.value == pytest.approx(value)
-        np.testing.assert_allclose(made.draws, draws)
-
-
-@pytest.mark.parametrize(
-    "combine",
-    [
-        lambda a, b: a + b,
-        lambda a, b: a - b,
-        lambda a, b: a * b,
-        lambda a, b: a / b,
-        lambda a, b: sum([a, b]),
-        lambda a, b: average([a, b]),
-        lambda a, b: old_peak_depth([a, b], [0, 1]),
-        lambda a, b: slope([a, b]),
-    ],
-)
-def test_estimates_of_different_draws_are_not_combined(combine):
-    one, few, many = (Estimate(1.0, np.ones(n)) for n in (1, 3, 4))
-    with pytest.raises(InputError, match="3 to 4 draws; make them with the same `weights`"):
-        combine(few, many)
-    with pytest.raises(InputError, match="1 to 4 draws"):  # which NumPy would broadcast
-        combine(one, many)
-
-
-def test_what_is_no_number_is_not_combined_with_an_estimate():
-    with pytest.raises(TypeError, match="unsupported operand"):
-        Estimate(1.0, np.ones(3)) + "1"
 
 
 def test_the_linear_bootstrap_is_the_full_one_to_first_order():

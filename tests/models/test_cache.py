@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
+from seeing_words.measures.claims import Claim
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import Estimate, resample_weights
+from seeing_words.measures.inference import resample_weights
 from seeing_words.measures.scores import make_scores
 from seeing_words.models import cache
 from seeing_words.models.cache import Results, _read, _unpack, fingerprint
@@ -69,8 +70,8 @@ VALUES = [
         {"draw": [0, 1, 2], "pair": ["a×b", "a×c"]},
         {"ways": ["v2l", "l2v"], "digest": "d1"},
     ),
-    Estimate(0.25, np.linspace(0, 1, 5)),
-    {1: Estimate(0.2, np.ones(2)), np.inf: Estimate(0.3, np.ones(2))},
+    Claim("a", "one thing beats another", "one − another"),
+    {1: make_scores(0.2, np.ones(2), np.ones((2, 10))), np.inf: [0.3, None]},
     make_scores(0.1, np.zeros(2), np.ones((2, 10))),
     pd.DataFrame(
         {"name": ["a", "b"], "score": [0.5, np.nan], "n": [1, 2], ("way", 1): [True, False]}
@@ -131,16 +132,16 @@ def test_functions_and_their_settings_are_told_apart():
 
 
 def test_only_classes_of_the_package_are_made_from_a_file(tmp_path, monkeypatch):
-    def estimate():
-        return Estimate(0.5, np.zeros(2))
+    def claim():
+        return Claim("a", "one thing beats another", "one − another")
 
-    monkeypatch.setattr(Estimate, "__module__", "subprocess")
-    Results(tmp_path)(estimate)
+    monkeypatch.setattr(Claim, "__module__", "subprocess")
+    Results(tmp_path)(claim)
     monkeypatch.undo()
     (file,) = tmp_path.iterdir()
     with pytest.raises(ValueError, match="no class of seeing_words"):
         _read(file)
-    assert isinstance(Results(tmp_path)(estimate), Estimate)  # computed again
+    assert isinstance(Results(tmp_path)(claim), Claim)  # computed again
 
 
 @pytest.mark.parametrize("name", ["align_networks", "Path", "nothing"])
