@@ -2,8 +2,8 @@
 
 nbdev_clean takes execution counts away, and nbval reads a missing one as a cell that was never run.
 
-The paper's sections run at a small size, set below their parameters; `make figures` runs them at full
-size. After its last cell, a section's tables are compared with those of `tests/golden`, see
+The paper's sections run at a small size, set below their parameters; `make figures` runs them at
+full size. After its last cell, a section's tables are compared with those of `tests/golden`, see
 tests/test_golden.py. For this it starts without tables of earlier runs, and from an empty feature
 store: stored features would hide that their computation has changed.
 """

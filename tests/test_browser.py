@@ -119,7 +119,8 @@ def test_phone_is_accessible_with_its_menu_open(chromium, address):
 def test_axe_would_find_what_is_wrong(desk):
     page = desk.new_page()
     page.set_content(
-        "<html lang=en><title>x</title><main><h1>x</h1><img src=x><p style='color:#ccc'>pale</p></main>"
+        "<html lang=en><title>x</title><main><h1>x</h1><img src=x><p "
+        "style='color:#ccc'>pale</p></main>"
     )
     assert {found.partition(":")[0] for found in serious(page)} >= {"image-alt", "color-contrast"}
 
@@ -130,8 +131,9 @@ def test_every_stop_of_the_keyboard_is_seen(desk, site):
     for _ in range(40):
         page.keyboard.press("Tab")
         stop = page.evaluate("""() => {
-            const e = document.activeElement, box = e.getBoundingClientRect(), inView = box.bottom > 0 && box.top < innerHeight;
-            return [e.textContent.trim(), getComputedStyle(e).outlineStyle, box.width > 0 && inView];
+            const e = document.activeElement, box = e.getBoundingClientRect();
+            const seen = box.width > 0 && box.bottom > 0 && box.top < innerHeight;
+            return [e.textContent.trim(), getComputedStyle(e).outlineStyle, seen];
         }""")
         assert stop[1:] == ["solid", True], stop
         stops.append(stop[0])

@@ -217,7 +217,8 @@ def test_with_quarto_its_pages_are_moved_and_checked_too(alive, tmp_path, monkey
     quarto = tmp_path / "quarto"
     link = "index.html" if alive else "gone.html"
     quarto.write_text(
-        f'#!/bin/sh\n[ $1 = render ] && mkdir "$2/_docs" && echo "<a href={link}>x</a>" > "$2/_docs/index.html"\n'
+        f'#!/bin/sh\n[ $1 = render ] && mkdir "$2/_docs" && echo "<a href={link}>x</a>" > '
+        '"$2/_docs/index.html"\n'
     )
     quarto.chmod(0o755)
     proc, docs = tmp_path / "_proc", tmp_path / "_docs"
@@ -316,14 +317,20 @@ def test_links_are_made_to_hold_on_the_site():
 
 
 def test_a_picture_of_its_own_becomes_plain_html():
-    text = 'Before ![in a line](b.svg).\n\n![a "quoted" text](a.svg)\n\n*caption*\n\n```\n![c](c.svg)\n```'
+    text = (
+        'Before ![in a line](b.svg).\n\n![a "quoted" '
+        "text](a.svg)\n\n*caption*\n\n```\n![c](c.svg)\n```"
+    )
     html = '<p><a href="a.svg"><img src="a.svg" alt="a &quot;quoted&quot; text"></a></p>'
     assert make_site.with_plain_pictures(text) == text.replace('![a "quoted" text](a.svg)', html)
 
 
 def test_long_defaults_are_cut_from_signatures_only():
     long = "{'a': " + "Perturbation(x), " * 9 + "}"
-    doc = "---\n\n### f\n\n```python\ndef f(\n    registry:Mapping={}, # where it is\n    k:tuple=(1, 2)\n)->None:\n```"
+    doc = (
+        "---\n\n### f\n\n```python\ndef f(\n    registry:Mapping={}, # where it is\n    "
+        "k:tuple=(1, 2)\n)->None:\n```"
+    )
     assert make_site.short_defaults(doc.replace("={}", f"={long}")) == doc.replace("={}", "={…}")
     assert make_site.short_defaults(f"x={long}") == f"x={long}"
 
@@ -452,13 +459,15 @@ def test_cells_obey_their_directives():
 
 def test_tables_lose_their_looks_and_get_a_box_and_one_head():
     body = BeautifulSoup(
-        '<div class="output"><style>x</style><table border="1"><thead><tr style="a"><th></th><th>n</th></tr>'
+        '<div class="output"><style>x</style><table border="1"><thead><tr '
+        'style="a"><th></th><th>n</th></tr>'
         "<tr><th>source</th><th></th></tr></thead><tr><th>a</th><td>1</td></tr></table></div>",
         "html.parser",
     )
     pages.tables(body)
     assert str(body) == (
-        '<div class="output"><div class="table"><table><thead><tr><th>source</th><th>n</th></tr></thead>'
+        '<div class="output"><div '
+        'class="table"><table><thead><tr><th>source</th><th>n</th></tr></thead>'
         "<tr><th>a</th><td>1</td></tr></table></div></div>"
     )
 

@@ -296,7 +296,8 @@ def read_ids(path: str | Path) -> dict[str, str]:
     if not ids or (claimed and int(claimed[1]) != len(ids)):
         claim = f" and claims {claimed[1]}" if claimed else ""
         raise InputError(
-            f"{name} names {len(ids) or 'no'} stimuli{claim}: get it again, or remove it, and it is "
+            f"{name} names {len(ids) or 'no'} stimuli{claim}: get it again, or remove it, and it "
+            "is "
             "written anew"
         )
     return ids
@@ -536,7 +537,8 @@ def _read_masks(source: _MaskSource) -> np.ndarray:
     empty = ~masks.any((1, 2))
     if empty.any():
         raise InputError(
-            f"{segments.path.name} has no pixel of segment {segments.codes[int(np.argmax(empty))]}, "
+            f"{segments.path.name} has no pixel of segment "
+            f"{segments.codes[int(np.argmax(empty))]}, "
             "which its annotation names: get both again"
         )
     if source.size != segments.size:  # nearest neighbour

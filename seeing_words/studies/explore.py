@@ -927,7 +927,10 @@ def explore_trials(
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
         with style():
             images, scores = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-            kind = f"({trials.kinds[trial]}{'' if trials.decidable[trial] else ', not decidable from the prompt'})"
+            kind = trials.kinds[trial]
+            if not trials.decidable[trial]:
+                kind += ", not decidable from the prompt"
+            kind = f"({kind})"
             images.suptitle(
                 "\n".join([*textwrap.wrap(f"“{trials.prompts[trial]}”", 46), kind]), fontsize=8.5
             )

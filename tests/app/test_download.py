@@ -251,7 +251,9 @@ from pathlib import Path
 from seeing_words.app.download import Download, fetch_file
 for point in {points}:
     if (child := os.fork()) == 0:
-        fetch_file(Download({server.address + "/file.bin"!r}, "sub/file.bin", {len(CONTENT)}, {SHA!r}), Path({str(tmp_path)!r}))
+        url = {server.address + "/file.bin"!r}
+        one = Download(url, "sub/file.bin", {len(CONTENT)}, {SHA!r})
+        fetch_file(one, Path({str(tmp_path)!r}))
         os._exit(1)
     partial = Path({str(partial)!r})
     while not partial.exists() or partial.stat().st_size < point: time.sleep(0.0005)

@@ -362,9 +362,11 @@ def test_naive_selection_is_biased_and_split_selection_is_not():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         source, target = rng.normal(size=(40, 6)) + rng.normal(size=(2, 4, 40, 6))
-        found = split_selected(
-            lambda s: similarity_grid(source[:, s], target[:, s]), 40, n_splits=2, seed=seed
-        )  # noqa: B023
+
+        def grid_of(stimuli, source=source, target=target):
+            return similarity_grid(source[:, stimuli], target[:, stimuli])
+
+        found = split_selected(grid_of, 40, n_splits=2, seed=seed)
         naive.append(found.naive)
         split.append(found.score)
         truth.append(
