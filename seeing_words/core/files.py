@@ -128,7 +128,7 @@ def source_digest(path: str | Path) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:
                 text = node.body[0]
-                for row in range(text.lineno, text.end_lineno + 1):
+                for row in range(text.lineno, (text.end_lineno or text.lineno) + 1):
                     lines[row - 1] = ""
     code = "\n".join(line.rstrip() for line in lines if line.strip())
     return hashlib.sha256(code.encode()).hexdigest()
