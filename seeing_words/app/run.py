@@ -182,7 +182,7 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
     for name, value in {**given, "seed": seed}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < _MINIMUM[name]:
             raise InputError(
-                f"{name} = {value!r}: it must be a whole number of at least {_MINIMUM[name]}"
+                f"{name} = {value!r}: a whole number of at least {_MINIMUM[name]} is needed"
             )
     sized = replace(preset, **given)
     if sized.n_stimuli < 2 * sized.n_folds:
@@ -216,8 +216,8 @@ def _folder(out: str | Path, place: str) -> Path:
     if there.is_dir() and os.access(there, os.W_OK):
         return folder
     raise InputError(
-        f"out = {str(out)!r}: {there} is {'not writable' if there.is_dir() else 'a file'}: name "
-        "a folder"
+        f"out = {str(out)!r}: {there} is "
+        f"{'not to be written to' if there.is_dir() else 'a file'}: name a folder"
     )
 
 # %% ../../nbs/library/app/04_run.ipynb #choices
@@ -237,10 +237,10 @@ def _refuse_unlike(parameter: Parameter, value) -> None:
         return
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise InputError(
-            f"{parameter.name} = {value!r}: it must be {told}, such as {parameter.default!r}"
+            f"{parameter.name} = {value!r}: {told} is needed, such as {parameter.default!r}"
         )
     if parameter.name.startswith(("n_", "max_")) and value < 1:
-        raise InputError(f"{parameter.name} = {value!r}: it must be at least 1")
+        raise InputError(f"{parameter.name} = {value!r}: at least 1 is needed")
 
 
 def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dict[str, object]:
@@ -249,7 +249,7 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     for name, value in choices.items():
         if name not in known:
             raise InputError(
-                f"{name!r} is not a parameter of section {section}: {did_you_mean(name, known)}"
+                f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
             )
         _refuse_unlike(known[name], value)
     if "pooling" in choices and choices["pooling"] not in (poolings := preset.poolings["language"]):
@@ -267,8 +267,8 @@ def _refuse_missing(preset: Preset) -> None:
     for name, place in places:
         if not place.is_dir():
             raise InputError(
-                f"preset {preset.name} names {name}, which is not a folder: correct the path in "
-                "the preset"
+                f"preset {preset.name} names {name}, which is no folder here: correct the path "
+                "in the preset"
             )
     known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
@@ -669,7 +669,7 @@ def start(
     "Start a section: check its parameters and return its `Run`."
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(
-            f"section {section!r}: use letters, digits and _ only, since it is part of file names"
+            f"section {section!r}: letters, digits and _ only, since files are named by it"
         )
     _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
     _refuse_unlike(Parameter("out", "str | Path", "figures"), out)

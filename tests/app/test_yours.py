@@ -179,7 +179,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
         (
             {"language": ["./pickled"]},
-            "pickled holds no model.safetensors: weights are read as safetensors only",
+            "pickled has no model.safetensors: weights are read as safetensors only",
         ),
         ({"language": ["./unknown"]}, "of a network that transformers"),
         (

@@ -520,9 +520,9 @@ def test_weights_that_exist_only_as_pickle_are_refused_with_the_way_out(copy):
     [
         ("vit", "preprocessor_config.json", "has no preprocessor_config.json: save it with"),
         ("llama", "tokenizer.json", "has no tokenizer.json: save it with the network"),
-        ("opt", "vocab.json", "holds no tokenizer.json"),
+        ("opt", "vocab.json", "has no tokenizer.json"),
         ("opt", "merges.txt", "the tokenizer .* is missing or damaged"),
-        ("neox", "config.json", "holds no config.json|no checkpoint"),
+        ("neox", "config.json", "has no config.json|no checkpoint"),
     ],
 )
 def test_a_missing_file_is_named(copy, kind, file, match):

@@ -178,7 +178,7 @@ def test_any_changed_byte_in_the_cache_is_found_by_the_hubs_checksum(online, tmp
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(
             InputError,
-            match=rf"{file} is damaged \(its checksum is not .*: remove .*/blobs/{path.name}, and",
+            match=rf"{file} is damaged \(its checksum is not .*: remove .*/blobs/{path.name}; it",
         ):
             load_model("maker/vision")
     path.unlink()  # as it says
@@ -325,7 +325,7 @@ def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, p
     text = path.read_text()
     path.unlink()
     try:
-        assert "holds no preprocessor_config.json" in execute_plan(plan(preset))["lab/sees"]
+        assert "has no preprocessor_config.json" in execute_plan(plan(preset))["lab/sees"]
     finally:
         path.write_text(text)
 
@@ -337,4 +337,4 @@ def test_a_folder_that_is_not_whole_is_told_in_the_plan(mine, tmp_path):
     items = {
         item.what: item for item in plan(replace(mine, language=(str(own),), revisions=())).items
     }
-    assert items[str(own)].state == "by hand" and "holds no tokenizer.json" in items[str(own)].note
+    assert items[str(own)].state == "by hand" and "has no tokenizer.json" in items[str(own)].note
