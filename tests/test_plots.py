@@ -302,7 +302,7 @@ def test_depth_curves_show_the_numbers_and_name_each_once_a_row():
         (lambda: depth_curves(curves()[:0]), "it has no rows"),
         (
             lambda: depth_curves(curves().assign(kind="best")),
-            "kind 'best': one of trained, untrained, trivial, predicted, shuffled",
+            "unknown kind 'best': choose one of trained, untrained, trivial, predicted, shuffled",
         ),
         (
             lambda: forest(pd.DataFrame({"effect": [1.0]}), label="r"),
@@ -311,7 +311,7 @@ def test_depth_curves_show_the_numbers_and_name_each_once_a_row():
         (lambda: claims_figure(claims().drop(columns="verdict")), "verdict missing"),
         (
             lambda: claims_figure(claims().assign(verdict="proved")),
-            "verdict 'proved': one of supported, not supported",
+            "unknown verdict 'proved': choose one of supported, not supported",
         ),
         (lambda: learning_curves(logged().drop(columns="step")), "step missing"),
         (lambda: contact_sheet([], []), "0 images and 0 captions"),

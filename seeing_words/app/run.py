@@ -655,18 +655,51 @@ class Run:
 
 # %% ../../nbs/library/app/04_run.ipynb #start
 def start(
-    section: str,  # of the paper: the notebook's name without its number
+    section: str,
     *,
-    preset: str = "microworld",  # stimuli, networks and sizes: a name, or a file such as mine.toml
-    n_stimuli: int | None = None,  # None: the preset's own size, here and below
-    n_folds: int | None = None,  # shared by every comparison, so that differences are paired
-    n_permutations: int | None = None,  # shuffled pairings for the null
-    n_draws: int | None = None,  # bootstrap draws for an interval
-    seed: int = 0,  # of folds, null and bootstrap
-    out: str | Path = "figures",  # figures go to out/preset/, out being relative to the checkout
-    **choices,  # the section's own parameters, by name
+    preset: str = "microworld",
+    n_stimuli: int | None = None,
+    n_folds: int | None = None,
+    n_permutations: int | None = None,
+    n_draws: int | None = None,
+    seed: int = 0,
+    out: str | Path = "figures",
+    **choices,
 ) -> Run:
-    "Start a section: check its parameters and return its `Run`."
+    """Begin a section: check its parameters and return the object that it works with.
+
+    Parameters
+    ----------
+    section : str
+        Name of the notebook without its number, such as ``"layers"``.
+    preset : str, default "microworld"
+        Stimuli, networks and sizes: a name, or a file such as ``mine.toml``.
+    n_stimuli, n_folds, n_permutations, n_draws : int, optional
+        Stimuli, cross-validation folds, random pairings of the null and bootstrap draws; default:
+        those of the preset.
+    seed : int, default 0
+        Of folds, null and bootstrap.
+    out : str or Path, default "figures"
+        Figures are written to ``out/<preset>/``, relative to the checkout or, without one, to the
+        current folder.
+    **choices
+        The section's own parameters, as named in its parameters cell; unknown ones are refused.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown or impossible, or a network of the preset is missing.
+
+    Examples
+    --------
+    >>> run = start("example", n_stimuli=40, n_folds=2)
+    >>> run.folds.n
+    40
+    """
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(
             f"section {section!r}: letters, digits and _ only, since files are named by it"

@@ -17,7 +17,19 @@ from torch.masked import is_masked_tensor
 
 # %% ../../nbs/library/core/00_errors.ipynb #error
 class InputError(ValueError):
-    """An input that cannot be used; the message says what is wrong, where, and what to do."""
+    """An input that cannot be used; the message says what is wrong, where, and what to do.
+
+    It is a ``ValueError``, so code that catches those catches it too.
+
+    Examples
+    --------
+    >>> from seeing_words import make_folds
+    >>> try:
+    ...     make_folds(3, n_folds=5)
+    ... except InputError as error:
+    ...     print("refused")
+    refused
+    """
 
 # %% ../../nbs/library/core/00_errors.ipynb #nearest
 def did_you_mean(name: str, known: Iterable[str]) -> str:

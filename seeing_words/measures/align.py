@@ -241,6 +241,16 @@ class Alignment:
         ``cka_debiased`` (a_layer, b_layer); ``best_score``, ``draws`` (direction, draw) and
         ``nested`` (direction) of the best pair. Coordinates hold names, relative depths and
         numbers of units of the layers.
+
+    Examples
+    --------
+    >>> from seeing_words import align
+    >>> rng = np.random.default_rng(0)
+    >>> scene = rng.normal(size=(60, 5))
+    >>> alignment = align(scene @ rng.normal(size=(5, 8)), scene @ rng.normal(size=(5, 9)),
+    ...                   n_permutations=0, n_draws=20, progress=False)
+    >>> alignment.names
+    ('a', 'b')
     """
 
     data: xr.Dataset

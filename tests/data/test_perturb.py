@@ -150,14 +150,14 @@ def test_the_condition_tells_parameters_that_are_not_the_usual(world, name, give
 @pytest.mark.parametrize(
     ("name", "given", "match"),
     [
-        ("rotate", {}, "'rotate' is not known: there is greyscale"),
+        ("rotate", {}, "unknown perturbation 'rotate': choose one of greyscale"),
         ("flip", {"angle": 3}, "flip has no parameter 'angle': it has none"),
         ("rotation", {"turn": 3}, "no parameter 'turn': it has angle"),
-        ("scrambled", {"share": 1.2}, "share = 1.2: give a share"),
-        ("thing removed", {"n": -1}, "n = -1: give how many"),
+        ("scrambled", {"share": 1.2}, "share = 1.2: must be a fraction"),
+        ("thing removed", {"n": -1}, "n = -1: must be a number"),
         ("thing removed", {"n": 0.5}, "n = 0.5"),
         ("blur", {"radius": -1}, "radius = -1"),
-        ("patch shuffle", {"side": 65}, "64 × 64 pixels has no 65 × 65 patches"),
+        ("patch shuffle", {"side": 65}, "64 × 64 pixels cannot be cut into 65 × 65 patches"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(world, name, given, match):
@@ -270,7 +270,7 @@ def test_an_image_without_masks_is_refused_only_where_they_are_needed(world, nam
         return
     for one, missing in ((bare, "scene-0"), (partly, "scene-7")):
         with pytest.raises(
-            InputError, match=f"{name} goes by thing masks, and '{missing}' of microworld has none"
+            InputError, match=f"{name} needs thing masks, but '{missing}' of microworld has none"
         ):
             perturb(one, name)
     with pytest.raises(
@@ -433,12 +433,12 @@ def test_what_cannot_be_done_to_photographs_is_refused_before_they_are_asked_for
     for name, more, match in (
         ("blur", {"radius": -1}, "radius = -1"),
         ("thing removed", {"n": -1}, "n = -1"),
-        ("patch shuffle", {"side": 17}, "16 × 24 pixels has no 17 × 17"),
+        ("patch shuffle", {"side": 17}, "16 × 24 pixels cannot be cut into 17 × 17"),
     ):
         with pytest.raises(InputError, match=match):
             perturb(photographs, name, **more)
     with pytest.raises(
-        InputError, match=f"stuff-only goes by thing masks, and '{photographs.ids[0]}'"
+        InputError, match=f"stuff-only needs thing masks, but '{photographs.ids[0]}'"
     ):
         perturb(replace(photographs, thing_masks=None), "stuff-only")
     shifted = replace(photographs, thing_masks=photographs.thing_masks[[1, 0, 2, 3, 4, 5]])
@@ -568,7 +568,7 @@ def test_captions_without_tags(world):
     assert perturb(bare, "sorted").tags is None
     with pytest.raises(
         InputError,
-        match=r"nouns only goes by tags, and microworld has none: add them with "
+        match=r"nouns only needs tags, but microworld has none: add them with "
         r"`tagged\(stimuli\)`",
     ):
         perturb(bare, "nouns only")
@@ -765,7 +765,8 @@ def test_large_vocabularies_are_read_in_small_batches(saved, monkeypatch):
     def counted(captions):
         return sizes.append(len(captions)) or encode(captions)
 
-    monkeypatch.setattr(module, "_LOGITS", 2 * len(reader.network.get_output_embeddings().weight))
+    n_words = len(reader.network.get_output_embeddings().weight)
+    monkeypatch.setattr("seeing_words.models.loss._LOGITS", 2 * n_words)
     np.testing.assert_allclose(
         caption_losses(replace(reader, encode=counted), families.TEXTS[:3]), expected, rtol=1e-5
     )
