@@ -508,7 +508,28 @@ def preset_file(name: str) -> Path | None:
 
 
 def get_preset(name: str) -> Preset:
-    "Return the preset called `name`, or read one from a TOML file."
+    """Look up a preset by name, or read one from a file.
+
+    Parameters
+    ----------
+    name : str
+        Name of a built-in preset, such as ``"microworld"`` or ``"paper"``, or the path of a file
+        that ends in ``.toml``.
+
+    Returns
+    -------
+    Preset
+
+    Raises
+    ------
+    InputError
+        If there is no such preset, or the file has problems; all of them are named.
+
+    Examples
+    --------
+    >>> get_preset("microworld").n_stimuli
+    1000
+    """
     if path := preset_file(name):
         return read_preset(path)
     if name not in PRESETS:

@@ -94,6 +94,12 @@ def pixels(
     ------
     InputError
         If an image has fewer pixels along a side than the grid has cells.
+
+    Examples
+    --------
+    >>> image = np.zeros((16, 16, 3), dtype=np.uint8)
+    >>> dict(pixels([image, image]).sizes)
+    {'layer': 1, 'stimulus': 2, 'unit': 256}
     """
     return feature_array(
         np.stack([_colours(image, grid, bins) for image in images]), ids=ids, model="pixels"

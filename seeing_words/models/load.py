@@ -690,25 +690,46 @@ def check_whole(
 # %% ../../nbs/library/models/01_load.ipynb #model
 @dataclass(frozen=True, repr=False)
 class Model:
-    "A network in evaluation mode, with its preprocessing."
+    """A network in evaluation mode, with the preprocessing of its stimuli.
+
+    Made by `load_model`.
+
+    Attributes
+    ----------
+    name : str
+        As `load_model` takes it.
+    revision : str
+        SHA-256 of the weights, a commit of the hub, or ``untrained-seed-N-…``.
+    modality : {"vision", "language"}
+    network : torch.nn.Module
+    encode : callable
+        Turns a batch of stimuli into the keyword arguments of the network.
+    special_ids : tuple of int
+        Tokens that the tokenizer adds to every caption; mean pooling leaves them out.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model
+    >>> model = load_model("microworld/vision-0")
+    >>> model.modality, model.n_layers
+    ('vision', 8)
+    """
 
     name: str
-    revision: str  # SHA-256 of its weights, a commit of the hub, or `untrained-seed-N-…`
-    modality: str  # vision or language
+    revision: str
+    modality: str
     network: nn.Module
-    encode: Callable[
-        [Sequence], dict[str, torch.Tensor]
-    ]  # a batch of stimuli → input of the network
-    special_ids: tuple[
-        int, ...
-    ] = ()  # what the tokenizer adds to every caption; `mean` pooling leaves it out
+    encode: Callable[[Sequence], dict[str, torch.Tensor]]
+    special_ids: tuple[int, ...] = ()
 
     @property
-    def n_layers(self) -> int:  # L: blocks; layers are numbered 0 (embedding output) … L
+    def n_layers(self) -> int:
+        """Number of blocks, L; layers are numbered 0 (embedding output) to L."""
         return self.network.config.num_hidden_layers
 
     @property
-    def has_weights(self) -> bool:  # without them it only tells what the store is asked for
+    def has_weights(self) -> bool:
+        """Whether the weights are in memory; without them the model only names its features."""
         return next(self.network.parameters()).device.type != "meta"
 
     def __repr__(self) -> str:
