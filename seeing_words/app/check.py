@@ -131,14 +131,13 @@ def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"it does not take what its preprocessor_config.json makes of an image ({error}): "
-            "give it the "
-            "preprocessor it was trained with"
+            f"it rejects images preprocessed as its preprocessor_config.json says ({error}): use "
+            "the preprocessor that it was trained with"
         ) from None
     if "cls" in poolings and not has_one:
         raise InputError(
-            "it has no class token, its first token is a patch like the others: pool by mean, "
-            "in the preset "
+            "it has no class token; its first token is an ordinary patch: pool by mean, in the "
+            "preset "
             'poolings = {vision = ["mean"], language = ["mean", "last"]}'
         )
 
@@ -151,7 +150,7 @@ def _network(
     model = preset.load(network.untrained(0), weights=False)
     if model.modality != modality:
         raise InputError(
-            f"it is a {model.modality} network, listed under {modality}: write it into "
+            f"it is a {model.modality} network listed under {modality}: move it to "
             f"{model.modality} = […]"
         )
     if not network.is_embedded and not (Path(name) / "card.json").is_file():
@@ -194,7 +193,8 @@ def _judge(preset: Preset) -> str:
     kind = read_config(folder).model_type if folder else "network that is not there"
     if kind != "clip":
         raise InputError(
-            f'{preset.judge} is a {kind}: a judge is of the CLIP family, as judge = "{CLIP}"'
+            f"{preset.judge} is a {kind}: a judge must be of the CLIP family, such as judge = "
+            f'"{CLIP}"'
         )
     check_weights(preset.judge, revision or "")
     read_tokenizer(folder), image_preprocessor(folder)

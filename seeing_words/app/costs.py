@@ -655,9 +655,9 @@ def check_room(expected: Expected, store: Store, *, free: int | None = None) -> 
     if least > free:
         raise InputError(
             f"preset {expected.preset.name} adds about {format_bytes(least)} of features to "
-            f"{store.root}, whose disk has {format_bytes(free)} free: set SEEING_WORDS_STORE to a "
-            "folder on a larger disk, or take fewer stimuli (n_stimuli), captions or networks; "
-            "`seeing-words store rm` removes what is no longer needed"
+            f"{store.root}, whose disk has {format_bytes(free)} free: set SEEING_WORDS_STORE to "
+            "a folder on a larger disk, or use fewer stimuli (n_stimuli), captions or networks; "
+            "`seeing-words store rm` removes entries that are no longer needed"
         )
     line = f"features: about {format_bytes(expected.store)} more in {store.root}"
     if n_bytes:

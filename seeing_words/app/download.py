@@ -302,17 +302,17 @@ def _begins(
         raise _refused(answer.url, answer, download)
     if (coding := answer.headers.get("Content-Encoding", "identity")) != "identity":
         raise InputError(
-            f"{answer.url} comes as {coding} although not asked for: name another server with "
-            "--mirror"
+            f"{answer.url} is sent with the encoding {coding}, which was not requested: name "
+            "another server with --mirror"
         )
     partial = answer.status_code == 206
     length = answer.headers.get("Content-Length", "")
     size = _whole_range(answer, asked) if partial else int(length) if length.isdigit() else None
     if None not in (size, download.bytes) and size != download.bytes:
         raise InputError(
-            f"{answer.url} offers {size:,} bytes, {download.bytes:,} are expected: this is "
-            "another file, or the "
-            "notice of a proxy or gateway. Look at it in a browser, or name another server "
+            f"{answer.url} has {size:,} bytes, but {download.bytes:,} are expected: it is "
+            "another file, or the error page of a proxy. Look at it in a browser, or name "
+            "another server "
             "with --mirror"
         )
     return asked if partial else 0, size or download.bytes
@@ -391,7 +391,8 @@ def _attempt(
         ) from None
     except OSError as error:  # of the disk
         raise InputError(
-            f"{partial}: {error.strerror}: make room, or write elsewhere; the same command goes on"
+            f"{partial}: {error.strerror}: free some space, or use another folder; the same "
+            "command continues the download"
         ) from None
 
 # %% ../../nbs/library/app/01_download.ipynb #complete
@@ -418,9 +419,9 @@ def _complete(
                     partial.unlink(missing_ok=True)
                 if failed > retries:
                     raise InputError(
-                        f"{url}: {error}; tried {failed} times without getting further. Check "
-                        "the network and "
-                        "the proxy, or name another server with --mirror; the same command goes on"
+                        f"{url}: {error}; no progress in {failed} attempts. Check the network "
+                        "and the proxy, or name another server with --mirror; the same command "
+                        "continues the download"
                     ) from None
                 sleep(min(60, max(error.after, wait * 2**failed)))
 
@@ -448,10 +449,12 @@ def fetch_file(
                 _complete(url, partial, download, retries, wait, timeout, progress, sleep)
                 _name(partial, target, download, url)
             elif wrong := _wrong(download, target):
-                raise InputError(f"{target} {wrong}: move it away, and the same command fetches it")
+                raise InputError(
+                    f"{target} {wrong}: move it away; the same command then downloads it"
+                )
     except Timeout:
         raise InputError(
-            f"{target} is being fetched by another process: wait for it to end"
+            f"{target} is being downloaded by another process: wait until it ends"
         ) from None
     return target
 
@@ -460,9 +463,9 @@ def _name(partial: Path, target: Path, download: Download, url: str) -> None:
     if wrong := _wrong(download, partial):
         partial.unlink()
         raise InputError(
-            f"{url}: what came {wrong}, and was removed. Try again; if it stays so, the file "
-            "has been changed or "
-            "something on the way changes it: name another server with --mirror"
+            f"{url}: the downloaded file {wrong}, and was removed. Try again; if the error "
+            "persists, the file was changed on the server or on the way: name another server "
+            "with --mirror"
         )
     os.replace(partial, target)
     partial.with_name(f"{partial.name}.tag").unlink(missing_ok=True)
@@ -502,9 +505,8 @@ def _check_archive(archive: Path, found: list[zipfile.ZipInfo]) -> None:
         hostile = "members", f"unpack to more than {_MAX_BYTES:,} bytes together"
     if hostile:
         raise InputError(
-            f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the archive it "
-            "should be: "
-            "remove it and fetch it again from a place you trust"
+            f"{archive} is refused: {hostile[0]!r} {hostile[1]}. This is not the expected "
+            "archive: remove it and download it again from a source you trust"
         )
 
 # %% ../../nbs/library/app/01_download.ipynb #member
@@ -544,7 +546,7 @@ def unpack(
             }
             if not wanted:
                 raise InputError(
-                    f"{archive} holds no {' or '.join(members)}: is it the right archive?"
+                    f"{archive} has no {' or '.join(members)}: check that it is the right archive"
                 )
             missing = {path: m for path, m in wanted.items() if not _is_unpacked(path, m)}
             _unpack_missing(opened, archive, folder, missing)
@@ -557,8 +559,8 @@ def unpack(
         OverflowError,
     ) as error:
         raise InputError(
-            f"{archive} is torn or damaged ({error}): remove it, and the same command fetches "
-            "it again"
+            f"{archive} is incomplete or damaged ({error}): remove it; the same command then "
+            "downloads it again"
         ) from None
     return list(wanted)
 
@@ -575,7 +577,7 @@ def _unpack_missing(
     if size > free:
         raise InputError(
             f"{archive}: {format_bytes(size)} to unpack, {format_bytes(free)} free on the disk "
-            f"of {folder}: make room"
+            f"of {folder}: free some space"
         )
     hidden = folder / f".{archive.name}.unpacking"
     hidden.mkdir(parents=True, exist_ok=True)
@@ -764,8 +766,8 @@ class Plan:
                 raise InputError(
                     f"preset {self.preset.name} needs {format_bytes(needed)} on the disk of "
                     f"{place}, which has "
-                    f"{format_bytes(free)} free: make room, or choose another with --data "
-                    "(networks: HF_HOME)"
+                    f"{format_bytes(free)} free: free some space, or choose another folder with "
+                    "--data (networks: HF_HOME)"
                 )
 
     def as_dict(self) -> dict:

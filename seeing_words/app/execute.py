@@ -57,7 +57,7 @@ def read_value(parameter: Parameter, text: str) -> object:
         return _READ[parameter.type.removesuffix(" | None")](text)
     except (ValueError, KeyError):
         raise InputError(
-            f"{parameter.name}={text}: {parameter.type} is expected, for example "
+            f"{parameter.name}={text}: the value must be of type {parameter.type}, for example "
             f"{parameter.name}={parameter.default}"
         ) from None
 

@@ -243,11 +243,10 @@ def data_folder(name: str, given: str) -> Path:
     if folder.is_dir():
         return folder
     if given:
-        raise InputError(f"{folder} is not there: correct `folder` in the preset")
+        raise InputError(f"{folder} does not exist: correct `folder` in the preset")
     raise InputError(
-        f"{folder} is not there: `seeing-words download` fetches what a preset needs, or says "
-        "how to "
-        "get it by hand"
+        f"{folder} does not exist: `seeing-words download` fetches what a preset needs, or says "
+        "how to get it by hand"
     )
 
 
@@ -535,8 +534,8 @@ def get_preset(name: str) -> Preset:
         return read_preset(path)
     if name not in PRESETS:
         raise InputError(
-            f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; one's own is a "
-            "file: mine.toml"
+            f"preset {name!r} is not known: {did_you_mean(name, PRESETS)}; for a preset of your "
+            "own, give a file such as mine.toml"
         )
     return PRESETS[name]
 
@@ -685,7 +684,7 @@ def _read_toml(path: Path) -> dict:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"preset {path}: {error.strerror}: is the path right?") from None
+        raise InputError(f"preset {path}: {error.strerror}: check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"preset {path} is not TOML ({error}): correct it in a text editor"
@@ -740,9 +739,8 @@ def _ids_file(path: Path, name: str) -> str:
         is_below = False
     if not is_below or whole.suffix != ".tsv" or re.search(r"[\x00-\x1f\x7f]", name):
         raise InputError(
-            f"preset {path}: ids_file = {name!r} is impossible: a list of ids ends in .tsv and "
-            "lies "
-            f"below {folders[0]} or {folders[1]}, whatever links lead to"
+            f"preset {path}: ids_file = {name!r} is not allowed: a list of ids must end in .tsv "
+            f"and lie below {folders[0]} or {folders[1]}, links resolved"
         )
     return str(whole)
 

@@ -123,8 +123,8 @@ def _read_json(path: Path, preset: str, redo: str) -> dict:
     found = about.get("provenance", about).get("preset") if isinstance(about, dict) else None
     if found != preset:
         raise InputError(
-            f"{short_path(path)} is of preset {found!r}, not of {preset!r}: a report shows one "
-            f"preset; make it again: `{redo}`"
+            f"{short_path(path)} belongs to preset {found!r}, not to {preset!r}: a report shows "
+            f"one preset; make the file again: `{redo}`"
         )
     return about
 
@@ -137,8 +137,8 @@ def _check_written(folder: Path, written: Mapping[str, str], redo: str) -> None:
             raise InputError(f"{short_path(path)} is missing; make it again: `{redo}`")
         if file_digest(path) != checksum:
             raise InputError(
-                f"{short_path(path)} is not what its run wrote: damaged, or written by hand; "
-                f"make it again: `{redo}`"
+                f"{short_path(path)} is not the file that its run wrote: it was damaged or "
+                f"changed; make it again: `{redo}`"
             )
 
 # %% ../../nbs/library/app/07_report.ipynb #figure

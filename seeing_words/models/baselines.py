@@ -54,7 +54,7 @@ def _colours(
 ) -> np.ndarray:
     h, w, _ = image.shape
     if min(h, w) < grid:
-        raise InputError(f"an image of {w} × {h} pixels has no {grid} × {grid} grid")
+        raise InputError(f"an image of {w} × {h} pixels is too small for a {grid} × {grid} grid")
     sides = (np.arange(h) * grid // h)[:, None], np.arange(w) * grid // w
     cell = np.ravel_multi_index(np.broadcast_arrays(*sides), (grid, grid)).ravel()  # of each pixel
     code = np.ravel_multi_index(tuple((image // (256 // bins)).reshape(-1, 3).T), (bins,) * 3)

@@ -70,8 +70,8 @@ def _check(images: Sequence[np.ndarray], captions: Sequence[Sequence[str]]) -> N
     numbers = {len(own) for own in captions}
     if len(images) != len(captions) or len(numbers) != 1 or 0 in numbers:
         raise InputError(
-            f"{len(images)} images and captions of {len(captions)}, {sorted(numbers)} each: give "
-            "as many captions for every image"
+            f"{len(images)} images, but captions of {len(captions)}, with {sorted(numbers)} "
+            "captions each: give every image the same number of captions"
         )
 
 # %% ../../nbs/library/models/06_clip.ipynb #clip
@@ -82,7 +82,8 @@ def _clip_folder(name: str, revision: str | None, **options) -> Path:
     folder = pretrained_folder(name, revision, **options)
     if folder is None:
         raise InputError(
-            f"there is no CLIP network {name!r}: give a name on the hub or a folder, as {CLIP}"
+            f"there is no CLIP network {name!r}: give a name on the hub, such as {CLIP}, or a "
+            "folder"
         )
     return folder
 
@@ -100,8 +101,8 @@ def _clip_network(folder: Path, name: str, expected: str | None, **options) -> n
     config = read_config(folder)
     if config.model_type != "clip":
         raise InputError(
-            f"{name} is a {config.model_type} network, the judge is one of the CLIP family, as "
-            f"{CLIP}"
+            f"{name} is a {config.model_type} network: the judge must be of the CLIP family, "
+            f"such as {CLIP}"
         )
     if expected not in (None, found := verified(folder)):
         raise InputError(f"{name} is {found}, not {expected}: its files have changed; start again")

@@ -74,8 +74,8 @@ def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
     n = n_tokens - int(np.prod(np.array(pixels.shape[-2:]) // sides))
     if n < 0:
         raise InputError(
-            f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not see the "
-            "whole image"
+            f"{model.name} has {n_tokens} tokens for {n_tokens - n} patches: it does not cover "
+            "the whole image"
         )
     return n
 
@@ -83,8 +83,7 @@ def _n_prefix(model: Model, pixels: torch.Tensor, n_tokens: int) -> int:
 def _check_class_token(model: Model, content: torch.Tensor, poolings: Sequence[str]) -> None:
     if "cls" in poolings and model.modality == "vision" and content[0, 0]:
         raise InputError(
-            f"{model.name} has no class token, its first token is a patch like the others: pool by "
-            "mean"
+            f"{model.name} has no class token; its first token is an ordinary patch: pool by mean"
         )
 
 
@@ -121,7 +120,7 @@ def _home(model: Model) -> torch.device:
         return torch.device("cpu")  # spread by accelerate, which moves it on
     device = next(model.network.parameters()).device
     if device.type == "meta":
-        raise InputError(f"{model.name} was loaded without its weights: load it again with them")
+        raise InputError(f"{model.name} was loaded without its weights: load it with weights=True")
     return device
 
 # %% ../../nbs/library/models/04_extract.ipynb #batch-layers-pooled
@@ -153,7 +152,7 @@ def pooled_layers(
                 raise
             raise InputError(
                 f"{model.name} refuses its input ({error}): its preprocessor_config.json or "
-                "tokenizer does not belong to its config.json; fetch or save them again"
+                "tokenizer do not match its config.json; fetch or save them again"
             ) from error
     return {
         name: torch.stack([layer[i] for layer in layers]).cpu().numpy()
@@ -210,7 +209,7 @@ def _rounded(values: np.ndarray, spec: dict) -> np.ndarray:
         kept = values.astype(spec["dtype"])
     if np.isinf(kept).sum() > np.isinf(values).sum():
         raise InputError(
-            f"features of {spec['model']} reach {np.abs(values).max():.0f}, too much for "
+            f"features of {spec['model']} reach {np.abs(values).max():.0f}, too large for "
             f"{spec['dtype']}: "
             'use dtype="float32"'
         )
@@ -408,7 +407,7 @@ def _as_stimuli(model: Model, stimuli: object, ids: Sequence[str] | None) -> Sti
     "Images or texts as a set of stimuli with one side."
     if isinstance(stimuli, StimulusSet):
         if ids is not None:
-            raise InputError("a StimulusSet has ids of its own: leave out `ids`")
+            raise InputError("a StimulusSet already has ids: leave out `ids`")
         return stimuli
     is_vision = model.modality == "vision"
     if isinstance(stimuli, str) or not len(stimuli):

@@ -137,19 +137,19 @@ _REFUSALS = {  # the first that fits
         f"has no revision {{revision!r}}: give a commit, branch or tag listed on {_PAGE}"
     ),
     hub_errors.RepositoryNotFoundError: (
-        "is neither a folder here nor on the hub, or it is private: check the spelling, or log in "
+        "is neither a folder nor a public repository on the hub: check the spelling, or log in "
         "with `hf auth login`"
     ),
     hub_errors.LocalEntryNotFoundError: (
-        "is neither a folder here nor whole in the hub's cache, and the hub cannot be reached: "
-        "where there is a network, run `hf download {name} --revision {revision}` "
+        "is not a folder, is not complete in the hub's cache, and the hub cannot be reached: on "
+        "a machine with a network, run `hf download {name} --revision {revision}` "
         "(HF_HUB_OFFLINE must not "
         "be 1; behind a proxy, set HTTPS_PROXY; for a "
         "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})"
     ),
     Exception: (
-        "could not be fetched ({error}): check the network and the proxy; try again, what has "
-        "arrived is kept"
+        "could not be fetched ({error}): check the network and the proxy; try again; the "
+        "download continues where it stopped"
     ),
 }
 
@@ -187,7 +187,8 @@ def _shards(index: Path) -> list[Path]:
         if not (isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", name))
     ]:
         raise InputError(
-            f"{index} names {odd[0]!r}, which is no safetensors file beside it: fetch it again"
+            f"{index} names {odd[0]!r}, which is not a safetensors file in the same folder: "
+            "fetch it again"
         )
     return [index.parent / name for name in names]
 
@@ -197,7 +198,7 @@ def weight_files(folder: Path) -> list[Path]:
     single, index = (folder / name for name in WEIGHTS)
     found = [single] if single.is_file() else _shards(index) if index.is_file() else []
     if not found:
-        raise InputError(f"{folder} holds no {single.name}: {_CONVERT.format(found=_OFTEN)}")
+        raise InputError(f"{folder} has no {single.name}: {_CONVERT.format(found=_OFTEN)}")
     if missing := [path for path in found if not path.is_file()]:
         raise InputError(
             f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch "
@@ -293,8 +294,8 @@ def _verify(path: Path) -> None:
         actual = file_digest(blob) if len(checksum) == 64 else git_hash(blob.read_bytes())
         if actual != checksum:
             raise InputError(
-                f"{path} is damaged (its checksum is not {checksum[:12]}…): remove {blob}, and it "
-                "is fetched again"
+                f"{path} is damaged (its checksum is not {checksum[:12]}…): remove {blob}; it is "
+                "then downloaded again"
             )
     if path.suffix == ".safetensors":
         _check_header(path)
@@ -306,7 +307,7 @@ def _check_header(path: Path) -> None:  # it tells where the file must end
             file.keys()
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path} is damaged or no safetensors file ({error}): fetch or save it again"
+            f"{path} is damaged or not a safetensors file ({error}): fetch or save it again"
         ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify-all

@@ -196,7 +196,7 @@ def _vision_tower(config: PreTrainedConfig) -> type[nn.Module]:
     if not isinstance(cls, type):
         raise InputError(
             f"a {config.model_type} network takes images and text together, and transformers has "
-            "no class for its vision tower: name the vision or the language network it is made of"
+            "no class for its vision tower: name its vision network or its language network instead"
         )
     return cls
 
@@ -263,7 +263,7 @@ def network_class(config: PreTrainedConfig) -> type[nn.Module]:
         raise InputError(
             f"architecture {architecture!r} is not a vision encoder, text encoder or causal "
             f"language model with one stack of blocks in transformers {transformers.__version__}: "
-            "choose another network, or extract its features yourself and compare them by `align`"
+            "choose another network, or extract its features yourself and compare them with `align`"
         )
     return cls
 
@@ -291,8 +291,8 @@ def config_errors(folder: Path) -> Iterator[None]:
         raise InputError(str(error) if str(folder) in str(error) else f"{path}: {error}") from None
     except Exception as error:  # transformers and torch raise many kinds
         raise InputError(
-            f"{path} makes no network ({type(error).__name__}, {first_line(error)}): fetch or save "
-            "it again"
+            f"no network can be built from {path} ({type(error).__name__}, {first_line(error)}): "
+            "fetch or save it again"
         ) from None
 
 # %% ../../nbs/library/models/01_load.ipynb #load
@@ -332,8 +332,8 @@ def _check_whole(folder: Path, report: dict) -> None:
     )
     if missing:
         raise InputError(
-            f"{folder} lacks {len(missing)} weights that its config.json asks for, the first is "
-            f"{missing[0]!r}: the files do not belong together, or are damaged; fetch or save "
+            f"{folder} lacks {len(missing)} of the weights that its config.json describes, such "
+            f"as {missing[0]!r}: the files do not belong together or are damaged; fetch or save "
             "them again"
         )
 
@@ -363,8 +363,8 @@ def check_device(device: str | torch.device) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or one "
-            "that is there"
+            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or a "
+            "device of this machine"
         ) from None
 
 # %% ../../nbs/library/models/01_load.ipynb #load-building
@@ -389,7 +389,7 @@ def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
-            f"{folder}: {cls.__name__} cannot be made of its config.json and weights "
+            f"{folder}: {cls.__name__} cannot be built from its config.json and weights "
             f"({first_line(error)}): fetch or save them again"
         ) from error
     _check_whole(folder, report)
@@ -484,8 +484,8 @@ def _of_folder(folder: Path, auto: type, needed: str, **options):
             )
     except Exception as error:  # transformers raises many kinds
         raise InputError(
-            f"{folder}: {needed} is missing or damaged, or needs a package that is not here "
-            f"({first_line(error)}): fetch or save it again; of a tokenizer.model alone, "
+            f"{folder}: {needed} is missing or damaged, or needs a package that is not installed "
+            f"({first_line(error)}): fetch or save it again; if there is only a tokenizer.model, "
             "`pip install sentencepiece protobuf`"
         ) from None
 
@@ -505,9 +505,7 @@ _PREPROCESSORS = (
 def _check_there(folder: Path, names: Sequence[str]) -> None:
     "Refuse a folder without any of these files, or whose files need code that comes with them."
     if not any((folder / name).is_file() for name in names):
-        raise InputError(
-            f"{folder} holds no {names[0]}: save it beside the network, or fetch it again"
-        )
+        raise InputError(f"{folder} has no {names[0]}: save it with the network, or fetch it again")
     refuse_code(
         folder, *(_PREPROCESSORS if names == _PREPROCESSORS else ("tokenizer_config.json",))
     )
@@ -527,13 +525,13 @@ def image_preprocessor(
             batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{folder}: its preprocessor_config.json makes nothing of an image ({error}): "
-                "fetch or save it again, or give the network another's"
+                f"{folder}: its preprocessor_config.json does not preprocess an image ({error}): "
+                "fetch or save it again, or use another preprocessor"
             ) from error
         if len(sizes := {image.shape for image in batch}) > 1:
             raise InputError(
-                f"{folder / 'preprocessor_config.json'} leaves images of {len(sizes)} different "
-                "sizes: it needs a crop, or a size of both sides"
+                f"{folder / 'preprocessor_config.json'} gives images {len(sizes)} different "
+                "sizes: add a crop, or set both height and width"
             )
         return {"pixel_values": torch.from_numpy(np.stack(batch).astype(np.float32, copy=False))}
 
@@ -581,8 +579,8 @@ def _check_captions(
     if long:
         raise InputError(
             f"caption {long[0]} of the batch, {captions[long[0]][:40]!r}…, has "
-            f"{len(rows[long[0]])} tokens, the network takes {limit} ({len(long)} such captions in "
-            "the batch): shorten it, or leave the stimulus out"
+            f"{len(rows[long[0]])} tokens; the network accepts {limit} ({len(long)} such "
+            "captions in the batch): shorten it, or leave the stimulus out"
         )
 
 
@@ -667,7 +665,8 @@ def check_head(folder: Path) -> None:
     body = {name.partition(".")[0] for name in network.base_model.state_dict()}
     if not stored - body - {prefix, "pooler"}:
         raise InputError(
-            f"{folder} holds no head that predicts the next word: save it by `AutoModelForCausalLM`"
+            f"{folder} has no head that predicts the next word: save the network with "
+            "`AutoModelForCausalLM`"
         )
 
 # %% ../../nbs/library/models/01_load.ipynb #whole-check
@@ -769,7 +768,7 @@ def image_encoder(
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         if batch.shape[2:] != (preprocess["size"],) * 2:
             raise InputError(
-                f"images are {batch.shape[3]} × {batch.shape[2]} pixels, the network takes "
+                f"images are {batch.shape[3]} × {batch.shape[2]} pixels; the network accepts "
                 f"{preprocess['size']} × {preprocess['size']}: resize them first"
             )
         return {"pixel_values": (batch / 255 - mean) / std}
@@ -814,7 +813,7 @@ def _on_disk(name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
         .contiguous()
     )
     if not weight.isfinite().all():
-        raise InputError(f"{name} holds NaN or numbers that {dtype} has no room for")
+        raise InputError(f"{name} contains NaN, or numbers too large for {dtype}")
     return weight
 
 # %% ../../nbs/library/models/01_load.ipynb #save
@@ -883,9 +882,9 @@ def _folder(name: str, root: str | Path | None) -> Path:
             raise InputError(
                 f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}"
             )
-        lacks = "holds no config.json" if folder.is_dir() else "is no folder here"
+        lacks = "the folder has no config.json" if folder.is_dir() else "not a folder"
         raise InputError(
-            f"there is no network {name!r}, it {lacks}: a network is owner/name on the hub, a "
+            f"there is no network {name!r} ({lacks}): a network is owner/name on the hub, a "
             f"folder that `save_pretrained` wrote, or one of {there}"
         )
     return folder
@@ -918,8 +917,8 @@ def _verify_companions(folder: Path, card: dict) -> None:
         raise InputError(f"{path} is not a safetensors file ({error}): {_REMEDY}") from None
     if expected != _companions(folder, card):
         raise InputError(
-            f"{folder}: config.json, tokenizer.json or the card's `preprocess` are not those that "
-            f"the weights were saved with (checksum mismatch): {_REMEDY}"
+            f"{folder}: config.json, tokenizer.json or the card's `preprocess` do not belong to "
+            f"the weights (checksum mismatch): {_REMEDY}"
         )
 
 
@@ -1026,13 +1025,13 @@ def pretrained_folder(
     if is_checkpoint or folder.is_dir() or network.repository is None:
         if revision:
             raise InputError(
-                f"{trained!r} is no repository of the hub and has no revision {revision!r}: leave "
-                "it out"
+                f"{trained!r} is not a repository on the hub, so it has no revision "
+                f"{revision!r}: leave the revision out"
             )
         return folder if (folder / "config.json").is_file() and not is_checkpoint else None
     if revision and network.revision and revision != network.revision:
         raise InputError(
-            f"{trained!r} names one revision and revision={revision!r} another: give one"
+            f"{trained!r} and revision={revision!r} name different revisions: give only one"
         )
     return fetch_network(network.repository, revision or network.revision, weights=weights)
 
@@ -1144,7 +1143,7 @@ def blocks(network: nn.Module) -> nn.ModuleList:
     lists = [m for m in lists if id(m) not in inner]
     if len(lists) != 1:
         raise InputError(
-            f"{type(network).__name__} has {len(lists)} lists of {n} modules: which of them are "
-            "its blocks is not clear"
+            f"{type(network).__name__} has {len(lists)} lists of {n} modules: it is unclear "
+            "which of them holds the blocks"
         )
     return lists[0]

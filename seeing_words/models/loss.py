@@ -68,7 +68,7 @@ def load_reader(
     if not predicts_next_word(config):
         raise InputError(
             f"{name} is a text encoder ({config.model_type}), which predicts no next word: leave "
-            "it out where losses are compared"
+            "it out of comparisons of losses"
         )
     if is_commit(folder):
         verified(folder)  # other folders were verified when their revision was computed

@@ -270,8 +270,9 @@ def _full_disk_explained(root: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(
-            f"no space left for the feature store at {root}: free some, or set SEEING_WORDS_STORE "
-            "to another folder. What was finished is kept, and the next run goes on from there"
+            f"no space left for the feature store at {root}: free some space, or set "
+            "SEEING_WORDS_STORE to another folder. Finished batches are stored, and the next run "
+            "continues from there"
         ) from error
 
 # %% ../../nbs/library/models/03_store.ipynb #extract-spec
@@ -306,7 +307,7 @@ def feature_spec(
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
     if dtype not in ("float32", "float16"):
-        raise InputError(f"dtype {dtype!r}: features are kept as float32 or float16")
+        raise InputError(f"dtype {dtype!r}: features are stored as float32 or float16")
     shown = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
     precision = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     return dict(

@@ -303,7 +303,10 @@ def train_language(
 ) -> tuple[nn.Module, list[dict[str, float]]]:  # the network and its learning curve
     "Train a language network on captions alone."
     if len(seeds) < batch_size:
-        raise InputError(f"{len(seeds)} scenes are fewer than one batch of {batch_size}")
+        raise InputError(
+            f"{len(seeds)} scenes do not fill one batch of {batch_size}: give more "
+            "scenes or a smaller batch"
+        )
     build = {"llama": LlamaForCausalLM, "bloom": BloomForCausalLM}
     config = config or language_config(architecture)
     with drawing(seed):

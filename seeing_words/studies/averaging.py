@@ -104,9 +104,11 @@ def captions_to_average(stimuli: StimulusSet, wanted: int) -> int:
     fewest = min(len(captions) for captions in stimuli.captions)
     needed = f"{stimuli.name}: averaging needs two or more captions of each image"
     if fewest < 2:
-        raise InputError(f"{needed}, but some image has one: add captions and raise n_captions")
+        raise InputError(
+            f"{needed}, but at least one image has only one: add captions and raise n_captions"
+        )
     if wanted < 2:
-        raise InputError(f"{needed}, but {wanted} was asked for")
+        raise InputError(f"{needed}, but {wanted} was requested")
     return min(fewest, wanted)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #stack
@@ -135,7 +137,7 @@ def stack_exemplars(features: Sequence[xr.DataArray]) -> xr.DataArray:
     3
     """
     if not len(features):
-        raise InputError("there are no exemplars to stack: give the features of one or more")
+        raise InputError("there are no exemplars to stack: give the features of at least one")
     checked = [check_features(f, f"exemplar {i}") for i, f in enumerate(features)]
     first = checked[0]
     for i, other in enumerate(checked[1:], 1):
@@ -143,7 +145,7 @@ def stack_exemplars(features: Sequence[xr.DataArray]) -> xr.DataArray:
         if other.shape != first.shape:
             raise InputError(
                 f"exemplar {i} has shape {other.shape}, exemplar 0 {first.shape}: "
-                "both must be features of one network"
+                "both must be features of the same network"
             )
     return xr.concat(
         checked, "exemplar", coords="minimal", compat="override", combine_attrs="drop_conflicts"
@@ -315,8 +317,8 @@ def other_stimuli(folds: Folds, n_orders: int, *, seed: int = 0) -> np.ndarray:
     smallest = min(len(test) for test in folds.test)
     if n_orders >= smallest:
         raise InputError(
-            f"{n_orders} orders without repeats need folds of more than {n_orders} stimuli: "
-            f"one has {smallest}"
+            f"{n_orders} orders without repeats need folds of more than {n_orders} stimuli, but "
+            f"the smallest has {smallest}"
         )
     rng = np.random.default_rng(seed)
     orders = np.empty((n_orders, folds.n), dtype=int)
@@ -614,9 +616,7 @@ def exemplar_curves(
     """
     ks = list(ks)
     if 1 not in ks:
-        raise InputError(
-            f"ks = {ks}: 1 must be among them, since all is compared with one exemplar"
-        )
+        raise InputError(f"ks = {ks}: include 1, since every number is compared with one exemplar")
     for source_name, source in sources.items():
         for target_name, target in targets.items():
             check_pair(source, target, (source_name, target_name))

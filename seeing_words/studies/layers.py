@@ -115,8 +115,8 @@ def align_networks(
         depths = {np.shape(features)[0] for features in each.values() if np.ndim(features) == 3}
         if len(depths) > 1:
             raise InputError(
-                f"{modality} networks have {sorted(depths)} layers: take equally many of each, "
-                "see `equally_deep`"
+                f"{modality} networks have {sorted(depths)} layers: choose networks of equal "
+                "depth with `equally_deep`"
             )
     directions = []
     for direction in DIRECTIONS:

@@ -122,7 +122,7 @@ class PreferenceSet:
         """
         known = dict.fromkeys(self.kinds)
         if kind is not None and kind not in known:
-            raise InputError(f"no trial is of kind {kind!r}: there are {', '.join(known)}")
+            raise InputError(f"no trial is of kind {kind!r}: the kinds are {', '.join(known)}")
         mask = np.array([kind in (None, k) for k in self.kinds])
         if decidable is None:
             return mask
@@ -304,11 +304,13 @@ def _check_trials(prompts: Layers, preferred: Layers, rejected: Layers, directio
     """Refuse features that do not belong to the same trials and networks."""
     sides(direction)  # refuses an unknown direction
     if not (prompts and preferred):
-        raise InputError("no pair of networks: give one or more of vision and of language")
+        raise InputError(
+            "there is no pair of networks: give at least one vision and one language network"
+        )
     n = {len(x) for x in prompts.values()} | {len(x) for x in preferred.values()}
     if len(n) != 1:
         raise InputError(
-            f"prompts and images are of {min(n)} to {max(n)} trials: give those of the same trials"
+            f"prompts and images have {min(n)} to {max(n)} trials: give features of the same trials"
         )
     if preferred.keys() != rejected.keys():
         raise InputError("preferred and rejected images need features of the same networks")
@@ -491,8 +493,7 @@ def other_prompts(folds: Folds, *, seed: int = 0, step: int = 1) -> np.ndarray:
     smallest = min(len(test) for test in folds.test)
     if smallest <= step:
         raise InputError(
-            f"a fold has {smallest} trials: passing prompts on by {step} needs more; take fewer "
-            "folds"
+            f"a fold has {smallest} trials: shifting prompts by {step} needs more; use fewer folds"
         )
     rng = np.random.default_rng(seed)
     order = np.empty(folds.n, int)
@@ -531,7 +532,10 @@ def other_image_trials(stimuli: StimulusSet, *, folds: Folds, seed: int = 0) -> 
     """
     order = other_prompts(folds, seed=seed)
     if len(order) != len(stimuli):
-        raise InputError(f"{stimuli.name}: folds of {len(order)} for {len(stimuli)} stimuli")
+        raise InputError(
+            f"{stimuli.name}: the folds partition {len(order)} stimuli, but there "
+            f"are {len(stimuli)}"
+        )
     source = stimuli.subset(order)
     others = replace(
         stimuli,
@@ -569,7 +573,7 @@ def wilson(choices: np.ndarray) -> tuple[float, float]:
     (0.6, 0.98)
     """
     if not len(choices):
-        raise InputError("wilson: no trials, so there is no share")
+        raise InputError("wilson: there are no trials to compute a proportion from")
     result = binomtest(round(float(np.sum(choices))), len(choices))
     ends = result.proportion_ci(method="wilson")
     return float(ends.low), float(ends.high)
@@ -619,7 +623,7 @@ def accuracy_by_kind(
         for kind in kinds:
             masks[kind] = trials.among(kind, decidable=decidable)
     if not masks["all trials"].any():
-        raise InputError(f"accuracy: none of {len(trials)} trials is left")
+        raise InputError(f"accuracy: no trial out of {len(trials)} can be decided")
     present = {group: mask for group, mask in masks.items() if mask.any()}
     values = np.asarray(choices)
     scores = {
@@ -741,7 +745,10 @@ def accuracy_along(
     networks = {"vision": preferred, "language": prompts}[along]
     sizes = {len(features) for features in networks.values()}
     if len(sizes) > 1:
-        raise InputError(f"{along} networks have {sorted(sizes)} layers: see `equally_deep`")
+        raise InputError(
+            f"{along} networks have {sorted(sizes)} layers: choose networks of "
+            "equal depth with `equally_deep`"
+        )
     side = ("vision", "language").index(along)
     choices = []
     for position in range(sizes.pop()):

@@ -69,14 +69,14 @@ def test_help_and_version():
         (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
         (["presets", "show", "microwrld"], "did you mean microworld?"),
         (["download", "--preset", "papier"], "did you mean paper"),
-        (["download", "--preset", "none.toml"], "No such file or directory: is the path right?"),
+        (["download", "--preset", "none.toml"], "No such file or directory: check the path"),
         (
             ["figures", "toy", "--preset", "none.toml"],
-            "No such file or directory: is the path right?",
+            "No such file or directory: check the path",
         ),
         (
             ["figures", "toy", "-p", "preset=none.toml"],
-            "No such file or directory: is the path right?",
+            "No such file or directory: check the path",
         ),
         (["download"], "Missing option '--preset'"),
         (["store", "rm"], "name the keys to remove"),
@@ -328,7 +328,7 @@ def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys)
     assert main(monkeypatch, "report", "--out", str(folder)) == 2
     assert "that is a folder" in capsys.readouterr().err
     assert main(monkeypatch, "report", "--out", "new.html/report.html") == 2
-    assert "is no folder that can be written to" in capsys.readouterr().err
+    assert "is not a writable folder" in capsys.readouterr().err
 
 
 def test_align_stopped_by_hand_writes_nothing_and_ends_with_130(
@@ -490,7 +490,7 @@ def test_align_without_p_is_json_all_the_same(tmp_path, layers):
         (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),
         (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["A.npy", "B.npy", "--max-memory", "0"], "too small for one pair of layers"),
-        (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is no folder that can be written to"),
+        (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is not a writable folder"),
         (["A.npy"], "Missing argument 'B'"),
     ],
 )

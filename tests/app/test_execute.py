@@ -91,7 +91,7 @@ def test_values_are_read_as_they_are_written(kind, values):
 def test_a_value_of_a_wrong_type_is_refused(kind, text):
     with pytest.raises(InputError, match=f"^x={text}: ") as error:
         read_value(Parameter("x", kind, 3), text)
-    assert f"{kind} is expected, for example x=3" in str(error.value)
+    assert f"must be of type {kind}, for example x=3" in str(error.value)
 
 
 @pytest.mark.parametrize(

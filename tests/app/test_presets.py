@@ -302,7 +302,7 @@ def test_a_list_of_ids_is_written_nowhere_else(tmp_path, name):
     (home / "link.tsv").symlink_to(tmp_path / "elsewhere.tsv")
     (home / "circle").symlink_to(home / "circle")
     with pytest.raises(
-        InputError, match=r"preset .*mine.toml: ids_file = .*ends in \.tsv and lies"
+        InputError, match=r"preset .*mine.toml: ids_file = .*must end in \.tsv and lie"
     ):
         read_preset(write(home, f'{MINE}ids_file = "{name}"\n'))
 
@@ -356,7 +356,7 @@ def test_what_is_given_wrongly_is_named(tmp_path, old, new, said):
 
 def test_a_file_that_is_none(tmp_path):
     with pytest.raises(
-        InputError, match="preset .*none.toml: No such file or directory: is the path right"
+        InputError, match="preset .*none.toml: No such file or directory: check the path"
     ):
         get_preset(str(tmp_path / "none.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")

@@ -297,15 +297,18 @@ def break_it(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "named"),
     [
-        ("a figure of another preset", "toy_line.json is of preset 'paper', not of 'microworld'"),
+        (
+            "a figure of another preset",
+            "toy_line.json belongs to preset 'paper', not to 'microworld'",
+        ),
         (
             "a section of another preset",
-            "toy_provenance.json is of preset 'paper', not of 'microworld'",
+            "toy_provenance.json belongs to preset 'paper', not to 'microworld'",
         ),
         ("half a json", "toy_provenance.json cannot be read"),
         ("no list of files", "names no files"),
         ("a missing svg", "toy_line.svg is missing"),
-        ("a changed number", "toy_line.csv is not what its run wrote"),
+        ("a changed number", "toy_line.csv is not the file that its run wrote"),
         ("a file elsewhere", "is missing"),
     ],
 )

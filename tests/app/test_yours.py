@@ -179,35 +179,34 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
         (
             {"language": ["./pickled"]},
-            "pickled holds no model.safetensors: weights are read as safetensors only",
+            "pickled has no model.safetensors: weights are read as safetensors only",
         ),
         ({"language": ["./unknown"]}, "of a network that transformers"),
         (
             {"language": ["./dinov2"]},
-            "dinov2: it is a vision network, listed under language: write it into vision = […]",
+            "dinov2: it is a vision network listed under language: move it to vision = […]",
         ),
         (
             {"language": ["bloom-560m"]},
-            "there is no network 'bloom-560m', it is no folder here: a network is owner/name on "
-            "the hub",
+            "there is no network 'bloom-560m' (not a folder): a network is owner/name on the hub",
         ),
         (
             {"vision": ["./siglip"]},
-            "it has no class token, its first token is a patch like the others: pool by mean, in "
-            "the preset",
+            "it has no class token; its first token is an ordinary patch: pool by mean, in the "
+            "preset",
         ),
         (
             {"language": ["./llama"]},
-            "has 44 tokens, the network takes 40. Change the captions, or leave them out: "
+            "has 44 tokens; the network accepts 40. Change the captions, or leave them out: "
             "leave_out = [",
         ),
-        ({"judge": "./bloom"}, "is a bloom: a judge is of the CLIP family, as judge ="),
+        ({"judge": "./bloom"}, "is a bloom: a judge must be of the CLIP family, such as judge ="),
         (
             {"trials": "near misses"},
             'only the microworld can draw them: write trials = "other images"',
         ),
         ({"device": "cuda:99"}, "• device 'cuda:99' cannot be used here"),
-        ({"folder": "nowhere"}, "nowhere is not there: correct `folder` in the preset"),
+        ({"folder": "nowhere"}, "nowhere does not exist: correct `folder` in the preset"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(
@@ -365,7 +364,7 @@ def test_an_error_names_the_sections_that_run_without_what_is_missing(
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))
     load_network(llama).save_pretrained(llama)
     code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
-    assert code == 2 and "body holds no head" in told and "figures toy0 --preset" in told
+    assert code == 2 and "body has no head" in told and "figures toy0 --preset" in told
     code, told = figures(
         monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu")
     )

@@ -96,7 +96,8 @@ def test_memory_that_is_short_makes_smaller_batches(folder, monkeypatch):
 def test_every_image_needs_as_many_captions(folder, captions):
     with pytest.raises(
         InputError,
-        match=f"7 images and captions of {len(captions)}, .* each: give as many captions for every",
+        match=f"7 images, but captions of {len(captions)}, .* each: give every image the same "
+        "number",
     ):
         clip_scores(photographs(7), captions, name=str(folder))
 
@@ -106,11 +107,11 @@ def test_only_networks_of_its_family_judge(tmp_path, folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (other / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(
-        InputError, match="is a siglip network, the judge is one of the CLIP family"
+        InputError, match="is a siglip network: the judge must be of the CLIP family"
     ):
         clip_scores(photographs(1), [["a"]], name=str(other))
     with pytest.raises(
         InputError,
-        match=re.escape("there is no CLIP network 'clip-3': give a name on the hub or a folder"),
+        match=re.escape("there is no CLIP network 'clip-3': give a name on the hub, such as"),
     ):
         clip_scores(photographs(1), [["a"]], name="clip-3")

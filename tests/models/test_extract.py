@@ -132,7 +132,7 @@ def test_half_precision_costs_its_rounding_and_says_so_when_it_overflows(tmp_pat
     )
     assert 0 < np.abs(full - half).max() <= np.abs(full).max() * 2**-11
     made.network.model.embed_tokens.weight.data *= 1e6
-    with pytest.raises(InputError, match='too much for float16: use dtype="float32"'):
+    with pytest.raises(InputError, match='too large for float16: use dtype="float32"'):
         extract(made, stimuli(), pooling="mean", dtype="float16", progress=False)
     assert np.isfinite(extract(made, stimuli(), pooling="mean", progress=False).values).all()
 
@@ -143,7 +143,7 @@ def test_half_precision_costs_its_rounding_and_says_so_when_it_overflows(tmp_pat
         ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, last"),
         (
             {"pooling": "mean", "dtype": "int8"},
-            "dtype 'int8': features are kept as float32 or float16",
+            "dtype 'int8': features are stored as float32 or float16",
         ),
         ({"pooling": "mean", "batch_size": 0}, "batch_size is 0: it must be 1 or more"),
         ({"pooling": "mean", "caption": 3}, "20 stimuli have no caption 3, the first is 's0'"),
@@ -156,7 +156,7 @@ def test_bad_options_are_refused(tmp_path, options, match):
 
 def test_images_of_another_size_are_refused(tmp_path):
     wrong = StimulusSet("x", ("a",), np.zeros((1, 32, 32, 3), np.uint8), (("a",),))
-    with pytest.raises(InputError, match="images are 32 × 32 pixels, the network takes 16 × 16"):
+    with pytest.raises(InputError, match="images are 32 × 32 pixels; the network accepts 16 × 16"):
         extract(model("dinov2", tmp_path), wrong, pooling="cls", progress=False)
 
 
@@ -390,5 +390,5 @@ def test_what_a_network_does_not_take_is_refused(tmp_path, kind, given, match):
 
 
 def test_ids_are_for_plain_images_and_texts_only(tmp_path):
-    with pytest.raises(InputError, match="has ids of its own"):
+    with pytest.raises(InputError, match="already has ids"):
         extract(model("llama", tmp_path), stimuli(), pooling="mean", ids=stimuli().ids)

@@ -250,7 +250,7 @@ def test_a_caption_longer_than_the_network_takes_is_refused_never_cut(folders, k
     else:
         with pytest.raises(
             InputError,
-            match=rf"caption 1 of the batch, .* has {n} tokens, the network takes {LONGEST} \(2 "
+            match=rf"caption 1 of the batch, .* has {n} tokens; the network accepts {LONGEST} \(2 "
             r"such",
         ):
             made.encode(["a boat", long, long])
@@ -365,7 +365,7 @@ def test_images_that_stay_of_different_sizes_are_refused(copy):
     )
     with pytest.raises(
         InputError,
-        match=r"preprocessor_config.json leaves images of \d different sizes: it needs a crop",
+        match=r"preprocessor_config.json gives images \d different sizes: add a crop",
     ):
         load_model(str(folder)).encode(photographs(3))
 
@@ -373,7 +373,7 @@ def test_images_that_stay_of_different_sizes_are_refused(copy):
 def test_a_network_without_class_token_has_none_to_pool(folders):
     with pytest.raises(
         InputError,
-        match="has no class token, its first token is a patch like the others: pool by mean",
+        match="has no class token; its first token is an ordinary patch: pool by mean",
     ):
         pooled_layers(load_model(str(folders["siglip"])), photographs(), ["cls"])
 
@@ -429,7 +429,7 @@ def test_what_the_store_holds_is_read_without_weights(folders, tmp_path, kind):
         assert {p.device.type for p in bare.network.parameters()} == {"meta"}
         options = {"pooling": "mean", "store": Store(tmp_path), "progress": False}
         with pytest.raises(
-            InputError, match="was loaded without its weights: load it again with them"
+            InputError, match="was loaded without its weights: load it with weights=True"
         ):
             extract(bare, stimuli, **options)
         assert extract(load_model(name, dtype="bfloat16"), stimuli, **options).identical(
@@ -518,11 +518,11 @@ def test_weights_that_exist_only_as_pickle_are_refused_with_the_way_out(copy):
 @pytest.mark.parametrize(
     ("kind", "file", "match"),
     [
-        ("vit", "preprocessor_config.json", "holds no preprocessor_config.json: save it beside"),
-        ("llama", "tokenizer.json", "holds no tokenizer.json: save it beside the network"),
-        ("opt", "vocab.json", "holds no tokenizer.json"),
+        ("vit", "preprocessor_config.json", "has no preprocessor_config.json: save it with"),
+        ("llama", "tokenizer.json", "has no tokenizer.json: save it with the network"),
+        ("opt", "vocab.json", "has no tokenizer.json"),
         ("opt", "merges.txt", "the tokenizer .* is missing or damaged"),
-        ("neox", "config.json", "holds no config.json|no checkpoint"),
+        ("neox", "config.json", "has no config.json|no checkpoint"),
     ],
 )
 def test_a_missing_file_is_named(copy, kind, file, match):
@@ -536,7 +536,7 @@ def test_a_tokenizer_that_is_only_a_sentencepiece_model_says_what_it_needs(copy)
     folder = copy("llama")  # as OpenLLaMA is published
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
     with pytest.raises(
-        InputError, match="of a tokenizer.model alone, `pip install sentencepiece protobuf`"
+        InputError, match="if there is only a tokenizer.model, `pip install sentencepiece protobuf`"
     ):
         load_model(str(folder))
 
@@ -581,7 +581,7 @@ def test_damaged_weights_are_refused_or_answer_as_before(copy):
     for n in (0, 7, header - 1, header, len(whole) - 1):
         path.write_bytes(whole[:n])
         with pytest.raises(
-            InputError, match=r"model.safetensors is damaged or no safetensors file"
+            InputError, match=r"model.safetensors is damaged or not a safetensors file"
         ):
             load_model(str(folder))
 
@@ -592,7 +592,7 @@ def test_an_index_that_leaves_its_folder_is_refused(copy):
     index = folder / "model.safetensors.index.json"
     for name in ("../x.safetensors", "/x.safetensors", "x.bin", 3, "a/x.safetensors"):
         index.write_text(json.dumps({"weight_map": {"a": name}}))
-        with pytest.raises(InputError, match="which is no safetensors file beside it"):
+        with pytest.raises(InputError, match="which is not a safetensors file in the same folder"):
             load_model(str(folder))
     for text in ("", "[]", '{"weight_map": 3}', '{"weight": {}}'):
         index.write_text(text)
@@ -775,7 +775,7 @@ def test_weights_of_another_network_are_refused(copy, folders):
         shutil.copy(folders[kind] / "model.safetensors", folder)
         with pytest.raises(
             InputError,
-            match="lacks .* weights that its config.json asks for|cannot be made of its "
+            match="lacks .* weights that its config.json describes|cannot be built from its "
             "config.json",
         ):
             load_model(str(folder))
@@ -785,7 +785,7 @@ def test_weights_of_another_network_are_refused(copy, folders):
     with pytest.raises(InputError, match="lacks 16 weights"):
         load_model(str(folder))
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
-    with pytest.raises(InputError, match="cannot be made of its config.json and weights"):
+    with pytest.raises(InputError, match="cannot be built from its config.json and weights"):
         load_model(str(folder))
 
 
@@ -797,7 +797,7 @@ def test_weights_of_another_network_are_refused(copy, folders):
             "dtype 'int8': networks compute in float32, bfloat16, float16, float64",
         ),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
-        ({"revision": "main"}, "is no repository of the hub and has no revision 'main'"),
+        ({"revision": "main"}, "is not a repository on the hub, so it has no revision 'main'"),
     ],
 )
 def test_bad_options_are_refused(folders, options, match):
@@ -834,7 +834,7 @@ def test_a_network_that_hides_patches_is_refused():
         lambda images: {"pixel_values": torch.zeros(len(images), 3, 32, 32)},
     )
     with pytest.raises(
-        InputError, match="mae has 5 tokens for 16 patches: it does not see the whole image"
+        InputError, match="mae has 5 tokens for 16 patches: it does not cover the whole image"
     ):
         pooled_layers(made, [0, 0], ["mean"])
 
@@ -981,7 +981,8 @@ def test_weights_without_the_head_that_guesses_the_next_token_are_found_out(fold
     else:
         with pytest.raises(
             InputError,
-            match="holds no head that predicts the next word: save it by `AutoModelForCausalLM`",
+            match="has no head that predicts the next word: save the network with "
+            "`AutoModelForCausalLM`",
         ):
             check_head(folder)
 
@@ -1058,7 +1059,7 @@ def test_a_bert_that_is_a_decoder_has_a_loss_only_with_its_head(tmp_path):
 
     save_encoder("BertModel", tmp_path / "body", is_decoder=True)
     assert load_model(str(tmp_path / "body")).has_weights
-    with pytest.raises(InputError, match="holds no head that predicts the next word"):
+    with pytest.raises(InputError, match="has no head that predicts the next word"):
         check_head(tmp_path / "body")
 
 

@@ -305,7 +305,8 @@ def _starve(root: str, models: str, limit: int) -> None:
     st.BLOCK = 64  # chunks of 4096 bytes
     with pytest.raises(
         InputError,
-        match="no space left for the feature store at .*: free some, or set SEEING_WORDS_STORE",
+        match="no space left for the feature store at .*: free some space, or set "
+        "SEEING_WORDS_STORE",
     ):
         fill_store(root, models, KIND, 100)
 
@@ -341,7 +342,7 @@ def test_a_full_disk_is_said_and_the_next_run_completes(
         return real(self, *args)
 
     monkeypatch.setattr(st.Writer, at, full)
-    with pytest.raises(InputError, match="no space left.*the next run goes on from there"):
+    with pytest.raises(InputError, match="no space left.*the next run continues from there"):
         get(made, store)
     assert store.keys() == []
     monkeypatch.setattr(st.Writer, at, real)

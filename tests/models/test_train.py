@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 def test_bad_requests_are_refused():
     with pytest.raises(InputError, match="choose 'llama' or 'bloom'"):
         dy.language_config("gpt")
-    with pytest.raises(InputError, match="fewer than one batch"):
+    with pytest.raises(InputError, match="do not fill one batch"):
         dy.train_language(TRAINING[:4], architecture="llama", seed=0, steps=1)
 
 
