@@ -87,8 +87,8 @@ def readable(
         return " ".join(told)
     unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
     raise InputError(
-        f"{model.name} does not know {unknown}: it learned the words of its captions only; "
-        "choose others"
+        f"{model.name} does not know {unknown}: it was trained on a small vocabulary; choose "
+        "other words"
     )
 
 
@@ -227,7 +227,8 @@ class CrossModal:
     def _nearest(self, predicted: np.ndarray, shown: np.ndarray, k: int) -> pd.DataFrame:
         if not 1 <= k <= len(self.gallery):
             raise InputError(
-                f"k = {k}: the gallery has {len(self.gallery)} stimuli, give 1 to so many"
+                f"k = {k}: the gallery has {len(self.gallery)} stimuli: give a number from 1 to "
+                "that"
             )
         (near,) = similarities(predicted, shown)
         best = np.argsort(-near, kind="stable")[:k]
@@ -344,7 +345,7 @@ def with_fact(
     allowed = alternatives(scene)
     if fact not in allowed:
         raise InputError(
-            f"{fact} is no fact of this scene: there are {', '.join(map(str, allowed))}"
+            f"{fact} is not a fact of this scene: choose one of {', '.join(map(str, allowed))}"
         )
     within = 0 <= value <= 1 if fact[-1] in ("x", "depth") else value in allowed[fact]
     if not within:
@@ -416,7 +417,7 @@ class Interactive:
         for name, value in chosen.items():
             if value not in self.choices.get(name, ()):
                 raise InputError(
-                    f"{name} = {value!r} cannot be chosen: there are "
+                    f"{name} = {value!r} is not among the choices:  "
                     + "; ".join(f"{n}: {_told(options)}" for n, options in self.choices.items())
                 )
         return _png(
@@ -494,9 +495,8 @@ class SceneExplorer:
     def __init__(self, cross: CrossModal, start: int = 0):  # a position in the gallery
         if cross.gallery.facts is None:
             raise InputError(
-                f"{cross.gallery.name}: no facts are known of these stimuli, so they can be "
-                "chosen, not changed: "
-                "call `explore_scenes`"
+                f"{cross.gallery.name}: these stimuli have no known facts, so they cannot be "
+                "changed: call `explore_scenes` to choose among them"
             )
         self.cross = cross
         self.choose(start)
