@@ -11,7 +11,6 @@ from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import (
     bootstrap_scores,
     calibrate,
-    interval,
     noise_ceiling,
     p_value,
     resample_weights,
@@ -49,7 +48,6 @@ TAKE_A_LAYER = {
     "linear score_estimate": lambda x: score_estimate(
         LAYER, x, folds=FOLDS, weights=WEIGHTS, method="linear"
     ),
-    "interval": interval,
     "p_value": lambda x: p_value(0.5, x),
     "similarities": lambda x: similarities(LAYER, x),
     "rank_captions": rank_captions,
