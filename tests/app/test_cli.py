@@ -65,7 +65,7 @@ def test_help_and_version():
     [
         (["figures", "toys"], "did you mean toy?"),
         (["figures", "toy", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
-        (["figures", "toy", "-p", "n_stimuli"], "write it as -p name=value"),
+        (["figures", "toy", "-p", "n_stimuli"], "write -p name=value"),
         (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
         (["presets", "show", "microwrld"], "did you mean microworld?"),
         (["download", "--preset", "papier"], "did you mean paper"),
@@ -79,7 +79,7 @@ def test_help_and_version():
             "No such file or directory: check the path",
         ),
         (["download"], "Missing option '--preset'"),
-        (["store", "rm"], "name the keys to remove"),
+        (["store", "rm"], "give their keys"),
         (["claims"], "run `seeing-words figures` first"),
         (["claims", "--preset", "microwrld"], "did you mean microworld?"),
         (["store", "rm", "abc"], "0 entries"),
@@ -326,7 +326,7 @@ def test_a_report_is_written_and_says_what_is_missing(root, monkeypatch, capsys)
     assert said["bytes"] == (root / "report.html").stat().st_size
     assert said["missing"] == ["toy", "other"]  # toy came to no claims
     assert main(monkeypatch, "report", "--out", str(folder)) == 2
-    assert "that is a folder" in capsys.readouterr().err
+    assert "is a folder" in capsys.readouterr().err
     assert main(monkeypatch, "report", "--out", "new.html/report.html") == 2
     assert "is not a writable folder" in capsys.readouterr().err
 
@@ -485,7 +485,7 @@ def test_align_without_p_is_json_all_the_same(tmp_path, layers):
     ("words", "named"),
     [
         (["A.npy", "missing.npy"], "no file or folder missing.npy"),
-        (["A.npy", "B.pkl"], "pickles are never opened"),
+        (["A.npy", "B.pkl"], "Pickles are never opened"),
         (["A.npy", "short.npy"], "vision has 40 stimuli, language has 39"),
         (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),
         (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),

@@ -390,7 +390,7 @@ def test_what_may_pass_is_tried_again(server, tmp_path, status):
     server.statuses = [status, status]
     assert get(known(server), tmp_path) == CONTENT
     server.statuses = [status] * 3
-    with pytest.raises(InputError, match=rf"HTTP {status} .*tried 3 times"):
+    with pytest.raises(InputError, match=rf"HTTP {status} .*no progress in 3 attempts"):
         get(known(server, path="/file.bin"), tmp_path / "other", retries=2)
 
 
@@ -428,7 +428,8 @@ def test_nobody_answers(server, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(
-        InputError, match="ConnectionError.*tried 2 times.*Check the network and the proxy"
+        InputError,
+        match="ConnectionError.*no progress in 2 attempts.*Check the network and the proxy",
     ):
         get(item, tmp_path, retries=1)
 

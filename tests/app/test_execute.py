@@ -98,7 +98,7 @@ def test_a_value_of_a_wrong_type_is_refused(kind, text):
     ("given", "named"),
     [
         ({"n_stimulus": "50"}, "1_toy has no parameter 'n_stimulus': did you mean n_stimuli"),
-        ({"n_stimuli": "many"}, r"n_stimuli=many: int \| None is expected"),
+        ({"n_stimuli": "many"}, r"n_stimuli=many: the value must be of type int \| None"),
         ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
         ({"preset": "microwrld"}, "did you mean microworld"),
     ],

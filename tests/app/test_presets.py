@@ -259,7 +259,7 @@ revisions = {other = "a"}
         "dtype = 'float' is impossible",
         "device = 'meta' is impossible: Available: auto, cpu",
         "'nope' is none: Available: coco",
-        "ids_file = 'ids.txt' is impossible",
+        "ids_file = 'ids.txt' is not allowed",
         "at least 1 is needed for layers's n_draws",
     ):
         assert sum(said in problem for problem in problems) == 1, said

@@ -326,7 +326,7 @@ def test_pixels_against_loops(size):
 
 
 def test_pixels_need_an_image_as_large_as_the_grid():
-    with pytest.raises(InputError, match="no 8 × 8 grid"):
+    with pytest.raises(InputError, match="too small for a 8 × 8 grid"):
         pixels(np.zeros((2, 4, 9, 3), np.uint8))
 
 

@@ -260,7 +260,7 @@ def test_a_tokenizers_own_limit_counts_where_the_network_has_none(copy):
     folder = copy("bloom")
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 5}))
-    with pytest.raises(InputError, match="the network takes 5"):
+    with pytest.raises(InputError, match="the network accepts 5"):
         load_model(str(folder)).encode(["boat" + " boat" * 9])
 
 
@@ -782,7 +782,7 @@ def test_weights_of_another_network_are_refused(copy, folders):
     config = json.loads((folders["vit"] / "config.json").read_text())
     shutil.copy(folders["vit"] / "model.safetensors", folder)
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
-    with pytest.raises(InputError, match="lacks 16 weights"):
+    with pytest.raises(InputError, match="lacks 16 of the weights"):
         load_model(str(folder))
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
     with pytest.raises(InputError, match="cannot be built from its config.json and weights"):
@@ -1047,7 +1047,7 @@ def test_a_roberta_takes_as_many_tokens_as_it_has_positions_behind_the_padding(t
     longest = " ".join(["a"] * (LONGEST - 1))  # and the token that is added
     assert len(made.encode([longest])["input_ids"][0]) == LONGEST
     assert np.isfinite(pooled_layers(made, [longest], ["last"])["last"]).all()
-    with pytest.raises(InputError, match=f"the network takes {LONGEST} "):
+    with pytest.raises(InputError, match=f"the network accepts {LONGEST} "):
         made.encode([longest + " a"])
 
 

@@ -332,9 +332,9 @@ def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, p
 
 def test_a_folder_that_is_not_whole_is_told_in_the_plan(mine, tmp_path):
     own = save("llama", tmp_path / "own")
-    assert states(replace(mine, language=(str(own),), revisions=()))[str(own)] == "there"
+    assert states(replace(mine, language=(str(own),), revisions={}))[str(own)] == "there"
     (own / "tokenizer.json").unlink()
     items = {
-        item.what: item for item in plan(replace(mine, language=(str(own),), revisions=())).items
+        item.what: item for item in plan(replace(mine, language=(str(own),), revisions={})).items
     }
     assert items[str(own)].state == "by hand" and "has no tokenizer.json" in items[str(own)].note

@@ -399,6 +399,6 @@ def test_errors():
         other_stimuli(FOLDS, 30)
     with pytest.raises(InputError, match="from 0 on"):
         rerender(microworld_stimuli(2), -1)
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(InputError, match="one or more are needed"):
         recaption(microworld_stimuli(2), 0)
     assert penultimate({"a": stack_exemplars(exemplars)}, 5)["a"].shape == (2, 5, 3)

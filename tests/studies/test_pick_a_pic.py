@@ -222,7 +222,7 @@ def test_bad_trials_are_refused():
     prompts, better, worse = planted()
     with pytest.raises(InputError, match="choose one of v2l"):
         pf.map_trials(prompts, better, worse, direction="v2v", folds=FOLDS)
-    with pytest.raises(InputError, match="of 149 to 150 trials"):
+    with pytest.raises(InputError, match="have 149 to 150 trials"):
         pf.map_trials(prompts[:-1], better, worse, direction="l2v", folds=FOLDS)
     with pytest.raises(InputError, match="the same units"):
         pf.map_trials(prompts, better, worse[:, 1:], direction="v2l", folds=FOLDS)
@@ -259,7 +259,7 @@ def test_every_kind_with_trials_has_an_accuracy(trials):
     assert n["yes"]["all trials"] + n["no"]["all trials"] == N
     assert n["yes"].drop("all trials").sum() == n["yes"]["all trials"]
     everywhere = replace(trials, decidable=np.ones(N, bool))
-    with pytest.raises(InputError, match="none of 150"):
+    with pytest.raises(InputError, match="no trial out of 150"):
         pf.accuracy_by_kind(np.ones(N), everywhere, WEIGHTS, decidable=False)
 
 
