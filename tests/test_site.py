@@ -168,7 +168,7 @@ def test_search_leads_to_headings_that_are_there(site):
         .rstrip(";\n")
     )
     assert len({record["id"] for record in records}) == len(records)
-    for page in ("library/predictivity.html", "docs/glossary.html"):
+    for page in ("library/measures/predictivity.html", "docs/glossary.html"):
         ids = {tag["id"] for tag in soup(site / page).find_all(id=True)}
         anchors = {
             anchor
@@ -179,19 +179,18 @@ def test_search_leads_to_headings_that_are_there(site):
     (found,) = [
         record
         for record in records
-        if record["id"] == "library/predictivity.html#predictivity_grid"
+        if record["id"] == "library/measures/predictivity.html#predictivity_grid"
     ]
-    assert "Predict every layer of target" in found["text"]
+    assert "Predict every layer of a target" in found["text"]
 
 
 @pytest.mark.slow
 def test_documented_functions_show_name_signature_and_purpose(site):
-    block = (
-        soup(site / "library" / "predictivity.html").find(id="make_folds").find_parent("section")
-    )
+    page = soup(site / "library" / "measures" / "folds.html")
+    block = page.find(id="make_folds").find_parent("section")
     assert pages.heading_text(block.h3) == "make_folds"
     assert "n_folds:int=5" in block.pre.get_text() and block.select("pre .c1")
-    assert "test sets of equal size" in block.get_text()
+    assert "Partition shuffled stimuli into test sets" in block.get_text()
 
 
 @pytest.mark.slow
