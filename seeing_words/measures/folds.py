@@ -95,9 +95,10 @@ def _check_whole(test: Sequence[np.ndarray], groups: np.ndarray) -> None:
     first = pd.Series(fold).groupby(np.asarray(groups)).transform("first")
     divided = np.flatnonzero(first != fold)
     if len(divided):
+        i = divided[0]
         raise InputError(
-            f"folds divide the group of stimulus {divided[0]} between test sets {first[divided[0]]} "
-            f"and {fold[divided[0]]}: use make_folds(n, groups=…), or a splitter such as GroupKFold"
+            f"folds divide the group of stimulus {i} between test sets {first[i]} and {fold[i]}: "
+            "use make_folds(n, groups=…), or a splitter such as GroupKFold"
         )
 
 
