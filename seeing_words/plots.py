@@ -895,8 +895,8 @@ def claims_figure(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     ----------
     table : DataFrame
         As returned by `claims_table`: columns ``claim``, ``text``, ``effect``, ``low``, ``high``,
-        ``threshold`` (such as "> 0" or "1 ± 0.1"), ``verdict``, and optionally ``label``, displayed in place of
-        ``claim``.
+        ``threshold`` (such as "> 0" or "1 ± 0.1"), ``verdict``, and optionally ``label``,
+        displayed in place of ``claim``.
     width : float, optional
         Width of the figure in inches.
 
