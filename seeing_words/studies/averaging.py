@@ -545,7 +545,8 @@ def independent_exemplars(
 
     Examples
     --------
-    >>> exemplars = xr.DataArray([[[1.0], [3.0]], [[3.0], [9.0]]], dims=("exemplar", "stimulus", "unit"))
+    >>> dims = ("exemplar", "stimulus", "unit")
+    >>> exemplars = xr.DataArray([[[1.0], [3.0]], [[3.0], [9.0]]], dims=dims)
     >>> independent_exemplars(exemplars).mean("exemplar").values.tolist()
     [[2.0], [6.0]]
     """
@@ -586,7 +587,7 @@ def independent_noise(
     >>> from seeing_words.measures.folds import make_folds
     >>> rng = np.random.default_rng(0)
     >>> facts, folds = rng.normal(size=(60, 1)), make_folds(60)
-    >>> half = facts * (rng.random(60) < 0.5)[:, None]  # what one caption tells, the other leaves out
+    >>> half = facts * (rng.random(60) < 0.5)[:, None]  # one caption tells what the other does not
     >>> exemplars = xr.DataArray([half, facts - half], dims=("exemplar", "stimulus", "unit"))
     >>> bool(independent_noise(exemplars, facts, folds=folds) < 0.9)
     True
@@ -675,13 +676,12 @@ def _noise_factors(
     alphas: Sequence[float],
 ) -> dict[str, np.ndarray]:
     """How large the noise of each target can be, given all sources: name → (unit,)."""
-    means = {name: mean_exemplars(target, range(len(target))) for name, target in targets.items()}
+    means = {name: target.values.mean(0) for name, target in targets.items()}
     smallest = {name: np.ones(target.sizes["unit"]) for name, target in targets.items()}
     if max(len(target) for target in targets.values()) == 1:
         return smallest
     for source in sources.values():
-        X = mean_exemplars(source, range(len(source))).values
-        predictions = out_of_folds(X, means, folds=folds, alphas=alphas)
+        predictions = out_of_folds(source.values.mean(0), means, folds=folds, alphas=alphas)
         for name, (prediction,) in predictions.items():
             factor = independent_noise(targets[name], prediction, folds=folds)
             smallest[name] = np.minimum(smallest[name], factor)
@@ -914,13 +914,12 @@ def mean_of_networks(scores: xr.Dataset) -> xr.Dataset:
     Examples
     --------
     >>> weights = np.ones((2, 10), dtype=int)
-    >>> scores = {name: make_scores(r, np.full(2, r), weights) for name, r in (("a", 0.2), ("b", 0.4))}
+    >>> scores = {r: make_scores(r, np.full(2, r), weights) for r in (0.2, 0.4)}
     >>> round(float(mean_of_networks(concat_scores(scores, "vision")).value), 3)
     0.3
     """
     networks = [dim for dim in ("vision", "language") if dim in scores.dims]
     return scores.mean(networks, skipna=False)
-
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #ceiling
 def halves(features: xr.DataArray) -> xr.DataArray:
@@ -1083,8 +1082,7 @@ def _claims() -> list[Claim]:
         claims.append(
             Claim(
                 f"A3 {arrow}",
-                "with averaged captions, networks align better than every baseline: "
-                f"{_WAYS[way]}",
+                f"with averaged captions, networks align better than every baseline: {_WAYS[way]}",
                 "score of networks − score of each baseline",
                 label=f"captions: score beyond baselines, {arrow}",
                 kind="every",
@@ -1195,4 +1193,3 @@ def claim_effects(
         for way, arrow in ARROWS.items():
             effects[f"A2{letter} {arrow}"] = over_networks(beyond.sel(direction=way, drop=True))
     return effects
-
