@@ -1,0 +1,96 @@
+"""Retrieval: ties, chance, order, and intervals against simulations with a known expectation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seeing_words.core.errors import InputError
+from seeing_words.measures.folds import Folds, make_folds
+from seeing_words.measures.inference import resample_weights
+from seeing_words.measures.predictivity import out_of_fold
+from seeing_words.measures.retrieval import chance, nearest, ranks, recall, retrieval
+from seeing_words.measures.scores import interval
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+@settings(deadline=None, max_examples=10)
+def test_ties_are_worth_what_a_random_order_gives(seed, k):
+    "Codes of two values: most stimuli are tied. The mean over random orders is the closed form."
+    rng, folds = np.random.default_rng(seed), make_folds(20, n_folds=2, seed=seed)
+    target = np.eye(2)[rng.integers(0, 2, 20)]
+    predicted = np.eye(2)[rng.integers(0, 2, 20)]
+    found = recall(ranks(target, predicted, folds=folds), k, weights=np.ones((1, 20), dtype=int))
+    orders = []
+    for _ in range(400):
+        jitter = 1e-6 * rng.normal(size=target.shape)
+        place = ranks(target + jitter, predicted, folds=folds)["rank"].values
+        orders.append((place <= k).mean())
+    assert found.value.item() == pytest.approx(np.mean(orders), abs=0.02)
+
+
+@given(st.integers(0, 1000))
+@settings(deadline=None, max_examples=10)
+def test_the_order_of_stimuli_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    target, predicted = np.eye(3)[rng.integers(0, 3, (2, 24))]
+    folds = make_folds(24, n_folds=3, seed=seed)
+    weights = resample_weights(folds, n_draws=20)
+    order = rng.permutation(24)
+    where = np.argsort(order)
+    moved = Folds(tuple(np.sort(where[test]) for test in folds.test))
+    before = retrieval(target, predicted, folds=folds, weights=weights)
+    after = retrieval(target[order], predicted[order], folds=moved, weights=weights[:, order])
+    assert np.allclose(before.value, after.value)
+    assert np.allclose(before.draws, after.draws)
+
+
+def test_none_of_those_tied_is_preferred():
+    folds = make_folds(400, n_folds=2)
+    first = nearest(np.ones((400, 2)), np.ones((400, 2)), folds=folds)
+    own_fold = [np.isin(first[test], test).all() for test in folds.test]
+    assert all(own_fold)
+    assert len(set(first)) > 200  # of 400; the first in the array would be found 200 times
+
+
+def test_what_says_nothing_scores_at_chance():
+    folds = make_folds(60, n_folds=3)
+    weights = resample_weights(folds, n_draws=30)
+    found = retrieval(
+        np.random.default_rng(0).normal(size=(60, 4)),
+        np.zeros((60, 4)),
+        folds=folds,
+        weights=weights,
+    )
+    assert np.allclose(found.value, found.chance)
+    assert found.chance.values.tolist() == [chance(k, folds) for k in (1, 5, 10)] + [10.5]
+
+
+def test_intervals_cover_the_expected_recall():
+    "Planted alignment: the mean over data sets lies within about 95 % of the intervals."
+    n, n_units, n_sets = 120, 24, 40
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(2, 8, n_units))
+    values, lows, highs = [], [], []
+    for seed in range(n_sets):
+        facts = rng.normal(size=(n, 8))
+        X, Y = facts @ mixing + 4 * rng.normal(size=(2, n, n_units))
+        folds = make_folds(n, seed=seed)
+        weights = resample_weights(folds, n_draws=200, seed=seed)
+        found = retrieval(*out_of_fold(X, Y, folds=folds), folds=folds, weights=weights)
+        ends = interval(found)
+        values.append(found.value.values)
+        lows.append(ends.low.values)
+        highs.append(ends.high.values)
+    expected = np.mean(values, axis=0)
+    covered = (np.array(lows) <= expected) & (expected <= np.array(highs))
+    assert (covered.mean(0) > 0.8).all()  # 4.2 standard errors below 0.95
+    # and they are not so wide that covering says nothing
+    assert ((np.array(highs) - np.array(lows)).mean(0) < 6 * np.std(values, axis=0)).all()
+
+
+def test_other_stimuli_are_refused():
+    folds = make_folds(20)
+    weights = resample_weights(folds, n_draws=3)
+    with pytest.raises(InputError, match="target has 20 stimuli, predicted 19"):
+        retrieval(np.ones((20, 2)), np.ones((19, 2)), folds=folds, weights=weights)
