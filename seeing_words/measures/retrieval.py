@@ -14,12 +14,10 @@ import xarray as xr
 from ..core.errors import InputError, without_mask
 from .folds import Folds
 from .inference import share_estimate
+from .numerics import COSINE_TIE, to_float64, unit_rows
 from .scores import make_scores
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #near
-_ROUNDING = 1e-9  # cosines that differ by less are tied
-
-
 def similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """Cosine of every prediction with every response.
 
@@ -40,20 +38,14 @@ def similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """
     predicted = without_mask(predicted, "predicted")
     responses = without_mask(responses, "responses")
-    return _to_length_1(predicted) @ _to_length_1(responses).T
-
-
-def _to_length_1(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, dtype=float)
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm > 0, norm, 1)
+    return (unit_rows(to_float64(predicted)) @ unit_rows(to_float64(responses)).T).numpy()
 
 
 def _nearer_and_tied(target: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which stimuli lie nearer to a prediction than its own, and which as near: (query, stimulus)."""
     near = similarities(predicted, target)
     margin = near - near.diagonal()[:, None]
-    nearer, tied = margin > _ROUNDING, abs(margin) <= _ROUNDING
+    nearer, tied = margin > COSINE_TIE, abs(margin) <= COSINE_TIE
     np.fill_diagonal(nearer, False)
     np.fill_diagonal(tied, False)
     return nearer, tied
@@ -117,7 +109,7 @@ def nearest(
     rng, first = np.random.default_rng(seed), np.empty(folds.n, int)
     for test in folds.test:
         near = similarities(predicted[test], target[test])
-        tied = near >= near.max(1, keepdims=True) - _ROUNDING
+        tied = near >= near.max(1, keepdims=True) - COSINE_TIE
         first[test] = test[np.where(tied, rng.random(tied.shape), -1).argmax(1)]
     return first
 
