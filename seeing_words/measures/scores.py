@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.errors import InputError
+from ..core.errors import InputError, without_mask
 
 # %% ../../nbs/library/measures/07_scores.ipynb #labels
 def draw_labels(weights: np.ndarray) -> np.ndarray:
@@ -72,7 +72,8 @@ def make_scores(
     Raises
     ------
     InputError
-        If there are not as many draws as rows of `weights`.
+        If there are not as many draws as rows of `weights`, or numbers are masked: leave out what
+        has no score, or set it to NaN.
 
     Examples
     --------
@@ -81,6 +82,9 @@ def make_scores(
     >>> scores.draws.dims
     ('draw',)
     """
+    for name, values in {"value": value, "draws": draws, "weights": weights}.items():
+        if not isinstance(values, xr.DataArray):  # xarray makes NaN of what is masked
+            without_mask(values, name)
     if not isinstance(draws, xr.DataArray):
         draws = xr.DataArray(np.asarray(draws, dtype=float), dims="draw")
     if draws.sizes["draw"] != len(weights):

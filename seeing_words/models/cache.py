@@ -24,7 +24,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..core.errors import InputError
-from ..core.files import PACKAGE, canonical_json, digest, source_digest, write_atomic
+from seeing_words.core.files import (
+    PACKAGE,
+    canonical_json,
+    digest,
+    package_digest,
+    source_digest,
+    write_atomic,
+)
 from ..data.stimuli import OnDemand, StimulusSet
 from .load import Model
 
@@ -168,13 +175,6 @@ def _(value: partial):
     return [fingerprint(value.func), fingerprint(value.args), fingerprint(value.keywords)]
 
 # %% ../../nbs/library/models/08_cache.ipynb #fingerprint-code
-@cache
-def _package_digest() -> str:
-    "Digest of all modules of the package."
-    files = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "_modidx.py")
-    return digest({str(file.relative_to(PACKAGE)): source_digest(file) for file in files})
-
-
 def _code_of(function: Callable) -> list:
     """A function by its name and its code.
 
@@ -184,7 +184,7 @@ def _code_of(function: Callable) -> list:
     name = [function.__module__, function.__qualname__]
     if function.__module__.partition(".")[0] == _PACKAGE:
         return [*name, code_digest(function.__module__)]
-    return [*name, _instructions(function.__code__), _package_digest()]
+    return [*name, _instructions(function.__code__), package_digest()]
 
 
 def _instructions(code: CodeType) -> list:

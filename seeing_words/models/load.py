@@ -43,6 +43,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..core.errors import InputError, first_line
 from ..core.files import commit, digest, file_digest
+from ..core.parallel import usable_device
 from seeing_words.models.hub import (
     NetworkId,
     _check_header,
@@ -339,7 +340,9 @@ def _check_whole(folder: Path, report: dict) -> None:
 
 # %% ../../nbs/library/models/01_load.ipynb #load-network
 def check_device(device: str | torch.device) -> None:
-    """Refuse a device that cannot be used here.
+    """Check that a network can be placed on a device of this machine.
+
+    This is `usable_device`, and in addition knows the choice `offload`.
 
     Parameters
     ----------
@@ -358,14 +361,8 @@ def check_device(device: str | torch.device) -> None:
                 "device 'offload' spreads a network over graphics cards, memory and disk with the "
                 "package accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'"
             )
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {str(device)!r} cannot be used here ({first_line(error)}): give 'cpu', or a "
-            "device of this machine"
-        ) from None
+    else:
+        usable_device(device)
 
 # %% ../../nbs/library/models/01_load.ipynb #load-building
 # transformers replaces functions of torch for the whole process while it makes a network
