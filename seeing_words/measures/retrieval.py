@@ -96,8 +96,8 @@ def row_similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray
     responses = without_mask(responses, "responses")
     if np.shape(predicted) != np.shape(responses):
         raise InputError(
-            f"predicted has shape {np.shape(predicted)}, responses {np.shape(responses)}: both must "
-            "be (stimulus, unit) of the same stimuli and units"
+            f"predicted has shape {np.shape(predicted)}, responses {np.shape(responses)}: both "
+            "must be (stimulus, unit) of the same stimuli and units"
         )
     return (_to_length_1(predicted) * _to_length_1(responses)).sum(1)
 

@@ -182,7 +182,7 @@ def test_noise_is_chosen_at_chance(direction):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(DIRECTIONS), st.booleans())
 def test_exchanged_images_exchange_choices(seed, direction, everywhere):
-    "Names of the sides leave no trace in the fit: choices of exchanged trials are reversed, exactly."
+    "The fit does not know the sides: choices of exchanged trials are reversed, exactly."
     prompts, better, worse = planted(seed, noise=4.0)
     exchanged = np.random.default_rng(seed).random(N) < (1 if everywhere else 0.5)
     first, second = (
