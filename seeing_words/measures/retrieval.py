@@ -12,6 +12,7 @@ import xarray as xr
 from ..core.errors import InputError, without_mask
 from .folds import Folds
 from .inference import share_estimate
+from .numerics import COSINE_TIE, to_float64, unit_rows
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #near
 def similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray:
@@ -34,12 +35,7 @@ def similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """
     predicted = without_mask(predicted, "predicted")
     responses = without_mask(responses, "responses")
-    return _to_length_1(predicted) @ _to_length_1(responses).T
-
-
-def _to_length_1(rows: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm > 0, norm, 1)
+    return (unit_rows(to_float64(predicted)) @ unit_rows(to_float64(responses)).T).numpy()
 
 
 def ranks(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.ndarray:
@@ -54,7 +50,8 @@ def ranks(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.ndar
     Returns
     -------
     array of int, shape (stimulus,)
-        From 1, the nearest, to the size of the fold.
+        From 1, the nearest, to the size of the fold. Responses that are equally near, but for
+        rounding, count as nearer.
 
     Examples
     --------
@@ -66,7 +63,7 @@ def ranks(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.ndar
     places = np.empty(folds.n, int)
     for test in folds.test:
         near = similarities(predicted[test], target[test])
-        places[test] = (near >= near.diagonal()[:, None]).sum(1)
+        places[test] = (near >= near.diagonal()[:, None] - COSINE_TIE).sum(1)
     return places
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #own-row
@@ -99,7 +96,7 @@ def row_similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray
             f"predicted has shape {np.shape(predicted)}, responses {np.shape(responses)}: both "
             "must be (stimulus, unit) of the same stimuli and units"
         )
-    return (_to_length_1(predicted) * _to_length_1(responses)).sum(1)
+    return (unit_rows(to_float64(predicted)) * unit_rows(to_float64(responses))).sum(1).numpy()
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #nearest
 def nearest(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.ndarray:
@@ -114,7 +111,7 @@ def nearest(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.nd
     Returns
     -------
     array of int, shape (stimulus,)
-        The index of the nearest stimulus.
+        The index of the nearest stimulus; one of them by chance if several are equally near.
 
     Examples
     --------
@@ -124,8 +121,11 @@ def nearest(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> np.nd
     True
     """
     first = np.empty(folds.n, int)
+    rng = np.random.default_rng(0)
     for test in folds.test:
-        first[test] = test[similarities(predicted[test], target[test]).argmax(1)]
+        near = similarities(predicted[test], target[test])
+        tied = near >= near.max(1, keepdims=True) - COSINE_TIE
+        first[test] = test[np.where(tied, rng.random(near.shape), -1).argmax(1)]
     return first
 
 # %% ../../nbs/library/measures/10_retrieval.ipynb #recall

@@ -31,7 +31,7 @@ from ..data.modalities import sides
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
 from ..measures.inference import score_estimate, share_estimate
-from ..measures.numerics import fold_zscore
+from ..measures.numerics import COSINE_TIE, fold_zscore
 from ..measures.predictivity import Layers, out_of_folds
 from ..measures.retrieval import row_similarities
 from ..measures.ridge_pairs import out_of_pairs, pair_zscore
@@ -261,9 +261,6 @@ def near_miss_trials(
     return PreferenceSet(stimuli, others, tuple(found_kinds), names, np.array(decidable))
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice
-_ROUNDING = 1e-9  # cosines that differ by less are equal
-
-
 @dataclass(frozen=True, eq=False)
 class Mapped:
     """Prompts and both images of every trial in one space. Made by `map_pairs`.
@@ -293,7 +290,7 @@ class Mapped:
         prompts = self.prompts if order is None else self.prompts[order]
         near = row_similarities(prompts, self.preferred)
         difference = near - row_similarities(prompts, self.rejected)
-        return (1 + np.sign(np.where(abs(difference) > _ROUNDING, difference, 0))) / 2
+        return (1 + np.sign(np.where(abs(difference) > COSINE_TIE, difference, 0))) / 2
 
     def against(self, order: np.ndarray) -> "Mapped":
         """Replace each other image by the better image of the trial in `order`."""
