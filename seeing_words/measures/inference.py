@@ -557,13 +557,16 @@ def peak_depth(scores: xr.Dataset, dim: str, *, depth: str | None = None) -> xr.
     return xr.Dataset(peaks)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #p-value
+_SCORE_TIE = 1e-6  # relative; sums in single precision differ by less
+
+
 def p_value(
     observed: float | xr.DataArray | xr.Dataset, null: np.ndarray | xr.DataArray
 ) -> float | xr.DataArray:
     """Compute the share of random pairings that score at least as high as the observed one.
 
     The observed pairing is one of those possible, so that p = (1 + b) / (1 + m) for b of m
-    permutations, never 0.
+    permutations, never 0. Scores that differ by rounding only are equally high.
 
     Parameters
     ----------
@@ -599,7 +602,8 @@ def p_value(
             "leave out layers that are constant"
         )
     observed = xr.DataArray(observed)
-    as_high = (null >= observed).sum("permutation")
+    scale = np.maximum(abs(null).max("permutation"), abs(observed))
+    as_high = (null >= observed - _SCORE_TIE * scale).sum("permutation")
     p = ((1 + as_high) / (1 + null.sizes["permutation"])).where(observed.notnull())
     return p if p.dims else float(p)
 
