@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['AVERAGED', 'CLAIMS', 'exemplar_choices', 'captions_to_average', 'stack_exemplars', 'mean_exemplars',
            'average_exemplars', 'exemplar_features', 'penultimate', 'other_stimuli', 'mean_with_others',
-           'independent_exemplars', 'independent_noise', 'exemplar_curves', 'align_exemplars', 'mean_of_networks',
-           'halves', 'asymptotes', 'curve_table', 'claims_about', 'rise', 'claim_effects']
+           'independent_exemplars', 'independent_noise', 'exemplar_curves', 'align_exemplars', 'halves', 'asymptotes',
+           'curve_table', 'claims_about', 'rise', 'claim_effects']
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #imports
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +25,7 @@ from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.claims import Claim
 from ..measures.folds import Folds
+from ..measures.inference import mean_over_population
 from ..measures.numerics import machine_eps, to_float64, unit_vectors
 from ..measures.predictivity import out_of_folds
 from ..measures.scores import concat_scores, make_scores, tidy
@@ -523,7 +524,7 @@ def _fixed_map_scores(
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #surrogates
 def independent_exemplars(
-    exemplars: xr.DataArray, *, noise: np.ndarray | float = 1.0, seed: int | Sequence[int] = 0
+    exemplars: xr.DataArray, *, noise: float = 1.0, seed: int | Sequence[int] = 0
 ) -> xr.DataArray:
     """Redraw exemplars around the mean of each stimulus, with independent noise.
 
@@ -531,7 +532,7 @@ def independent_exemplars(
     ----------
     exemplars : DataArray of shape (exemplar, stimulus, unit)
         Stacked exemplars.
-    noise : float or array of shape (unit,), default 1
+    noise : float, default 1
         Factor of the deviations from the mean, see `independent_noise`.
     seed : int or sequence of int, default 0
         Seed of the orders and signs. Exemplars of two networks for the same stimuli have related
@@ -562,10 +563,8 @@ def independent_exemplars(
     return exemplars.copy(data=(mean + noise * redrawn).astype(mean.dtype))
 
 
-def independent_noise(
-    exemplars: xr.DataArray, prediction: np.ndarray, *, folds: Folds
-) -> np.ndarray:
-    """How large the noise of a unit can be, at most, if exemplars are independent.
+def independent_noise(exemplars: xr.DataArray, prediction: np.ndarray, *, folds: Folds) -> float:
+    """How large the noise of exemplars can be, at most, if they are independent.
 
     Parameters
     ----------
@@ -578,9 +577,9 @@ def independent_noise(
 
     Returns
     -------
-    array of shape (unit,)
-        Ratio of this standard deviation to the observed one: 1 wherever the observed is possible,
-        less where exemplars complement each other.
+    float
+        Ratio of this standard deviation to the observed one: 1 if the observed is possible, less
+        if exemplars complement each other. Correlations are averaged over units and folds.
 
     Examples
     --------
@@ -589,23 +588,26 @@ def independent_noise(
     >>> facts, folds = rng.normal(size=(60, 1)), make_folds(60)
     >>> half = facts * (rng.random(60) < 0.5)[:, None]  # one caption tells what the other does not
     >>> exemplars = xr.DataArray([half, facts - half], dims=("exemplar", "stimulus", "unit"))
-    >>> bool(independent_noise(exemplars, facts, folds=folds) < 0.9)
+    >>> independent_noise(exemplars, facts, folds=folds) < 0.9
     True
     """
     m = exemplars.sizes["exemplar"]
     if m == 1:
-        return np.ones(exemplars.sizes["unit"])
+        return 1.0
     mean = exemplars.values.mean(0)
-    rho, r = [], []  # of every fold
+    rho, squared = [], []  # of each unit in each fold
     for test in folds.test:
-        rho.append(_reliability(exemplars.values[:, test])[0])
-        r.append((_unit_vectors(mean[test]) * _unit_vectors(prediction[test])).sum(0))
-    rho, r = np.mean(rho, axis=0), np.mean(r, axis=0).clip(0)
-    # one exemplar has the covariance of the mean with the prediction, but more variance
-    squared = r**2 * (1 + (m - 1) * rho) / m
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.sqrt((1 - squared) / (1 - rho))
-    return np.where(squared > rho, ratio, 1.0)  # a unit without a value is left as it is
+        reliability = _reliability(exemplars.values[:, test])[0]
+        r = (_unit_vectors(mean[test]) * _unit_vectors(prediction[test])).sum(0)
+        # one exemplar has the covariance of the mean with the prediction, but more variance
+        r2 = r**2 * (1 + (m - 1) * reliability) / m
+        present = np.isfinite(r2)
+        rho.append(reliability[present])
+        squared.append(r2[present])
+    if not np.concatenate(rho).size:
+        return 1.0
+    rho, squared = np.concatenate(rho).mean(), np.concatenate(squared).mean()
+    return float(np.sqrt((1 - squared) / (1 - rho))) if squared > rho else 1.0
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #curves-number
 _MEASURED, _FIXED_MAP, _PREDICTED = "measured", "fixed map", "predicted"
@@ -638,7 +640,7 @@ def _surrogates_of_source(
     targets: Mapping[str, xr.DataArray],
     ks: Sequence[int],
     n_surrogates: int,
-    noise: tuple[np.ndarray, Mapping[str, np.ndarray]],
+    noise: tuple[float, Mapping[str, float]],
     *,
     seed: int,
     folds: Folds,
@@ -674,17 +676,17 @@ def _noise_factors(
     targets: Mapping[str, xr.DataArray],
     folds: Folds,
     alphas: Sequence[float],
-) -> dict[str, np.ndarray]:
-    """How large the noise of each target can be, given all sources: name → (unit,)."""
+) -> dict[str, float]:
+    """How large the noise of each target can be, given all sources: name → factor."""
     means = {name: target.values.mean(0) for name, target in targets.items()}
-    smallest = {name: np.ones(target.sizes["unit"]) for name, target in targets.items()}
+    smallest = dict.fromkeys(targets, 1.0)
     if max(len(target) for target in targets.values()) == 1:
         return smallest
     for source in sources.values():
         predictions = out_of_folds(source.values.mean(0), means, folds=folds, alphas=alphas)
         for name, (prediction,) in predictions.items():
             factor = independent_noise(targets[name], prediction, folds=folds)
-            smallest[name] = np.minimum(smallest[name], factor)
+            smallest[name] = min(smallest[name], factor)
     return smallest
 
 
@@ -896,30 +898,6 @@ def align_exemplars(
     return concat_scores(both, "direction").transpose(
         "direction", "kind", "vision", "language", "k", "draw"
     )
-
-# %% ../../nbs/library/studies/03_averaging.ipynb #mean-of-networks
-def mean_of_networks(scores: xr.Dataset) -> xr.Dataset:
-    """Average scores over networks.
-
-    Parameters
-    ----------
-    scores : xarray.Dataset
-        Scores with the dimensions ``vision`` and ``language``, or one of them.
-
-    Returns
-    -------
-    xarray.Dataset
-        Without these dimensions; NaN where a network has no score.
-
-    Examples
-    --------
-    >>> weights = np.ones((2, 10), dtype=int)
-    >>> scores = {r: make_scores(r, np.full(2, r), weights) for r in (0.2, 0.4)}
-    >>> round(float(mean_of_networks(concat_scores(scores, "vision")).value), 3)
-    0.3
-    """
-    networks = [dim for dim in ("vision", "language") if dim in scores.dims]
-    return scores.mean(networks, skipna=False)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #ceiling
 def halves(features: xr.DataArray) -> xr.DataArray:
@@ -1149,7 +1127,7 @@ def claim_effects(
     baselines: Mapping[str, xr.Dataset],
     most: Mapping[str, int],
     *,
-    over_networks: Callable[[xr.Dataset], xr.Dataset] = mean_of_networks,
+    over_networks: Callable[[xr.Dataset], xr.Dataset] = mean_over_population,
 ) -> dict[str, xr.Dataset]:
     """Compute the number that decides each claim.
 
@@ -1158,13 +1136,13 @@ def claim_effects(
     curves : mapping
         What is averaged, of `AVERAGED` → scores of pairs of networks on the dimensions
         ``direction``, ``kind``, ``vision``, ``language`` and ``k``, as `align_exemplars` gives
-        them with surrogates.
+        them with surrogates. Claims on what is not among them are left out.
     baselines : mapping
         Direction → measured scores of baselines in place of the source, on the dimensions
         ``baseline``, ``k`` and ``language`` or ``vision``, the target.
     most : mapping
         What is averaged → the number of exemplars that one is compared with.
-    over_networks : callable, default `mean_of_networks`
+    over_networks : callable, default `mean_over_population`
         From scores of networks to their mean.
 
     Returns
@@ -1175,11 +1153,13 @@ def claim_effects(
 
     Examples
     --------
-    See the simulations of [`simulated_averaging`](07_simulated_averaging.ipynb).
+    `seeing_words.studies.simulated_averaging` computes them for simulated networks.
     """
     effects = {}
-    k = most["captions"]
     for way, arrow in ARROWS.items():
+        if "captions" not in curves:
+            break
+        k = most["captions"]
         networks = curves["captions"].sel(direction=way, kind=_MEASURED, drop=True)
         trivial = baselines[way]
         effects[f"A1 {arrow}"] = over_networks(rise(networks, k) - rise(trivial, k))
