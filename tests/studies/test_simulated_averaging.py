@@ -7,7 +7,7 @@ from seeing_words.measures.claims import claims_table
 from seeing_words.studies.averaging import AVERAGED, CLAIMS
 from seeing_words.studies.simulated_averaging import (
     SIMULATIONS,
-    simulated_network,
+    rotated_network,
     told_facts,
 )
 
@@ -46,7 +46,7 @@ def test_facts_are_told_as_the_world_says():
 def test_networks_of_a_modality_are_alike_but_for_rotation_and_noise():
     rng = np.random.default_rng(0)
     told = told_facts(rng.normal(size=(5000, 6)), 2, complementary=False, rng=rng)
-    one, other = (simulated_network(told, rng) for _ in range(2))
+    one, other = (rotated_network(told, rng) for _ in range(2))
     assert one.dims == ("exemplar", "stimulus", "unit")
     assert float(one.var()) == pytest.approx(float(other.var()), rel=0.05)
 
