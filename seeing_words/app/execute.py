@@ -62,16 +62,33 @@ def read_value(parameter: Parameter, text: str) -> object:
         ) from None
 
 # %% ../../nbs/library/app/06_execute.ipynb #given
-def read_parameters(
-    notebook: Path,
-    given: Mapping[str, str],  # name → value as typed
-) -> dict[str, object]:  # name → value to inject
-    "Read what is given for a notebook; an unknown name is answered with the nearest."
+_OF_THE_PRESET = ("scenes",)  # parameters that change the preset, for every section
+
+
+def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, object]:
+    """Read the parameters that are given for a notebook.
+
+    Parameters
+    ----------
+    notebook : Path
+    given : mapping
+        Parameter → value as typed.
+
+    Returns
+    -------
+    dict
+        Parameter → value of the parameter's type.
+
+    Raises
+    ------
+    InputError
+        If the notebook has no such parameter, or a value is not of its type.
+    """
     known = parameters(notebook)
     for name in given:
         if name not in known:
             raise InputError(
-                f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, known)}"
+                f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, [*known, *_OF_THE_PRESET])}"
             )
     return {name: read_value(known[name], text) for name, text in given.items()}
 
@@ -130,7 +147,7 @@ def plan_section(name: str, given: Mapping[str, str]) -> Job:
             f"{section} has no preset, so `figures` cannot run it: open {short_path(notebook)} in "
             "JupyterLab (`make lab`)"
         )
-    own = {key: value for key, value in given.items() if key != "scenes"}
+    own = {key: value for key, value in given.items() if key not in _OF_THE_PRESET}
     values = read_parameters(notebook, own)
     if "preset" in given or "scenes" in given:
         values["preset"] = _preset_parameter(given, str(known["preset"].default))
