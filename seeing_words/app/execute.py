@@ -87,9 +87,8 @@ def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, objec
     known = parameters(notebook)
     for name in given:
         if name not in known:
-            raise InputError(
-                f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, [*known, *_OF_THE_PRESET])}"
-            )
+            nearest = did_you_mean(name, [*known, *_OF_THE_PRESET])
+            raise InputError(f"{notebook.stem} has no parameter {name!r}: {nearest}")
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
