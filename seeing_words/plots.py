@@ -895,8 +895,8 @@ def claims_figure(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     ----------
     table : DataFrame
         As returned by `claims_table`: columns ``claim``, ``text``, ``effect``, ``low``, ``high``,
-        ``threshold`` (such as "> 0"), ``verdict``, and optionally ``label``, displayed in place of
-        ``claim``.
+        ``threshold`` (such as "> 0" or "1 ± 0.1"), ``verdict``, and optionally ``label``,
+        displayed in place of ``claim``.
     width : float, optional
         Width of the figure in inches.
 
@@ -944,6 +944,15 @@ def _label_of(claim: pd.Series) -> str:
     label = claim.get("label")
     return claim["claim"] if label is None or pd.isna(label) else label
 
+
+def _claimed_range(threshold: str) -> tuple[float, float]:
+    """Range that a claim puts its effect in; an end is infinite for "> 0" and "< 0"."""
+    if "±" in threshold:
+        middle, margin = (float(number) for number in threshold.split("±"))
+        return middle - margin, middle + margin
+    bound = float(threshold.strip("<> "))
+    return (-np.inf, bound) if threshold.startswith("<") else (bound, np.inf)
+
 # %% ../nbs/library/plots.ipynb #claim-row
 def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) -> None:
     """Draw a row of the figure of claims: label, text, interval, verdict."""
@@ -960,17 +969,20 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
         (verdict_ax, f"{sign} {claim['verdict']}", bold | {"color": _ink(colour)}),
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
-    threshold = float(claim["threshold"].strip("<> "))
-    ends = [claim["low"], claim["high"], threshold]
+    claimed = _claimed_range(claim["threshold"])
+    bounds = [bound for bound in claimed if np.isfinite(bound)]
+    ends = [claim["low"], claim["high"], *bounds]
     low, high = np.nanmin(ends), np.nanmax(ends)
     margin = 0.12 * (high - low or 1)
-    claimed = low - margin if claim["threshold"].startswith("<") else high + margin
     plot.set(xlim=(low - 2 * margin, high + 2 * margin), ylim=(0, 1))
-    plot.fill_between([threshold, claimed], 0.28, 0.66, color=FAINT, alpha=0.6, linewidth=0)
-    plot.plot([threshold, threshold], [0.28, 0.66], color=INK, linewidth=1)
-    plot.text(
-        threshold, 0.23, _minus(claim["threshold"]), ha="center", va="top", fontsize=7.5, color=SOFT
-    )
+    shown = np.clip(claimed, low - margin, high + margin)
+    plot.fill_between(shown, 0.28, 0.66, color=FAINT, alpha=0.6, linewidth=0)
+    for bound in bounds:
+        plot.plot([bound, bound], [0.28, 0.66], color=INK, linewidth=1)
+    words = _minus(claim["threshold"])
+    if "±" in words:
+        words += " [90 %]"  # the interval that two one-sided tests at 5 % use
+    plot.text(np.mean(bounds), 0.23, words, ha="center", va="top", fontsize=7.5, color=SOFT)
     plot.text((low + high) / 2, 0.94, _numbers(claim), ha="center", va="top", fontsize=8)
     _interval(plot, 0.47, claim, color=colour)
 
@@ -1033,17 +1045,19 @@ def _overview_row(
         (0.95, _minus(claim["threshold"]), {"color": SOFT}),
     ):
         ax.text(x * width, y, words, va="center", **{"fontsize": 7.5, "linespacing": 1.1} | look)
-    threshold = float(claim["threshold"].strip("<> "))
-    low, high = np.nanmin([claim["low"], threshold]), np.nanmax([claim["high"], threshold])
+    claimed = _claimed_range(claim["threshold"])
+    bounds = [bound for bound in claimed if np.isfinite(bound)]
+    low, high = np.nanmin([claim["low"], *bounds]), np.nanmax([claim["high"], *bounds])
     left, room = 0.615 * width, 0.125 * width
 
     def at(value: float) -> float:
         return left + room * (0.15 + 0.7 * (value - low) / (high - low or 1))
 
-    side = left if claim["threshold"].startswith("<") else left + room
+    shown = np.clip([at(bound) for bound in claimed], left, left + room)
     bar = (y - 0.055, y + 0.055)
-    ax.fill_between([at(threshold), side], *bar, color=FAINT, alpha=0.7, linewidth=0)
-    ax.plot([at(threshold)] * 2, bar, color=INK, linewidth=1)
+    ax.fill_between(shown, *bar, color=FAINT, alpha=0.7, linewidth=0)
+    for bound in bounds:
+        ax.plot([at(bound)] * 2, bar, color=INK, linewidth=1)
     placed = claim.copy()
     placed[["low", "high", "effect"]] = [at(claim[name]) for name in ("low", "high", "effect")]
     _interval(ax, y, placed, color=colour)

@@ -116,6 +116,7 @@ def claims() -> pd.DataFrame:
             ("L2", long, 0.3, 0.2, 0.45, "< 0.4", "not supported"),
             ("L3", long[:90], -0.1, -0.2, -0.05, "> 0", "contradicted"),
             ("L4", "of no width", 0.0, 0.0, 0.0, "> 0", "not supported"),
+            ("L6", "hardly any", 0.98, 0.95, 1.02, "1 ± 0.1", "supported"),
             ("L5", "without a number", np.nan, np.nan, np.nan, "> 0", "not supported"),
         ],
         columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"],

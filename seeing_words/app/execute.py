@@ -98,7 +98,13 @@ def plan_section(
 ) -> Job:
     "Check everything that can be checked before a section runs."
     notebook = find_section(name)
-    section = next(section for section, path in sections().items() if path == notebook)
+    known_sections = sections(beyond=True)
+    section = next(section for section, path in known_sections.items() if path == notebook)
+    if "preset" not in parameters(notebook):
+        raise InputError(
+            f"{section} has no preset, so `figures` cannot run it: open {short_path(notebook)} in "
+            "JupyterLab (`make lab`)"
+        )
     values = read_parameters(notebook, given)
     if file := preset_file(str(values.get("preset", ""))):
         values["preset"] = str(file)  # whole: the notebook runs in another folder

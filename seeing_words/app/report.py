@@ -277,14 +277,6 @@ def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Repor
     return ReportFigure("all-claims", content["caption"], content["alt"], sizes, svg, png, ())
 
 # %% ../../nbs/library/app/07_report.ipynb #command
-def _beyond() -> dict[str, Path]:
-    "Notebooks beyond the paper, which `seeing-words figures` does not run."
-    root = checkout()
-    if root is None:
-        return {}
-    return {path.stem: path for path in sorted(root.glob("nbs/beyond/[!_.]*.ipynb"))}
-
-
 def redo_command(asked: str, section: str = "", out: str = "figures") -> str:
     """Return the shell command that makes figures again.
 
@@ -306,11 +298,6 @@ def redo_command(asked: str, section: str = "", out: str = "figures") -> str:
     >>> redo_command("microworld", "layers")
     'seeing-words figures layers --preset microworld'
     """
-    if section in _beyond():
-        files = [f"nbs/beyond/{section}.ipynb", f"_runs/{section}.ipynb"]
-        elsewhere = ["-p", "out", out] if out != "figures" else []
-        words = ["papermill", *files, "-p", "preset", asked, *elsewhere]
-        return "mkdir -p _runs && " + shlex.join(words)
     elsewhere = ["-p", f"out={out}"] if out != "figures" else []
     names = [section] if section else []
     return shlex.join(["seeing-words", "figures", *names, "--preset", asked, *elsewhere])
@@ -365,7 +352,7 @@ def collect(asked: str, out: str = "figures") -> Report:
             f"nothing was run for preset {preset.name}: no results in {short_path(folder)}; "
             f"run `{redo_command(asked, out=out)}` first"
         )
-    notebooks = _beyond() | sections()
+    notebooks = sections(beyond=True)
     names = list(sections())
     for path in provenances:
         name = path.name.removesuffix("_provenance.json")

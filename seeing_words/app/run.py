@@ -33,7 +33,7 @@ from seeing_words.core.files import (
     commit,
     digest,
     file_digest,
-    source_digest,
+    package_digest,
     versions,
     write_atomic,
 )
@@ -42,11 +42,13 @@ from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.clip import clip_judge, clip_revision
+from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
-from ..models.load import Model, checkpoints, predicts_next_word, short_names
+from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
+from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
 
@@ -68,24 +70,49 @@ def _sections_folder() -> Path:
     return root / "nbs" / "paper" if root else PACKAGE / "sections"
 
 
-def sections() -> dict[str, Path]:
-    "The paper's sections in order: name → notebook."
+def sections(*, beyond: bool = False) -> dict[str, Path]:
+    """List the section notebooks.
+
+    Parameters
+    ----------
+    beyond : bool, default False
+        Add those beyond the paper, which only a checkout has.
+
+    Returns
+    -------
+    dict
+        Name → notebook: the paper's sections in order, then the others.
+    """
     notebooks = sorted(_sections_folder().glob("[!_.]*.ipynb"))
+    root = checkout()
+    if beyond and root:
+        notebooks += sorted(root.glob("nbs/beyond/[!_.]*.ipynb"))
     return {re.sub(r"^\d+[a-z]*_", "", path.stem): path for path in notebooks}
 
 
 def find_section(name: str) -> Path:
-    "The notebook of section `layers`, also called `1_layers`."
-    found = sections()
-    if not found:
+    """Find the notebook of a section.
+
+    Parameters
+    ----------
+    name : str
+        ``"layers"``, or with its number, ``"1_layers"``.
+
+    Raises
+    ------
+    InputError
+        If there is no such section.
+    """
+    known = sections(beyond=True)
+    if not known:
         raise InputError(
             f"there are no section notebooks in {_sections_folder()}: install seeing-words again, "
             "or clone the repository and run this from within it"
         )
-    numbered = {path.stem: path for path in found.values()}
-    if name not in found | numbered:
-        raise InputError(f"section {name!r} is not known: {did_you_mean(name, found)}")
-    return (found | numbered)[name]
+    numbered = {path.stem: path for path in known.values()}
+    if name not in known | numbered:
+        raise InputError(f"section {name!r} is not known: {did_you_mean(name, known)}")
+    return (known | numbered)[name]
 
 
 # what a section may ask of a preset beyond images and captions
@@ -153,22 +180,20 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
 
 # %% ../../nbs/library/app/04_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
-    """SHA-256 of the package's code, without comments and docstrings, and of a notebook's."""
-    modules = [
-        file
-        for suffix in ("py", "toml")
-        for file in PACKAGE.rglob(f"*.{suffix}")
-        if file.name != "_modidx.py"
-    ]
-    return digest(
-        {
-            "package": {
-                file.relative_to(PACKAGE).as_posix(): source_digest(file)
-                for file in sorted(modules)
-            },
-            "notebook": [code for code, _ in _code_cells(notebook)] if notebook else [],
-        }
-    )
+    """SHA-256 of the code that makes a figure.
+
+    Parameters
+    ----------
+    notebook : Path, optional
+        The section's notebook, of which the code counts and the outputs do not.
+
+    Returns
+    -------
+    str
+        Digest of the package's code (see `package_digest`) and of the notebook's.
+    """
+    code = [source for source, _ in _code_cells(notebook)] if notebook else []
+    return digest({"package": package_digest(), "notebook": code})
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
 _MINIMUM = {
@@ -245,7 +270,8 @@ def _refuse_unlike(parameter: Parameter, value) -> None:
 
 def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dict[str, object]:
     "Those of a section's own `choices` that differ from its notebook's; what cannot be is refused."
-    known = parameters(find_section(section)) if section in sections() else {}
+    notebook = sections(beyond=True).get(section)
+    known = parameters(notebook) if notebook else {}
     for name, value in choices.items():
         if name not in known:
             raise InputError(
@@ -632,7 +658,7 @@ class Run:
 
     @cached_property
     def _sources(self) -> str:
-        return sources(find_section(self.section) if self.section in sections() else None)
+        return sources(sections(beyond=True).get(self.section))
 
     def _record(self, *files: Path) -> None:
         "Update the section's provenance.json: files written, commit, versions of packages."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'source_digest', 'write_atomic', 'versions', 'commit',
-           'checkout', 'cache_dir', 'file_errors', 'inside', 'check_codecs']
+           'checkout', 'cache_dir', 'package_digest', 'file_errors', 'inside', 'check_codecs']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -18,6 +18,7 @@ import tempfile
 import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path, PureWindowsPath
@@ -288,6 +289,29 @@ def cache_dir(kind: str) -> Path:
     if root:
         return root / f"_{kind}"
     return user_cache_path("seeing_words", appauthor=False) / kind
+
+# %% ../../nbs/library/core/01_files.ipynb #package-digest
+@cache
+def package_digest() -> str:
+    """SHA-256 of all code of the package, and of the tables beside it.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest of every module (as `source_digest`) and of every TOML file. It is
+        computed once a process, whose code does not change.
+
+    Examples
+    --------
+    >>> len(package_digest())
+    64
+    """
+    paths = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.toml")]
+    sources = {}
+    for path in sorted(paths):
+        if path.name != "_modidx.py":  # nbdev's index says where code is, and computes nothing
+            sources[path.relative_to(PACKAGE).as_posix()] = source_digest(path)
+    return digest(sources)
 
 # %% ../../nbs/library/core/01_files.ipynb #file-errors
 @contextmanager

@@ -109,6 +109,15 @@ def test_what_cannot_run_is_refused_before_it_runs(toy, given, named, monkeypatc
         plan_section("toy", given)
 
 
+def test_a_notebook_beyond_the_paper_is_planned_if_it_has_a_preset(root, tmp_path):
+    text = 'preset: str = "microworld"\nk: int = 3'
+    notebook(root / "nbs/beyond/further.ipynb", parameters=text)
+    notebook(root / "nbs/beyond/simulation.ipynb", parameters="n: int = 3")
+    assert plan_section("further", {"k": "4"}).run.place == "microworld/k=4"
+    with pytest.raises(InputError, match="simulation has no preset, so `figures` cannot run it"):
+        plan_section("simulation", {})
+
+
 def test_a_section_runs_in_this_interpreter_with_what_was_asked_for(root, toy, tmp_path):
     seen = []
     job = plan_section("1_toy", {"n_stimuli": "30", "noise": "2", "out": str(tmp_path / "out")})

@@ -21,7 +21,6 @@ from seeing_words.app.report import (
     Picture,
     collect,
     pictures,
-    redo_command,
     render,
     small_svg,
     svg_uri,
@@ -233,14 +232,7 @@ def test_a_section_beyond_the_paper_has_its_title_and_a_command_that_runs_it(roo
         "And further?",
         "On from there.",
     )
-    assert (
-        further.command
-        == "mkdir -p _runs && papermill nbs/beyond/further.ipynb _runs/further.ipynb "
-        "-p preset microworld"
-    )
-    assert redo_command("my own.toml", "further", "else where").endswith(
-        "-p preset 'my own.toml' -p out 'else where'"
-    )
+    assert further.command == "seeing-words figures further --preset microworld"
     assert found.notes[0] == "1 of 3 sections were run. Not run yet: toy, other."
     page = Page(render(found))
     assert "And further?" in page.texts

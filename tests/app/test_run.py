@@ -200,6 +200,10 @@ def test_sections_are_known_with_and_without_their_number(root):
     assert find_section("layers") == find_section("1_layers") == paths[0]
     with pytest.raises(InputError, match="section 'layrs' is not known: did you mean layers"):
         find_section("layrs")
+    further = notebook(root / "nbs/beyond/further.ipynb", parameters="seed: int = 0")
+    assert list(sections()) == ["layers", "words"]
+    assert list(sections(beyond=True)) == ["layers", "words", "further"]
+    assert find_section("further") == further
 
 
 def test_without_a_checkout_there_are_no_sections_and_the_store_is_the_users(monkeypatch, tmp_path):
@@ -303,8 +307,6 @@ COMMITTED = sorted((Path(__file__).parents[2] / "figures").glob("*/*_provenance.
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_committed_figures_come_from_these_sources(path):
     record = json.loads(path.read_text())
-    section = record["section"]
-    notebook = find_section(section) if section in sections() else None  # else beyond the paper
-    assert record["sources"] == sources(notebook), (
+    assert record["sources"] == sources(find_section(record["section"])), (
         "the package or the notebook has changed since: make the figures again, `make figures`"
     )

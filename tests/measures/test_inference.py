@@ -112,6 +112,13 @@ def test_p_values_count_ties_and_the_observed(null, observed):
     assert p_value(observed, null) == (1 + sum(x >= observed for x in null)) / (1 + len(null))
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_p_values_count_scores_that_are_equal_but_for_rounding(scale):
+    null = scale * np.array([0.1, 0.3, np.float32(0.3), 0.1 + 0.2, 0.2])
+    assert {p_value(scale * x, null) for x in (0.3, np.float32(0.3), 0.1 + 0.2)} == {4 / 6}
+    assert p_value(-scale * 0.3, -null) == 1
+
+
 def test_p_value_of_missing_scores():
     assert np.isnan(p_value(np.nan, [0.0]))
     with pytest.raises(InputError, match="1 of 3 null scores"):
@@ -473,16 +480,10 @@ def test_claims_table_is_computed():
             (down, make_scores(0.5, np.array([0.4, 0.6]), np.ones((2, 10)))),
         ]
     )
-    assert list(table.columns) == [
-        "label",
-        "claim",
-        "text",
-        "effect",
-        "low",
-        "high",
-        "threshold",
-        "verdict",
-    ]
+    assert list(table.columns)[:8] == (
+        ["label", "claim", "text", "effect", "low", "high", "threshold", "verdict"]
+    )
+    assert list(table.columns)[8:] == ["p", "p_holm", "primary"]
     assert list(table.verdict) == ["supported", "not supported"] and list(table.threshold) == [
         "> 0",
         "< 0.5",

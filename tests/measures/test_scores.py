@@ -56,6 +56,27 @@ def test_scores_of_different_weights_have_no_interval(combine):
         concat_scores({"a": A, "b": other}, "condition")
 
 
+MASKED = np.ma.masked_array([1.0, 2.0, 4.0], mask=[False, True, False])
+
+
+@pytest.mark.parametrize(
+    ("value", "draws", "weights", "named"),
+    [
+        (2.0, MASKED, WEIGHTS, r"draws is masked at index \(1\)"),
+        (MASKED[1], np.ones(3), WEIGHTS, "value is masked"),
+        (2.0, np.ones(3), np.ma.masked_less(WEIGHTS, 1), "weights is masked at index"),
+    ],
+)
+def test_masked_numbers_are_no_scores(value, draws, weights, named):
+    with pytest.raises(InputError, match=named):
+        make_scores(value, draws, weights)
+
+
+def test_a_mask_that_hides_nothing_changes_nothing():
+    draws = np.ma.masked_array([1.0, 2.0, 4.0], mask=False)
+    assert make_scores(2.0, draws, WEIGHTS).identical(A)
+
+
 def test_labels_depend_on_the_weights_alone():
     np.testing.assert_array_equal(draw_labels(WEIGHTS), draw_labels(WEIGHTS.astype(float)))
     assert not set(draw_labels(WEIGHTS)) & set(draw_labels(OTHER))
