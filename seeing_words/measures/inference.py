@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from ..core.arrays import check_pair, one_layer
@@ -266,6 +267,24 @@ def _score_and_influence(
     if not n_scored:
         return math.nan, np.full(folds.n, math.nan)
     return float(np.nanmean(by_fold)), np.nan_to_num(influence) / n_scored
+
+# %% ../../nbs/library/measures/08_inference.ipynb #weighted-pearson
+def _weighted_pearson(y: np.ndarray, z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Pearson r of each unit under bootstrap weights.
+
+    y and z are (stimulus, unit), w is (draw, stimulus). Returns (draw, unit), NaN where a draw
+    leaves a unit constant.
+    """
+    y, z = to_float64(y - y.mean(0)), to_float64(z - z.mean(0))
+    w = torch.from_numpy(np.asarray(w, dtype=float))
+    w = (w / w.sum(1, keepdim=True)).float()
+    # units of one size, so that float32 is precise enough for the products
+    y, z = (x / x.norm(dim=0).clamp_min(1e-300) * len(x) ** 0.5 for x in (y, z))
+    moments = w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()
+    my, mz, vy, vz, cov = moments.unflatten(1, (5, -1)).unbind(1)
+    vy, vz = vy - my.square(), vz - mz.square()
+    scale = (vy * vz).sqrt().where((vy > 1e-5) & (vz > 1e-5), torch.nan)
+    return ((cov - my * mz) / scale).double().numpy()
 
 # %% ../../nbs/library/measures/08_inference.ipynb #share-estimate
 def share_estimate(
