@@ -19,19 +19,12 @@ from ..data.selection import TooFew, Unusable, damaged_images, leave_out_line
 from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..models.clip import CLIP
+from ..models.config import network_class, predicts_next_word, read_config
 from ..models.extract import has_class_token
 from ..models.hub import NetworkId, check_weights, weight_files
-from seeing_words.models.load import (
-    Model,
-    check_device,
-    check_head,
-    image_preprocessor,
-    network_class,
-    predicts_next_word,
-    pretrained_folder,
-    read_config,
-    read_tokenizer,
-)
+from ..models.inputs import image_preprocessor, read_tokenizer
+from ..models.load import Model, pretrained_folder
+from ..models.weights import check_device, check_head
 from ..studies.pick_a_pic import JUDGES
 
 # %% ../../nbs/library/app/03_check.ipynb #finding

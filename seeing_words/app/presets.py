@@ -38,8 +38,9 @@ from ..data.tables import TABLES
 from ..measures.folds import Folds
 from ..models.clip import CLIP
 from ..models.hub import NetworkId
-from ..models.load import DTYPES, Model, load_model, short_names
+from ..models.load import Model, load_model, short_names
 from ..models.pooling import POOLINGS
+from ..models.weights import DTYPES
 from seeing_words.studies.pick_a_pic import (
     JUDGES,
     PreferenceSet,

@@ -19,7 +19,7 @@ from seeing_words.app import cli
 from seeing_words.app.check import all_left_out, check_preset, problems
 from seeing_words.app.presets import read_preset
 from seeing_words.app.run import start
-from seeing_words.models.load import load_network
+from seeing_words.models.weights import load_network
 
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
 TOLD = [

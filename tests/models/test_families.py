@@ -39,23 +39,21 @@ from seeing_words.app.presets import get_preset
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
 from seeing_words.data.stimuli import StimulusSet
-from seeing_words.models import load as pretrained
+from seeing_words.models import weights as loading
 from seeing_words.models.extract import capture, extract, pooled_layers
 from seeing_words.models.hub import verified, weight_files
-from seeing_words.models.load import (
-    CHECKPOINTS,
-    Model,
-    _companions,
-    blocks,
-    check_head,
-    check_whole,
-    image_preprocessor,
-    load_model,
-    load_network,
-)
+from seeing_words.models.inputs import image_preprocessor
+from seeing_words.models.load import Model, blocks, load_model
 from seeing_words.models.loss import caption_losses, load_reader
 from seeing_words.models.pooling import POOLINGS
 from seeing_words.models.store import Store, feature_spec
+from seeing_words.models.weights import (
+    CHECKPOINTS,
+    _companions,
+    check_head,
+    check_whole,
+    load_network,
+)
 
 FAMILIES = VISION + LANGUAGE
 FINAL = {
@@ -392,7 +390,7 @@ def test_number_types_are_those_asked_for_and_angles_stay_exact(folders, kind):
     exact = load_model(str(folders[kind]))
     for dtype, tolerance in (("bfloat16", 0.1), ("float16", 0.02), (torch.float64, 1e-4)):
         made = load_model(str(folders[kind]), dtype=dtype)
-        assert {p.dtype for p in made.network.parameters()} == {pretrained.number_type(dtype)}
+        assert {p.dtype for p in made.network.parameters()} == {loading.number_type(dtype)}
         for name, buffer in made.network.named_buffers():
             assert "inv_freq" not in name or buffer.dtype == torch.float32
         found, expected = (pooled_layers(m, shown(kind), ["mean"])["mean"] for m in (made, exact))
@@ -672,7 +670,7 @@ def test_a_folder_that_needs_its_own_code_is_refused_and_nobody_is_asked(
     with pytest.raises(InputError, match=refusal):
         load_model(str(folder))
     with pytest.raises(InputError, match=refusal):
-        pretrained.check_whole(folder)
+        loading.check_whole(folder)
     assert not ran.exists()
 
 
@@ -692,7 +690,7 @@ def test_what_transformers_knows_itself_is_read_without_the_code_beside_it(
     expected = load_model(str(folder))
     ran = with_code(folder, name)
     found = load_model(str(folder))
-    pretrained.check_whole(folder)
+    loading.check_whole(folder)
     batch = shown(kind)[:2]
     for key, values in expected.encode(batch).items():
         torch.testing.assert_close(found.encode(batch)[key], values, rtol=0, atol=0)
@@ -806,7 +804,7 @@ def test_bad_options_are_refused(folders, options, match):
 
 
 def test_offloading_needs_accelerate(folders, monkeypatch):
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         InputError,
         match="with the package accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'",

@@ -18,16 +18,13 @@ from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
 from seeing_words.core.parallel import parallel_map
 from seeing_words.models.extract import capture
-from seeing_words.models.load import (
-    Model,
-    blocks,
+from seeing_words.models.inputs import caption_encoder, image_encoder
+from seeing_words.models.load import Model, blocks, load_model
+from seeing_words.models.weights import (
     build_network,
-    caption_encoder,
     checkpoint_card,
     checkpoints,
     drawing,
-    image_encoder,
-    load_model,
     load_network,
     save_checkpoint,
 )
@@ -87,14 +84,12 @@ def test_weights_are_stored_in_half_precision_and_loaded_as_asked(tmp_path):
         assert torch.isfinite(answer(loaded, inputs(load_model(str(folder))))).all()
 
 
-def test_a_card_says_what_was_told_and_who_made_it(tmp_path):
+def test_a_card_holds_what_was_given_and_the_commit(tmp_path):
     save_checkpoint(
         network("llama"),
         tmp_path / "x",
         tokenizer=tokenizer(),
-        data="captions",
-        steps=7,
-        commit="abc",
+        card={"data": "captions", "steps": 7, "commit": "abc"},
     )
     card = checkpoint_card("microworld/x", root=tmp_path)
     assert card["data"] == "captions" and card["steps"] == 7 and card["commit"] == "abc"

@@ -10,8 +10,9 @@ from transformers import BloomConfig, Dinov2Config, LlamaConfig, PreTrainedConfi
 
 from seeing_words.data.stimuli import StimulusSet
 from seeing_words.models.extract import extract_many
-from seeing_words.models.load import Model, build_network, load_model, save_checkpoint
+from seeing_words.models.load import Model, load_model
 from seeing_words.models.store import Store
+from seeing_words.models.weights import build_network, save_checkpoint
 
 WORDS = "a boat and the dog by sea small red sleeps near barn under old sky".split()
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 16}
