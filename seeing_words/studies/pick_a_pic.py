@@ -568,7 +568,7 @@ def shuffled_accuracy(
     among: np.ndarray | None = None,
     seed: int = 0,
     first_step: int = 1,
-    n_shuffles: int = 10,
+    n_shuffles: int = 20,
 ) -> xr.Dataset:
     """Accuracy with prompts of other trials, for every pair of networks.
 
@@ -585,7 +585,7 @@ def shuffled_accuracy(
         Seed of the order, see `other_prompts`.
     first_step : int, default 1
         2 where the other image of a trial is the image of the next one in the order.
-    n_shuffles : int, default 10
+    n_shuffles : int, default 20
         Number of other prompts that each trial gets; fewer if folds are small.
 
     Returns

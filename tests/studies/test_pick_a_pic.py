@@ -295,7 +295,7 @@ def test_draws_of_shuffled_accuracy_follow_prompts():
     mapped = {("v", "l"): by_image}
     own = pf.share_estimate(pf.choices_of_pairs(mapped), WEIGHTS, dim="trial")
     shuffled = pf.shuffled_accuracy(mapped, folds=FOLDS, weights=WEIGHTS)
-    assert abs((own - shuffled).draws).max() < 1e-9
+    assert float((own - shuffled).draws.std()) < 0.4 * float(own.draws.std())
 
 
 def test_prompts_that_repeat_stay_together():
