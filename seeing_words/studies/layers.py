@@ -555,7 +555,9 @@ def null_scores(
     return _along(directions, list(DIRECTIONS), "direction")
 
 
-def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased") -> xr.DataArray:
+def similarity_grids(
+    aligned: AlignedNetworks, *, measure: str = "cka_debiased", units: str | None = None
+) -> xr.DataArray:
     """Compare every pair of layers of every pair of networks by a measure of similarity.
 
     Parameters
@@ -563,6 +565,8 @@ def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased")
     aligned : AlignedNetworks
     measure : str, default "cka_debiased"
         A name in `SIMILARITIES`.
+    units : {"zscore", "raw", "platonic"}, optional
+        How units are prepared, see `similarity_grid`; default: z-scored.
 
     Returns
     -------
@@ -575,7 +579,9 @@ def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased")
     ('vision', 'language', 'vision_layer', 'language_layer')
     """
     jobs = list(product(aligned.vision.values(), aligned.language.values()))
-    grids = parallel_map(lambda job: aligned.results(similarity_grid, *job, measure=measure), jobs)
+    grids = parallel_map(
+        lambda job: aligned.results(similarity_grid, *job, measure=measure, units=units), jobs
+    )
     n_language, rows = len(aligned.language), []
     for start in range(0, len(grids), n_language):
         row = [as_modalities(grid, "v2l") for grid in grids[start : start + n_language]]
