@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NETWORK_DIMS', 'EARLY', 'PLATEAU', 'equally_deep', 'align_networks', 'AlignedNetworks', 'align_all',
-           'mean_over_networks', 'one_per_architecture', 'group_by_seed', 'layer_score', 'best_scores', 'depth_scores',
-           'later_minus_early', 'early_share', 'plateau_onset', 'peak_table', 'null_scores', 'similarity_grids',
-           'depth_table', 'null_table', 'depth_panels', 'alphas_at_edge']
+           'mean_over_networks', 'architecture', 'one_per_architecture', 'group_by_seed', 'layer_score', 'best_scores',
+           'depth_scores', 'later_minus_early', 'early_share', 'plateau_onset', 'peak_table', 'null_scores',
+           'similarity_grids', 'depth_table', 'null_table', 'depth_panels', 'alphas_at_edge']
 
 # %% ../../nbs/library/studies/00_layers.ipynb #imports
 import re
@@ -244,13 +244,33 @@ def mean_over_networks(scores: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.Dat
     return scores.mean([dim for dim in NETWORK_DIMS if dim in scores.dims], skipna=False)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #first
+def architecture(name: str) -> str:
+    """The architecture in the name of a network.
+
+    Parameters
+    ----------
+    name : str
+        Names that differ only in their last number are of one architecture.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> architecture("microworld/llama-1")
+    'microworld/llama'
+    """
+    return re.sub(r"[-_]\d[^-_/]*$", "", name)
+
+
 def one_per_architecture(names: Iterable[str]) -> list[str]:
     """Choose the first network of each architecture.
 
     Parameters
     ----------
     names : iterable of str
-        Names that differ only in their last number are of one architecture.
+        See `architecture`.
 
     Returns
     -------
@@ -263,7 +283,7 @@ def one_per_architecture(names: Iterable[str]) -> list[str]:
     """
     first = {}
     for name in names:
-        first.setdefault(re.sub(r"[-_]\d[^-_/]*$", "", name), name)
+        first.setdefault(architecture(name), name)
     return list(first.values())
 
 

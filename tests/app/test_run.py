@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from runs import new_checkout, notebook, tiny_vision
 
 from seeing_words.app import run
@@ -172,6 +173,17 @@ def test_the_small_print_tells_networks_together(root):
     assert a_run.small_print.startswith(
         "preset microworld · vision-0,1, 1 untrained · n = 12, 5 folds · seed 0 · seeing_words"
     )
+
+
+def test_the_small_print_of_a_figure_names_its_own_stimuli_and_networks(root):
+    a_run = start("toy", n_stimuli=12)
+    a_run.models.update(dict.fromkeys(["microworld/vision-0", "microworld/llama-0"], ""))
+    fig = forest(TABLE, label="r")
+    a_run.save(
+        fig, "one", data=TABLE, caption="A dot.", alt="A dot.", n=7, networks=["microworld/llama-0"]
+    )
+    printed = " ".join(text.get_text() for text in fig.findobj(Text))
+    assert "llama-0 · n = 7, 5 folds" in printed and "vision-0" not in printed
 
 
 def test_a_run_says_where_it_writes_without_naming_the_machine(root):
