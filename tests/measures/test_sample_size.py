@@ -32,7 +32,9 @@ def test_parts_are_nested_and_hold_every_stimulus_once(groups):
         np.testing.assert_array_equal(np.sort(np.concatenate(smaller)), np.arange(450))
         assert all(any(set(part) < set(whole) for whole in larger) for part in smaller)
         for part in smaller:
-            assert groups is None or all(len(set(part) & set(np.flatnonzero(groups == g))) in (0, 5) for g in range(90))
+            assert groups is None or all(
+                len(set(part) & set(np.flatnonzero(groups == g))) in (0, 5) for g in range(90)
+            )
 
 
 def test_a_point_is_the_mean_over_parts():
@@ -57,7 +59,9 @@ def test_the_form_is_found_again(exponent):
     sizes = np.array([800.0, 400, 200, 100, 50])
     scores = xr.DataArray(0.7 - 1.5 * sizes**-exponent, {"size": sizes}, "size")
     noise = np.random.default_rng(0).normal(size=(5, 30)) * 1e-6
-    curve = xr.Dataset({"value": scores, "draws": scores + xr.DataArray(noise, dims=("size", "draw"))})
+    curve = xr.Dataset(
+        {"value": scores, "draws": scores + xr.DataArray(noise, dims=("size", "draw"))}
+    )
     beyond = extrapolate(curve, [3200, np.inf])
     assert beyond.exponent == pytest.approx(exponent)
     expected = [0.7 - 1.5 * 3200**-exponent, 0.7]
@@ -69,7 +73,9 @@ def test_a_curve_that_falls_is_taken_for_flat():
     sizes = np.array([400.0, 200, 100, 50])
     scores = xr.DataArray([0.1, 0.11, 0.12, 0.13], {"size": sizes}, "size")
     noise = np.random.default_rng(0).normal(size=(4, 30)) * 1e-3
-    curve = xr.Dataset({"value": scores, "draws": scores + xr.DataArray(noise, dims=("size", "draw"))})
+    curve = xr.Dataset(
+        {"value": scores, "draws": scores + xr.DataArray(noise, dims=("size", "draw"))}
+    )
     assert 0.1 < float(extrapolate(curve).value[0]) < 0.13
 
 
