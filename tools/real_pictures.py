@@ -112,7 +112,7 @@ def scrambled(captions: list[str]) -> list[str]:
 
 
 def make_features(pictures: Path, captions: Path, packages: Path, out: Path) -> None:
-    table = pd.caption_layercsv(captions)
+    table = pd.read_csv(captions)
     texts = table.groupby("file", sort=False).text.apply(list)
     images = np.stack([crop(pictures / file) for file in texts.index])
     by_number = [list(group) for group in zip(*texts, strict=True)]
