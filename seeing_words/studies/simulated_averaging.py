@@ -89,7 +89,7 @@ def rotated_network(told: np.ndarray, rng: np.random.Generator) -> xr.DataArray:
     return xr.DataArray(responses, dims=("exemplar", "stimulus", "unit"))
 
 # %% ../../nbs/library/studies/10_simulated_averaging.ipynb #worlds
-@lru_cache(maxsize=16)  # claims about one world share its simulation
+@lru_cache(maxsize=64)  # claims about one world share its simulation
 def simulated_effects(averaged: str, is_true: bool, n: int, seed: int) -> dict[str, xr.Dataset]:
     """Simulate a world, and compute the effects that decide the claims about it.
 
