@@ -20,7 +20,11 @@ from ..data.perturb import PERTURBATIONS, Perturbation, in_order, scrambled
 from ..measures._ridge_dual import ALPHAS
 from ..measures.claims import Claim
 from ..measures.folds import Folds
-from ..measures.inference import score_estimate
+from seeing_words.measures.inference import (
+    predictivity_estimate,
+    predictivity_estimates,
+    score_estimate,
+)
 from ..measures.numerics import fold_zscore
 from ..measures.predictivity import mean_over_folds, out_of_folds, predictivity_grids
 from ..measures.scores import arrange_scores, make_scores, tidy
@@ -40,7 +44,6 @@ def change_scores(
     folds: Folds,
     weights: np.ndarray,
     layer: int = -2,
-    method: str = "linear",
 ) -> xr.Dataset:
     """Score alignment with intact and with changed stimuli, in both directions and four ways.
 
@@ -59,14 +62,13 @@ def change_scores(
         Bootstrap weights from `resample_weights`.
     layer : int, default -2
         The layer of all networks; -2 is the penultimate one.
-    method : {"linear", "full"}, default "linear"
-        Of the bootstrap, see `score_estimate`.
 
     Returns
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (direction, arm, condition, vision, language); the first
-        condition is ``"intact"``. Without a change, "refit" and "without refit" are the same.
+        condition is ``"intact"``. Draws hold the refitting of maps, except for "explained
+        covariance" and for a changed target "without refit", where maps are those at hand.
 
     Raises
     ------
@@ -89,55 +91,45 @@ def change_scores(
             layers[condition, name] = features.values[layer]
     fixed = {name: features.values[layer] for name, features in partners.items()}
     fixed_z = {name: fold_zscore(Y, folds=folds) for name, Y in fixed.items()}
-
-    def score(target, prediction):
-        return score_estimate(target, prediction, folds=folds, weights=weights, method=method)
-
-    def covariance(target, prediction):
-        return explained_covariance(target, prediction, folds=folds, weights=weights)
+    setting = {"folds": folds, "weights": weights}
 
     def from_changed(name: str) -> dict[tuple, xr.Dataset]:
         """Predict all partners from one network: (arm, condition, network, partner) → score."""
         scores = {}
         conditions = [INTACT, *changed]
         tested = [layers[condition, name] for condition in conditions]
-        held = out_of_folds(tested[0], fixed, tested=tested, folds=folds)
-        for partner, made in held.items():
-            for condition, prediction in zip(conditions, made, strict=True):
-                one = score(fixed_z[partner], prediction)
+        by_partner = predictivity_estimates(tested[0], fixed, tested=tested, **setting)
+        for partner, made in by_partner.items():
+            for condition, one in zip(conditions, made, strict=True):
                 scores["without refit", condition, name, partner] = one
         for condition in conditions:
-            refitted = held
-            if condition != INTACT:
-                refitted = out_of_folds(layers[condition, name], fixed, folds=folds)
-            for partner, (prediction, *_) in refitted.items():
-                target = fixed_z[partner]
-                one = score(target, prediction)
+            refitted = predictivity_estimates(layers[condition, name], fixed, **setting)
+            predicted = out_of_folds(layers[condition, name], fixed, folds=folds)
+            for partner, (one,) in refitted.items():
                 scores["refit", condition, name, partner] = one
                 scores["intact target", condition, name, partner] = one
-                explained = covariance(target, prediction)
+                (prediction,) = predicted[partner]
+                explained = explained_covariance(fixed_z[partner], prediction, **setting)
                 scores[EXPLAINED, condition, name, partner] = explained
         return scores
 
     def to_changed(partner: str) -> dict[tuple, xr.Dataset]:
         """Predict all networks in all conditions from one partner."""
         scores = {}
+        refitted = predictivity_estimates(fixed[partner], layers, **setting)
         predicted = out_of_folds(fixed[partner], layers, folds=folds)
         for (condition, name), (prediction,) in predicted.items():
+            at = condition, name, partner
             (shared,) = predicted[INTACT, name]
             own, before = layers[condition, name], layers[INTACT, name]
-            target = fold_zscore(own, folds=folds)
-            scores["refit", condition, name, partner] = score(target, prediction)
+            (scores["refit", *at],) = refitted[condition, name]
             # what the partner knows of the intact responses is read from the changed ones
-            (read,) = out_of_folds(own, {"": shared}, folds=folds)[""]
-            target = fold_zscore(shared, folds=folds)
-            scores["intact target", condition, name, partner] = score(target, read)
+            scores["intact target", *at] = predictivity_estimate(own, shared, **setting)
             # on the scale of the intact responses
             target = fold_zscore(before, folds=folds, of=own)
-            scores["without refit", condition, name, partner] = score(target, shared)
+            scores["without refit", *at] = score_estimate(target, shared, **setting)
             rescaled = prediction * _spread_ratio(own, before, folds)
-            explained = covariance(target, rescaled)
-            scores[EXPLAINED, condition, name, partner] = explained
+            scores[EXPLAINED, *at] = explained_covariance(target, rescaled, **setting)
         return scores
 
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
@@ -604,15 +596,13 @@ def fact_scores(
     if not targets:
         return arrange_scores({}, axes, weights)
 
-    def predict(name):
-        return out_of_folds(features[name].values[layer], targets, folds=folds)
+    def estimates(name):
+        X = features[name].values[layer]
+        return predictivity_estimates(X, targets, folds=folds, weights=weights)
 
     scores = {}
-    for name, made in zip(features, parallel_map(predict, features), strict=True):
-        for kind, (prediction,) in made.items():
-            target = fold_zscore(targets[kind], folds=folds)
-            scores[name, kind] = score_estimate(
-                target, prediction, folds=folds, weights=weights, method="linear"
-            )
+    for name, made in zip(features, parallel_map(estimates, features), strict=True):
+        for kind, (score,) in made.items():
+            scores[name, kind] = score
     found = arrange_scores(scores, axes, weights)
     return found.isel(fact=np.flatnonzero(found.value.notnull().all("network")))

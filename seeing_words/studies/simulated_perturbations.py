@@ -60,7 +60,7 @@ def code_networks(
     kept : mapping, optional
         Kind of fact → how strongly it is represented; default: 1, and 0 for kinds left out.
     moved : bool, default False
-        Whether to write the same facts in another code.
+        Whether to write the same facts in another code, which is turned against the first.
     noise : float, default 0.5
         Standard deviation of the noise of every unit.
     again : int, default 0
@@ -80,13 +80,16 @@ def code_networks(
     """
     networks = {}
     for i, name in enumerate(names):
-        code = np.random.default_rng([*seed, i, int(moved)])
+        code = np.random.default_rng([*seed, i])
         own_noise = np.random.default_rng([*seed, i, 2, again])
         n = len(next(iter(blocks.values())))
-        responses = noise * own_noise.normal(size=(n, n_units))
+        signal = np.zeros((n, n_units))
         for kind, facts in blocks.items():
             gain = 1.0 if kept is None else kept.get(kind, 0.0)
-            responses = responses + gain * facts @ code.normal(size=(facts.shape[1], n_units))
+            signal += gain * facts @ code.normal(size=(facts.shape[1], n_units))
+        if moved:
+            signal = signal @ np.linalg.qr(code.normal(size=(n_units, n_units)))[0]
+        responses = signal + noise * own_noise.normal(size=(n, n_units))
         networks[name] = feature_array(responses[None])
     return networks
 
@@ -170,8 +173,8 @@ def harmless_captions(n: int, seed: int) -> dict[str, xr.Dataset]:
     return _effects(n, seed, "language", read(0), changed, seen)
 
 # %% ../../nbs/library/studies/12_simulated_perturbations.ipynb #true
-_SEEN = {"setting": 0.3, "things": 0.25, "attributes": 0.15, "binding": 0.3}  # shares of variance
-_READ = {"setting": 0.25, "things": 0.25, "attributes": 0.25, "binding": 0.25}
+_SEEN = {"setting": 0.2, "things": 0.15, "attributes": 0.15, "binding": 0.5}  # shares of variance
+_READ = {"setting": 0.25, "things": 0.2, "attributes": 0.25, "binding": 0.3}
 
 
 def fact_blocks(facts: Sequence[dict], shares: Mapping[str, float]) -> dict[str, np.ndarray]:
