@@ -26,7 +26,6 @@ from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
 from ..measures.inference import best_pair, peak_depth, predictivity_estimate
 from seeing_words.measures.predictivity import (
-    chosen_alphas,
     mean_over_folds,
     null_grid,
     predictivity_grids,
@@ -346,15 +345,12 @@ def layer_score(
         "language": aligned.language[language].values[language_layer],
     }
     source, target = sides(direction)
-    alpha = aligned.grid.alpha.sel(direction=direction, vision=vision, language=language)
-    alpha = alpha.isel(vision_layer=vision_layer, language_layer=language_layer)
     return aligned.results(
         predictivity_estimate,
         layers[source],
         layers[target],
         folds=aligned.folds,
         weights=aligned.weights,
-        alphas=chosen_alphas(alpha.values),
     )
 
 

@@ -125,7 +125,6 @@ def test_nothing_changed_is_the_intact_score_alone(made):
         modality="vision",
         folds=made.folds,
         weights=made.weights,
-        method="full",
     )
     assert scores.condition.values.tolist() == ["intact"]
     single = score_estimate(
