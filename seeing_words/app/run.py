@@ -434,7 +434,7 @@ class Run:
 
     @cached_property
     def trials(self) -> PreferenceSet:
-        "The trials of forced choice, as many as stimuli and in the same folds if no prompt repeats."
+        "The trials of forced choice, as many as stimuli; those of one prompt share a fold."
         make = TRIALS[self.preset.trials]
         # the image of another stimulus comes from the same fold, in which a prompt's trials stay
         folds = prompt_folds(self.stimuli.caption(), n_folds=self.preset.n_folds, seed=self.seed)
