@@ -441,7 +441,7 @@ def test_captions_of_others_lower_alignment_in_the_microworld():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4))
-def test_drawn_and_told_again_from_the_same_facts(m, j):
+def test_scenes_are_rendered_and_described_again_from_the_same_facts(m, j):
     stimuli = microworld_stimuli(4, n_captions=2)
     told, drawn = recaption(stimuli, m), rerender(stimuli, j)
     assert [captions[:2] for captions in told.captions] == [

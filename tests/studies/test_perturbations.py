@@ -171,7 +171,7 @@ def test_depth_curves_are_predictivity_layer_by_layer(made):
         change_along_depth(unequal, {}, made.language, modality="vision", folds=made.folds)
 
 
-def test_a_perturbation_of_ones_own_has_its_row_in_the_figure():
+def test_a_users_perturbation_has_its_row_in_the_figure():
     registry = {
         **PERTURBATIONS,
         "upside down": Perturbation(
