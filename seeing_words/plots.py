@@ -896,7 +896,7 @@ def claims_figure(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     table : DataFrame
         As returned by `claims_table`: columns ``claim``, ``text``, ``effect``, ``low``, ``high``,
         ``threshold`` (such as "> 0" or "1 ± 0.1"), ``verdict``, and optionally ``label``,
-        displayed in place of ``claim``.
+        displayed in place of ``claim``, and ``p_holm``.
     width : float, optional
         Width of the figure in inches.
 
@@ -969,6 +969,11 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
         (verdict_ax, f"{sign} {claim['verdict']}", bold | {"color": _ink(colour)}),
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
+    if pd.notna(claim.get("p_holm")):
+        words = f"p {_p(claim['p_holm'])} (Holm)"
+        verdict_ax.text(
+            0, 0.12, words, fontsize=7.5, color=SOFT, va="center", transform=verdict_ax.transAxes
+        )
     claimed = _claimed_range(claim["threshold"])
     bounds = [bound for bound in claimed if np.isfinite(bound)]
     ends = [claim["low"], claim["high"], *bounds]
@@ -985,6 +990,11 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     plot.text(np.mean(bounds), 0.23, words, ha="center", va="top", fontsize=7.5, color=SOFT)
     plot.text((low + high) / 2, 0.94, _numbers(claim), ha="center", va="top", fontsize=8)
     _interval(plot, 0.47, claim, color=colour)
+
+
+def _p(value: float) -> str:
+    """Format a p-value, with its sign."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 # %% ../nbs/library/plots.ipynb #glance
 def claims_overview(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
