@@ -729,6 +729,7 @@ def _numbers(row: pd.Series) -> str:
 
 # %% ../nbs/library/plots.ipynb #changes-arms
 _ARMS = {
+    "intact target": {"color": "#009E73", "marker": "^"},
     "refit": {"color": "#0072B2", "marker": "o"},
     "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
     "control": {"color": "#8c8c8c", "marker": "s"},
@@ -747,8 +748,8 @@ def perturbation_forest(
     Parameters
     ----------
     table : DataFrame
-        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("refit",
-        "without refit" or "control"), ``effect``, ``low`` and ``high``.
+        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("intact
+        target", "refit", "without refit" or "control"), ``effect``, ``low`` and ``high``.
     examples : mapping of str to array or str
         Condition → a perturbed stimulus: an image of shape (height, width, 3), uint8, or a
         caption.
@@ -802,7 +803,7 @@ def perturbation_forest(
             *axes[0].get_legend_handles_labels(),
             loc="lower left",
             bbox_to_anchor=(-0.02, 1 + 0.28 / height),
-            ncols=3,
+            ncols=4,
             frameon=False,
             borderaxespad=0,
             fontsize=8,
@@ -866,7 +867,7 @@ def _example(
 def _differences(ax: Axes, table: pd.DataFrame, rows: Sequence[tuple]) -> None:
     """Draw all arms of one direction, one above the other in each row."""
     arms = [arm for arm in _ARMS if arm in set(table["arm"])]
-    offsets = {"refit": 0.05, "without refit": -0.05, "control": 0.0}
+    offsets = {"intact target": 0.06, "refit": 0.0, "without refit": -0.06, "control": 0.0}
     middles = {name: middle for name, _, middle, _ in rows}
     for arm in arms:
         look = {"markersize": 4.5, "linestyle": "", "label": arm, **_ARMS[arm]}
