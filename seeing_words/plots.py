@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
            'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
-           'claims_overview', 'learning_curves', 'csv_text', 'SavedFigure', 'save_figure']
+           'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
 import io
@@ -729,6 +729,7 @@ def _numbers(row: pd.Series) -> str:
 
 # %% ../nbs/library/plots.ipynb #changes-arms
 _ARMS = {
+    "intact target": {"color": "#009E73", "marker": "^"},
     "refit": {"color": "#0072B2", "marker": "o"},
     "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
     "control": {"color": "#8c8c8c", "marker": "s"},
@@ -747,8 +748,8 @@ def perturbation_forest(
     Parameters
     ----------
     table : DataFrame
-        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("refit",
-        "without refit" or "control"), ``effect``, ``low`` and ``high``.
+        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("intact
+        target", "refit", "without refit" or "control"), ``effect``, ``low`` and ``high``.
     examples : mapping of str to array or str
         Condition → a perturbed stimulus: an image of shape (height, width, 3), uint8, or a
         caption.
@@ -802,7 +803,7 @@ def perturbation_forest(
             *axes[0].get_legend_handles_labels(),
             loc="lower left",
             bbox_to_anchor=(-0.02, 1 + 0.28 / height),
-            ncols=3,
+            ncols=4,
             frameon=False,
             borderaxespad=0,
             fontsize=8,
@@ -866,7 +867,7 @@ def _example(
 def _differences(ax: Axes, table: pd.DataFrame, rows: Sequence[tuple]) -> None:
     """Draw all arms of one direction, one above the other in each row."""
     arms = [arm for arm in _ARMS if arm in set(table["arm"])]
-    offsets = {"refit": 0.05, "without refit": -0.05, "control": 0.0}
+    offsets = {"intact target": 0.06, "refit": 0.0, "without refit": -0.06, "control": 0.0}
     middles = {name: middle for name, _, middle, _ in rows}
     for arm in arms:
         look = {"markersize": 4.5, "linestyle": "", "label": arm, **_ARMS[arm]}
@@ -1122,6 +1123,64 @@ def learning_curves(
             ax.set(title=panel, xlabel=xlabel)
             ax.grid(axis="y")
             _name_curves(ax, ends, width * 0.14)
+    return fig
+
+# %% ../nbs/library/plots.ipynb #size-curves
+def size_panels(
+    table: pd.DataFrame, *, label: str, width: float = WIDTH, height: float = 2.4
+) -> Figure:
+    """Draw scores against the number of stimuli, with their extrapolation.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``panel``, ``size``, ``extrapolated``, ``value``, ``low`` and ``high``, such as
+        `size_table` makes for each direction; a size of infinity is drawn at the right margin.
+    label : str
+        Of the vertical axis.
+    width, height : float, optional
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a column is missing or the table is empty.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"panel": "v2l", "size": [400, 200, np.inf], "value": 0.2})
+    >>> table = table.assign(low=0.1, high=0.3, extrapolated=[False, False, True])
+    >>> figure = size_panels(table, label="mean r")
+    """
+    _need(table, ["panel", "size", "extrapolated", "value", "low", "high"], "table")
+    panels = list(dict.fromkeys(table["panel"]))
+    finite = table["size"][np.isfinite(table["size"])]
+    margin = 2 * finite.max()
+    with style():
+        fig, (axes,) = _figure(1, len(panels), figsize=(width, height), sharey=True)
+        for ax, panel in zip(axes, panels):
+            rows = table[table["panel"] == panel].sort_values("size")
+            x = rows["size"].replace(np.inf, margin)
+            ax.plot(x, rows["value"], color=OKABE_ITO[0], linestyle=(0, (1, 1)), linewidth=1)
+            for known, marker in ((True, "o"), (False, "D")):
+                some = (rows["extrapolated"] != known).values
+                ax.vlines(x[some], rows["low"][some], rows["high"][some], color=OKABE_ITO[0])
+                face = OKABE_ITO[0] if known else "white"
+                ax.plot(
+                    x[some], rows["value"][some], marker, color=OKABE_ITO[0], markerfacecolor=face
+                )
+            ax.set_xscale("log")
+            ticks = sorted(set(x))
+            names = ["unlimited" if t == margin else f"{t:.0f}" for t in ticks]
+            ax.set_xticks(ticks, names, minor=False)
+            ax.minorticks_off()
+            ax.set(title=panel, xlabel="stimuli")
+            ax.grid(axis="y")
+        axes[0].set_ylabel(label)
     return fig
 
 # %% ../nbs/library/plots.ipynb #save-tables
