@@ -50,7 +50,13 @@ from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
 from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
-from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
+from seeing_words.studies.pick_a_pic import (
+    JUDGES,
+    Judge,
+    PreferenceSet,
+    judged,
+    prompt_folds,
+)
 
 # %% ../../nbs/library/app/04_run.ipynb #places
 def store_root() -> Path:
@@ -485,9 +491,11 @@ class Run:
 
     @cached_property
     def trials(self) -> PreferenceSet:
-        "The trials of forced choice, as many as stimuli and in the same folds."
+        "The trials of forced choice, as many as stimuli; those of one prompt share a fold."
         make = TRIALS[self.preset.trials]
-        trials = make(self.stimuli, self.folds, self.seed, self.preset, self._ids_file("trials"))
+        # the image of another stimulus comes from the same fold, in which a prompt's trials stay
+        folds = prompt_folds(self.stimuli.caption(), n_folds=self.preset.n_folds, seed=self.seed)
+        trials = make(self.stimuli, folds, self.seed, self.preset, self._ids_file("trials"))
         self._used["trials"] = {
             "kind": self.preset.trials,
             trials.names[0]: trials.preferred.key,
