@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['NETWORK_DIMS', 'EARLY', 'equally_deep', 'align_networks', 'AlignedNetworks', 'align_all', 'mean_over_networks',
-           'one_per_architecture', 'group_by_seed', 'layer_score', 'best_scores', 'depth_scores', 'later_minus_early',
-           'early_share', 'null_scores', 'similarity_grids', 'depth_table', 'null_table', 'depth_panels',
-           'alphas_at_edge']
+           'one_per_architecture', 'group_by_seed', 'layer_score', 'layer_influences', 'near_alphas', 'apart_pairs',
+           'chosen_apart', 'apart_scores', 'folds_score', 'best_scores', 'depth_scores', 'later_minus_early',
+           'early_share', 'null_scores', 'null_units', 'above_null', 'similarity_grids', 'depth_table', 'null_table',
+           'depth_panels', 'alphas_at_edge']
 
 # %% ../../nbs/library/studies/00_layers.ipynb #imports
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -25,13 +26,14 @@ from ..data.modalities import ARROWS, DIRECTIONS, MODALITIES, as_modalities, sid
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
 from ..measures.inference import best_pair, predictivity_estimate
+from ..measures.influence import draw_scores, score_influences
 from seeing_words.measures.predictivity import (
     chosen_alphas,
     mean_over_folds,
     null_grid,
     predictivity_grids,
 )
-from ..measures.scores import arrange_scores, interval
+from ..measures.scores import arrange_scores, interval, make_scores
 from ..measures.similarity import similarity_grid
 from ..models.cache import uncached
 
@@ -70,6 +72,7 @@ def align_networks(
     vision: Mapping[str, xr.DataArray],
     language: Mapping[str, xr.DataArray],
     *,
+    directions: Sequence[str] = DIRECTIONS,
     folds: Folds | None = None,
     alphas: Sequence[float] = ALPHAS,
     progress: bool = False,
@@ -82,6 +85,8 @@ def align_networks(
     vision, language : mapping
         Name → features (layer, stimulus, unit). All networks of a modality have the same number
         of layers (see `equally_deep`).
+    directions : sequence of {"v2l", "l2v"}
+        Directions to predict in; default: both.
     folds : Folds, optional
         Default: ``make_folds(n)``.
     alphas : sequence of float
@@ -118,8 +123,8 @@ def align_networks(
                 f"{modality} networks have {sorted(depths)} layers: choose networks of equal "
                 "depth with `equally_deep`"
             )
-    directions = []
-    for direction in DIRECTIONS:
+    each = []
+    for direction in directions:
         source, target = sides(direction)
         rows = []
         bar = tqdm(networks[source].items(), ARROWS[direction], disable=not progress)
@@ -129,9 +134,9 @@ def align_networks(
             )
             rows.append(_along(grids.values(), list(grids), target))
         grid = _along(rows, list(networks[source]), source)
-        directions.append(as_modalities(grid, direction))
-    both = _along(directions, list(DIRECTIONS), "direction")
-    n_stimuli = directions[0].attrs["n_stimuli"]
+        each.append(as_modalities(grid, direction))
+    both = _along(each, list(directions), "direction")
+    n_stimuli = each[0].attrs["n_stimuli"]
     order = ("direction", *MODALITIES, "vision_layer", "language_layer", "fold")
     return both.transpose(*order).assign_attrs(n_stimuli=n_stimuli)
 
@@ -184,6 +189,7 @@ def align_all(
     vision: Mapping[str, xr.DataArray],
     language: Mapping[str, xr.DataArray],
     *,
+    directions: Sequence[str] = DIRECTIONS,
     folds: Folds,
     weights: np.ndarray,
     results: Callable = uncached,
@@ -195,6 +201,8 @@ def align_all(
     ----------
     vision, language : mapping
         Name → features (layer, stimulus, unit).
+    directions : sequence of {"v2l", "l2v"}
+        Directions to predict in; default: both.
     folds : Folds
     weights : array of shape (draw, stimulus)
         From `resample_weights`, for the intervals of the functions below.
@@ -215,7 +223,9 @@ def align_all(
     >>> align_all(networks, networks, folds=folds, weights=weights)
     1 vision × 1 language networks, n = 40
     """
-    grid = results(align_networks, vision, language, folds=folds, progress=progress)
+    grid = results(
+        align_networks, vision, language, directions=directions, folds=folds, progress=progress
+    )
     return AlignedNetworks(vision, language, grid, folds, weights, results)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #mean
@@ -338,6 +348,214 @@ def layer_score(
     )
 
 
+def layer_influences(
+    aligned: AlignedNetworks,
+    direction: str,
+    vision: str,
+    language: str,
+    vision_layer: int,
+    language_layer: int,
+) -> xr.Dataset:
+    """Score one pair of layers in each fold, with the influence of every stimulus.
+
+    Parameters
+    ----------
+    aligned, direction, vision, language, vision_layer, language_layer
+        As in `layer_score`.
+
+    Returns
+    -------
+    xarray.Dataset
+        From `score_influences`.
+
+    Examples
+    --------
+    >>> layer_influences(aligned, "v2l", "v0", "l0", -1, -1).sizes["fold"]
+    5
+    """
+    X, Y, alphas = _fit(aligned, direction, vision, language, vision_layer, language_layer)
+    made = aligned.results(score_influences, X, {"": Y}, folds=aligned.folds, alphas=alphas)
+    return made[""][0]
+
+
+def _fit(
+    aligned: AlignedNetworks,
+    direction: str,
+    vision: str,
+    language: str,
+    vision_layer: int,
+    language_layer: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Source layer, target layer, and the penalties that come into question for them."
+    layers = {
+        "vision": aligned.vision[vision].values[vision_layer],
+        "language": aligned.language[language].values[language_layer],
+    }
+    source, target = sides(direction)
+    alpha = aligned.grid.alpha.sel(direction=direction, vision=vision, language=language)
+    alpha = alpha.isel(vision_layer=vision_layer, language_layer=language_layer)
+    return layers[source], layers[target], near_alphas(alpha.values)
+
+
+def near_alphas(chosen: np.ndarray) -> np.ndarray:
+    """List the ridge penalties that were chosen in any fold, and their neighbours.
+
+    Offering only these gives the same choice at a fraction of the cost; the neighbours are what
+    other stimuli might choose.
+
+    Parameters
+    ----------
+    chosen : array of shape (fold,)
+        Of `ALPHAS`; NaN in a fold without a score.
+
+    Returns
+    -------
+    array of shape (alpha,)
+
+    Examples
+    --------
+    >>> near_alphas(np.array([10.0, np.nan, 10.0])).round(1).tolist()
+    [3.2, 10.0, 31.6]
+    """
+    alphas = np.asarray(ALPHAS)
+    distance = np.abs(np.log(alphas)[:, None] - np.log(chosen_alphas(chosen)))
+    step = np.log(alphas[1] / alphas[0])
+    return alphas[(distance < 1.5 * step).any(1)]
+
+# %% ../../nbs/library/studies/00_layers.ipynb #apart
+def apart_pairs(scores: xr.DataArray) -> list[tuple[int, int]]:
+    """Choose the pair with the highest score for each fold on the other folds.
+
+    Parameters
+    ----------
+    scores : xarray.DataArray
+        On two dimensions and ``fold``, in this order. Pairs without a score in some fold are left
+        out.
+
+    Returns
+    -------
+    list of (int, int)
+        For each fold, positions along the two dimensions.
+
+    Raises
+    ------
+    InputError
+        If no pair has a score in every fold.
+
+    Examples
+    --------
+    >>> folds = [[[0.1, 0.1, 0.4], [0.2, 0.3, 0.1]]]
+    >>> apart_pairs(xr.DataArray(folds, dims=("vision_layer", "language_layer", "fold")))
+    [(0, 1), (0, 0), (0, 1)]
+    """
+    scored = scores.where(scores.notnull().all("fold"))
+    return [best_pair(scored.drop_isel(fold=k)) for k in range(scores.sizes["fold"])]
+
+
+def chosen_apart(aligned: AlignedNetworks) -> xr.Dataset:
+    """Choose the layers of every pair of networks for each fold on the other folds.
+
+    Parameters
+    ----------
+    aligned : AlignedNetworks
+
+    Returns
+    -------
+    xarray.Dataset
+        ``vision_layer`` and ``language_layer``, positions of the chosen layers, on (direction,
+        vision, language, fold).
+
+    Raises
+    ------
+    InputError
+        If a pair of networks has no pair of layers with a score in every fold.
+
+    Examples
+    --------
+    >>> chosen_apart(aligned).vision_layer.dims
+    ('direction', 'vision', 'language', 'fold')
+    """
+    scores = aligned.grid.predictivity
+    dims = ("direction", *MODALITIES, "fold")
+    coords = {dim: scores[dim].values for dim in dims[:3]}
+    chosen = np.zeros((*(scores.sizes[dim] for dim in dims), 2), dtype=int)
+    for at in np.ndindex(*chosen.shape[:3]):
+        own = scores.isel(dict(zip(dims, at)))
+        chosen[at] = apart_pairs(own.transpose("vision_layer", "language_layer", "fold"))
+    layers = {"vision_layer": (dims, chosen[..., 0]), "language_layer": (dims, chosen[..., 1])}
+    return xr.Dataset(layers, coords)
+
+
+def apart_scores(aligned: AlignedNetworks) -> xr.Dataset:
+    """Score every pair of networks, in each fold with the layers chosen on the other folds.
+
+    Parameters
+    ----------
+    aligned : AlignedNetworks
+
+    Returns
+    -------
+    xarray.Dataset
+        ``value`` and ``draws`` on (direction, vision, language).
+
+    Raises
+    ------
+    InputError
+        If a pair of networks has no pair of layers with a score in every fold.
+
+    Examples
+    --------
+    >>> apart_scores(aligned).mean(("vision", "language")).value.dims
+    ('direction',)
+    """
+    chosen = chosen_apart(aligned)
+    axes = {dim: list(chosen[dim].values) for dim in ("direction", *MODALITIES)}
+    jobs = list(product(*axes.values()))
+
+    def score(job):
+        direction, vision, language = job
+        own = chosen.sel(direction=direction, vision=vision, language=language)
+        pairs = list(zip(own.vision_layer.values.tolist(), own.language_layer.values.tolist()))
+        return folds_score(
+            {pair: layer_influences(aligned, *job, *pair) for pair in set(pairs)},
+            pairs,
+            aligned.weights,
+        )
+
+    scores = parallel_map(score, jobs)
+    return arrange_scores(dict(zip(jobs, scores, strict=True)), axes, aligned.weights)
+
+
+def folds_score(
+    influences: Mapping[Hashable, xr.Dataset], chosen: Sequence[Hashable], weights: np.ndarray
+) -> xr.Dataset:
+    """Score put together from folds, each of the comparison that was chosen for it.
+
+    Parameters
+    ----------
+    influences : mapping
+        Name of a comparison → `score_influences` of it, all with the same folds.
+    chosen : sequence
+        For each fold, the name of its comparison.
+    weights : array of shape (draw, stimulus)
+        From `resample_weights`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Scalar ``value`` and ``draws`` of shape (draw,).
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(40, 3))
+    >>> (made,) = score_influences(X, {"": X}, folds=make_folds(40))[""]
+    >>> float(folds_score({"itself": made}, ["itself"] * 5, np.ones((2, 40))).value.round(2))
+    1.0
+    """
+    folds = [influences[name].isel(fold=k) for k, name in enumerate(chosen)]
+    return make_scores(*draw_scores(xr.concat(folds, "fold"), weights), weights)
+
+# %% ../../nbs/library/studies/00_layers.ipynb #best
 def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
     """Score the best pair of layers of every pair of networks.
 
@@ -477,7 +695,7 @@ def _parts(scores: xr.Dataset, along: str) -> tuple[xr.Dataset, xr.Dataset, xr.D
 
 # %% ../../nbs/library/studies/00_layers.ipynb #null
 def null_scores(
-    aligned: AlignedNetworks, *, n_permutations: int = 100, n_units: int = 8, seed: int = 0
+    aligned: AlignedNetworks, *, n_permutations: int = 100, n_units: int = 16, seed: int = 0
 ) -> xr.Dataset:
     """Score every pair of layers with the pairing of stimuli shuffled.
 
@@ -486,7 +704,7 @@ def null_scores(
     aligned : AlignedNetworks
     n_permutations : int, default 100
         Shuffles within folds.
-    n_units : int, default 8
+    n_units : int, default 16
         Target units that the scores are computed on.
     seed : int, default 0
         Of the shuffles and the choice of units.
@@ -503,7 +721,8 @@ def null_scores(
     3
     """
     networks = {"vision": aligned.vision, "language": aligned.language}
-    jobs = list(product(DIRECTIONS, aligned.vision, aligned.language))
+    known = list(aligned.grid.direction.values)
+    jobs = list(product(known, aligned.vision, aligned.language))
 
     def null_of(job):
         direction, vision, language = job
@@ -512,29 +731,108 @@ def null_scores(
             "language": networks["language"][language],
         }
         source, target = sides(direction)
+        some = features[target].isel(unit=null_units(features[target], n_units, seed))
         grid = aligned.results(
             null_grid,
             features[source],
-            features[target],
+            some,
             folds=aligned.folds,
             seed=seed,
             n_permutations=n_permutations,
-            n_units=n_units,
+            n_units=some.sizes["unit"],
         )
         order = ("permutation", "vision_layer", "language_layer")
         return as_modalities(grid, direction).transpose(*order)
 
     grids = dict(zip(jobs, parallel_map(null_of, jobs), strict=True))
     directions = []
-    for direction in DIRECTIONS:
+    for direction in known:
         rows = []
         for vision in aligned.vision:
             row = [grids[direction, vision, language] for language in aligned.language]
             rows.append(_along(row, list(aligned.language), "language"))
         directions.append(_along(rows, list(aligned.vision), "vision"))
-    return _along(directions, list(DIRECTIONS), "direction")
+    nulls = _along(directions, known, "direction")
+    return nulls.assign_attrs(n_units=n_units, seed=seed)
 
 
+def null_units(features: xr.DataArray, n_units: int, seed: int) -> np.ndarray:
+    """Choose the target units that a null is computed on.
+
+    Parameters
+    ----------
+    features : xarray.DataArray
+        On (layer, stimulus, unit).
+    n_units, seed : int
+        As in `null_scores`.
+
+    Returns
+    -------
+    array of int
+        Positions in ascending order; all units, if there are no more.
+
+    Examples
+    --------
+    >>> null_units(aligned.vision["v0"], 3, seed=0).tolist() == sorted({*null_units(
+    ...     aligned.vision["v0"], 3, seed=0)})
+    True
+    """
+    units = np.random.default_rng(seed).permutation(features.sizes["unit"])
+    return np.sort(units[:n_units])
+
+
+def above_null(aligned: AlignedNetworks, nulls: xr.Dataset) -> xr.Dataset:
+    """Score of the best pair of layers above what the best reaches under shuffling.
+
+    Score and null are of the same target units and chosen in the same way: the best pair of layers
+    of each pair of networks, averaged over pairs of networks.
+
+    Parameters
+    ----------
+    aligned : AlignedNetworks
+    nulls : xarray.Dataset
+        From `null_scores` of it.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``value`` and ``draws`` on ``direction``: the observed score less the 97.5 % point of the
+        null.
+
+    Examples
+    --------
+    >>> nulls = null_scores(aligned, n_permutations=19)
+    >>> bool((above_null(aligned, nulls).value > 0).all())
+    True
+    """
+    best = nulls.max(("vision_layer", "language_layer"))
+    chance = mean_over_networks(best.null).quantile(0.975, "permutation").drop_vars("quantile")
+    axes = {dim: list(nulls[dim].values) for dim in ("direction", *MODALITIES)}
+    jobs = list(product(*axes.values()))
+
+    def score(job):
+        direction, vision, language = job
+        at = nulls.observed.sel(direction=direction, vision=vision, language=language)
+        pair = best_pair(at.transpose("vision_layer", "language_layer"))
+        X, Y, alphas = _fit(aligned, *job, *pair)
+        _, target = sides(direction)
+        features = {"vision": aligned.vision[vision], "language": aligned.language[language]}
+        units = null_units(features[target], nulls.attrs["n_units"], nulls.attrs["seed"])
+        made = aligned.results(
+            predictivity_estimate,
+            X,
+            Y[:, units],
+            folds=aligned.folds,
+            weights=aligned.weights,
+            alphas=alphas,
+        )
+        # the null chooses its penalty in a faster way, and so does the score that it is beside
+        return made - made.value + float(at.values[pair])
+
+    scores = dict(zip(jobs, parallel_map(score, jobs), strict=True))
+    return mean_over_networks(arrange_scores(scores, axes, aligned.weights)) - chance
+
+# %% ../../nbs/library/studies/00_layers.ipynb #similarity
 def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased") -> xr.DataArray:
     """Compare every pair of layers of every pair of networks by a measure of similarity.
 
