@@ -141,7 +141,7 @@ ASKED = {  # direction of the map → what is looked for with it
 }
 
 
-def ranks_both_ways(V: np.ndarray, W: np.ndarray, *, folds: Folds) -> dict[str, np.ndarray]:
+def ranks_both_ways(V: np.ndarray, W: np.ndarray, *, folds: Folds) -> dict[str, xr.Dataset]:
     """Rank every stimulus in both directions, by maps that were not fitted to its fold.
 
     Parameters
@@ -152,16 +152,16 @@ def ranks_both_ways(V: np.ndarray, W: np.ndarray, *, folds: Folds) -> dict[str, 
 
     Returns
     -------
-    dict of str to array of shape (stimulus,)
-        Direction → ranks.
+    dict of str to xarray.Dataset
+        Direction → `ranks`.
 
     Examples
     --------
     >>> from seeing_words.measures.folds import make_folds
     >>> V = np.random.default_rng(0).normal(size=(40, 4))
     >>> places = ranks_both_ways(V, V[:, ::-1], folds=make_folds(40))
-    >>> places["l2v"].shape
-    (40,)
+    >>> places["l2v"].sizes["stimulus"]
+    40
     """
     places = {}
     for direction, source, target in (("l2v", W, V), ("v2l", V, W)):
@@ -194,7 +194,7 @@ class CrossModal:
     to_vision: Pipeline  # from responses to captions to z-scored ones to images
     to_language: Pipeline  # the other way
     folds: Folds  # of all stimuli; the gallery is the first
-    ranks: Mapping[str, np.ndarray]  # direction → rank of each of all stimuli in its fold
+    ranks: Mapping[str, xr.Dataset]  # direction → `ranks` of all stimuli in their folds
 
     def scenes(self, words: str, k: int = 5) -> pd.DataFrame:  # a caption of one's own
         "The `k` stimuli whose images lie nearest to where a caption is mapped."
