@@ -20,6 +20,7 @@ from ..core.parallel import _at_once, parallel_map, usable_device
 from ._ridge_costs import LOO_COSTS, cheapest, product_cost, slices
 from .folds import Folds
 from seeing_words.measures.numerics import (
+    SCALINGS,
     _zscore,
     fold_zscore,
     machine_eps,
@@ -57,6 +58,8 @@ class _Fold:
         Of products with targets.
     device : torch.device
         Of products with targets.
+    scaling : str
+        Of the source, a name in `SCALINGS`.
     """
 
     train: np.ndarray
@@ -64,6 +67,7 @@ class _Fold:
     alphas: torch.Tensor
     dtype: torch.dtype
     device: torch.device
+    scaling: str = "unit"
 
     @property
     def device64(self) -> torch.device:
@@ -75,23 +79,31 @@ class _Fold:
         return x.to(self.dtype).to(self.device)
 
     def zscore(self, values: np.ndarray) -> torch.Tensor:
-        "z-score all stimuli of a layer by the training stimuli, in float64."
+        "z-score all stimuli of a target layer by the training stimuli, in float64."
         return _zscore(values, self.train).to(self.device64)
+
+    def scaled(self, values: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:
+        "Scale stimuli of a source layer by the training stimuli, in float64."
+        return _zscore(values, self.train, of, self.scaling).to(self.device64)
 
 
 def _device64(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device  # Apple's has no float64
 
 
-def _fold(train, test, alphas, dtype=torch.float32, device="cpu") -> _Fold:
+def _fold(train, test, alphas, dtype=torch.float32, device="cpu", scaling="unit") -> _Fold:
     "Make a fold from plain indices, penalties and names."
     device = torch.device(device)
     alphas = torch.as_tensor(alphas, dtype=torch.float64).to(_device64(device))
-    return _Fold(train, test, alphas, dtype, device)
+    return _Fold(train, test, alphas, dtype, device, scaling)
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #check-settings
-def check_setting(penalty: str, dtype: torch.dtype, device: str | torch.device) -> None:
-    "Refuse an unknown penalty, and a device that cannot be used."
+def check_setting(
+    penalty: str, dtype: torch.dtype, device: str | torch.device, scaling: str = "unit"
+) -> None:
+    "Refuse an unknown penalty or scaling, and a device that cannot be used."
+    if scaling not in SCALINGS:
+        raise InputError(f"scaling {scaling!r} is unknown: give one of {', '.join(SCALINGS)}")
     if penalty not in PENALTIES:
         raise InputError(f"penalty {penalty!r} is unknown: give one of {', '.join(PENALTIES)}")
     if usable_device(device).type == "mps" and dtype == torch.float64:
@@ -112,6 +124,8 @@ class _Setting:
     device : torch.device
     progress : bool
         Whether to show a progress bar.
+    scaling : str
+        Of the source, a name in `SCALINGS`.
     """
 
     folds: Folds
@@ -120,9 +134,10 @@ class _Setting:
     dtype: torch.dtype = torch.float32
     device: str | torch.device = "cpu"
     progress: bool = False
+    scaling: str = "unit"
 
     def __post_init__(self):
-        check_setting(self.penalty, self.dtype, self.device)
+        check_setting(self.penalty, self.dtype, self.device, self.scaling)
 
     @cached_property
     def each(self) -> list[_Fold]:
@@ -130,7 +145,8 @@ class _Setting:
         folds = []
         for i, test in enumerate(self.folds.test):
             train = self.folds.train(i)
-            folds.append(_fold(train, test, self.alphas, self.dtype, self.device))
+            fold = _fold(train, test, self.alphas, self.dtype, self.device, self.scaling)
+            folds.append(fold)
         return folds
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #svd
@@ -258,7 +274,7 @@ class _Source(_Basis):
 
 def _source(values: np.ndarray, fold: _Fold) -> _Source:
     "Decompose one source layer (stimulus, unit) in one fold."
-    z = fold.zscore(values)
+    z = fold.scaled(values)
     Z, Z_test = z[fold.train], z[fold.test]
     U, s = _left_svd(Z)
     mean = Z_test.mean(0)
@@ -526,8 +542,8 @@ def _held_out_F(source: _Source, X: np.ndarray, tested: np.ndarray) -> torch.Ten
     fold = source.fold
     if tested is X:
         return source.F + source.F_mean
-    Z = fold.zscore(X)[fold.train]
-    Z_test = _zscore(X, fold.train, tested[fold.test]).to(fold.device64)
+    Z = fold.scaled(X)[fold.train]
+    Z_test = fold.scaled(X, tested[fold.test])
     return torch.linalg.multi_dot((Z_test, Z.T, source.U))
 
 

@@ -25,7 +25,7 @@ from seeing_words.measures._ridge_dual import (
     _unit_errors,
 )
 from .folds import Folds
-from .numerics import _nan_if_constant, machine_eps, to_float64
+from .numerics import _common_scale, _nan_if_constant, machine_eps, to_float64
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #other-parts
 def _training_parts(folds: Folds, left_out: int) -> list[int]:
@@ -47,12 +47,15 @@ class _Stream:
         Stimuli read at a time.
     device64 : torch.device
         Where float64 is computed.
+    scaling : str
+        A name in `SCALINGS`.
     """
 
     values: np.ndarray
     folds: Folds
     n_rows: int
     device64: torch.device
+    scaling: str = "unit"
 
     @cached_property
     def first(self) -> torch.Tensor:
@@ -106,7 +109,7 @@ class _Stream:
         )
 
     def training(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:
-        "Mean and 1/σ over a fold's training stimuli, (unit,) both; 1/σ is 0 where constant."
+        "Mean and scale (1/σ) over a fold's training stimuli, (unit,) both; 0 where constant."
         parts = _training_parts(self.folds, left_out)
         n = [len(self.folds.test[part]) for part in parts]
         n = torch.tensor(n, dtype=torch.float64, device=self.device64)
@@ -114,7 +117,8 @@ class _Stream:
         norm = (self.square[parts].sum(0) + n @ (self.mean[parts] - mean).square()).sqrt()
         eps = machine_eps(self.values)
         norm = _nan_if_constant(norm, self.first + mean, int(n.sum()), eps)
-        return mean, (n.sum().sqrt() / norm).nan_to_num_(0.0)
+        scale = (n.sum().sqrt() / norm).nan_to_num_(0.0)
+        return mean, _common_scale(scale) if self.scaling == "layer" else scale
 
     def zscored(
         self, left_out: int, stimuli: np.ndarray, of: np.ndarray | None = None
@@ -215,7 +219,7 @@ def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) 
     targets = [_Stream(layer, setting.folds, n_rows, device64) for layer in targets]
     cells = np.empty((len(sources), len(targets), setting.folds.n_folds, N_CELL))
     for i, layer in enumerate(tqdm(sources, "source layers", disable=not setting.progress)):
-        source = _Stream(layer, setting.folds, n_rows, device64)
+        source = _Stream(layer, setting.folds, n_rows, device64, setting.scaling)
         C = _covariances(source, source)
         for columns in slices(len(targets), n_targets):
             cells[i, columns] = _primal_cells(source, C, targets[columns], setting)
@@ -242,7 +246,7 @@ def _primal_held_out(
     "The z-scored target and its held-out prediction, (stimulus, unit) both."
     observed, predicted = np.empty(Y.shape), np.empty(Y.shape)
     device64 = setting.each[0].device64
-    source = _Stream(X, setting.folds, blocks[1], device64)
+    source = _Stream(X, setting.folds, blocks[1], device64, setting.scaling)
     target = _Stream(Y, setting.folds, blocks[1], device64)
     C, D = _covariances(source, source), _covariances(source, target)
     for f, fold in enumerate(setting.each):

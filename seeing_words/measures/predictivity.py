@@ -194,6 +194,7 @@ def predictivity_grids(
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
     penalty: str = "shared",
+    scaling: str = "unit",
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     max_memory: float = 4.0,
@@ -215,6 +216,10 @@ def predictivity_grids(
         Ridge penalties to choose from, in each fold, by leave-one-out.
     penalty : {"shared", "per_target"}
         One λ for all units of a target layer, or one for each unit.
+    scaling : {"unit", "layer"}
+        What of the source is scaled to a mean square of 1: each of its units (z-scores), or the
+        layer as a whole, which keeps units that hardly vary, such as rare words, as small as they
+        are. Target units are z-scored in any case.
     dtype : torch.dtype
         Of products with target units; decompositions are in float64.
     device : str or torch.device
@@ -247,7 +252,7 @@ def predictivity_grids(
     {'source_layer': 2, 'target_layer': 3, 'fold': 5}
     """
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
-    setting = _Setting(folds, alphas, penalty, dtype, device, progress)
+    setting = _Setting(folds, alphas, penalty, dtype, device, progress, scaling)
     layers = [layer for target in targets.values() for layer in target.values]
     sizes = Sizes(
         folds,
@@ -276,6 +281,7 @@ def predictivity_grid(
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
     penalty: str = "shared",
+    scaling: str = "unit",
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     max_memory: float = 4.0,
@@ -287,7 +293,7 @@ def predictivity_grid(
     ----------
     source, target : arrays of shape (layer, stimulus, unit)
         Features of two networks for the same stimuli.
-    folds, alphas, penalty, dtype, device, max_memory, progress
+    folds, alphas, penalty, scaling, dtype, device, max_memory, progress
         See `predictivity_grids`.
 
     Returns
@@ -314,6 +320,7 @@ def predictivity_grid(
         folds=folds,
         alphas=alphas,
         penalty=penalty,
+        scaling=scaling,
         dtype=dtype,
         device=device,
         max_memory=max_memory,
@@ -433,6 +440,7 @@ def out_of_fold(
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
     penalty: str = "shared",
+    scaling: str = "unit",
     device: str | torch.device = "cpu",
     max_memory: float = 4.0,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -447,7 +455,7 @@ def out_of_fold(
     tested : array of shape (stimulus, unit), optional
         Source of the held-out stimuli, if it differs from `X`: responses to changed stimuli, from
         which to predict without fitting again.
-    folds, alphas, penalty, device
+    folds, alphas, penalty, scaling, device
         See `predictivity_grids`.
     max_memory : float
         GiB to work in, the features and what is returned not included.
@@ -471,7 +479,7 @@ def out_of_fold(
     source, targets, folds, alphas = _check(
         one_layer(X, "X"), {"": one_layer(Y, "Y")}, folds, alphas
     )
-    setting = _Setting(folds, alphas, penalty, device=device)
+    setting = _Setting(folds, alphas, penalty, device=device, scaling=scaling)
     X, Y = source.values[0], targets[""].values[0]
     if tested is None:
         tested = X
@@ -493,6 +501,7 @@ def out_of_folds(
     tested: Sequence[np.ndarray] = (),
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
+    scaling: str = "unit",
     device: str | torch.device = "cpu",
 ) -> dict[Hashable, list[np.ndarray]]:
     """Held-out predictions of many targets from one source.
@@ -505,7 +514,7 @@ def out_of_folds(
         Target layers, for the same stimuli.
     tested : sequence of arrays of shape (stimulus, unit)
         Sources of the held-out stimuli, such as `X` and changed versions of it; default: `X`.
-    folds, alphas, device
+    folds, alphas, scaling, device
         See `predictivity_grids`; one λ is chosen for all units of a target.
 
     Returns
@@ -536,7 +545,7 @@ def out_of_folds(
     predicted = {}
     for name, Y in layers.items():
         predicted[name] = [np.empty(Y.shape[1:]) for _ in sources]
-    for fold in _Setting(folds, alphas, device=device).each:
+    for fold in _Setting(folds, alphas, device=device, scaling=scaling).each:
         fitted = _source(X, fold)
         prepared = [_target(Y.values[0], fold) for Y in layers.values()]
         choices = _shared(fitted, _Targets(prepared))
