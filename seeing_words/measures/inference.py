@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resample_weights', 'predictivity_estimates', 'predictivity_estimate', 'score_estimate', 'share_estimate', 'best_pair',
            'selected_score', 'nested_score', 'Selection', 'split_selected', 'peak_depth', 'p_value', 'max_p_value',
-           'calibrated', 'Calibration', 'calibrate', 'noise_ceiling']
+           'calibrated', 'Calibration', 'calibrate', 'noise_ceiling', 'mean_over_population']
 
 # %% ../../nbs/library/measures/08_inference.ipynb #imports
 import math
@@ -563,13 +563,16 @@ def peak_depth(scores: xr.Dataset, dim: str, *, depth: str | None = None) -> xr.
     return xr.Dataset(peaks)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #p-value
+_SCORE_TIE = 1e-6  # relative; sums in single precision differ by less
+
+
 def p_value(
     observed: float | xr.DataArray | xr.Dataset, null: np.ndarray | xr.DataArray
 ) -> float | xr.DataArray:
     """Compute the share of random pairings that score at least as high as the observed one.
 
     The observed pairing is one of those possible, so that p = (1 + b) / (1 + m) for b of m
-    permutations, never 0.
+    permutations, never 0. Scores that differ by rounding only are equally high.
 
     Parameters
     ----------
@@ -605,7 +608,8 @@ def p_value(
             "leave out layers that are constant"
         )
     observed = xr.DataArray(observed)
-    as_high = (null >= observed).sum("permutation")
+    scale = np.maximum(abs(null).max("permutation"), abs(observed))
+    as_high = (null >= observed - _SCORE_TIE * scale).sum("permutation")
     p = ((1 + as_high) / (1 + null.sizes["permutation"])).where(observed.notnull())
     return p if p.dims else float(p)
 
@@ -875,3 +879,94 @@ def _check_repeats(responses: np.ndarray) -> np.ndarray:
             f"{stimulus}, unit {unit} ({len(bad)} such values)"
         )
     return responses
+
+# %% ../../nbs/library/measures/08_inference.ipynb #population
+def mean_over_population(
+    scores: xr.Dataset,
+    dims: Sequence[str] = ("vision", "language"),
+    strata: Callable[[str], str] | None = None,
+    *,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Average over networks, with an interval for the networks that these are a sample of.
+
+    Parameters
+    ----------
+    scores : xarray.Dataset
+        ``value`` and ``draws`` with one or more of `dims`; the draws vary the stimuli.
+    dims : sequence of str
+        Dimensions along which the labels are networks; those that `scores` lack are passed over.
+    strata : callable, optional
+        From a network's name to its stratum, such as its architecture. Strata are taken as they
+        are: only the networks within each vary. Default: all networks are of one stratum.
+    seed : int, default 0
+        Of the sampling of networks. Scores of the same networks stay paired: the mean of a
+        difference is the difference of the means, draw by draw.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``value`` and ``draws`` without `dims`; the draws vary the stimuli and the networks. NaN
+        where a network has no score. Attribute ``degrees_of_freedom`` says for each dimension how
+        many the variance between networks has. With 0, as for a single network, these networks are
+        taken as given; attribute ``sampled`` lists what is not.
+
+    Raises
+    ------
+    InputError
+        If `scores` have none of these dimensions.
+
+    Notes
+    -----
+    Along each dimension the mean of k networks has the variance v / k, where v is that of the
+    networks' own means within strata, with k - (number of strata) degrees of freedom. The draws
+    add a t-distributed deviation with this variance, one for each dimension. What is left of the
+    noise of stimuli in v counts twice, so that intervals err to the wide side.
+
+    Examples
+    --------
+    >>> weights = np.ones((200, 10), dtype=int)
+    >>> value = xr.DataArray([0.2, 0.3, 0.4], {"vision": ["a", "b", "c"]})
+    >>> scores = make_scores(value, value.expand_dims(draw=200), weights)  # the same in all draws
+    >>> mean = mean_over_population(scores)
+    >>> round(float(mean.value), 3), bool(mean.draws.std() > 0.05), mean.attrs["sampled"]
+    (0.3, True, 'stimuli, vision')
+    """
+    present = [dim for dim in dims if dim in scores.value.dims]
+    if not present:
+        raise InputError(
+            f"scores have the dimensions {', '.join(map(str, scores.value.dims)) or 'none'}, but "
+            f"networks are expected along {', '.join(dims)}"
+        )
+    mean = scores.mean(present, skipna=False)
+    draws, sampled, freedom = mean.draws, ["stimuli"], []
+    for dim in present:
+        others = [other for other in present if other != dim]
+        own = scores.value.mean(others, skipna=False)
+        names = [str(name) for name in scores[dim].values]
+        groups = [strata(name) if strata else "" for name in names]
+        df = len(names) - len(set(groups))
+        freedom.append(f"{dim} {df}")
+        if df:
+            rng = np.random.default_rng([seed, *dim.encode()])
+            deviations = _deviations_of_networks(groups, scores.sizes["draw"], rng)
+            draws = draws + xr.dot(own, xr.DataArray(deviations, dims=("draw", dim)), dim=dim)
+            sampled.append(dim)
+    mean = mean.assign(draws=draws.transpose(..., "draw"))
+    return mean.assign_attrs(sampled=", ".join(sampled), degrees_of_freedom=", ".join(freedom))
+
+
+def _deviations_of_networks(
+    groups: list[str], n_draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Coefficients (draw, network) that turn the networks' scores into deviations of their mean.
+
+    The deviations have a t distribution whose scale is the standard error of the mean.
+    """
+    k, df = len(groups), len(groups) - len(set(groups))
+    same = np.equal.outer(groups, groups)
+    within = np.eye(k) - same / same.sum(1)  # takes off the mean of each group
+    normal = rng.normal(size=(n_draws, k)) @ within
+    # scores times `normal` have the variance of the sum of squares within groups, v df
+    t = np.sqrt(df / rng.chisquare(df, size=(n_draws, 1)))
+    return normal * t / math.sqrt(k * df)

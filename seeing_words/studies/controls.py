@@ -17,7 +17,6 @@ import xarray as xr
 from ..core.parallel import parallel_map
 from ..data.modalities import MODALITIES, sides
 from ..measures.folds import Folds
-from ..measures.inference import selected_score
 from ..measures.influence import score_influences
 from ..measures.predictivity import predictivity_grids
 from ..measures.scores import arrange_scores, concat_scores
@@ -190,8 +189,8 @@ def baseline_table(baselines: AlignedBaselines) -> pd.DataFrame:
         of_each = []
         for network in networks:
             scores = baselines.grid.predictivity.sel(baseline=[name], network=network)
-            scores = scores.rename(baseline="source_layer")
-            of_each.append(selected_score(scores))
+            layers = [layer for _, layer in apart_pairs(scores)]
+            of_each.append(np.mean([scores.values[0, i, k] for k, i in enumerate(layers)]))
         rows.append(
             {
                 "baseline": name,

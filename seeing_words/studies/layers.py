@@ -331,20 +331,9 @@ def layer_score(
     >>> layer_score(aligned, "v2l", "v0", "l0", -1, -1).draws.dims
     ('draw',)
     """
-    layers = {
-        "vision": aligned.vision[vision].values[vision_layer],
-        "language": aligned.language[language].values[language_layer],
-    }
-    source, target = sides(direction)
-    alpha = aligned.grid.alpha.sel(direction=direction, vision=vision, language=language)
-    alpha = alpha.isel(vision_layer=vision_layer, language_layer=language_layer)
+    X, Y, alphas = _fit(aligned, direction, vision, language, vision_layer, language_layer)
     return aligned.results(
-        predictivity_estimate,
-        layers[source],
-        layers[target],
-        folds=aligned.folds,
-        weights=aligned.weights,
-        alphas=chosen_alphas(alpha.values),
+        predictivity_estimate, X, Y, folds=aligned.folds, weights=aligned.weights, alphas=alphas
     )
 
 
