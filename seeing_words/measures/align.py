@@ -99,7 +99,7 @@ def _null_grids(sources: _Groups, targets: _Groups, **settings) -> xr.Dataset:
 
 
 def _cka_grid(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarray:
-    """Debiased CKA, (source layer, target layer).
+    """Debiased CKA of z-scored units, (source layer, target layer).
 
     Missing where `max_memory` (bytes) is too small for the products of all pairs of stimuli.
     """
@@ -348,7 +348,7 @@ class Alignment:
         return means.to_dataframe().reset_index()[[*columns, *means.data_vars]]
 
     def plot(self) -> Figure:
-        """Heat maps of predictivity in both directions, and of debiased CKA."""
+        """Heat maps of predictivity in both directions, and of debiased CKA of z-scored units."""
         grids = {direction: self.scores(direction) for direction in self.directions}
         labels = dict.fromkeys(grids, "predictivity (mean held-out r)")
         if self.data.cka_debiased.notnull().any():

@@ -822,7 +822,9 @@ def above_null(aligned: AlignedNetworks, nulls: xr.Dataset) -> xr.Dataset:
     return mean_over_networks(arrange_scores(scores, axes, aligned.weights)) - chance
 
 # %% ../../nbs/library/studies/00_layers.ipynb #similarity
-def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased") -> xr.DataArray:
+def similarity_grids(
+    aligned: AlignedNetworks, *, measure: str = "cka_debiased", units: str | None = None
+) -> xr.DataArray:
     """Compare every pair of layers of every pair of networks by a measure of similarity.
 
     Parameters
@@ -830,6 +832,8 @@ def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased")
     aligned : AlignedNetworks
     measure : str, default "cka_debiased"
         A name in `SIMILARITIES`.
+    units : {"zscore", "raw", "platonic"}, optional
+        How units are prepared, see `similarity_grid`; default: z-scored.
 
     Returns
     -------
@@ -842,7 +846,9 @@ def similarity_grids(aligned: AlignedNetworks, *, measure: str = "cka_debiased")
     ('vision', 'language', 'vision_layer', 'language_layer')
     """
     jobs = list(product(aligned.vision.values(), aligned.language.values()))
-    grids = parallel_map(lambda job: aligned.results(similarity_grid, *job, measure=measure), jobs)
+    grids = parallel_map(
+        lambda job: aligned.results(similarity_grid, *job, measure=measure, units=units), jobs
+    )
     n_language, rows = len(aligned.language), []
     for start in range(0, len(grids), n_language):
         row = [as_modalities(grid, "v2l") for grid in grids[start : start + n_language]]
