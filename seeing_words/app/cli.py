@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -47,6 +47,8 @@ from rich.table import Column, Table
 from .. import __version__
 
 if TYPE_CHECKING:  # names in annotations; a command imports what it needs when it is called
+    import pandas as pd
+
     from seeing_words.app.check import Finding
     from seeing_words.app.costs import Expected
     from seeing_words.app.download import Plan
@@ -170,7 +172,11 @@ def figures(
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("-p", metavar="NAME=VALUE", help="Override a notebook parameter."),
+        typer.Option(
+            "-p",
+            metavar="NAME=VALUE",
+            help="Override a notebook parameter; scenes=N begins with scene N of the microworld.",
+        ),
     ] = None,
     n_jobs: Annotated[
         int | None,
@@ -423,8 +429,13 @@ def _as_dict(outcome: "Outcome") -> dict[str, object]:
 # %% ../../nbs/library/app/08_cli.ipynb #claims
 @app.command(epilog=_EXIT_CODES)
 def claims(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of a run (default: the folder of the preset).")
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folders of runs, side by side (default: the preset's, and its runs on other "
+            "scenes).",
+        ),
     ] = None,
     preset: Annotated[
         str, typer.Option(help="Preset name or TOML file.", autocompletion=_preset_names)
@@ -434,30 +445,42 @@ def claims(
 ) -> None:
     "Print the claims of the paper with effects, intervals and verdicts."
     from seeing_words.app.presets import get_preset
-    from seeing_words.app.tables import paper_claims
+    from seeing_words.app.tables import compare_claims, runs_on_other_scenes
     from seeing_words.core.files import checkout
-    from seeing_words.plots import SIGNS
 
     root = checkout() or Path()
-    if folder is None:
+    if folders:  # as printed after a run, wherever that was started
+        folders = [folder if folder.is_dir() else root / folder for folder in folders]
+    else:
         folder = root / out / get_preset(preset).name
-    elif not folder.is_dir():
-        folder = root / folder  # as it is printed after a run, wherever that was started
-    found = paper_claims(folder)
+        folders = [folder, *runs_on_other_scenes(folder)]
+    table = compare_claims(folders)
     if as_json:
-        return _print_json(found.to_dict("records"))
-    table = Table(
-        "claim", "in words", Column("effect [95 %], claimed", no_wrap=True), box=SIMPLE_HEAD
-    )
-    for row, new in zip(found.itertuples(), found["section"] != found["section"].shift()):
-        if new:
-            table.add_row(f"[bold]{row.section}[/]")
-        sign, colour = SIGNS[row.verdict]
-        effect = f"{row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] {row.threshold}"
-        table.add_row(
-            row.claim, escape(row.text), f"[{colour}]{sign}[/] {row.verdict}\n{escape(effect)}"
-        )
-    _console.print(table)
+        return _print_json(table.to_dict("records"))
+    _console.print(_claims_table(table, [folder.name for folder in folders]))
+
+
+def _claims_table(table: "pd.DataFrame", runs: list[str]) -> Table:
+    "One row for each claim, one column for each run."
+    title = "effect [95 %], claimed"
+    columns = [Column(run if len(runs) > 1 else title, no_wrap=True) for run in runs]
+    shown = Table("claim", "in words", *columns, box=SIMPLE_HEAD)
+    for section, of_section in table.groupby("section", sort=False):
+        shown.add_row(f"[bold]{section}[/]")
+        for name, of_claim in of_section.groupby("claim", sort=False):
+            by_run = {row.run: _verdict_cell(row) for row in of_claim.itertuples()}
+            text = escape(of_claim["text"].iloc[0])
+            shown.add_row(name, text, *(by_run.get(run, "not run") for run in runs))
+    return shown
+
+
+def _verdict_cell(row: Any) -> str:
+    "Verdict, effect with its interval, and what was claimed."
+    from seeing_words.plots import SIGNS
+
+    sign, colour = SIGNS[row.verdict]
+    effect = f"{row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] {row.threshold}"
+    return f"[{colour}]{sign}[/] {row.verdict}\n{escape(effect)}"
 
 # %% ../../nbs/library/app/08_cli.ipynb #report
 @app.command()
@@ -1051,9 +1074,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "figures",
         "figures layers averaging --jobs 2",
         "figures layers --preset mine.toml -p pooling=last",
+        "figures -p scenes=20000",
     ),
     "sections": ("sections", "sections --json"),
-    "claims": ("claims", "claims --preset paper --json"),
+    "claims": (
+        "claims",
+        "claims figures/microworld figures/microworld@20000",
+        "claims --preset paper --json",
+    ),
     "report": ("report", "report --preset mine.toml --out mine.html"),
     "align": (
         "align vision.npy language.npy",

@@ -26,7 +26,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from .presets import preset_file
+from .presets import preset_file, split_scenes
 from seeing_words.app.run import (
     Parameter,
     Run,
@@ -62,17 +62,33 @@ def read_value(parameter: Parameter, text: str) -> object:
         ) from None
 
 # %% ../../nbs/library/app/06_execute.ipynb #given
-def read_parameters(
-    notebook: Path,
-    given: Mapping[str, str],  # name → value as typed
-) -> dict[str, object]:  # name → value to inject
-    "Read what is given for a notebook; an unknown name is answered with the nearest."
+_OF_THE_PRESET = ("scenes",)  # parameters that change the preset, for every section
+
+
+def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, object]:
+    """Read the parameters that are given for a notebook.
+
+    Parameters
+    ----------
+    notebook : Path
+    given : mapping
+        Parameter → value as typed.
+
+    Returns
+    -------
+    dict
+        Parameter → value of the parameter's type.
+
+    Raises
+    ------
+    InputError
+        If the notebook has no such parameter, or a value is not of its type.
+    """
     known = parameters(notebook)
     for name in given:
         if name not in known:
-            raise InputError(
-                f"{notebook.stem} has no parameter {name!r}: {did_you_mean(name, known)}"
-            )
+            nearest = did_you_mean(name, [*known, *_OF_THE_PRESET])
+            raise InputError(f"{notebook.stem} has no parameter {name!r}: {nearest}")
     return {name: read_value(known[name], text) for name, text in given.items()}
 
 # %% ../../nbs/library/app/06_execute.ipynb #job
@@ -92,24 +108,49 @@ class Job:
         return section_needs(self.notebook)
 
 
-def plan_section(
-    name: str,  # `layers` or `1_layers`
-    given: Mapping[str, str],  # parameters as typed
-) -> Job:
-    "Check everything that can be checked before a section runs."
+def _preset_parameter(given: Mapping[str, str], default: str) -> str:
+    "The preset that is meant: scenes join its name, and a file is named by its whole path."
+    name, scenes = split_scenes(given.get("preset", default))
+    if file := preset_file(name):
+        name = str(file)  # the notebook runs in another folder
+    scenes = given.get("scenes", scenes)
+    return f"{name}@{scenes}" if scenes else name
+
+
+def plan_section(name: str, given: Mapping[str, str]) -> Job:
+    """Check everything that can be checked before a section runs.
+
+    Parameters
+    ----------
+    name : str
+        ``"layers"`` or ``"1_layers"``.
+    given : mapping
+        Parameter → value as typed. Besides the notebook's own parameters, ``scenes`` is the number
+        of the first scene, for presets whose stimuli are numbered scenes.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown or impossible, or the preset cannot be run.
+    """
     notebook = find_section(name)
     known_sections = sections(beyond=True)
     section = next(section for section, path in known_sections.items() if path == notebook)
-    if "preset" not in parameters(notebook):
+    known = parameters(notebook)
+    if "preset" not in known:
         raise InputError(
             f"{section} has no preset, so `figures` cannot run it: open {short_path(notebook)} in "
             "JupyterLab (`make lab`)"
         )
-    values = read_parameters(notebook, given)
-    if file := preset_file(str(values.get("preset", ""))):
-        values["preset"] = str(file)  # whole: the notebook runs in another folder
-    known = {p.name: p.default for p in parameters(notebook).values()} | values
-    run = start(section, **known)
+    own = {key: value for key, value in given.items() if key not in _OF_THE_PRESET}
+    values = read_parameters(notebook, own)
+    if "preset" in given or "scenes" in given:
+        values["preset"] = _preset_parameter(given, str(known["preset"].default))
+    run = start(section, **({p.name: p.default for p in known.values()} | values))
     executed = (checkout() or Path.cwd()) / "_runs" / run.place / f"{section}.ipynb"
     return Job(section, notebook, values, run, executed)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'TRIALS', 'PRESETS', 'MINIMUM', 'DATA_SETS', 'DEVICES', 'COLUMNS', 'Preset', 'data_root', 'best_device',
-           'data_folder', 'Source', 'preset_file', 'get_preset', 'read_preset']
+           'data_folder', 'Source', 'preset_file', 'split_scenes', 'get_preset', 'read_preset']
 
 # %% ../../nbs/library/app/00_presets.ipynb #imports
 import os
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from ..core.errors import InputError, did_you_mean
 from ..core.files import cache_dir, checkout
+from ..data.microworld.scene import EVALUATION
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
 from seeing_words.data.sources import (
@@ -87,6 +88,9 @@ class Preset:
     )
     n_captions: StrictInt = _described(
         5, "for each image; of one's own: as many as each has, at most 5, unless the file says"
+    )
+    scenes: StrictInt = _described(
+        0, "of the microworld: number of the first scene; the next n_stimuli scenes are the stimuli"
     )
     n_folds: StrictInt = _described(5, "parts of the cross-validation")
     n_permutations: StrictInt = _described(100, "shuffled pairings for the null")
@@ -161,11 +165,25 @@ class Preset:
         "Whether any number of images and captions of the same scene can be made."
         return self.stimulus_source.can_rerender
 
-    def stimuli(
-        self,
-        ids_file: Path | None = None,  # list of the chosen stimuli, unless the preset names one
-    ) -> StimulusSet:
-        "Make or read the stimuli."
+    @property
+    def scene_range(self) -> range | None:
+        "Numbers of the scenes that are the stimuli; None if stimuli are not numbered scenes."
+        if not self.stimulus_source.n_scenes:
+            return None
+        return range(self.scenes, self.scenes + self.n_stimuli)
+
+    def stimuli(self, ids_file: Path | None = None) -> StimulusSet:
+        """Make or read the stimuli.
+
+        Parameters
+        ----------
+        ids_file : Path, optional
+            List of the chosen stimuli, unless the preset names one.
+
+        Returns
+        -------
+        StimulusSet
+        """
         return self.stimulus_source.make(self, Path(self.ids_file) if self.ids_file else ids_file)
 
     def of_section(self, section: str) -> "Preset":
@@ -285,7 +303,10 @@ def _flickr30k(preset: Preset, ids_file: Path | None) -> StimulusSet:
 
 
 def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
-    return microworld_stimuli(preset.n_stimuli, n_captions=preset.n_captions)
+    for _, remedy in _unsuited_scenes(preset):  # sizes may have changed since it was read
+        raise InputError(f"preset {preset.name}, scenes = {preset.scenes}: {remedy}")
+    seeds = EVALUATION[preset.scenes :]
+    return microworld_stimuli(preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds)
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources-own
 def _own_table(preset: Preset) -> dict[str, object]:
@@ -325,6 +346,8 @@ class Source:
         Things can be cut out of images.
     can_rerender : bool
         The same scene can be drawn and described any number of times.
+    n_scenes : int
+        Stimuli are made from numbered scenes, of which there are so many; 0: they are not.
     is_chosen : bool
         A run takes a choice of what there is, and writes a list of it.
     trials, judge : str
@@ -339,6 +362,7 @@ class Source:
     has_facts: bool = False
     has_masks: bool = False
     can_rerender: bool = False
+    n_scenes: int = 0
     is_chosen: bool = True
     trials: str = "other images"
     judge: str = CLIP
@@ -360,6 +384,7 @@ SOURCES: dict[str, Source] = {
         has_facts=True,
         has_masks=True,
         can_rerender=True,
+        n_scenes=len(EVALUATION),
         is_chosen=False,
         trials="near misses",
         judge="oracle",
@@ -408,8 +433,9 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
     sizes = []
     for section, changed in preset.sections.items():
         sizes.append(f"{section}: " + ", ".join(f"{name} = {n}" for name, n in changed.items()))
+    numbers = f", scenes {preset.scenes} and following" if preset.scenes else ""
     rows = [
-        ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}, {captions} each"),
+        ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}{numbers}, {captions} each"),
         ("left out", f"{len(preset.leave_out)} stimuli" if preset.leave_out else ""),
         ("data", ", ".join(preset.data)),
         ("vision", ", ".join(preset.vision)),
@@ -451,19 +477,24 @@ _LANGUAGE = (
 )
 
 # %% ../../nbs/library/app/00_presets.ipynb #presets
+_MICROWORLD = Preset(
+    "microworld",
+    "rendered scenes with captions, small networks trained on them; offline, on a laptop",
+    "microworld",
+    vision=tuple(f"microworld/vision-{k}" for k in range(3)),
+    language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)),
+    device="cpu",
+    sections={"perturbations": {"n_stimuli": 400}},
+)
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(
-            "microworld",
-            "drawn and told scenes, small networks trained on them; offline, on a laptop",
-            "microworld",
-            vision=tuple(f"microworld/vision-{k}" for k in range(3)),
-            language=tuple(
-                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)
-            ),
-            device="cpu",
-            sections={"perturbations": {"n_stimuli": 400}},
+        _MICROWORLD,
+        replace(
+            _MICROWORLD,
+            name="microworld-confirmatory",
+            summary="the microworld on scenes that no choice of this project was made on",
+            scenes=10_000,
         ),
         Preset(
             "paper",
@@ -501,11 +532,58 @@ PRESETS: Mapping[str, Preset] = {
 
 # %% ../../nbs/library/app/00_presets.ipynb #get
 def preset_file(name: str) -> Path | None:
-    "The file that `name` is the path of; None where it is the name of a preset."
+    """Find the file that a preset is read from.
+
+    Parameters
+    ----------
+    name : str
+        As of `get_preset`, without scenes.
+
+    Returns
+    -------
+    Path or None
+        None: it is the name of a built-in preset.
+    """
     if not name.endswith(".toml"):
         return None
     places = [root / name for root in (Path.cwd(), checkout() or Path.cwd())]
     return next((place for place in places if place.is_file()), places[0]).resolve()
+
+
+def split_scenes(name: str) -> tuple[str, str]:
+    """Split the name of a preset from the scenes that may follow it.
+
+    Parameters
+    ----------
+    name : str
+        As of `get_preset`.
+
+    Returns
+    -------
+    tuple of str
+        Name or path, and the number of the first scene; the latter is empty if none is given.
+
+    Examples
+    --------
+    >>> split_scenes("microworld@10000"), split_scenes("mine.toml")
+    (('microworld', '10000'), ('mine.toml', ''))
+    """
+    base, at, scenes = name.rpartition("@")
+    return (base, scenes) if at and base else (name, "")
+
+
+def _with_scenes(preset: Preset, scenes: str) -> Preset:
+    "The preset on other scenes, under a name of its own so that its figures have their own folder."
+    if not re.fullmatch(r"\d{1,9}", scenes):
+        raise InputError(
+            f"preset {preset.name}, scenes = {scenes!r}: the number of the first scene is needed, "
+            "such as 10000"
+        )
+    name = f"{split_scenes(preset.name)[0]}@{int(scenes)}"
+    moved = replace(preset, name=name, scenes=int(scenes))
+    for _, remedy in _unsuited_scenes(moved):
+        raise InputError(f"preset {preset.name}, scenes = {int(scenes)}: {remedy}")
+    return moved
 
 
 def get_preset(name: str) -> Preset:
@@ -515,7 +593,8 @@ def get_preset(name: str) -> Preset:
     ----------
     name : str
         Name of a built-in preset, such as ``"microworld"`` or ``"paper"``, or the path of a file
-        that ends in ``.toml``.
+        that ends in ``.toml``. For stimuli that are numbered scenes, ``@`` and a number may follow:
+        ``"microworld@10000"`` begins with scene 10000.
 
     Returns
     -------
@@ -524,13 +603,19 @@ def get_preset(name: str) -> Preset:
     Raises
     ------
     InputError
-        If there is no such preset, or the file has problems; all of them are named.
+        If there is no such preset, or the file has problems; all of them are named. Also if scenes
+        are given that the preset does not have.
 
     Examples
     --------
     >>> get_preset("microworld").n_stimuli
     1000
+    >>> get_preset("microworld@20000").scene_range
+    range(20000, 21000)
     """
+    name, scenes = split_scenes(name)
+    if scenes:
+        return _with_scenes(get_preset(name), scenes)
     if path := preset_file(name):
         return read_preset(path)
     if name not in PRESETS:
@@ -593,6 +678,24 @@ def _of_other_type(given: Mapping[str, object]) -> list[str]:
 _Problems = Iterator[tuple[str, str]]  # field, what to do about it
 
 
+def _unsuited_scenes(preset: Preset) -> _Problems:
+    "Find scenes that do not exist."
+    n_scenes = SOURCES[preset.source].n_scenes
+    if not n_scenes and preset.scenes:
+        drawn = " and ".join(name for name, source in SOURCES.items() if source.n_scenes)
+        yield (
+            "scenes",
+            f"stimuli from {preset.source} are not numbered scenes, only those of the {drawn} are: "
+            "leave it out",
+        )
+    elif n_scenes and not 0 <= preset.scenes <= n_scenes - preset.n_stimuli:
+        yield (
+            "scenes",
+            f"{preset.n_stimuli} scenes from there on must lie within 0 to {n_scenes - 1}: name a "
+            f"number from 0 to {n_scenes - preset.n_stimuli}",
+        )
+
+
 def _unsuited(preset: Preset) -> _Problems:
     "Find what does not go with the source of the stimuli."
     if preset.source not in SOURCES:
@@ -602,6 +705,7 @@ def _unsuited(preset: Preset) -> _Problems:
     if not all(getattr(preset, name) for name in source.required):
         needed = [f"the `{name}` {what}" for name, what in source.required.items()]
         yield "source", f"name {' and '.join(needed)}"
+    yield from _unsuited_scenes(preset)
     if source.has_facts:
         return
     known = " and ".join(name for name, one in SOURCES.items() if one.has_facts)

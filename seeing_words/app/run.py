@@ -588,7 +588,8 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, object]:
-        "What the figures rest on so far; no date or place: the same run writes the same files."
+        "What the figures were made from so far; without dates, so that files do not change."
+        scenes = self.preset.scene_range
         return {
             "section": self.section,
             "preset": self.preset.name,
@@ -596,6 +597,7 @@ class Run:
             "seed": self.seed,
             **self.choices,
             "stimuli": self.stimuli.key,
+            **({"scenes": [scenes.start, scenes.stop - 1]} if scenes else {}),
             **self._used,
             "models": dict(sorted(self.models.items())),
             "sources": self._sources,

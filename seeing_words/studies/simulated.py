@@ -255,7 +255,7 @@ def section_claims() -> dict[str, tuple[list[Claim], dict[str, tuple[World, Worl
     >>> all(isinstance(claims[0], Claim) for claims, _ in section_claims().values())
     True
     """
-    package = __name__.rpartition(".")[0]
+    package = "seeing_words.studies"
     folder = Path(importlib.import_module(package).__file__).parent
     names = [module.name for module in pkgutil.iter_modules([str(folder)])]
     sections = {}

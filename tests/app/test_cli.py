@@ -66,8 +66,8 @@ def test_help_and_version():
         (["figures", "toys"], "did you mean toy?"),
         (["figures", "toy", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
         (["figures", "toy", "-p", "n_stimuli"], "write -p name=value"),
-        (["figures", "toy", "--preset", "microwrld"], "did you mean microworld?"),
-        (["presets", "show", "microwrld"], "did you mean microworld?"),
+        (["figures", "toy", "--preset", "microwrld"], "did you mean microworld"),
+        (["presets", "show", "microwrld"], "did you mean microworld"),
         (["download", "--preset", "papier"], "did you mean paper"),
         (["download", "--preset", "none.toml"], "No such file or directory: check the path"),
         (
@@ -81,7 +81,7 @@ def test_help_and_version():
         (["download"], "Missing option '--preset'"),
         (["store", "rm"], "give their keys"),
         (["claims"], "run `seeing-words figures` first"),
-        (["claims", "--preset", "microwrld"], "did you mean microworld?"),
+        (["claims", "--preset", "microwrld"], "did you mean microworld"),
         (["store", "rm", "abc"], "0 entries"),
         (["figures", "--no-such-option"], "No such option"),
     ],
@@ -130,10 +130,10 @@ def test_examples_parse(example):
     [
         ("figures to", ["toy"]),
         ("figures toy o", ["other"]),
-        ("figures --preset mi", ["microworld", "mine.toml"]),
+        ("figures --preset mi", ["microworld", "microworld-confirmatory", "mine.toml"]),
         ("claims --preset paper-s", ["paper-small"]),
         ("report --pre", ["--preset"]),
-        ("presets show micro", ["microworld"]),
+        ("presets show microworld-", ["microworld-confirmatory"]),
         ("store l", ["list"]),
         ("rep", ["report"]),
     ],
@@ -191,6 +191,33 @@ written = {"toy_map.svg": "", "toy_claims.csv": ""}
         ("toy", "L1"),
         ("toy", "L2"),
     ]
+
+
+def test_claims_of_other_scenes_stand_side_by_side(root):
+    head = "claim,text,effect,low,high,threshold,verdict\n"
+    runs = {
+        "microworld": ("L1,up,0.2,0.1,0.3,> 0,supported\n", "A1,down,0.1,-0.1,0.3,> 0,supported\n"),
+        "microworld-confirmatory": ("L1,up,0.1,-0.1,0.3,> 0,not supported\n", ""),
+    }
+    for name in ("1_layers", "2_averaging"):
+        notebook(root / f"nbs/paper/{name}.ipynb", parameters=PARAMETERS, work="1")
+    for run, (layers, averaging) in runs.items():
+        folder = root / "figures" / run
+        folder.mkdir(parents=True)
+        (folder / "layers_claims.csv").write_text(head + layers)
+        if averaging:
+            (folder / "averaging_claims.csv").write_text(head + averaging)
+    records = json.loads(command("claims", "--json").output)
+    assert [(r["section"], r["claim"], r["run"], r["verdict"]) for r in records] == [
+        ("layers", "L1", "microworld", "supported"),
+        ("layers", "L1", "microworld-confirmatory", "not supported"),
+        ("averaging", "A1", "microworld", "supported"),
+    ]
+    printed = command("claims").output
+    assert "microworld-confirmatory" in printed and "○ not supported" in printed
+    assert "not run" in printed
+    alone = command("claims", "figures/microworld", "--json").output
+    assert [r["claim"] for r in json.loads(alone)] == ["L1", "A1"]
 
 
 def listening() -> None:

@@ -109,6 +109,18 @@ def test_what_cannot_run_is_refused_before_it_runs(toy, given, named, monkeypatc
         plan_section("toy", given)
 
 
+def test_other_scenes_have_a_folder_of_their_own_and_are_recorded(root, toy, tmp_path):
+    job = plan_section("toy", {"n_stimuli": "12", "scenes": "400"})
+    assert job.given == {"n_stimuli": 12, "preset": "microworld@400"}
+    assert job.run.folder == root / "figures/microworld@400/n_stimuli=12"
+    assert job.run.provenance["scenes"] == [400, 411]
+    assert start("toy", n_stimuli=12).provenance["scenes"] == [0, 11]
+    with pytest.raises(InputError, match="stimuli from coco are not numbered scenes"):
+        plan_section("toy", {"preset": "paper-small", "scenes": "400"})
+    with pytest.raises(InputError, match="scenes = '1e3': the number of the first scene"):
+        plan_section("toy", {"scenes": "1e3"})
+
+
 def test_a_notebook_beyond_the_paper_is_planned_if_it_has_a_preset(root, tmp_path):
     text = 'preset: str = "microworld"\nk: int = 3'
     notebook(root / "nbs/beyond/further.ipynb", parameters=text)

@@ -46,8 +46,11 @@ def test_what_a_preset_names_can_be_loaded(preset):
     assert set(preset.vision + preset.language) <= shipped
 
 
-@pytest.mark.parametrize("preset", HERE, ids=lambda preset: preset.name)
-def test_stimuli_are_as_many_as_said(preset):
+# scenes of the confirmatory run are looked at by no test
+@pytest.mark.parametrize(
+    "preset", [one for one in HERE if not one.scenes], ids=lambda preset: preset.name
+)
+def test_a_preset_makes_as_many_stimuli_and_captions_as_its_sizes(preset):
     stimuli = replace(preset, n_stimuli=11, n_captions=2).stimuli()
     assert len(stimuli) == 11
     assert {len(captions) for captions in stimuli.captions} == {2}
@@ -101,7 +104,7 @@ def test_a_preset_says_everything_to_people():
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("microwrld", "did you mean microworld?"), ("zzz", "Available: microworld")]
+    ("name", "hint"), [("microwrld", "did you mean microworld"), ("zzz", "Available: microworld")]
 )
 def test_an_unknown_preset_is_answered_with_the_nearest(name, hint):
     with pytest.raises(InputError, match="is not known") as error:
@@ -114,6 +117,67 @@ def test_a_hint_names_all_there_is(name, known):
     hint = did_you_mean(name, known)
     assert all(other in hint for other in known)
     assert known or "nothing" in hint
+
+
+# Other scenes
+
+
+def test_scenes_follow_one_another_from_the_one_that_is_named(tmp_path):
+    preset = get_preset("microworld@3")
+    assert preset == replace(get_preset("microworld"), name="microworld@3", scenes=3)
+    stimuli = replace(preset, n_stimuli=12, n_captions=1).stimuli()
+    assert stimuli.ids == tuple(f"scene-{k}" for k in range(3, 15))
+    assert preset.scene_range == range(3, 1003)
+    assert get_preset("microworld").scene_range == range(1000)
+    assert get_preset("paper").scene_range is None
+    path = write(tmp_path, MINE + "scenes = 50\n")
+    assert get_preset(path).scene_range == range(50, 90)
+    assert get_preset(f"{path}@7").name == "mine@7"
+    assert get_preset(f"{path}@7").scene_range == range(7, 47)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("microworld@-1", "scenes = '-1': the number of the first scene is needed, such as 10000"),
+        ("microworld@1-5", "scenes = '1-5': the number of the first scene"),
+        ("microworld@999001", r"1000 scenes from there on must lie within 0 to 999999: name a"),
+        (
+            "paper@5",
+            "scenes = 5: stimuli from coco are not numbered scenes, only those of the micr",
+        ),
+        ("microwold@5", "did you mean microworld"),
+    ],
+)
+def test_scenes_that_do_not_exist_are_refused(name, problem):
+    with pytest.raises(InputError, match=problem):
+        get_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("scenes = -1", "scenes = -1 is impossible: 40 scenes from there on must lie within"),
+        ("scenes = 999999", "scenes = 999999 is impossible"),
+        ('scenes = "0-9"', "scenes = '0-9': it must be a whole number"),
+    ],
+)
+def test_a_file_cannot_name_scenes_that_do_not_exist(tmp_path, line, problem):
+    with pytest.raises(InputError, match=problem):
+        get_preset(write(tmp_path, MINE + line))
+
+
+def test_more_stimuli_than_scenes_are_left_are_refused():
+    preset = replace(get_preset("microworld@999000"), n_stimuli=1001)
+    with pytest.raises(InputError, match="scenes = 999000: 1001 scenes from there on"):
+        preset.stimuli()
+
+
+def test_the_confirmatory_preset_differs_in_its_scenes_alone():
+    confirmatory = get_preset("microworld-confirmatory")
+    same = replace(confirmatory, name="microworld", scenes=0)
+    assert replace(same, summary=get_preset("microworld").summary) == get_preset("microworld")
+    assert not set(confirmatory.scene_range) & set(get_preset("microworld").scene_range)
 
 
 # One's own, from a file
@@ -145,6 +209,7 @@ def test_every_field_can_be_given(tmp_path):
         + """name = "other"
 summary = "all of it"
 n_captions = 2
+scenes = 7
 n_folds = 4
 n_permutations = 3
 n_draws = 2
