@@ -53,7 +53,7 @@ def _kernel(values: np.ndarray, train: np.ndarray, test: np.ndarray, scaling: st
     return _Kernel(K, K_test)
 
 # %% ../../nbs/library/measures/16_unique.ipynb #ridge
-PENALTIES = tuple(float(a) for a in np.logspace(-3, 4, 15))  # for kernels of mean diagonal 1
+PENALTIES = tuple(float(a) for a in np.logspace(-3, 3, 13))  # for kernels of mean diagonal 1
 SHARES = (0.0, 0.2, 0.5, 0.8, 1.0)  # of the network in both together
 
 
@@ -87,7 +87,7 @@ class _Ridge:
         "Squared error of each unit, summed over training stimuli left out one by one, (unit,)."
         leverage = 1 / len(Y) + self.U.square() @ (self.s / (self.s + alpha))
         free = (1 - leverage).clamp_min(1e-6)  # 0 where the map goes through every stimulus
-        return (self.residuals(Y, alpha) / free[:, None]).square().sum(0)
+        return (self.residuals(Y, alpha) / free[:, None]).square().sum(0).double()
 
     def hat(self, alpha: float) -> torch.Tensor:
         "From training targets to predictions of the test stimuli, (test, train)."

@@ -46,13 +46,14 @@ def untrained_scores(
     by_seed : mapping
         Seed of the weights → ``"vision"``: untrained vision networks with trained language
         networks; ``"language"``: trained vision networks with untrained language networks;
-        ``"both"``: both untrained.
+        ``"both"``: both untrained. All are aligned in both directions, or the first two in that of
+        their untrained source alone.
 
     Returns
     -------
     dict
-        Direction → one of ``UNTRAINED`` → ``value`` and ``draws`` on (seed, vision, language), with
-        layers chosen apart.
+        Direction → one of ``UNTRAINED``, as far as it is known → ``value`` and ``draws`` on (seed,
+        vision, language), with layers chosen apart.
 
     Examples
     --------
@@ -61,17 +62,17 @@ def untrained_scores(
     >>> list(untrained_scores(seeds)["v2l"])
     ['untrained source', 'untrained target', 'both untrained']
     """
+    known = next(iter(by_seed.values()))
     scores = {}
-    for which in (*MODALITIES, "both"):
+    for which in known:
         of_seeds = {seed: apart_scores(aligned[which]) for seed, aligned in by_seed.items()}
         scores[which] = concat_scores(of_seeds, "seed")
-    found = {}
+    found: dict[str, dict[str, xr.Dataset]] = {}
     for direction in DIRECTIONS:
-        untrained = dict(zip(UNTRAINED, (*sides(direction), "both"), strict=True))
-        found[direction] = {
-            name: scores[which].sel(direction=direction, drop=True)
-            for name, which in untrained.items()
-        }
+        found[direction] = {}
+        for name, which in zip(UNTRAINED, (*sides(direction), "both"), strict=True):
+            if which in scores and direction in scores[which].direction:
+                found[direction][name] = scores[which].sel(direction=direction, drop=True)
     return found
 
 # %% ../../nbs/library/studies/09_controls.ipynb #baselines

@@ -601,7 +601,14 @@ def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
     for direction, vision, language in product(*axes.values()):
         own = mean.sel(direction=direction, vision=vision, language=language)
         best[direction, vision, language] = best_pair(own)
-    scores = parallel_map(lambda item: layer_score(aligned, *item[0], *item[1]), best.items())
+
+    def score(item):
+        job, pair = item
+        n_folds = aligned.folds.n_folds
+        influences = {pair: layer_influences(aligned, *job, *pair)}
+        return folds_score(influences, [pair] * n_folds, aligned.weights)
+
+    scores = parallel_map(score, best.items())
     return arrange_scores(dict(zip(best, scores, strict=True)), axes, aligned.weights)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #depth
