@@ -174,7 +174,7 @@ def test_search_works_from_a_file_and_says_when_nothing_is_found(desk, site):
     assert not page.get_by_role("dialog").is_visible() and troubles == []
 
 
-def test_theme_is_chosen_kept_and_told(desk, address):
+def test_the_theme_is_chosen_and_remembered(desk, address):
     page, _ = opened(desk, address + "index.html")
     button, ground = (
         page.get_by_role("button", name="Dark theme"),

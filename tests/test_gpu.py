@@ -58,7 +58,7 @@ def test_a_batch_that_does_not_fit_on_the_card_is_halved(tmp_path):
         with_kwargs=True,
     )
     with pytest.warns(
-        UserWarning, match="20 stimuli at once do not fit in memory; from here on 2 at once"
+        UserWarning, match="a batch of 20 stimuli does not fit in memory; continuing with 2"
     ):
         extract(made, stimuli(), pooling="mean", progress=False)
 

@@ -30,28 +30,38 @@ from ..studies.pick_a_pic import JUDGES
 # %% ../../nbs/library/app/03_check.ipynb #finding
 @dataclass(frozen=True)
 class Finding:
-    "What came of looking at one thing."
+    """The result of one check.
 
-    what: str  # device, stimuli, images, a network, judge, trials
-    found: str = ""  # in words
-    problem: str = ""  # "": none
-    leave_out: tuple[str, ...] = ()  # ids of stimuli without which there were none
+    Attributes
+    ----------
+    what : str
+        What was checked: device, stimuli, images, next words, judge, trials, or a network.
+    found : str
+        The result, in words.
+    problem : str
+        What is wrong; empty if nothing is.
+    leave_out : tuple of str
+        Ids of stimuli; without them there is no problem.
+    """
+
+    what: str
+    found: str = ""
+    problem: str = ""
+    leave_out: tuple[str, ...] = ()
 
 
-def _finding(what: str, look: Callable[[], str]) -> Finding:
+def _finding(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, look())
+        return Finding(what, check())
     except InputError as error:
         return Finding(what, problem=str(error))
 
 
-Progress = Callable[
-    [str, int, int], None
-]  # told what is looked at, how much of it is done, and of how much
+Progress = Callable[[str, int, int], None]  # called with what is checked, how many are done, of all
 
 # %% ../../nbs/library/app/03_check.ipynb #stimuli
 def _usable(preset: Preset, ids_file: Path | None) -> tuple[StimulusSet | None, list[Finding]]:
-    "Stimuli without those that cannot be used, and what is wrong."
+    "The stimuli that can be used, and what is wrong with the others."
     findings = []
     while True:
         try:
@@ -70,7 +80,7 @@ def _usable(preset: Preset, ids_file: Path | None) -> tuple[StimulusSet | None, 
 
 
 def _images(stimuli: StimulusSet, progress: Progress) -> Finding:
-    "Every image, read once."
+    "Read every image once."
     wrong = damaged_images(stimuli, lambda done, n: progress("images", done, n))
     if not wrong:
         return Finding("images", f"{len(stimuli)} read")
@@ -82,40 +92,44 @@ def _images(stimuli: StimulusSet, progress: Progress) -> Finding:
     )
 
 # %% ../../nbs/library/app/03_check.ipynb #networks
-def _whole(captions: Sequence[tuple[str, str]], model: Model, told: Callable[[int], None]) -> None:
-    "Refuse captions, each with the id of its stimulus, that a network does not take."
+def _check_captions(
+    captions: Sequence[tuple[str, str]], model: Model, progress: Callable[[int], None]
+) -> None:
+    "Refuse captions, each with the id of its stimulus, that a network does not accept."
     wrong = {}
     for done, (id_, caption) in enumerate(captions, 1):
         try:
             model.encode([caption])
         except InputError as error:
             wrong.setdefault(id_, _briefly(error))
-        told(done)
+        progress(done)
     if wrong:
         id_, why = next(iter(wrong.items()))
         raise Unusable(
-            f"{len(wrong)} stimuli have a caption that it does not take. {id_!r}: {why}",
+            f"{len(wrong)} stimuli have a caption that it does not accept. {id_!r}: {why}",
             wrong,
             "Change the captions",
         )
 
 
-def _briefly(error: InputError) -> str:  # of a batch of one caption
+def _briefly(error: InputError) -> str:
+    "The error about the only caption of a batch, without its position."
     return str(error).removeprefix("caption 0 of the batch, ").partition(" (1 such")[0]
 
 # %% ../../nbs/library/app/03_check.ipynb #networks-sees
-def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:  # perhaps of several sizes
-    found = []
+def _some_images(stimuli: StimulusSet, n: int = 4) -> list[np.ndarray]:
+    "The first images that can be read, perhaps of several sizes; damaged ones are found elsewhere."
+    images = []
     for i in range(len(stimuli)):
         with suppress(InputError):
-            found.append(stimuli.images[i])  # of damaged ones is told elsewhere
-        if len(found) == n:
+            images.append(stimuli.images[i])
+        if len(images) == n:
             break
-    return found or [np.zeros((48, 64, 3), np.uint8)]
+    return images or [np.zeros((48, 64, 3), np.uint8)]
 
 
-def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
-    "Refuse a vision network that takes no image or lacks the class token it is pooled by."
+def _check_images(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
+    "Refuse a vision network that rejects images or lacks the class token it is pooled by."
     images = _some_images(stimuli)
     try:
         has_one = has_class_token(model, images[0])
@@ -138,7 +152,7 @@ def _sees(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -> None:
 def _network(
     preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress
 ) -> str:
-    "Look at one network without its weights; what it is, in words."
+    "Check one network without its weights, and describe it."
     network = NetworkId.parse(name)
     model = preset.load(network.untrained(0), weights=False)
     if model.modality != modality:
@@ -149,12 +163,14 @@ def _network(
     if not network.is_embedded and not (Path(name) / "card.json").is_file():
         check_weights(name, preset.revisions.get(name, ""))
     if stimuli is not None and modality == "vision":
-        _sees(model, preset.poolings[modality], stimuli)
+        _check_images(model, preset.poolings[modality], stimuli)
     if stimuli is not None and modality == "language":
-        told = [
-            (id_, caption) for id_, own in zip(stimuli.ids, stimuli.captions) for caption in own
-        ]
-        _whole(told, model, lambda done: progress(f"captions, {name}", done, len(told)))
+        captions = []
+        for id_, own in zip(stimuli.ids, stimuli.captions):
+            captions += [(id_, caption) for caption in own]
+        _check_captions(
+            captions, model, lambda done: progress(f"captions, {name}", done, len(captions))
+        )
     config = model.network.config
     return (
         f"{modality}, {config.num_hidden_layers} blocks of {config.hidden_size} units, "
@@ -163,12 +179,13 @@ def _network(
 
 
 def _counted(model: Model) -> str:
+    "Number of parameters, such as 304 million."
     n = sum(weight.numel() for weight in model.network.parameters())
     units = (1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1, "")
     return next(f"{n / unit:.3g} {name}".strip() for unit, name in units if n >= unit)
 
 
-def _look_at(
+def _check_network(
     preset: Preset, name: str, modality: str, stimuli: StimulusSet | None, progress: Progress
 ) -> Finding:
     try:
@@ -178,7 +195,7 @@ def _look_at(
 
 # %% ../../nbs/library/app/03_check.ipynb #judge
 def _judge(preset: Preset) -> str:
-    "Look at what will score captions."
+    "Check the network that scores captions, and describe it."
     if preset.judge in JUDGES:
         return preset.judge
     revision = preset.options(preset.judge)["revision"]
@@ -195,7 +212,7 @@ def _judge(preset: Preset) -> str:
 
 # %% ../../nbs/library/app/03_check.ipynb #judge-head
 def _head(preset: Preset, name: str) -> str:
-    "Look whether a language network can guess words, as far as its weights are here."
+    "Check that a language network has the head that predicts the next word, if its files are here."
     if not Path(name).is_dir() or (Path(name) / "card.json").is_file():
         return ""
     try:
@@ -209,7 +226,7 @@ def _head(preset: Preset, name: str) -> str:
 
 
 def _trials(preset: Preset, stimuli: StimulusSet) -> str:
-    "Make the trials once; without a trace, since no list of ids is written."
+    "Make the trials once; no list of ids is written."
     folds = make_folds(len(stimuli), n_folds=preset.n_folds, seed=0)
     trials = TRIALS[preset.trials](stimuli, folds, 0, replace(preset, n_stimuli=len(stimuli)), None)
     return f"{len(trials.kinds)} of {preset.trials}"
@@ -218,17 +235,43 @@ def _trials(preset: Preset, stimuli: StimulusSet) -> str:
 def check_preset(
     preset: Preset,
     *,
-    every_image: bool = True,  # decode them all, or look at their heads alone
-    forced_choice: bool = True,  # judge and trials too
-    next_words: bool = True,  # whether language networks can guess them, too
-    ids_file: Path | None = None,  # of a choice of stimuli that was made before
+    every_image: bool = True,
+    forced_choice: bool = True,
+    next_words: bool = True,
+    ids_file: Path | None = None,
     progress: Progress = lambda what, done, n: None,
 ) -> list[Finding]:
-    "Look at all that a preset names; no weights are loaded, and no list of ids is written."
-    return list(_look(preset, every_image, forced_choice, next_words, ids_file, progress))
+    """Check everything that a preset names, without loading weights or writing a list of ids.
+
+    Parameters
+    ----------
+    preset : Preset
+    every_image : bool, default True
+        Decode all images; False: look at their file headers only.
+    forced_choice : bool, default True
+        Also check the judge and the trials.
+    next_words : bool, default True
+        Also check that language networks can predict the next word.
+    ids_file : Path, optional
+        List of stimuli that were chosen before.
+    progress : callable, optional
+        Called with what is checked, how many are done, and how many there are.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the checks.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> problems(check_preset(get_preset("microworld")))  # doctest: +SKIP
+    []
+    """
+    return list(_findings(preset, every_image, forced_choice, next_words, ids_file, progress))
 
 # %% ../../nbs/library/app/03_check.ipynb #check-look
-def _look(
+def _findings(
     preset: Preset,
     every_image: bool,
     forced_choice: bool,
@@ -236,10 +279,11 @@ def _look(
     ids_file: Path | None,
     progress: Progress,
 ) -> Iterator[Finding]:
+    "Run the checks one by one."
     device = preset.options("")["device"]
-    yield (computes := _finding("device", lambda: check_device(device) or device))
-    if computes.problem:
-        preset = replace(preset, device="cpu")  # for all that follows
+    yield (device_check := _finding("device", lambda: check_device(device) or device))
+    if device_check.problem:
+        preset = replace(preset, device="cpu")  # for the checks that follow
     ids_file = next(
         (path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None
     )
@@ -259,7 +303,7 @@ def _look(
     ]
     for i, (name, modality) in enumerate(networks):
         progress("networks", i, len(networks))
-        yield _look_at(preset, name, modality, stimuli, progress)
+        yield _check_network(preset, name, modality, stimuli, progress)
     heads = [
         _finding("next words", lambda name=name: _head(preset, name))
         for name in preset.language
@@ -274,7 +318,22 @@ def _look(
 
 # %% ../../nbs/library/app/03_check.ipynb #problems
 def problems(findings: Sequence[Finding]) -> list[str]:
-    "What is wrong, each in a line of its own."
+    """List what is wrong.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+
+    Returns
+    -------
+    list of str
+        One line for each problem, which begins with what was checked.
+
+    Examples
+    --------
+    >>> problems([Finding("device", "cpu"), Finding("judge", problem="it is missing")])
+    ['judge: it is missing']
+    """
     return [
         one.problem if one.problem.startswith(one.what) else f"{one.what}: {one.problem}"
         for one in findings
@@ -282,10 +341,25 @@ def problems(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def all_left_out(
-    preset: Preset,
-    findings: Sequence[Finding],
-) -> str:  # "" where nothing would be gained
-    "The line of the preset's file that leaves out every stimulus which cannot be used."
+def all_left_out(preset: Preset, findings: Sequence[Finding]) -> str:
+    """Write the line of a preset file that leaves out every stimulus that cannot be used.
+
+    Parameters
+    ----------
+    preset : Preset
+        What it leaves out already stays left out.
+    findings : sequence of Finding
+
+    Returns
+    -------
+    str
+        Empty if no stimulus causes a problem.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> all_left_out(get_preset("microworld"), [Finding("images", leave_out=("a.png",))])
+    'leave_out = ["a.png"]'
+    """
     wrong = dict.fromkeys(id_ for one in findings for id_ in one.leave_out)
     return leave_out_line(dict.fromkeys([*preset.leave_out, *wrong])) if wrong else ""

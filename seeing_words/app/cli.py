@@ -547,8 +547,8 @@ def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
 
     data, table = alignment.data, alignment.table
     best = "; ".join(
-        f"{row.direction} {row.vision_layer} with {row.language_layer}, "
-        f"r = {row.best:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        f"{row.direction} r = {row.nested:.3f} [{row.low:.3f}, {row.high:.3f}], best pair "
+        f"{row.vision_layer} with {row.language_layer}"
         for row in table.itertuples()
     )
     saved = save_figure(

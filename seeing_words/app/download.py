@@ -251,7 +251,7 @@ def _size(path: Path) -> int:
 
 # %% ../../nbs/library/app/01_download.ipynb #answer
 class _Again(Exception):
-    "An attempt failed in a way that may pass."
+    "An attempt failed for a reason that may be temporary."
 
     def __init__(
         self, reason: str, *, after: float = 0, restart: bool = False
@@ -281,22 +281,23 @@ def _refused(url: str, answer: requests.Response, download: Download) -> InputEr
 
 # %% ../../nbs/library/app/01_download.ipynb #begins
 def _whole_range(answer: requests.Response, asked: int) -> int | None:
-    "The size of the file of which the part from byte `asked` comes."
-    told = answer.headers.get("Content-Range", "none")
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", told)
-    if not found or int(found[1]) != asked:
-        raise _Again(f"asked for the bytes from {asked}, the server sends {told}", restart=True)
-    return int(found[2]) + 1 if found[3] == "*" else int(found[3])
+    "The size of the file, from an answer that must begin at byte `asked`."
+    header = answer.headers.get("Content-Range", "none")
+    parts = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", header)
+    if not parts or int(parts[1]) != asked:
+        raise _Again(f"asked for the bytes from {asked}, the server sends {header}", restart=True)
+    return int(parts[2]) + 1 if parts[3] == "*" else int(parts[3])
 
 
 def _begins(
     answer: requests.Response, asked: int, download: Download
-) -> tuple[int, int | None]:  # first byte, size of all
-    "Where in the file the answer begins, and the file's size; raises if it is of no use."
+) -> tuple[int, int | None]:  # first byte, size of the file
+    "Where in the file the answer begins, and the size of the file; unusable answers raise."
     if answer.status_code in _RETRIED:
-        told = answer.headers.get("Retry-After", "")
+        seconds = answer.headers.get("Retry-After", "")
         raise _Again(
-            f"HTTP {answer.status_code} {answer.reason}", after=int(told) if told.isdigit() else 0
+            f"HTTP {answer.status_code} {answer.reason}",
+            after=int(seconds) if seconds.isdigit() else 0,
         )
     if answer.status_code not in (200, 206):
         raise _refused(answer.url, answer, download)
@@ -606,15 +607,37 @@ def format_bytes(size: float | None) -> str:
     )
 
 # %% ../../nbs/library/app/01_download.ipynb #hub-cached
-def _network_folder(repository: Repository, **how) -> Path:
-    "Where a network lies in the hub's cache, whole."
-    folder = fetch_network(repository.name, repository.revision, **how)
+def _network_folder(
+    repository: Repository,
+    *,
+    endpoint: str | None = None,
+    max_workers: int = 8,
+    local_files_only: bool = False,
+) -> Path:
+    "Fetch a network and check that it is complete; the options are those of `fetch_network`."
+    folder = fetch_network(
+        repository.name,
+        repository.revision,
+        endpoint=endpoint,
+        max_workers=max_workers,
+        local_files_only=local_files_only,
+    )
     check_whole(folder, both=repository.both)
     return folder
 
 
 def cached_network(repository: Repository) -> Path | None:
-    "Where a network lies in the hub's cache; None where it isn't, or not all of it, or damaged."
+    """Find a network in the hub's cache.
+
+    Parameters
+    ----------
+    repository : Repository
+
+    Returns
+    -------
+    Path or None
+        Its folder; None if it is missing, incomplete or damaged.
+    """
     try:
         return _network_folder(repository, local_files_only=True)
     except InputError:
@@ -698,7 +721,7 @@ def _data_items(name: str, root: Path) -> list[Item]:
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
-    "A network that needs no network: one of the package, or a folder."
+    "A network that need not be fetched: one of the package, or a folder."
     if NetworkId.parse(name).is_embedded:
         return Item(name, None, Path(name), "there", None, note="comes with the package")
     try:
@@ -729,7 +752,7 @@ def _network_item(name: str, revision: str | None, *, both: bool = False) -> Ite
 # %% ../../nbs/library/app/01_download.ipynb #plan-class
 @dataclass(frozen=True)
 class Plan:
-    "What a preset needs, and what of it is there. Made by `plan`."
+    "The downloads that a preset needs, and which of them are there. Made by `plan`."
 
     preset: Preset
     root: Path  # data folder
@@ -737,10 +760,12 @@ class Plan:
 
     @property
     def open(self) -> list[Item]:
+        "Items that are still to be fetched."
         return [item for item in self.items if item.is_open]
 
     @property
-    def fetched(self) -> list[Item]:  # whatever doesn't come with the package, there or not
+    def fetched(self) -> list[Item]:
+        "Everything that does not come with the package, there or not."
         return [
             item for item in self.items if item.source or item.state != "there" or item.what in DATA
         ]
@@ -760,7 +785,7 @@ class Plan:
         }
 
     def check_space(self) -> None:
-        "Refuse to begin what the disk has no room for."
+        "Raise `InputError` if the disk has no room."
         for place, (needed, free) in self.disks.items():
             if needed > free:
                 raise InputError(
@@ -771,7 +796,7 @@ class Plan:
                 )
 
     def as_dict(self) -> dict:
-        "For scripts."
+        "The plan as JSON can hold it."
         items = [
             {
                 "what": i.what,
@@ -845,11 +870,30 @@ def _small_print(plan: Plan) -> list[str]:
     return lines or ["Nothing is to be fetched."]
 
 # %% ../../nbs/library/app/01_download.ipynb #plan
-def plan(
-    preset: Preset | str,  # or its name, or its file
-    root: Path | None = None,  # data folder; None: `data_root()`
-) -> Plan:
-    "What a preset needs from elsewhere, and what of it is there; nothing is fetched."
+def plan(preset: Preset | str, root: Path | None = None) -> Plan:
+    """List what a preset needs from elsewhere, and what of it is there; nothing is fetched.
+
+    Parameters
+    ----------
+    preset : Preset or str
+        A preset, or its name or file.
+    root : Path, optional
+        Data folder; default: `data_root()`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If the preset or one of its data sets is unknown.
+
+    Examples
+    --------
+    >>> [item.state for item in plan("microworld").items][:2]
+    ['there', 'there']
+    """
     preset = get_preset(preset) if isinstance(preset, str) else preset
     root, revisions = root or data_root(), preset.revisions
     data = [item for name in preset.data for item in _data_items(name, root)]
@@ -861,24 +905,24 @@ def plan(
 
 # %% ../../nbs/library/app/01_download.ipynb #carry
 class _Stopped(Exception):
-    "Asked to end, by Ctrl-C."
+    "The user pressed Ctrl-C."
 
 
 def _file(item: Item, root: Path, mirror: str | None, bar: Callable, stop: threading.Event) -> None:
     "Fetch a file and unpack it, until `stop` is set."
 
-    def goes_on(*told) -> None:
+    def report(*counts: int | None) -> None:
         if stop.is_set():
             raise _Stopped
-        bar(*told)
+        bar(*counts)
 
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):
             raise _Stopped
 
-    path = fetch_file(item.source, root, mirror=mirror, progress=goes_on, sleep=sleep)
+    path = fetch_file(item.source, root, mirror=mirror, progress=report, sleep=sleep)
     for inner in unpack(path, path.parent, item.source.members) if item.source.members else ():
-        goes_on()
+        report()
         if inner.suffix == ".zip":
             unpack(inner, inner.parent, (f"{inner.stem}/*",))
 
@@ -886,7 +930,7 @@ def _file(item: Item, root: Path, mirror: str | None, bar: Callable, stop: threa
 def _files(
     items: list[Item], root: Path, mirror: str | None, n_parallel: int, progress: Progress | None
 ) -> dict[str, str]:
-    "Fetch files side by side; which failed, and why."
+    "Fetch files in parallel; return those that failed, and why."
     stop, failed = threading.Event(), {}
     with ThreadPoolExecutor(n_parallel) as pool:
         try:
@@ -908,12 +952,12 @@ def _files(
 
 def _bar(progress: Progress | None, item: Item) -> Callable:
     if progress is None:
-        return lambda *told: None
+        return lambda *counts: None
     task = progress.add_task(Path(item.source.path).name, total=item.bytes, completed=item.have)
 
-    def show(*told: int | None) -> None:  # bytes so far and of all; nothing: it is being unpacked
-        if told:
-            progress.update(task, completed=told[0], total=told[1])
+    def show(*counts: int | None) -> None:  # bytes so far, and in all; none: it is unpacked now
+        if counts:
+            progress.update(task, completed=counts[0], total=counts[1])
         else:
             progress.update(task, description=f"{Path(item.source.path).name}, unpacking")
 
@@ -923,12 +967,35 @@ def _bar(progress: Progress | None, item: Item) -> Callable:
 def execute_plan(
     plan: Plan,
     *,
-    mirror: str | None = None,  # base address of another server of the files
-    n_parallel: int = 4,  # files at a time
-    progress: Progress | None = None,  # where files are shown as they arrive
-    endpoint: str | None = None,  # of the hub
-) -> dict[str, str]:  # what failed → why
-    "Fetch what a plan has open; nothing begins where the disk has no room for all of it."
+    mirror: str | None = None,
+    n_parallel: int = 4,
+    progress: Progress | None = None,
+    endpoint: str | None = None,
+) -> dict[str, str]:
+    """Fetch everything that a plan lists as missing.
+
+    Parameters
+    ----------
+    plan : Plan
+    mirror : str, optional
+        Base address of another server of the files.
+    n_parallel : int, default 4
+        Number of files fetched in parallel.
+    progress : rich.progress.Progress, optional
+        Where a bar is drawn for each file.
+    endpoint : str, optional
+        Address of the hub; default: ``HF_ENDPOINT``, or the public one.
+
+    Returns
+    -------
+    dict
+        What failed → why.
+
+    Raises
+    ------
+    InputError
+        If the disk has no room for all of it; nothing is fetched then.
+    """
     plan.check_space()
     files = [item for item in plan.open if isinstance(item.source, Download)]
     failed = _files(files, plan.root, mirror, n_parallel, progress)

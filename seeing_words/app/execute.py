@@ -50,7 +50,28 @@ _READ = {
 
 
 def read_value(parameter: Parameter, text: str) -> object:
-    "Read `text` as the parameter's type, or say what was expected."
+    """Convert the text of a parameter to its type.
+
+    Parameters
+    ----------
+    parameter : Parameter
+    text : str
+        As typed on the command line.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    InputError
+        If the text is not of that type.
+
+    Examples
+    --------
+    >>> read_value(Parameter("n", "int | None", 3), "5")
+    5
+    """
     if text == "None" and parameter.type.endswith(" | None"):
         return None
     try:
@@ -94,17 +115,29 @@ def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, objec
 # %% ../../nbs/library/app/06_execute.ipynb #job
 @dataclass(frozen=True)
 class Job:
-    "A section with checked parameters, ready to be executed."
+    """A section with checked parameters, ready to be executed.
+
+    Attributes
+    ----------
+    section : str
+    notebook : Path
+    given : mapping
+        Parameters that differ from the notebook's own.
+    run : Run
+        Knows the folder of the results.
+    executed : Path
+        Where the executed notebook will be written.
+    """
 
     section: str
     notebook: Path
-    given: Mapping[str, object]  # parameters that differ from the notebook's own
-    run: Run  # where its results will go
-    executed: Path  # where the executed notebook will go
+    given: Mapping[str, object]
+    run: Run
+    executed: Path
 
     @property
     def needs(self) -> frozenset[str]:
-        "What the section asks of a preset beyond images and captions."
+        "What the section needs of a preset besides images and captions."
         return section_needs(self.notebook)
 
 
@@ -167,7 +200,7 @@ class _Kernel(AsyncKernelManager):
     "A kernel of the running interpreter, whatever kernels are registered under its name."
 
     n_threads = None  # of arithmetic; None: one a core
-    begun = None  # a list that every kernel joins, so that it can be interrupted
+    begun = None  # the list of kernels that are running, through which they can be interrupted
     folder = None  # of the executed notebook, where its links to figures start
 
     def __init__(self, *args, **more):
@@ -188,7 +221,7 @@ class _Kernel(AsyncKernelManager):
 
 # %% ../../nbs/library/app/06_execute.ipynb #kernel-engine
 class _Engine(NBClientEngine):
-    "papermill's engine, which tells `on_cell` what it starts."
+    "papermill's engine, which calls `on_cell` before each cell."
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, kernel, **kwargs) -> None:
@@ -213,36 +246,65 @@ class SectionError(Exception):
 
 
 def _failure(job: Job, cell: str, error: PapermillExecutionError) -> SectionError:
-    "What a person needs to know of a failed cell: where, which line, which error."
+    "Describe a failed cell: where it is, the line and the error."
     traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
     line = re.search(r"^-+> *(\d+) (.*)", traceback, re.MULTILINE)
     where = f", line {line[1]}:\n    {line[2].strip()}\n" if line else ":\n"
     return SectionError(
         f"cell `{cell}` of {short_path(job.notebook)}{where}{error.ename}: {error.evalue}\n"
-        f"All of it is in {short_path(job.executed)}"
+        f"The full traceback is in {short_path(job.executed)}"
     )
 
 # %% ../../nbs/library/app/06_execute.ipynb #run-section
 @dataclass(frozen=True)
 class Outcome:
-    "What the execution of a section left behind."
+    """The result of running a section.
+
+    Attributes
+    ----------
+    job : Job
+    minutes : float
+    figures : int
+        Number of figures that were written.
+    verdicts : dict
+        Claim → verdict.
+    """
 
     job: Job
     minutes: float
     figures: int
-    verdicts: dict[str, str]  # claim → verdict
+    verdicts: dict[str, str]
 
 # %% ../../nbs/library/app/06_execute.ipynb #run-section-run-section
 def run_section(
     job: Job,
     *,
-    on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: (
-        None
-    ),  # told of each cell as it starts
-    n_threads: int | None = None,  # of arithmetic; None: one a core
-    begun: list | None = None,  # the kernel joins it: `begun[0].stop()` interrupts
+    on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: None,
+    n_threads: int | None = None,
+    begun: list | None = None,
 ) -> Outcome:
-    "Execute a section notebook into _runs/, and say what it wrote."
+    """Execute a section notebook; the executed copy goes to _runs/.
+
+    Parameters
+    ----------
+    job : Job
+        From `plan_section`.
+    on_cell : callable, optional
+        Called before each cell with its id, its position and the number of cells.
+    n_threads : int, optional
+        Threads for arithmetic; default: one for each core.
+    begun : list, optional
+        The kernel is appended to it, so that ``begun[0].stop()`` interrupts the run.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    SectionError
+        If a cell fails, or the process is killed.
+    """
     began, cells = time.monotonic(), []
     before = _version(_provenance(job.run.folder, job.section))
     settings = {

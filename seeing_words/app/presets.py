@@ -398,6 +398,27 @@ SOURCES: dict[str, Source] = {
     ),
 }
 
+# %% ../../nbs/library/app/00_presets.ipynb #sources-scenes
+_Problems = Iterator[tuple[str, str]]  # field, what to do about it
+
+
+def _unsuited_scenes(preset: Preset) -> _Problems:
+    "Find scenes that do not exist."
+    n_scenes = SOURCES[preset.source].n_scenes
+    if not n_scenes and preset.scenes:
+        drawn = " and ".join(name for name, source in SOURCES.items() if source.n_scenes)
+        yield (
+            "scenes",
+            f"stimuli from {preset.source} are not numbered scenes, only those of the {drawn} are: "
+            "leave it out",
+        )
+    elif n_scenes and not 0 <= preset.scenes <= n_scenes - preset.n_stimuli:
+        yield (
+            "scenes",
+            f"{preset.n_stimuli} scenes from there on must lie within 0 to {n_scenes - 1}: name a "
+            f"number from 0 to {n_scenes - preset.n_stimuli}",
+        )
+
 # %% ../../nbs/library/app/00_presets.ipynb #trials
 def _pick_a_pic(
     stimuli: StimulusSet, folds: Folds, seed: int, preset: Preset, ids_file: Path | None
@@ -675,27 +696,6 @@ def _of_other_type(given: Mapping[str, object]) -> list[str]:
     return [name for name in given if name in wrong]
 
 # %% ../../nbs/library/app/00_presets.ipynb #impossible-drawn
-_Problems = Iterator[tuple[str, str]]  # field, what to do about it
-
-
-def _unsuited_scenes(preset: Preset) -> _Problems:
-    "Find scenes that do not exist."
-    n_scenes = SOURCES[preset.source].n_scenes
-    if not n_scenes and preset.scenes:
-        drawn = " and ".join(name for name, source in SOURCES.items() if source.n_scenes)
-        yield (
-            "scenes",
-            f"stimuli from {preset.source} are not numbered scenes, only those of the {drawn} are: "
-            "leave it out",
-        )
-    elif n_scenes and not 0 <= preset.scenes <= n_scenes - preset.n_stimuli:
-        yield (
-            "scenes",
-            f"{preset.n_stimuli} scenes from there on must lie within 0 to {n_scenes - 1}: name a "
-            f"number from 0 to {n_scenes - preset.n_stimuli}",
-        )
-
-
 def _unsuited(preset: Preset) -> _Problems:
     "Find what does not go with the source of the stimuli."
     if preset.source not in SOURCES:

@@ -606,11 +606,15 @@ class Run:
 
     @property
     def small_print(self) -> str:
-        "The line beneath every figure."
+        "The line beneath a figure of all stimuli and networks so far."
+        return self._small_print()
+
+    def _small_print(self, n: int | None = None, networks: Iterable[str] | None = None) -> str:
+        "The line beneath a figure of `n` stimuli and some networks; default: those of the run."
         parts = (
             f"preset {self.preset.name}",
-            _together(self.models),
-            f"n = {self.preset.n_stimuli}, {self.preset.n_folds} folds",
+            _together(self.models if networks is None else networks),
+            f"n = {self.preset.n_stimuli if n is None else n}, {self.preset.n_folds} folds",
             f"seed {self.seed}",
             f"seeing_words {__version__}",
         )
@@ -624,6 +628,8 @@ class Run:
         data: Table | Mapping[str, Table],
         caption: str,
         alt: str,
+        n: int | None = None,
+        networks: Iterable[str] | None = None,
     ) -> SavedFigure:
         """Save a figure with its numbers and provenance, and show it.
 
@@ -638,6 +644,10 @@ class Run:
             Names n and the kind of interval.
         alt : str
             Describes the figure to readers who cannot see it.
+        n : int, optional
+            Stimuli in the figure, for the small print; default: all of the run.
+        networks : iterable of str, optional
+            Networks in the figure, for the small print; default: all that were used so far.
         """
         saved = save_figure(
             fig,
@@ -646,7 +656,7 @@ class Run:
             caption=caption,
             alt=alt,
             provenance=self.provenance,
-            small_print=self.small_print,
+            small_print=self._small_print(n, networks),
         )
         self._record(*saved.files)
         return saved

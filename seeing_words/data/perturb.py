@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..core.errors import InputError
-from ..core.files import digest
+from ..core.files import code_text, digest
 from ..core.parallel import parallel_map
 from .stimuli import OnDemand, StimulusSet
 
@@ -929,7 +929,10 @@ def _on_demand(each: tuple[StimulusSet, ...], change: partial, known: Mapping[st
 
 
 def _code(function: Callable) -> dict[str, str]:
-    """Source of a function and of all functions of its module that it closes over or mentions."""
+    """Code of a function and of all functions of its module that it closes over or mentions.
+
+    Comments and docstrings are left out: they do not change what is computed.
+    """
     found, waiting = {}, [function]
     for one in waiting:
         if (
@@ -938,16 +941,25 @@ def _code(function: Callable) -> dict[str, str]:
             or one.__qualname__ in found
         ):
             continue
-        try:
-            source = inspect.getsource(one)
-        except OSError:
-            source = one.__code__.co_code.hex()  # not in any file
+        code = _own_code(one)
         closed = [cell.cell_contents for cell in one.__closure__ or ()]
-        found[one.__qualname__] = source + repr(
+        found[one.__qualname__] = code + repr(
             [value for value in closed if isinstance(value, (str, int, float, tuple))]
         )
-        waiting += closed + [one.__globals__.get(name) for name in re.findall(r"\w+", source)]
+        waiting += closed + [one.__globals__.get(name) for name in re.findall(r"\w+", code)]
     return found
+
+
+def _own_code(function: FunctionType) -> str:
+    "Code of one function: its text, or the instructions of one that is not in any file."
+    try:
+        source = inspect.getsource(function)
+    except OSError:
+        return function.__code__.co_code.hex()
+    try:
+        return code_text(source)
+    except SyntaxError:  # a lambda, of which the source is the line around it
+        return source
 
 # %% ../../nbs/library/data/06_perturb.ipynb #perturb-words
 def _change_captions(

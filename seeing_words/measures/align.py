@@ -32,12 +32,11 @@ from .folds import Folds, as_folds, make_folds
 from seeing_words.measures.inference import (
     best_pair,
     max_p_value,
-    nested_score,
+    nested_estimate,
     predictivity_estimate,
     resample_weights,
 )
 from seeing_words.measures.predictivity import (
-    chosen_alphas,
     mean_over_folds,
     null_grid,
     predictivity_grids,
@@ -92,9 +91,15 @@ def _score_grid(
     return _join_grids(rows)
 
 
+_NULL_UNITS = 32  # target units on which a score is compared with its null
+
+
 def _null_grids(sources: _Groups, targets: _Groups, **settings) -> xr.Dataset:
     """Scores under shuffled pairings, with the observed ones of the same target units."""
-    rows = [[null_grid(source, target, **settings) for target in targets] for source in sources]
+    rows = []
+    for source in sources:
+        row = [null_grid(source, target, n_units=_NULL_UNITS, **settings) for target in targets]
+        rows.append(row)
     return _join_grids(rows).rename(observed="null_observed")
 
 
@@ -212,6 +217,11 @@ def _checksum(data: xr.Dataset) -> str:
     return sha.hexdigest()
 
 
+def _with_missing_draws(data: xr.Dataset) -> xr.Dataset:
+    """Mark that the scores of pairs chosen on other stimuli have no draws, so no interval."""
+    return data.assign(nested_draws=xr.full_like(data.draws, np.nan))
+
+
 def _from_old_layout(data: xr.Dataset) -> xr.Dataset:
     """Bring a file of layout 1 to today's: directions in words, names of the networks stated."""
     names = ("vision", "language")
@@ -238,9 +248,10 @@ class Alignment:
         For networks ``a`` and ``b``: ``predictivity``, ``alpha`` and ``n_constant_units`` of
         dimensions (direction, a_layer, b_layer, fold); ``null`` (direction, permutation, a_layer,
         b_layer) and ``null_observed``, the observed scores of the same target units;
-        ``cka_debiased`` (a_layer, b_layer); ``best_score``, ``draws`` (direction, draw) and
-        ``nested`` (direction) of the best pair. Coordinates hold names, relative depths and
-        numbers of units of the layers.
+        ``cka_debiased`` (a_layer, b_layer); ``nested`` (direction) and
+        ``nested_draws`` (direction, draw), the score of pairs chosen on other stimuli;
+        ``best_score`` and ``draws``, the same of the best pair. Coordinates hold names, relative
+        depths and numbers of units of the layers.
 
     Examples
     --------
@@ -286,6 +297,14 @@ class Alignment:
         a, b = self.names
         return str(self.data[f"{a}_name"].values[i]), str(self.data[f"{b}_name"].values[j])
 
+    def score(self, direction: str) -> xr.Dataset:
+        """Score of pairs of layers chosen on other stimuli, as ``value`` with ``draws``.
+
+        The score to report: each fold's pair is chosen on the training stimuli of the fold.
+        """
+        one = self._one_direction(direction)
+        return xr.Dataset({"value": one.nested, "draws": one.nested_draws}).reset_coords(drop=True)
+
     def best_score(self, direction: str) -> xr.Dataset:
         """Score of the best pair, biased by its selection, as ``value`` with ``draws``."""
         one = self._one_direction(direction)
@@ -315,24 +334,24 @@ class Alignment:
     def table(self) -> pd.DataFrame:
         """The best pair of layers, a row for each direction.
 
-        Columns ``direction``, the two layers, ``best`` with ``low`` and ``high``, ``nested``
-        and ``p``.
+        Columns ``direction``; ``nested`` with ``low`` and ``high``, the score of pairs chosen on
+        other stimuli; the two layers of the best pair, its score ``best``, and ``p``.
         """
         a, b = self.names
         rows = []
         for direction in self.directions:
             layer_a, layer_b = self.best(direction)
-            score = self.best_score(direction)
+            score = self.score(direction)
             ends = interval(score)
             rows.append(
                 {
                     "direction": direction,
-                    f"{a}_layer": layer_a,
-                    f"{b}_layer": layer_b,
-                    "best": float(score.value),
+                    "nested": float(score.value),
                     "low": float(ends.low),
                     "high": float(ends.high),
-                    "nested": float(self._one_direction(direction).nested),
+                    f"{a}_layer": layer_a,
+                    f"{b}_layer": layer_b,
+                    "best": float(self.best_score(direction).value),
                     "p": self.p(direction),
                 }
             )
@@ -397,12 +416,14 @@ class Alignment:
                 f"{path} holds no {_KIND}: only what Alignment.save wrote can be loaded"
             )
         if data.attrs.get("kind") == _OLD_KIND:
-            return cls(_from_old_layout(data))
+            return cls(_with_missing_draws(_from_old_layout(data)))
         if data.attrs.pop(_CHECKSUM, None) != _checksum(data):
             raise InputError(
                 f"{path} is damaged: its content does not match its checksum. "
                 "Align the features again"
             )
+        if "nested_draws" not in data:  # written before these scores had draws
+            data = _with_missing_draws(data)
         return cls(data)
 
     def __repr__(self) -> str:
@@ -435,15 +456,14 @@ def _format_number(value: float) -> str:
 def _format_table(alignment: Alignment) -> pd.DataFrame:
     """The table as text, with the headings that readers see."""
     table = alignment.table
-    text = {"": table.direction}
-    for name in alignment.names:
-        text[f"{name} layer"] = table[f"{name}_layer"]
-    text["best r"] = table.best.map(_format_number)
+    text = {"": table.direction, "r": table.nested.map(_format_number)}
     ends = zip(table.low, table.high)
     text["95 % interval"] = [
         f"[{_format_number(low)}, {_format_number(high)}]" for low, high in ends
     ]
-    text["nested r"] = table.nested.map(_format_number)
+    for name in alignment.names:
+        text[f"{name} layer"] = table[f"{name}_layer"]
+    text["best r"] = table.best.map(_format_number)
     text["p"] = table.p.map(_format_number)
     return pd.DataFrame(text)
 
@@ -452,20 +472,25 @@ def _notes(alignment: Alignment) -> str:
     """What the numbers of the table mean, and what to be careful about."""
     data = alignment.data
     n_pairs = int(np.prod([data.sizes[f"{name}_layer"] for name in alignment.names]))
+    n = data.attrs["n_stimuli"]
+    lines = [
+        f"r: mean held-out Pearson r at n = {n}, with the interval of the r that other {n} stimuli "
+        "would give on average, maps fitted anew."
+    ]
     if n_pairs == 1:
-        lines = ["best r: mean held-out Pearson r of the only pair of layers; none was selected."]
+        lines.append("There is one pair of layers, so none was chosen.")
     else:
-        lines = [
-            f"best r: mean held-out Pearson r of the best of {n_pairs} pairs of layers, biased "
-            "upwards by that selection; its interval takes the pair as given.",
-            "nested r: each fold's pair is selected on its training stimuli and scored on its "
-            "test stimuli.",
-        ]
+        lines[0] += " Layers are chosen for each fold on its training stimuli."
+        lines.append(
+            f"best r: of the best of {n_pairs} pairs of layers, whose names are given; too high by "
+            "what the choice owes to chance."
+        )
     n_permutations = data.sizes["permutation"]
     if n_permutations:
         lines.append(
             f"p: best of all pairs against the best of all pairs under {n_permutations} shuffled "
-            "pairings."
+            f"pairings, both on {_NULL_UNITS} target units or fewer; it cannot be below "
+            f"{1 / (n_permutations + 1):.3g}."
         )
     lines += _notes_on_penalties(alignment)
     if data.cka_debiased.isnull().all():
@@ -536,7 +561,12 @@ _Layers = Mapping[str, xr.DataArray]  # layer name → (stimulus, unit)
 
 
 def _one_direction(
-    sources: _Layers, targets: _Layers, done: Mapping, folds: Folds, weights: np.ndarray
+    sources: _Layers,
+    targets: _Layers,
+    done: Mapping,
+    folds: Folds,
+    weights: np.ndarray,
+    alphas: Sequence[float],
 ) -> xr.Dataset:
     """Put one direction together: (source_layer, target_layer, …), and the best pair's scores."""
     scores = done["scores"]
@@ -546,14 +576,23 @@ def _one_direction(
         list(targets.values())[j].values,
         folds=folds,
         weights=weights,
-        alphas=chosen_alphas(scores.alpha.values[i, j]),
+        alphas=alphas,
     )
     training = [done.get(k, scores).predictivity for k in range(folds.n_folds)]
+    apart = nested_estimate(
+        [layer.values for layer in sources.values()],
+        [layer.values for layer in targets.values()],
+        [best_pair(grid) for grid in training],
+        folds=folds,
+        weights=weights,
+        alphas=alphas,
+    )
     whole = xr.merge([scores, done["null"]], join="exact", compat="override", combine_attrs="drop")
     return whole.assign(
         best_score=best.value,
         draws=("draw", best.draws.values),
-        nested=nested_score(scores.predictivity, training),
+        nested=apart.value,
+        nested_draws=("draw", apart.draws.values),
     )
 
 
@@ -699,7 +738,7 @@ def align(
     grids = []
     for direction, (source, target) in _directions(names).items():
         of_direction = {task: grid for (way, task), grid in done.items() if way == direction}
-        grid = _one_direction(layers[source], layers[target], of_direction, folds, weights)
+        grid = _one_direction(layers[source], layers[target], of_direction, folds, weights, alphas)
         grids.append(_by_name(grid, source, target))
     cka = _cka_grid(groups[names[0]], groups[names[1]], max_memory * 2**30)
     settings = {

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['resample_weights', 'predictivity_estimates', 'predictivity_estimate', 'score_estimate', 'share_estimate', 'best_pair',
-           'selected_score', 'nested_score', 'Selection', 'split_selected', 'peak_depth', 'p_value', 'max_p_value',
-           'calibrated', 'Calibration', 'calibrate', 'noise_ceiling', 'mean_over_population']
+           'selected_score', 'nested_score', 'nested_estimate', 'Selection', 'split_selected', 'peak_depth', 'p_value',
+           'max_p_value', 'calibrated', 'Calibration', 'calibrate', 'noise_ceiling', 'mean_over_population']
 
 # %% ../../nbs/library/measures/08_inference.ipynb #imports
 import math
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from ..core.arrays import check_pair, one_layer
 from ..core.errors import InputError, without_mask
 from ._ridge_dual import ALPHAS
 from .folds import Folds
-from .influence import draw_scores, score_influences
+from .influence import draw_scores, score_influences, small_sample_factor
 from .numerics import to_float64, unit_pearson, unit_vectors
 from .predictivity import mean_over_folds
 from .scores import make_scores
@@ -259,12 +260,31 @@ def _score_and_influence(
         r = (y * z).sum(0)
         scored = r.isfinite()  # the other units are constant
         y, z, r = y[:, scored], z[:, scored], r[scored]
-        influence[test] = (y * z - r / 2 * (y.square() + z.square())).mean(1)
+        of_test = (y * z - r / 2 * (y.square() + z.square())).mean(1)
+        influence[test] = of_test * small_sample_factor(len(test))
         by_fold.append(r.mean().item())
     n_scored = int(np.isfinite(by_fold).sum())
     if not n_scored:
         return math.nan, np.full(folds.n, math.nan)
     return float(np.nanmean(by_fold)), np.nan_to_num(influence) / n_scored
+
+# %% ../../nbs/library/measures/08_inference.ipynb #weighted-pearson
+def _weighted_pearson(y: np.ndarray, z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Pearson r of each unit under bootstrap weights.
+
+    y and z are (stimulus, unit), w is (draw, stimulus). Returns (draw, unit), NaN where a draw
+    leaves a unit constant.
+    """
+    y, z = to_float64(y - y.mean(0)), to_float64(z - z.mean(0))
+    w = torch.from_numpy(np.asarray(w, dtype=float))
+    w = (w / w.sum(1, keepdim=True)).float()
+    # units of one size, so that float32 is precise enough for the products
+    y, z = (x / x.norm(dim=0).clamp_min(1e-300) * len(x) ** 0.5 for x in (y, z))
+    moments = w @ torch.cat([y, z, y.square(), z.square(), y * z], 1).float()
+    my, mz, vy, vz, cov = moments.unflatten(1, (5, -1)).unbind(1)
+    vy, vz = vy - my.square(), vz - mz.square()
+    scale = (vy * vz).sqrt().where((vy > 1e-5) & (vz > 1e-5), torch.nan)
+    return ((cov - my * mz) / scale).double().numpy()
 
 # %% ../../nbs/library/measures/08_inference.ipynb #share-estimate
 def share_estimate(
@@ -420,6 +440,66 @@ def nested_score(scores: xr.DataArray, inner: Sequence[xr.DataArray]) -> float:
         i, j = best_pair(grid.where(scored))
         selected.append(scores.isel(source_layer=i, target_layer=j, fold=fold))
     return float(np.mean(selected))
+
+# %% ../../nbs/library/measures/08_inference.ipynb #nested-estimate
+def nested_estimate(
+    sources: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    chosen: Sequence[tuple[int, int]],
+    *,
+    folds: Folds,
+    weights: np.ndarray,
+    alphas: Sequence[float] = ALPHAS,
+    scaling: str = "unit",
+) -> xr.Dataset:
+    """Score of pairs of layers that were chosen for each fold on other stimuli, with draws.
+
+    Parameters
+    ----------
+    sources, targets : sequences of arrays of shape (stimulus, unit)
+        The layers of two networks.
+    chosen : sequence of (int, int)
+        For each fold, the positions of the source and the target layer chosen without its test
+        stimuli, such as `best_pair` of a grid of its training stimuli.
+    folds : Folds
+    weights : array of shape (draw, stimulus)
+        Bootstrap weights from `resample_weights`.
+    alphas : sequence of float
+        Ridge penalties to choose from.
+    scaling : {"unit", "layer"}, default "unit"
+        Of the source, see `predictivity_grids`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Scalar ``value``, as `nested_score` gives, and ``draws`` of shape (draw,). The draws take
+        the choice of layers as it was made.
+
+    Raises
+    ------
+    InputError
+        If there is not one pair for each fold.
+
+    Examples
+    --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> layers, folds = np.random.default_rng(0).normal(size=(2, 60, 4)), make_folds(60)
+    >>> weights = resample_weights(60, n_draws=20)
+    >>> chosen = [(0, 0)] * 4 + [(1, 1)]
+    >>> scores = nested_estimate(layers, layers, chosen, folds=folds, weights=weights)
+    >>> float(scores.value) > 0.9
+    True
+    """
+    if len(chosen) != folds.n_folds:
+        raise InputError(f"{len(chosen)} chosen pairs for {folds.n_folds} folds: give one for each")
+    influences = {}
+    for i, j in set(chosen):
+        made = score_influences(
+            sources[i], {"": targets[j]}, folds=folds, alphas=alphas, scaling=scaling
+        )
+        influences[i, j] = made[""][0]
+    by_fold = [influences[pair].isel(fold=k) for k, pair in enumerate(chosen)]
+    return make_scores(*draw_scores(xr.concat(by_fold, "fold"), weights), weights)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selection
 @dataclass(frozen=True, eq=False)

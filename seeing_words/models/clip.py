@@ -36,14 +36,14 @@ def _tokens(
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
-def _say_cut(
+def _warn_of_cut(
     tokenizer: PreTrainedTokenizerBase, captions: Sequence[str], limit: int, name: str
 ) -> None:
     lengths = [len(ids) for ids in tokenizer(list(captions), verbose=False)["input_ids"]]
     if n := sum(length > limit for length in lengths):
         warnings.warn(
             f"{n} of {len(captions)} captions are longer than the {limit} tokens that {name} "
-            f"reads, up to {max(lengths)}: they are judged by their beginning",
+            f"reads (the longest has {max(lengths)}): they are judged by their beginning",
             stacklevel=3,
         )
 
@@ -52,13 +52,13 @@ def _say_cut(
 def _directions(
     tower: Callable, inputs: dict[str, torch.Tensor], like: torch.Tensor
 ) -> np.ndarray:  # (stimulus, dimension)
-    "Unit vectors of what a tower says of a batch."
+    "Unit vectors: the output of one tower for a batch."
     moved = {
         k: v.to(like.device, like.dtype if v.is_floating_point() else None)
         for k, v in inputs.items()
     }
-    said = tower(**moved)
-    values = getattr(said, "pooler_output", said).double()
+    output = tower(**moved)
+    values = getattr(output, "pooler_output", output).double()
     return (values / values.norm(dim=-1, keepdim=True)).cpu().numpy()
 
 # %% ../../nbs/library/models/09_clip.ipynb #check
@@ -84,13 +84,33 @@ def _clip_folder(name: str, revision: str | None, **options) -> Path:
     return folder
 
 
-def clip_revision(
-    name: str = CLIP,
-    revision: str | None = None,
-) -> str:  # the commit of the hub's cache, or a digest of the folder's files
-    "Which network it is that judges; nothing is loaded."
+def clip_revision(name: str = CLIP, revision: str | None = None) -> str:
+    """Identify the network that would judge, without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Repository on the hub, or a folder.
+    revision : str, optional
+        Commit, branch or tag; default: the newest commit.
+
+    Returns
+    -------
+    str
+        The commit in the hub's cache, or a digest of the folder's files.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or a file is damaged.
+
+    Examples
+    --------
+    >>> clip_revision()  # doctest: +SKIP
+    '32bd64288804d66eefd0ccbe215aa642df71cc41'
+    """
     folder = _clip_folder(name, revision, weights=False)
-    return verified(folder, weights=not is_commit(folder))  # a commit speaks for the weights
+    return verified(folder, weights=not is_commit(folder))  # a commit identifies the weights, too
 
 
 def _clip_network(folder: Path, name: str, expected: str | None, **options) -> nn.Module:
@@ -106,24 +126,58 @@ def _clip_network(folder: Path, name: str, expected: str | None, **options) -> n
 
 # %% ../../nbs/library/models/09_clip.ipynb #clip-scores
 def clip_scores(
-    images: Sequence[np.ndarray],  # (height, width, RGB) uint8, of any sizes
-    captions: Sequence[Sequence[str]],  # as many of each image
+    images: Sequence[np.ndarray],
+    captions: Sequence[Sequence[str]],
     *,
-    name: str = CLIP,  # on the hub, or a folder
-    revision: str | None = None,  # commit, branch or tag; default: the newest commit
-    expected: str | None = None,  # from `clip_revision`: what is found must be that
+    name: str = CLIP,
+    revision: str | None = None,
+    expected: str | None = None,
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = torch.float32,
-) -> np.ndarray:  # (stimulus, caption) cosines
-    "Score each image's captions by the CLIP network `name`."
+) -> np.ndarray:
+    """Score the captions of each image by a CLIP network.
+
+    Parameters
+    ----------
+    images : sequence of array of uint8, shape (height, width, 3)
+        Of any sizes.
+    captions : sequence of sequences of str
+        As many for each image.
+    name : str
+        Repository on the hub, or a folder.
+    revision : str, optional
+        Commit, branch or tag; default: the newest commit.
+    expected : str, optional
+        As of `clip_revision`: the network must be this one.
+    batch_size : int, default 64
+        Images or captions in a forward pass.
+    device : str or torch.device, default "cpu"
+    dtype : str or torch.dtype, default float32
+        Number type of the computation.
+
+    Returns
+    -------
+    array, shape (stimulus, caption)
+        Cosines.
+
+    Raises
+    ------
+    InputError
+        If images have different numbers of captions, or the network is missing, damaged, not of the
+        CLIP family, or not the expected one.
+
+    Examples
+    --------
+    >>> clip_scores(photos, [["a boat"], ["a dog"]])  # doctest: +SKIP
+    """
     _check(images, captions)
     folder = _clip_folder(name, revision)
     tokenizer, encode = read_tokenizer(folder), image_preprocessor(folder)
     network = _clip_network(folder, name, expected, device=device, dtype=dtype)
     like, limit = next(network.parameters()), max_tokens(tokenizer, network.config.text_config)
-    told = [caption for own in captions for caption in own]
-    _say_cut(tokenizer, told, limit, name)
+    texts = [caption for own in captions for caption in own]
+    _warn_of_cut(tokenizer, texts, limit, name)
     seen, _ = in_batches(
         lambda some: _directions(network.get_image_features, encode(some), like),
         images,
@@ -132,7 +186,7 @@ def clip_scores(
     )
     read, _ = in_batches(
         lambda some: _directions(network.get_text_features, _tokens(tokenizer, some, limit), like),
-        told,
+        texts,
         batch_size,
         name,
     )
@@ -145,7 +199,54 @@ def clip_scores(
 # %% ../../nbs/library/models/09_clip.ipynb #clip-judge
 def clip_judge(
     stimuli: StimulusSet,
-    **options,  # those of `clip_scores`
-) -> np.ndarray:  # (stimulus, caption)
-    "Score every caption of every stimulus: a judge."
-    return clip_scores(stimuli.require_images(), stimuli.require_captions(), **options)
+    *,
+    name: str = CLIP,
+    revision: str | None = None,
+    expected: str | None = None,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
+) -> np.ndarray:
+    """Score every caption of every stimulus by a CLIP network: a judge.
+
+    Parameters
+    ----------
+    stimuli : StimulusSet
+        With images, and as many captions for each.
+    name : str
+        Repository on the hub, or a folder.
+    revision : str, optional
+        Commit, branch or tag; default: the newest commit.
+    expected : str, optional
+        As of `clip_revision`: the network must be this one.
+    batch_size : int, default 64
+        Images or captions in a forward pass.
+    device : str or torch.device, default "cpu"
+    dtype : str or torch.dtype, default float32
+        Number type of the computation.
+
+    Returns
+    -------
+    array, shape (stimulus, caption)
+        Cosines.
+
+    Raises
+    ------
+    InputError
+        If images have different numbers of captions, or the network is missing, damaged, not of the
+        CLIP family, or not the expected one.
+
+    Examples
+    --------
+    >>> clip_judge(stimuli)  # doctest: +SKIP
+    """
+    return clip_scores(
+        stimuli.require_images(),
+        stimuli.require_captions(),
+        name=name,
+        revision=revision,
+        expected=expected,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+    )

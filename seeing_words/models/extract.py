@@ -40,13 +40,32 @@ def _copy(hidden: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def capture(
-    network: nn.Module,
-    keep: Callable[
-        [torch.Tensor], object
-    ] = _copy,  # what to keep of a layer, (batch, token, unit), as it passes
-) -> Iterator[list]:  # layers 0…L of the last forward pass
-    "Collect the input of the first block (layer 0) and the output of every block (layers 1…L)."
+def capture(network: nn.Module, keep: Callable[[torch.Tensor], object] = _copy) -> Iterator[list]:
+    """Collect the input of the first block (layer 0) and the output of every block (1 to L).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network of transformers.
+    keep : callable, optional
+        From a layer's activations, of shape (batch, token, unit), to what is kept of them, called
+        as they pass; default: a copy.
+
+    Yields
+    ------
+    list
+        What was kept of layers 0 to L in the last forward pass.
+
+    Raises
+    ------
+    InputError
+        If the network has no list of blocks.
+
+    Examples
+    --------
+    >>> with capture(model.network) as layers:  # doctest: +SKIP
+    ...     model.network(**model.encode(images))
+    """
     kept: list = []
 
     def take(value) -> None:
@@ -102,11 +121,24 @@ def _masks(
 
 # %% ../../nbs/library/models/08_extract.ipynb #class-token
 @torch.no_grad()
-def has_class_token(
-    model: Model,  # of vision
-    image: np.ndarray,  # (height, width, RGB) uint8
-) -> bool:
-    "Tell whether a vision network begins with a token that is no patch; weights are not needed."
+def has_class_token(model: Model, image: np.ndarray) -> bool:
+    """Tell whether a vision network's first token is not a patch.
+
+    Parameters
+    ----------
+    model : Model
+        A vision network; its weights are not needed.
+    image : array of uint8, shape (height, width, 3)
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> has_class_token(load_model("microworld/vision-0"), image)  # doctest: +SKIP
+    True
+    """
     home, dtype = (getattr(next(model.network.parameters()), what) for what in ("device", "dtype"))
     pixels = model.encode([image])["pixel_values"].to(home, dtype)
     with capture(model.network, lambda hidden: hidden.shape[1]) as n_tokens:
@@ -126,11 +158,36 @@ def _home(model: Model) -> torch.device:
 # %% ../../nbs/library/models/08_extract.ipynb #batch-layers-pooled
 @torch.no_grad()
 def pooled_layers(
-    model: Model,
-    stimuli: Sequence,  # a batch of images or captions
-    poolings: Sequence[str],  # of `POOLINGS`
-) -> dict[str, np.ndarray]:  # pooling → (layer, stimulus, unit) float32
-    "All layers of one batch in one pass, of which no layer is kept before it is pooled."
+    model: Model, stimuli: Sequence, poolings: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Compute all layers of one batch in one forward pass.
+
+    Each layer is pooled as it passes; none is kept with all its tokens.
+
+    Parameters
+    ----------
+    model : Model
+    stimuli : sequence
+        A batch of images (uint8, of shape (height, width, 3)) or captions.
+    poolings : sequence of str
+        Names from `POOLINGS`.
+
+    Returns
+    -------
+    dict of array of float32
+        Pooling → activations of shape (layer, stimulus, unit).
+
+    Raises
+    ------
+    InputError
+        If the network does not accept the stimuli, has no weights in memory, or lacks the class
+        token that it is to be pooled by.
+
+    Examples
+    --------
+    >>> pooled_layers(model, ["a red boat"], ["mean"])["mean"].shape  # doctest: +SKIP
+    (9, 1, 128)
+    """
     home, dtype = _home(model), next(model.network.parameters()).dtype
     inputs = model.encode(stimuli)
     moved = {k: v.to(home, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
@@ -180,17 +237,43 @@ def _halved(name: str, size: int, error: Exception) -> int:
 
 
 def in_batches(
-    run: Callable[[Sequence], object],  # from a batch to its result
-    shown: Sequence,
-    batch_size: int,
-    name: str,  # of the network, for what is said
-) -> tuple[list, int]:  # results, and the size of batch that fits
-    "Run batch after batch, of fewer where memory is short."
+    run: Callable[[Sequence], object], stimuli: Sequence, batch_size: int, name: str
+) -> tuple[list, int]:
+    """Run batch after batch; halve the size of a batch that does not fit in memory.
+
+    Parameters
+    ----------
+    run : callable
+        From a batch to its result.
+    stimuli : sequence
+        What is divided into batches.
+    batch_size : int
+        Stimuli in a batch.
+    name : str
+        Of the network, for the warning or error.
+
+    Returns
+    -------
+    results : list
+        One for each batch.
+    batch_size : int
+        The size that fits.
+
+    Raises
+    ------
+    InputError
+        If a single stimulus does not fit.
+
+    Examples
+    --------
+    >>> in_batches(sum, [1, 2, 3], 2, "network")
+    ([3, 3], 2)
+    """
     parts, start = [], 0
-    size = asked = min(batch_size, len(shown))
-    while start < len(shown):
+    size = asked = min(batch_size, len(stimuli))
+    while start < len(stimuli):
         try:
-            parts.append(run(shown[start : start + size]))
+            parts.append(run(stimuli[start : start + size]))
         except (MemoryError, RuntimeError) as error:
             size = _halved(name, size, error)
         else:
@@ -198,7 +281,7 @@ def in_batches(
     if size == asked:
         return parts, batch_size
     warnings.warn(
-        f"{name}: {asked} stimuli at once do not fit in memory; from here on {size} at once",
+        f"{name}: a batch of {asked} stimuli does not fit in memory; continuing with {size}",
         stacklevel=2,
     )
     return parts, size
@@ -218,7 +301,7 @@ def _rounded(values: np.ndarray, spec: dict) -> np.ndarray:
 
 def _blocks(
     model: Model,
-    shown: Sequence,
+    inputs: Sequence,
     wanted: Iterable[tuple[int, dict[str, dict]]],
     batch_size: int,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -226,7 +309,7 @@ def _blocks(
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
         parts, batch_size = in_batches(
-            run, shown[start : start + feature_store.BLOCK], batch_size, model.name
+            run, inputs[start : start + feature_store.BLOCK], batch_size, model.name
         )
         yield (
             start,
@@ -237,10 +320,10 @@ def _blocks(
         )
 
 
-def _starts(model: Model, shown: Sequence, progress: bool) -> Iterable[int]:
+def _starts(model: Model, inputs: Sequence, progress: bool) -> Iterable[int]:
     "Where blocks begin; with a progress bar if it takes longer than a second."
     return tqdm(
-        range(0, len(shown), feature_store.BLOCK),
+        range(0, len(inputs), feature_store.BLOCK),
         desc=model.name,
         disable=not progress,
         leave=False,
@@ -271,14 +354,14 @@ def _put(writers: dict[str, "Writer"], start: int, block: dict[str, np.ndarray])
 # %% ../../nbs/library/models/08_extract.ipynb #extract-store-fill
 def _fill(
     model: Model,
-    shown: Sequence,
+    inputs: Sequence,
     specs: dict[str, dict],
     store: Store,
     batch_size: int,
     progress: bool,
-) -> dict[str, np.ndarray]:  # those of which nothing was there
+) -> dict[str, np.ndarray]:  # those computed as a whole
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."
-    shape = (model.n_layers + 1, len(shown), model.network.config.hidden_size)
+    shape = (model.n_layers + 1, len(inputs), model.network.config.hidden_size)
     writers = {
         name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"])
         for name, s in specs.items()
@@ -294,36 +377,36 @@ def _fill(
             start,
             {name: specs[name] for name, writer in writers.items() if not writer.has(str(start))},
         )
-        for start in _starts(model, shown, progress)
+        for start in _starts(model, inputs, progress)
     )
     wanted = ((start, missing) for start, missing in lacking if missing)
     with _behind() as do:
-        for start, block in _blocks(model, shown, wanted, batch_size):
+        for start, block in _blocks(model, inputs, wanted, batch_size):
             do(_put, writers, start, block)
             for name, new in block.items():
                 values[name][:, start : start + feature_store.BLOCK] = new
                 n_new[name] += new.shape[1]
     for name, writer in writers.items():
         writer.finish(specs[name])
-    return {name: values[name] for name, n in n_new.items() if n == len(shown)}
+    return {name: values[name] for name, n in n_new.items() if n == len(inputs)}
 
 # %% ../../nbs/library/models/08_extract.ipynb #extract-usable
 def _usable(store: Store, spec: dict) -> bool:
-    "Is the entry there and sound? A damaged one is removed, so that it is computed again."
+    "Whether the store has the entry; a damaged one is removed, so that it is computed again."
     if spec not in store:
         return False
-    if found := find_damage(store.folder(spec)):
+    if damage := find_damage(store.folder(spec)):
         warnings.warn(
-            f"store entry {store.folder(spec).name[:12]} is damaged ({found[0]}): it is computed "
+            f"store entry {store.folder(spec).name[:12]} is damaged ({damage[0]}): it is computed "
             "again",
             stacklevel=2,
         )
         shutil.rmtree(store.folder(spec))
-    return not found
+    return not damage
 
 # %% ../../nbs/library/models/08_extract.ipynb #extract-store-from-store
 def _from_store(
-    model: Model, shown: Sequence, specs: dict, store: Store, batch_size: int, progress: bool
+    model: Model, inputs: Sequence, specs: dict, store: Store, batch_size: int, progress: bool
 ) -> dict:
     with _full_disk_explained(store.root), ExitStack() as locks:
         store.root.mkdir(parents=True, exist_ok=True)
@@ -332,22 +415,50 @@ def _from_store(
         ):  # in one order everywhere, or two runs could wait for each other
             locks.enter_context(store.lock(spec))
         missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
-        new = _fill(model, shown, missing, store, batch_size, progress) if missing else {}
+        new = _fill(model, inputs, missing, store, batch_size, progress) if missing else {}
         return {
             name: new[name] if name in new else store.read(spec) for name, spec in specs.items()
         }
 
 # %% ../../nbs/library/models/08_extract.ipynb #stored
 def stored(
-    model: Model,  # with its weights or without
+    model: Model,
     stimuli: StimulusSet,
-    poolings: Sequence[str],  # of `POOLINGS`
+    poolings: Sequence[str],
     store: Store,
     *,
     caption: int = 0,
-    dtype: str = "float32",  # of what is kept
+    dtype: str = "float32",
 ) -> bool:
-    "Are features under all these poolings in the store, so that no weights are needed?"
+    """Tell whether the store has features under all these poolings, so that no weights are needed.
+
+    Parameters
+    ----------
+    model : Model
+        With or without its weights.
+    stimuli : StimulusSet
+    poolings : sequence of str
+        Names from `POOLINGS`.
+    store : Store
+    caption : int, default 0
+        Which caption of each stimulus a language network reads.
+    dtype : {"float32", "float16"}
+        Number type in the store.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    InputError
+        If a pooling or the number type is unknown.
+
+    Examples
+    --------
+    >>> stored(model, stimuli, ["mean"], Store("_store"))  # doctest: +SKIP
+    True
+    """
     return all(
         feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) in store
         for name in poolings
@@ -371,9 +482,9 @@ def extract_many(
     ----------
     model, caption, batch_size, dtype, store, progress
         As of `extract`.
-    stimuli
+    stimuli : StimulusSet
         Images for a vision network, captions for a language network.
-    poolings
+    poolings : sequence of str
         Names from `POOLINGS`.
 
     Returns
@@ -440,24 +551,24 @@ def extract(
 
     Parameters
     ----------
-    model
+    model : Model
         From `load_model`.
-    stimuli
+    stimuli : StimulusSet, or sequence of images or texts
         Images (height, width, RGB) uint8 for a vision network, texts for a language network, or a
         `StimulusSet`, of which the network takes its side.
-    pooling
+    pooling : str
         How tokens become one vector: `cls`, `mean` or `last`.
-    ids
+    ids : sequence of str, optional
         Names of the images or texts, all different; default: "0", "1", ….
-    caption
+    caption : int, default 0
         Which caption of each stimulus of a set a language network reads.
-    batch_size
+    batch_size : int, default 64
         Stimuli in a forward pass, halved where memory is short; changes results by rounding only.
-    dtype
+    dtype : {"float32", "float16"}
         Of what is stored: `float32`, or `float16`, which halves the store.
-    store
+    store : Store, optional
         Where features are read from if they were computed before, and written to; default: nowhere.
-    progress
+    progress : bool, default True
         Whether to show a progress bar if it takes longer than a second.
 
     Returns

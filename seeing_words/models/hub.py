@@ -38,11 +38,20 @@ COMPANIONS = (
 
 
 def on_hub(name: str) -> tuple[str, str] | None:
-    """Split `owner/name` or `owner/name@revision` into repository and revision.
+    """Split the name of a network on the hub into repository and revision.
 
-    The revision is empty where none is given; `None` is returned for a name of another form.
+    Parameters
+    ----------
+    name : str
+        ``owner/name`` or ``owner/name@revision``.
+
+    Returns
+    -------
+    tuple of str, or None
+        Repository, and revision (empty if none is given); None for a name of another form.
 
     Examples
+
     --------
     >>> on_hub("facebook/dinov2-small@main")
     ('facebook/dinov2-small', 'main')
@@ -82,7 +91,7 @@ class NetworkId:
 
     @classmethod
     def parse(cls, name: str) -> "NetworkId":
-        "Take a name apart; raises `InputError` where an untrained network has no seed."
+        "Parse a name; raises `InputError` if an untrained network has no seed."
         if not name.startswith(_UNTRAINED):
             return cls(name, name)
         trained, _, seed = name.removeprefix(_UNTRAINED).rpartition("@")
@@ -114,13 +123,13 @@ class NetworkId:
 
     @property
     def revision(self) -> str | None:
-        "The revision that the name gives; None: it gives none."
+        "The revision in the name; None if there is none."
         named = None if self.is_embedded else on_hub(self.trained)
         return (named and named[1]) or None
 
     @property
     def label(self) -> str:
-        "The trained network without its revision: by this a preset pins revisions."
+        "The trained network without its revision, the key of a preset's `revisions`."
         return self.repository or self.trained
 
     def untrained(self, seed: int) -> str:
@@ -154,12 +163,26 @@ _REFUSALS = {  # the first that fits
 }
 
 
-def hub_refusal(
-    error: Exception,
-    name: str,  # of the repository
-    revision: str | None,
-) -> InputError:
-    "Turn an exception of the hub's library into an error that says what to do."
+def hub_refusal(error: Exception, name: str, revision: str | None) -> InputError:
+    """Turn an exception of the hub's library into an error that says what to do.
+
+    Parameters
+    ----------
+    error : Exception
+    name : str
+        The repository.
+    revision : str or None
+
+    Returns
+    -------
+    InputError
+        To be raised.
+
+    Examples
+    --------
+    >>> "could not be fetched" in str(hub_refusal(TimeoutError("slow"), "a/b", None))
+    True
+    """
     words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
     first = f"{type(error).__name__}, {first_line(error)}"
     return InputError(
@@ -169,7 +192,7 @@ def hub_refusal(
 # %% ../../nbs/library/models/00_hub.ipynb #weights
 _CONVERT = (
     "weights are read as safetensors only, never as pickle (`pytorch_model.bin`), which can run "
-    "code. Name a revision that has them, {found}; or convert them: "
+    "code. Name a revision that has them, {revision}; or convert them: "
     "`AutoModel.from_pretrained(NAME, use_safetensors=False).save_pretrained(FOLDER)`, of a "
     "language network `AutoModelForCausalLM`, its tokenizer too; name FOLDER"
 )
@@ -177,6 +200,7 @@ _OFTEN = "often `owner/name@refs/pr/N`, the pull request of a conversion listed 
 
 
 def _shards(index: Path) -> list[Path]:
+    "The parts of the weights that an index names, all of them in its folder."
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -194,55 +218,131 @@ def _shards(index: Path) -> list[Path]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    "The files that hold a network's weights."
+    """List the files that hold a network's weights.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a network.
+
+    Returns
+    -------
+    list of Path
+        One safetensors file, or its parts.
+
+    Raises
+    ------
+    InputError
+        If there are none, or a part is missing.
+
+    Examples
+    --------
+    >>> weight_files(Path("checkpoints/vit"))  # doctest: +SKIP
+    [PosixPath('checkpoints/vit/model.safetensors')]
+    """
     single, index = (folder / name for name in WEIGHTS)
-    found = [single] if single.is_file() else _shards(index) if index.is_file() else []
-    if not found:
-        raise InputError(f"{folder} has no {single.name}: {_CONVERT.format(found=_OFTEN)}")
-    if missing := [path for path in found if not path.is_file()]:
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise InputError(f"{folder} has no {single.name}: {_CONVERT.format(revision=_OFTEN)}")
+    parts = _shards(index)
+    if missing := [path for path in parts if not path.is_file()]:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(found)} parts of the weights): fetch "
+            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts of the weights): fetch "
             "it again"
         )
-    return found
+    return parts
 
 # %% ../../nbs/library/models/00_hub.ipynb #fetch-network
 def _conversions(repository: str, endpoint: str | None) -> str:
-    "Which pull requests of a repository convert its weights, as far as the hub tells."
+    "Pull requests of a repository that convert its weights; general advice if none is known."
     try:
-        told = [
+        revisions = [
             f"`{repository}@refs/pr/{d.num}`"
             for d in HfApi(endpoint=endpoint).get_repo_discussions(repository)
             if d.is_pull_request and "safetensors" in d.title.lower()
         ]
     except Exception:
-        told = []  # only advice
-    return " or ".join(told) or _OFTEN
+        revisions = []  # this is advice only
+    return " or ".join(revisions) or _OFTEN
 
 
-def _hub_files(repository: str, weights: bool, how: dict) -> Path:
+def _hub_files(
+    repository: str,
+    revision: str,
+    weights: bool,
+    *,
+    endpoint: str | None,
+    max_workers: int,
+    local_files_only: bool,
+) -> Path:
+    "Fetch the files that are read; the options are those of the hub's library."
+    options = {
+        "endpoint": endpoint,
+        "max_workers": max_workers,
+        "local_files_only": local_files_only,
+    }
+    patterns = [*COMPANIONS, *WEIGHTS] if weights else list(COMPANIONS)
     folder = Path(
-        snapshot_download(repository, allow_patterns=[*COMPANIONS, *WEIGHTS * weights], **how)
+        snapshot_download(repository, revision=revision, allow_patterns=patterns, **options)
     )
     single, index = (folder / name for name in WEIGHTS)
-    if (
-        weights and index.is_file() and not single.is_file()
-    ):  # parts may have any name: the index tells
-        parts = [path.name for path in _shards(index)]
-        snapshot_download(repository, allow_patterns=parts, **how | {"revision": folder.name})
+    if weights and index.is_file() and not single.is_file():
+        parts = [path.name for path in _shards(index)]  # they may have any names
+        snapshot_download(repository, revision=folder.name, allow_patterns=parts, **options)
     return folder
 
 # %% ../../nbs/library/models/00_hub.ipynb #fetch-network-call
 def fetch_network(
-    repository: str,  # owner/name
-    revision: str | None = None,  # commit, branch or tag; default: the main branch as it is now
+    repository: str,
+    revision: str | None = None,
     *,
-    weights: bool = True,  # or only what surrounds them
-    **how,  # endpoint, max_workers, local_files_only: as of the hub's library
-) -> Path:  # the folder of one commit in the hub's cache; its name is the commit
-    "Fetch what is read of a network, unless it is there."
+    weights: bool = True,
+    endpoint: str | None = None,
+    max_workers: int = 8,
+    local_files_only: bool = False,
+) -> Path:
+    """Fetch the files of a network that are read, unless they are in the hub's cache.
+
+    Parameters
+    ----------
+    repository : str
+        ``owner/name``.
+    revision : str, optional
+        Commit, branch or tag; default: the main branch as it is now.
+    weights : bool, default True
+        False: fetch all files but the weights.
+    endpoint : str, optional
+        Address of the hub; default: the environment variable ``HF_ENDPOINT``, or the public one.
+    max_workers : int, default 8
+        Number of files fetched in parallel.
+    local_files_only : bool, default False
+        Look in the cache only.
+
+    Returns
+    -------
+    Path
+        Folder of one commit in the hub's cache; the name of the folder is the commit.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be fetched, or has no safetensors weights.
+
+    Examples
+    --------
+    >>> fetch_network("facebook/dinov2-small").name  # doctest: +SKIP
+    'ed25f3a31f01632728cabb09d1542f84ab7b0056'
+    """
     try:
-        folder = _hub_files(repository, weights, how | {"revision": revision or "main"})
+        folder = _hub_files(
+            repository,
+            revision or "main",
+            weights,
+            endpoint=endpoint,
+            max_workers=max_workers,
+            local_files_only=local_files_only,
+        )
     except InputError:
         raise
     except Exception as error:
@@ -250,19 +350,33 @@ def fetch_network(
     if weights and not any((folder / name).is_file() for name in WEIGHTS):
         raise InputError(
             f"{repository} has no safetensors at revision {revision or 'main'}: "
-            + _CONVERT.format(found=_conversions(repository, how.get("endpoint")))
+            + _CONVERT.format(revision=_conversions(repository, endpoint))
         )
     return folder
 
 # %% ../../nbs/library/models/00_hub.ipynb #weights-on-hub
-def check_weights(
-    name: str,  # of a pretrained network: owner/name, owner/name@revision or a folder
-    revision: str | None = None,  # commit, branch or tag
-) -> None:
-    "Refuse a network without safetensors weights; weights on the hub are not fetched for this."
-    repository, told = (None, "") if Path(name).is_dir() else on_hub(name)
+def check_weights(name: str, revision: str | None = None) -> None:
+    """Refuse a network without safetensors weights; weights on the hub are not fetched for this.
+
+    Parameters
+    ----------
+    name : str
+        ``owner/name``, ``owner/name@revision`` or a folder.
+    revision : str, optional
+        Commit, branch or tag.
+
+    Raises
+    ------
+    InputError
+        If there are no such weights, or the network cannot be fetched.
+
+    Examples
+    --------
+    >>> check_weights("facebook/dinov2-small")  # doctest: +SKIP
+    """
+    repository, in_name = (None, "") if Path(name).is_dir() else on_hub(name)
     folder = (
-        fetch_network(repository, revision or told, weights=False) if repository else Path(name)
+        fetch_network(repository, revision or in_name, weights=False) if repository else Path(name)
     )
     try:
         weight_files(folder)
@@ -277,8 +391,8 @@ def check_weights(
             raise hub_refusal(error, repository, folder.name) from None
         if not files:
             raise InputError(
-                f"{repository} has no safetensors at revision {revision or told or 'main'}: "
-                + _CONVERT.format(found=_conversions(repository, None))
+                f"{repository} has no safetensors at revision {revision or in_name or 'main'}: "
+                + _CONVERT.format(revision=_conversions(repository, None))
             ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify
@@ -301,7 +415,8 @@ def _verify(path: Path) -> None:
         _check_header(path)
 
 
-def _check_header(path: Path) -> None:  # it tells where the file must end
+def _check_header(path: Path) -> None:
+    "Read the head of a safetensors file, which says where the file must end."
     try:
         with safe_open(path, "pt") as file:
             file.keys()
@@ -311,7 +426,22 @@ def _check_header(path: Path) -> None:  # it tells where the file must end
         ) from None
 
 # %% ../../nbs/library/models/00_hub.ipynb #verify-all
-def is_commit(folder: Path) -> bool:  # so that its name is a commit
+def is_commit(folder: Path) -> bool:
+    """Tell whether a folder is a commit in the hub's cache, whose name identifies all its files.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_commit(Path("networks/mine"))
+    False
+    """
     return folder.parent.name == "snapshots" and bool(re.fullmatch("[0-9a-f]{40}", folder.name))
 
 
@@ -319,12 +449,31 @@ def _companions(folder: Path) -> list[Path]:
     return [folder / name for name in COMPANIONS if (folder / name).is_file()]
 
 
-def verified(
-    folder: Path,
-    *,
-    weights: bool = True,
-) -> str:  # its revision: the commit of the hub's cache, or a digest of what is read
-    "Check the files of a pretrained network, and say which ones they are."
+def verified(folder: Path, *, weights: bool = True) -> str:
+    """Check the files of a network and identify them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a network.
+    weights : bool, default True
+        False: leave out the weights.
+
+    Returns
+    -------
+    str
+        The revision: the commit in the hub's cache, or a digest of the files.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+
+    Examples
+    --------
+    >>> verified(Path("checkpoints/vit"))[:8]  # doctest: +SKIP
+    '3f9c1a52'
+    """
     files = _companions(folder) + (weight_files(folder) if weights else [])
     for path in files:
         _verify(path)

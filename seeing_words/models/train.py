@@ -38,12 +38,25 @@ def _picture(seed: int) -> np.ndarray:  # (height, width, RGB)
     return render(sample_scene(seed)).image
 
 
-def training_images(
-    seeds: Sequence[int],  # scenes, of the range `TRAINING`
-    *,
-    workers: int | None = None,  # processes; default: one per core
-) -> np.ndarray:  # (scene, height, width, RGB) uint8
-    "Render the scenes `seeds`."
+def training_images(seeds: Sequence[int], *, workers: int | None = None) -> np.ndarray:
+    """Render scenes, in several processes.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Numbers of the scenes, of the range `TRAINING`.
+    workers : int, optional
+        Number of processes; default: one for each core.
+
+    Returns
+    -------
+    array of uint8, shape (scene, height, width, 3)
+
+    Examples
+    --------
+    >>> training_images(TRAINING[:2], workers=1).shape  # doctest: +SKIP
+    (2, 64, 64, 3)
+    """
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         return np.stack(list(pool.map(_picture, seeds, chunksize=256)))
 
@@ -52,7 +65,18 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 
 def word_tokenizer() -> Tokenizer:
-    "Tokenize captions of the microworld word by word, as `<s> … </s>`."
+    """Make the tokenizer of the microworld's captions: one token for each word.
+
+    Returns
+    -------
+    tokenizers.Tokenizer
+        A caption becomes ``<s> … </s>``.
+
+    Examples
+    --------
+    >>> word_tokenizer().encode("a red boat").tokens
+    ['<s>', 'a', 'red', 'boat', '</s>']
+    """
     ids = {word: i for i, word in enumerate((*SPECIALS, *vocabulary()))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -62,29 +86,63 @@ def word_tokenizer() -> Tokenizer:
     return tokenizer
 
 # %% ../../nbs/library/models/12_train.ipynb #documents
-def documents(
-    seeds: Sequence[int],  # scenes, one document each
-    *,
-    epoch: int = 0,  # another epoch tells the same scenes in other words
-    n_captions: int = 3,  # captions per document
-) -> torch.Tensor:  # (document, token) ids, padded with 0
-    "Write one document of several captions for each scene."
+def documents(seeds: Sequence[int], *, epoch: int = 0, n_captions: int = 3) -> torch.Tensor:
+    """Write one document of several captions for each scene.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Numbers of the scenes.
+    epoch : int, default 0
+        Each epoch describes the same scenes in other words.
+    n_captions : int, default 3
+        Captions in a document.
+
+    Returns
+    -------
+    tensor of int, shape (document, token)
+        Padded with 0.
+
+    Examples
+    --------
+    >>> documents([0, 1]).shape[0]
+    2
+    """
     tokenizer, rows = word_tokenizer(), []
     for seed in seeds:
         scene = sample_scene(seed)
-        told = [text(caption(scene, seed=1000 + epoch * n_captions + c)) for c in range(n_captions)]
-        rows.append([1, *tokenizer.encode(" </s> ".join(told)).ids[1:]])
+        first = 1000 + epoch * n_captions  # seeds below 1000 are those of stimuli
+        captions = [text(caption(scene, seed=first + c)) for c in range(n_captions)]
+        rows.append([1, *tokenizer.encode(" </s> ".join(captions)).ids[1:]])
     width = max(map(len, rows))
     return torch.tensor([row + [0] * (width - len(row)) for row in rows])
 
 # %% ../../nbs/library/models/12_train.ipynb #views
 def random_view(
-    images: torch.Tensor,  # (image, 3, height, width) in 0…1
-    *,
-    generator: torch.Generator,
-    size: int = 64,  # pixels of either side of the view
-) -> torch.Tensor:  # (image, 3, size, size) in 0…1
-    "Crop, relight and recolour every image in its own way."
+    images: torch.Tensor, *, generator: torch.Generator, size: int = 64
+) -> torch.Tensor:
+    """Crop, relight and recolour every image, each in its own random way.
+
+    Parameters
+    ----------
+    images : tensor, shape (image, 3, height, width)
+        Pixels from 0 to 1.
+    generator : torch.Generator
+        Source of randomness.
+    size : int, default 64
+        Width and height of the views, in pixels.
+
+    Returns
+    -------
+    tensor, shape (image, 3, size, size)
+        Pixels from 0 to 1.
+
+    Examples
+    --------
+    >>> images = torch.rand(2, 3, 16, 16)
+    >>> random_view(images, generator=torch.Generator(), size=8).shape
+    torch.Size([2, 3, 8, 8])
+    """
     n = len(images)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -112,13 +170,29 @@ def random_view(
 
 # %% ../../nbs/library/models/12_train.ipynb #loss
 def contrastive_loss(
-    views: torch.Tensor,  # (2 · image, unit): first views, then second views in the same order
-    *,
-    temperature: float = 0.2,  # of the softmax over similarities
-) -> tuple[
-    torch.Tensor, float
-]:  # loss, and the share of views whose nearest other view is their partner
-    "NT-Xent (Chen et al. 2020, eq. 1) over all views of a batch."
+    views: torch.Tensor, *, temperature: float = 0.2
+) -> tuple[torch.Tensor, float]:
+    """Compute the NT-Xent loss (Chen et al. 2020, eq. 1) over all views of a batch.
+
+    Parameters
+    ----------
+    views : tensor, shape (2 · image, unit)
+        First views of all images, then second views in the same order.
+    temperature : float, default 0.2
+        Of the softmax over similarities.
+
+    Returns
+    -------
+    loss : tensor
+        A scalar, in nats.
+    accuracy : float
+        Share of views whose most similar other view is of the same image.
+
+    Examples
+    --------
+    >>> contrastive_loss(torch.eye(3).repeat(2, 1))[1]
+    1.0
+    """
     n = len(views) // 2
     unit = F.normalize(views, dim=1)
     similarity = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
@@ -129,9 +203,20 @@ def contrastive_loss(
 
 # %% ../../nbs/library/models/12_train.ipynb #loop
 def rate(step: int, steps: int, *, warmup: int = 50) -> float:
-    """Compute the share of the peak learning rate at `step`.
+    """Compute the learning rate at a step, as a share of the peak rate.
 
-    It rises linearly over `warmup` steps, then falls along half a cosine to 1 %.
+    It rises linearly during warm-up, then falls along half a cosine to 1 %.
+
+    Parameters
+    ----------
+    step, steps : int
+        Number of the step, from 0, and of all steps.
+    warmup : int, default 50
+        Number of steps of the rise.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -143,15 +228,44 @@ def rate(step: int, steps: int, *, warmup: int = 50) -> float:
 # %% ../../nbs/library/models/12_train.ipynb #loop-train
 def train(
     parameters: Sequence[nn.Parameter],
-    step_loss: Callable[
-        [int], tuple[torch.Tensor, dict[str, float]]
-    ],  # step → loss and what else to log
+    step_loss: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
     *,
     steps: int,
-    peak_rate: float,  # the highest learning rate
-    log_every: int = 10,  # steps
-) -> list[dict[str, float]]:  # the learning curve: step, seconds, loss, …
-    "Minimise `step_loss` and return the learning curve."
+    peak_rate: float,
+    log_every: int = 10,
+) -> list[dict[str, float]]:
+    """Minimise a loss with AdamW.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.nn.Parameter
+        They are changed in place.
+    step_loss : callable
+        From the number of a step to its loss and other numbers to log.
+    steps : int
+        Number of steps.
+    peak_rate : float
+        The highest learning rate; see `rate`.
+    log_every : int, default 10
+        Steps between two entries of the learning curve.
+
+    Returns
+    -------
+    list of dict
+        The learning curve: step, seconds, loss, and the other numbers.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+
+    Examples
+    --------
+    >>> weight = nn.Parameter(torch.ones(1))
+    >>> curve = train([weight], lambda step: ((weight**2).sum(), {}), steps=20, peak_rate=0.1)
+    >>> curve[-1]["loss"] < curve[0]["loss"]
+    True
+    """
     optimizer = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05)
     curve, start = [], time.perf_counter()
     for step in tqdm(range(steps), desc="training", leave=False):
@@ -172,10 +286,23 @@ def train(
     return curve
 
 # %% ../../nbs/library/models/12_train.ipynb #vision-net
-def vision_config(
-    **changes,
-) -> Dinov2Config:  # of the microworld's vision networks; 64 × 64 pixels, 8 blocks
-    "Describe the vision network of the microworld."
+def vision_config(**changes: object) -> Dinov2Config:
+    """Describe the vision network of the microworld: 8 blocks of 128 units, 64 × 64 pixels.
+
+    Parameters
+    ----------
+    **changes
+        Fields of transformers' `Dinov2Config` that differ.
+
+    Returns
+    -------
+    Dinov2Config
+
+    Examples
+    --------
+    >>> vision_config(num_hidden_layers=2).hidden_size
+    128
+    """
     return Dinov2Config(
         **{
             "hidden_size": 128,
@@ -201,16 +328,50 @@ def _normalise(views: torch.Tensor) -> torch.Tensor:
 
 # %% ../../nbs/library/models/12_train.ipynb #vision-net-train-vision
 def train_vision(
-    images: np.ndarray,  # (scene, height, width, RGB) uint8
+    images: np.ndarray,
     *,
     seed: int,
     steps: int,
-    batch_size: int = 192,  # pictures a step; two views of each
-    peak_rate: float = 1.5e-3,  # the highest learning rate
-    view_size: int = 40,  # training views are smaller than pictures: cheaper
+    batch_size: int = 192,
+    peak_rate: float = 1.5e-3,
+    view_size: int = 40,
     config: Dinov2Config | None = None,
-) -> tuple[Dinov2Model, list[dict[str, float]]]:  # the network and its learning curve
-    "Train a vision network on images alone."
+) -> tuple[Dinov2Model, list[dict[str, float]]]:
+    """Train a vision network on images alone, by contrasting random views (SimCLR).
+
+    Parameters
+    ----------
+    images : array of uint8, shape (scene, height, width, 3)
+        As `training_images` gives.
+    seed : int
+        Of weights, batches and views.
+    steps : int
+        Number of steps.
+    batch_size : int, default 192
+        Images in a step, with two views of each.
+    peak_rate : float, default 1.5e-3
+        The highest learning rate.
+    view_size : int, default 40
+        Width and height of a view in pixels; smaller than the images, which is faster.
+    config : Dinov2Config, optional
+        Default: `vision_config`.
+
+    Returns
+    -------
+    network : Dinov2Model
+        In evaluation mode.
+    curve : list of dict
+        The learning curve; ``partner_found`` is the accuracy of `contrastive_loss`.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+
+    Examples
+    --------
+    >>> network, curve = train_vision(images, seed=0, steps=1000)  # doctest: +SKIP
+    """
     with drawing(seed):
         network = Dinov2Model(config or vision_config()).train()
         width = network.config.hidden_size
@@ -225,8 +386,8 @@ def train_vision(
         views = torch.cat(
             [random_view(batch, generator=generator, size=view_size) for _ in range(2)]
         )
-        loss, found = contrastive_loss(head(network(_normalise(views)).last_hidden_state[:, 0]))
-        return loss, {"partner_found": found}
+        loss, accuracy = contrastive_loss(head(network(_normalise(views)).last_hidden_state[:, 0]))
+        return loss, {"partner_found": accuracy}
 
     with torch.random.fork_rng(
         devices=[]
@@ -238,10 +399,29 @@ def train_vision(
     return network.eval(), curve
 
 # %% ../../nbs/library/models/12_train.ipynb #language-net
-def language_config(
-    architecture: str, **changes
-) -> LlamaConfig | BloomConfig:  # "llama" or "bloom"; 8 blocks
-    "Describe a language network of the microworld."
+def language_config(architecture: str, **changes: object) -> LlamaConfig | BloomConfig:
+    """Describe a language network of the microworld: 8 blocks of 128 units.
+
+    Parameters
+    ----------
+    architecture : {"llama", "bloom"}
+    **changes
+        Fields of transformers' `LlamaConfig` or `BloomConfig` that differ.
+
+    Returns
+    -------
+    LlamaConfig or BloomConfig
+
+    Raises
+    ------
+    InputError
+        If the architecture is unknown.
+
+    Examples
+    --------
+    >>> language_config("llama").hidden_size
+    128
+    """
     size = {
         "vocab_size": len(SPECIALS) + len(vocabulary()),
         "hidden_size": 128,
@@ -265,11 +445,25 @@ def language_config(
     raise InputError(f"architecture {architecture!r} is unknown: choose 'llama' or 'bloom'")
 
 
-def next_word_loss(
-    network: nn.Module,
-    ids: torch.Tensor,  # (document, token), padded with 0
-) -> torch.Tensor:  # nats per word
-    "Mean cross-entropy of every word given the words before it."
+def next_word_loss(network: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """Compute the mean cross-entropy of every word given the words before it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A causal language model of transformers.
+    ids : tensor of int, shape (document, token)
+        Padded with 0.
+
+    Returns
+    -------
+    tensor
+        A scalar, in nats per word.
+
+    Examples
+    --------
+    >>> next_word_loss(network, documents(CHOOSING[:10]))  # doctest: +SKIP
+    """
     logits = network(input_ids=ids, attention_mask=(ids != 0).long()).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
 
@@ -277,7 +471,7 @@ def next_word_loss(
 def _batches(
     seeds: Sequence[int], n_captions: int, batch_size: int, generator: torch.Generator
 ) -> Iterator[torch.Tensor]:
-    "Endless batches of documents: every scene once an epoch, told in other words each epoch."
+    "Endless batches of documents: each scene once an epoch, in other words each time."
     epoch = 0
     while True:
         order = torch.randperm(len(seeds), generator=generator).tolist()
@@ -291,17 +485,54 @@ def _batches(
 
 # %% ../../nbs/library/models/12_train.ipynb #language-train-train-language
 def train_language(
-    seeds: Sequence[int],  # training scenes
+    seeds: Sequence[int],
     *,
-    architecture: str,  # llama or bloom
+    architecture: str,
     seed: int,
     steps: int,
-    batch_size: int = 80,  # documents a step
-    n_captions: int = 3,  # captions per document
-    peak_rate: float = 2e-3,  # the highest learning rate
+    batch_size: int = 80,
+    n_captions: int = 3,
+    peak_rate: float = 2e-3,
     config: LlamaConfig | BloomConfig | None = None,
-) -> tuple[nn.Module, list[dict[str, float]]]:  # the network and its learning curve
-    "Train a language network on captions alone."
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train a language network on captions alone, to predict the next word.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Numbers of the scenes whose captions are read, of the range `TRAINING`.
+    architecture : {"llama", "bloom"}
+    seed : int
+        Of weights and batches.
+    steps : int
+        Number of steps.
+    batch_size : int, default 80
+        Documents in a step.
+    n_captions : int, default 3
+        Captions in a document.
+    peak_rate : float, default 2e-3
+        The highest learning rate.
+    config : LlamaConfig or BloomConfig, optional
+        Default: `language_config`.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode.
+    curve : list of dict
+        The learning curve.
+
+    Raises
+    ------
+    InputError
+        If there are fewer scenes than documents in a step, the architecture is unknown, or the
+        loss is not finite.
+
+    Examples
+    --------
+    >>> train_language(TRAINING[:5000], architecture="llama", seed=0, steps=1000)
+    ... # doctest: +SKIP
+    """
     if len(seeds) < batch_size:
         raise InputError(
             f"{len(seeds)} scenes do not fill one batch of {batch_size}: give more "

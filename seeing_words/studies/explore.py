@@ -1054,7 +1054,7 @@ def _curve_point(ax: Axes, direction: str, curve: xr.Dataset, k: int) -> None:
     ax.plot(k, float(chosen.value), "o", color=OKABE_ITO[1], markersize=8)
     ax.set(
         title=f"{direction}, {k} averaged: {format_score(chosen)}",
-        xlabel="captions averaged (dotted: by reliability alone)",
+        xlabel="captions averaged (dotted: independent noise)",
         xticks=ks,
     )
     ax.grid(axis="y")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NETWORK_DIMS', 'EARLY', 'PLATEAU', 'CLAIMS', 'equally_deep', 'align_networks', 'AlignedNetworks', 'align_all',
-           'mean_over_networks', 'one_per_architecture', 'architecture', 'group_by_seed', 'layer_score',
+           'mean_over_networks', 'architecture', 'one_per_architecture', 'group_by_seed', 'layer_score',
            'layer_influences', 'near_alphas', 'apart_pairs', 'chosen_apart', 'apart_scores', 'folds_score',
            'best_scores', 'depth_scores', 'later_minus_early', 'early_share', 'plateau_onset', 'peak_table',
            'null_scores', 'null_units', 'above_null', 'similarity_grids', 'depth_table', 'null_table', 'network_panels',
@@ -261,13 +261,33 @@ def mean_over_networks(scores: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.Dat
     return scores.mean([dim for dim in NETWORK_DIMS if dim in scores.dims], skipna=False)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #first
+def architecture(name: str) -> str:
+    """The architecture in the name of a network.
+
+    Parameters
+    ----------
+    name : str
+        Names that differ only in their last number are of one architecture.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> architecture("microworld/llama-1")
+    'microworld/llama'
+    """
+    return re.sub(r"[-_]\d[^-_/]*$", "", name)
+
+
 def one_per_architecture(names: Iterable[str]) -> list[str]:
     """Choose the first network of each architecture.
 
     Parameters
     ----------
     names : iterable of str
-        Names that differ only in their last number are of one architecture.
+        See `architecture`.
 
     Returns
     -------
@@ -282,25 +302,6 @@ def one_per_architecture(names: Iterable[str]) -> list[str]:
     for name in names:
         first.setdefault(architecture(name), name)
     return list(first.values())
-
-
-def architecture(name: str) -> str:
-    """The architecture of a network by its name, which ends in a number or a size.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> architecture("microworld/llama-0"), architecture("bigscience/bloom-560m")
-    ('microworld/llama', 'bigscience/bloom')
-    """
-    return re.sub(r"[-_]\d[^-_/]*$", "", name)
 
 
 def group_by_seed(networks: Mapping[str, xr.DataArray]) -> dict[str, dict[str, xr.DataArray]]:

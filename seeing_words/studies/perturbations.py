@@ -37,7 +37,6 @@ def change_scores(
     folds: Folds,
     weights: np.ndarray,
     layer: int = -2,
-    method: str = "linear",
 ) -> xr.Dataset:
     """Score alignment with intact and with changed stimuli, in both directions and both arms.
 
@@ -56,8 +55,6 @@ def change_scores(
         Bootstrap weights from `resample_weights`.
     layer : int, default -2
         The layer of all networks; -2 is the penultimate one.
-    method : {"linear", "full"}, default "linear"
-        Of the bootstrap, see `score_estimate`.
 
     Returns
     -------
@@ -88,7 +85,7 @@ def change_scores(
     fixed_z = {name: fold_zscore(Y, folds=folds) for name, Y in fixed.items()}
 
     def score(target, prediction):
-        return score_estimate(target, prediction, folds=folds, weights=weights, method=method)
+        return score_estimate(target, prediction, folds=folds, weights=weights)
 
     def from_changed(name: str) -> dict[tuple, xr.Dataset]:
         """Predict all partners from one network: (arm, condition, network, partner) → score."""
@@ -376,8 +373,6 @@ def fact_scores(
     for name, made in zip(features, parallel_map(predict, features), strict=True):
         for kind, (prediction,) in made.items():
             target = fold_zscore(targets[kind], folds=folds)
-            scores[name, kind] = score_estimate(
-                target, prediction, folds=folds, weights=weights, method="linear"
-            )
+            scores[name, kind] = score_estimate(target, prediction, folds=folds, weights=weights)
     found = arrange_scores(scores, axes, weights)
     return found.isel(fact=np.flatnonzero(found.value.notnull().all("network")))

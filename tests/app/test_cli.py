@@ -86,7 +86,7 @@ def test_help_and_version():
         (["figures", "--no-such-option"], "No such option"),
     ],
 )
-def test_bad_usage_is_told_and_ends_with_2(root, monkeypatch, capsys, words, named):
+def test_bad_usage_is_reported_and_exits_with_2(root, monkeypatch, capsys, words, named):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
     assert main(monkeypatch, *words) == 2
     assert named in " ".join(capsys.readouterr().err.split())
@@ -266,7 +266,7 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     }
 
 
-def test_a_section_runs_from_a_file_of_ones_own(root, monkeypatch):
+def test_a_section_runs_from_a_preset_file(root, monkeypatch):
     work = (
         "import pandas as pd\nfrom seeing_words.app.run import start\n"
         'run = start("toy", preset=preset, out=out)\n'

@@ -229,7 +229,7 @@ def test_figures_runs_small_networks_side_by_side_and_others_in_turn(tmp_path, m
     assert "features: about" not in said[0] and all("features: about" in text for text in said[1:])
 
 
-def test_the_store_is_told_of_a_presets_own_networks(tmp_path):
+def test_the_store_counts_a_presets_own_networks(tmp_path):
     from tiny import fill_store
 
     fill_store(str(tmp_path / "store"), str(tmp_path), "llama", 20)

@@ -374,7 +374,7 @@ def test_compression_that_nobody_asked_for_is_refused(server, tmp_path):
         (416, "fetch it by hand"),
     ],
 )
-def test_a_refusal_is_told_with_the_address_and_the_way_out(server, tmp_path, status, said):
+def test_a_refusal_names_the_address_and_a_remedy(server, tmp_path, status, said):
     server.statuses = [status]
     with pytest.raises(
         InputError,
@@ -461,7 +461,7 @@ def test_two_processes_do_not_fetch_the_same_file(server, tmp_path):
     assert get(known(server), tmp_path) == CONTENT
 
 
-def test_a_damaged_file_of_ones_own_is_told_and_left(server, tmp_path):
+def test_a_damaged_file_of_the_user_is_reported_and_kept(server, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/file.bin").write_bytes(b"mine")
     with pytest.raises(InputError, match="sub/file.bin has 4 bytes, not 1,000,000: move it away"):
@@ -599,7 +599,7 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_damaged_archive_is_told_or_unpacks_rightly(tmp_path_factory, data):
+def test_a_damaged_archive_is_reported_or_unpacked_correctly(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damage")
     sound = {"a/one.json": b'{"a": 1}' * 50, "two.bin": CONTENT[:500], "three": b""}
     made = archive(folder / "a.zip", **sound)
@@ -706,7 +706,7 @@ def test_a_plan_is_carried_out_and_then_all_is_there(server, small, tmp_path):
     assert len(server.asked) == n_asked
 
 
-def test_a_folder_of_ones_own_is_used_as_it_is(server, small, tmp_path):
+def test_a_users_folder_is_used_as_it_is(server, small, tmp_path):
     for name in "val/7.jpg", "annotations/captions.json", "annotations/panoptic_val/7.png":
         (tmp_path / "small" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "small" / name).touch()
@@ -908,7 +908,7 @@ def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
         fetch_repository(repository_of("lab/old"), tmp_path, endpoint=hub.address)
 
 
-def test_what_the_hub_has_not_is_told(hub, tmp_path, monkeypatch):
+def test_what_the_hub_lacks_is_reported(hub, tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"lab/none is not a folder.*run `hf download lab/none.*404"
     ):

@@ -103,7 +103,7 @@ def test_a_value_of_a_wrong_type_is_refused(kind, text):
         ({"preset": "microwrld"}, "did you mean microworld"),
     ],
 )
-def test_what_cannot_run_is_refused_before_it_runs(toy, given, named, monkeypatch):
+def test_impossible_parameters_are_refused_before_anything_runs(toy, given, named, monkeypatch):
     monkeypatch.setattr("papermill.execute_notebook", lambda *args, **more: pytest.fail("it ran"))
     with pytest.raises(InputError, match=named):
         plan_section("toy", given)
@@ -130,7 +130,7 @@ def test_a_notebook_beyond_the_paper_is_planned_if_it_has_a_preset(root, tmp_pat
         plan_section("simulation", {})
 
 
-def test_a_section_runs_in_this_interpreter_with_what_was_asked_for(root, toy, tmp_path):
+def test_a_section_runs_in_this_interpreter_with_the_given_parameters(root, toy, tmp_path):
     seen = []
     job = plan_section("1_toy", {"n_stimuli": "30", "noise": "2", "out": str(tmp_path / "out")})
     outcome = run_section(job, on_cell=lambda *cell: seen.append(cell))
@@ -146,7 +146,7 @@ def test_a_section_runs_in_this_interpreter_with_what_was_asked_for(root, toy, t
     ]
 
 
-def test_a_failing_cell_is_told_by_name_and_line_with_its_own_error(root, tmp_path):
+def test_a_failing_cell_is_reported_by_name_and_line_with_its_own_error(root, tmp_path):
     told = failing(
         tmp_path, "def half(x):\n    raise ValueError('source has 400 stimuli')\ny = 2\nhalf(y)"
     )
@@ -154,17 +154,17 @@ def test_a_failing_cell_is_told_by_name_and_line_with_its_own_error(root, tmp_pa
         f"cell `bad-cell` of {tmp_path / '1_bad.ipynb'}, line 4:",
         "    half(y)",
         "ValueError: source has 400 stimuli",
-        f"All of it is in {tmp_path / 'executed.ipynb'}",
+        f"The full traceback is in {tmp_path / 'executed.ipynb'}",
     ]
 
 
-def test_a_cell_that_is_no_python_is_told_too(root, tmp_path):
+def test_a_cell_with_a_syntax_error_is_reported_too(root, tmp_path):
     told = failing(tmp_path, "y = = 2")
     assert "cell `bad-cell`" in told
     assert "SyntaxError: invalid syntax" in told
 
 
-def test_a_killed_process_is_told_too(root, tmp_path):
+def test_a_killed_process_is_reported_too(root, tmp_path):
     told = failing(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     assert "cell `bad-cell`" in told
     assert "lack of memory; try a smaller n_stimuli" in told

@@ -75,7 +75,7 @@ def test_a_source_that_is_not_known_says_so():
         replace(PRESETS["microworld"], name="mine", source="micro").stimuli()
 
 
-def test_networks_that_are_told_apart_by_more_than_a_seed_have_twins_of_their_own():
+def test_networks_that_differ_by_more_than_a_seed_have_their_own_untrained_networks():
     preset = replace(
         PRESETS["microworld"],
         vision=("lab/vit-large", "lab/vit-small", "gpt", "opt"),
@@ -294,7 +294,7 @@ language = ["last", "mean"]
         ("source = 'again'", "is not TOML"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_name_of_its_field(tmp_path, more, said):
+def test_impossible_values_are_refused_with_the_name_of_the_field(tmp_path, more, said):
     with pytest.raises(InputError, match=rf"preset .*mine.toml.*{said}"):
         read_preset(write(tmp_path, f"{MINE}{more}\n"))
 

@@ -238,7 +238,7 @@ def test_a_section_beyond_the_paper_has_its_title_and_a_command_that_runs_it(roo
     assert "And further?" in page.texts
 
 
-def test_a_run_that_stopped_before_its_claims_is_said_and_older_claims_are_not_shown(root):
+def test_a_run_that_stopped_before_its_claims_is_reported_without_older_claims(root):
     folder = run(root / "figures/microworld", "toy")
     run(folder, "toy", claims=False)  # the file of claims is still there
     run(folder, "other")
@@ -341,7 +341,7 @@ def test_the_figure_of_all_claims_is_drawn_again_when_they_have_changed(root):
     assert write_report("microworld", root / "report.html").overview
 
 
-def test_other_files_and_sizes_are_named_not_shown(root):
+def test_files_of_other_runs_are_named_only(root):
     folder = run(root / "figures/microworld", "toy")
     run(folder / "n_stimuli=40", "toy", preset="microworld")
     (folder / "toy_old.svg").write_text("<svg/>")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from runs import new_checkout, notebook, tiny_vision
 
 from seeing_words.app import run
@@ -76,7 +77,7 @@ def test_a_section_names_files(root, name):
         ({"network": "../../mine"}, "microworld/network=.._.._mine"),
     ],
 )
-def test_what_differs_from_the_preset_or_the_notebook_has_a_folder_of_its_own(root, given, place):
+def test_runs_that_differ_from_the_preset_or_the_notebook_have_their_own_folder(root, given, place):
     notebook(
         root / "nbs/paper/1_toy.ipynb",
         parameters='preset: str = "microworld"\npooling: str = "mean"\nnetwork: str = "theirs"',
@@ -162,7 +163,7 @@ def test_provenance_names_what_was_written_and_from_what(root):
     )  # or a figure would change with the commit that holds it
 
 
-def test_the_small_print_tells_networks_together(root):
+def test_the_small_print_lists_networks_briefly(root):
     a_run = start("toy", n_stimuli=12)
     a_run.models.update(
         dict.fromkeys(
@@ -172,6 +173,17 @@ def test_the_small_print_tells_networks_together(root):
     assert a_run.small_print.startswith(
         "preset microworld · vision-0,1, 1 untrained · n = 12, 5 folds · seed 0 · seeing_words"
     )
+
+
+def test_the_small_print_of_a_figure_names_its_own_stimuli_and_networks(root):
+    a_run = start("toy", n_stimuli=12)
+    a_run.models.update(dict.fromkeys(["microworld/vision-0", "microworld/llama-0"], ""))
+    fig = forest(TABLE, label="r")
+    a_run.save(
+        fig, "one", data=TABLE, caption="A dot.", alt="A dot.", n=7, networks=["microworld/llama-0"]
+    )
+    printed = " ".join(text.get_text() for text in fig.findobj(Text))
+    assert "llama-0 · n = 7, 5 folds" in printed and "vision-0" not in printed
 
 
 def test_a_run_says_where_it_writes_without_naming_the_machine(root):
@@ -288,9 +300,7 @@ def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, par
         ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
     ],
 )
-def test_what_a_preset_names_and_is_not_here_is_refused_before_anything_is_computed(
-    root, line, told
-):
+def test_missing_networks_and_folders_are_refused_before_anything_is_computed(root, line, told):
     lines = {
         "vision": 'vision = ["microworld/vision-0"]',
         "language": 'language = ["microworld/bloom-0"]',

@@ -209,7 +209,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ({"folder": "nowhere"}, "nowhere does not exist: correct `folder` in the preset"),
     ],
 )
-def test_a_mistake_is_told_before_anything_runs(
+def test_a_mistake_is_reported_before_anything_runs(
     mine, monkeypatch, capsys, tmp_path_factory, changes, said
 ):
     preset, root = (
@@ -238,7 +238,7 @@ def spoil(mine: Path) -> None:
     (mine / "pictures/2.jpg").write_bytes((mine / "pictures/2.jpg").read_bytes()[:-40])
 
 
-def test_all_that_cannot_be_used_is_told_at_once_and_one_line_leaves_it_out(mine):
+def test_everything_unusable_is_reported_together_and_one_line_leaves_it_out(mine):
     spoil(mine)
     told = json.loads(check(write(mine), "--json").output)
     assert [one["what"] for one in told["findings"] if one["problem"]] == ["stimuli"] * 3 + [

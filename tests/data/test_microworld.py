@@ -402,7 +402,7 @@ def test_impossible_near_misses_are_none_and_unknown_ones_refused():
         near.near_miss(scene, "weather")
 
 
-def test_phrases_are_judged_by_the_scene_they_are_told_of():
+def test_phrases_are_judged_by_their_scene():
     scene = world.sample_scene(7)
     boat = replace(scene.things[0], name="boat", colour="red", size="small", count=2)
     told = replace(scene, place="sea", things=(boat,))
@@ -429,7 +429,7 @@ def test_phrases_are_judged_by_the_scene_they_are_told_of():
     assert not any(near.true_of(told, *telling) for telling in false)
 
 
-def test_stimuli_carry_what_is_told():
+def test_stimuli_hold_captions_tags_and_facts():
     stimuli = sets.microworld_stimuli(5, n_captions=2)
     assert [len(told) for told in stimuli.caption_facts] == [2] * 5
     for facts, told in zip(stimuli.facts, stimuli.caption_facts):

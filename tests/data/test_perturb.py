@@ -112,7 +112,7 @@ def test_it_changes_its_own_modality_only_and_says_what_it_does(world, entry):
     assert entry.about and entry.kind in ("appearance", "semantics")
 
 
-def test_a_perturbation_of_ones_own_is_a_function_and_a_line(world):
+def test_a_users_perturbation_is_a_function_and_a_line(world):
     def upside_down(picture: Picture, rng: np.random.Generator, *, really: bool = True) -> Picture:
         return replace(picture, image=picture.image[::-1]) if really else picture
 
@@ -599,7 +599,7 @@ def test_the_tagger_reads_a_sentence_not_a_list_of_words():
     assert first[-1] == ("NOUN", "object") and first[3] == ("NUM", "attribute")
 
 
-def test_a_tagger_that_is_missing_or_wrong_is_told(monkeypatch):
+def test_a_missing_or_wrong_tagger_is_reported(monkeypatch):
     with pytest.raises(
         InputError, match="pipeline 'no_such_pipeline' cannot be loaded.*install the packages spacy"
     ):
@@ -799,3 +799,21 @@ def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
         "seeing_words.models.loss.load_network", lambda *args, **more: pytest.fail("loaded again")
     )
     np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
+
+
+PLAIN = "def helper(x):\n    return x + 1\n\n\ndef change(picture):\n    return helper(picture)\n"
+EXPLAINED = PLAIN.replace(
+    "    return x + 1", '    """Add one."""\n\n    return x + 1  # so that it is brighter'
+)
+OTHER = PLAIN.replace("x + 1", "x + 2")
+
+
+def test_the_key_of_changed_images_follows_the_code_and_not_its_words(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    codes = []
+    for name, text in {"plain": PLAIN, "explained": EXPLAINED, "other": OTHER}.items():
+        (tmp_path / f"changes_{name}.py").write_text(text)
+        codes.append(module._code(__import__(f"changes_{name}").change))
+        del sys.modules[f"changes_{name}"]
+    assert codes[0] == codes[1] != codes[2]
+    assert set(codes[0]) == {"helper", "change"}

@@ -502,7 +502,7 @@ LISTED = [
     where=st.floats(0, 1, exclude_max=True),
     value=st.none() | st.integers(1, 255),
 )
-def test_whatever_is_damaged_what_is_shown_is_right_or_refused(listed, name, which, where, value):
+def test_damaged_data_is_read_correctly_or_refused(listed, name, which, where, value):
     made, read, expected = listed
     paths = files(made[name])
     path = made[name] / paths[which % len(paths)]
@@ -714,7 +714,7 @@ def test_keys_follow_the_bytes_of_images_and_how_large_they_are_read(coco):
     assert after.images_key != before.images_key and after.captions_key() == before.captions_key()
 
 
-def test_all_damaged_images_are_found_in_one_go(coco):
+def test_all_damaged_images_are_reported_together(coco):
     stimuli = coco_stimuli(coco, 10)
     for number in (139, 160):
         path = coco / f"val2017/{number:012}.jpg"
@@ -822,7 +822,7 @@ def repicked(picks: Path, folder: Path, **columns) -> Path:
         ({}, 99, "pick-a-pic validation_unique has 8 stimuli, 99 are asked for"),
     ],
 )
-def test_rankings_that_cannot_be_used_are_told(picks, tmp_path, columns, n, match):
+def test_unusable_rankings_are_reported(picks, tmp_path, columns, n, match):
     folder = repicked(picks, tmp_path / "data", **columns)
     with pytest.raises(InputError, match=match):
         pick_a_pic(folder, n)
@@ -925,7 +925,7 @@ def test_flickr30k_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
-def test_ones_own_folder_in_every_format(tmp_path, suffix):
+def test_a_users_folder_in_every_format(tmp_path, suffix):
     datasets.own(tmp_path, suffix)
     stimuli = folder_stimuli(tmp_path, f"table{suffix}", name="mine")
     assert repr(stimuli) == "mine: 6 images of various sizes, 12 captions"
@@ -1175,7 +1175,7 @@ def test_a_parquet_file_that_has_fewer_rows_than_it_says(picks):
 # What cannot be used is counted, and may be left out
 
 
-def test_all_rows_that_cannot_be_used_are_told_at_once_and_left_out_by_name(mine):
+def test_all_unusable_rows_are_reported_together_and_left_out_by_name(mine):
     rows = [
         {
             "image": f"pictures/p{i % 3}.png",
@@ -1214,7 +1214,7 @@ def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
     assert told.value.there == {"n_stimuli": 8}
 
 
-def test_many_that_are_missing_are_counted_and_one_of_the_same_name_is_found(mine):
+def test_missing_images_are_counted_and_the_nearest_name_is_suggested(mine):
     table = written(
         mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
     )
@@ -1235,7 +1235,7 @@ def test_utf8_is_not_read_as_another_encoding(mine, encoding):
         folder_stimuli(mine, "t.csv", encoding=encoding)
 
 
-def test_a_row_that_is_not_quoted_rightly_is_told_by_the_line_in_which_it_begins(mine):
+def test_a_row_with_wrong_quotes_is_reported_by_its_first_line(mine):
     (mine / "t.csv").write_text(
         'image,caption\npictures/p0.png,"two\nlines"\npictures/p1.png,"never '
         "closed\npictures/p2.png,x\n"

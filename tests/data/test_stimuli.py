@@ -123,7 +123,7 @@ def test_captions_are_chosen_by_number():
             made().caption(missing)
 
 
-def test_keys_follow_what_is_shown_and_nothing_else():
+def test_keys_depend_on_the_stimuli_alone():
     whole, pixels = made(), made().images.copy()
     pixels[4, 3, 5, 2] ^= 1
     other = made(images=pixels)

@@ -15,7 +15,6 @@ from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import (
     Calibration,
     best_pair,
-    bootstrap_scores,
     calibrate,
     calibrated,
     max_p_value,
@@ -34,7 +33,6 @@ from seeing_words.measures.predictivity import (
     chosen_alphas,
     mean_over_folds,
     null_grid,
-    out_of_fold,
     predictivity,
     predictivity_grid,
 )
@@ -45,27 +43,21 @@ FOLDS = make_folds(103)
 WEIGHTS = resample_weights(FOLDS, n_draws=50)
 
 
-def test_weights_resample_within_folds():
+def test_weights_resample_stimuli():
     assert WEIGHTS.shape == (50, 103) and WEIGHTS.min() == 0
-    for test in FOLDS.test:
-        assert (WEIGHTS[:, test].sum(1) == len(test)).all()
-    np.testing.assert_array_equal(WEIGHTS, resample_weights(FOLDS, n_draws=50))
+    assert (WEIGHTS.sum(1) == 103).all()
+    np.testing.assert_array_equal(WEIGHTS, resample_weights(103, n_draws=50))
     assert abs(resample_weights(FOLDS).mean(0) - 1).max() < 0.2
 
 
-def test_bootstrap_is_repeating_stimuli():
-    X, Y = related(103, 20, 8)
-    Y[:, 0] = (
-        np.arange(103) == 5
-    )  # constant in most test sets, and in a third of the draws of the one that has it
-    target, prediction = out_of_fold(X, Y, folds=FOLDS)
-    scores = bootstrap_scores(target, prediction, folds=FOLDS, weights=WEIGHTS)
-    for weights, score in zip(WEIGHTS, scores):
-        repeated = [np.repeat(test, weights[test]) for test in FOLDS.test]
-        by_fold = [np.nanmean(unit_pearson(target[t], prediction[t])) for t in repeated]
-        assert score == pytest.approx(
-            np.mean(by_fold), abs=1e-6
-        )  # draws are multiplied out in float32
+def test_weights_keep_groups_together():
+    groups = np.array(["a", "b", "c"])[np.arange(30) % 3]
+    weights = resample_weights(30, n_draws=200, groups=groups)
+    for group in "abc":
+        assert (np.ptp(weights[:, groups == group], axis=1) == 0).all()
+    np.testing.assert_array_equal(weights.sum(1), 30)  # groups of one size
+    with pytest.raises(InputError, match="3 groups for 30 stimuli"):
+        resample_weights(30, groups="abc")
 
 
 def test_a_score_with_its_draws_is_predictivity():
@@ -91,8 +83,8 @@ SMALL = make_folds(100)  # 20 stimuli a fold, where the bias of resampling count
 
 @pytest.mark.parametrize("n_units", [5, 30])
 def test_intervals_cover(n_units):
-    """The interval of a score holds what is to be expected of it in 95 ± 3 % of simulations,
-    however many units it has."""
+    """The interval of a score of given maps holds what is to be expected of it in 95 ± 4 % of
+    simulations, however many units it has."""
     rng, r, weights = np.random.default_rng(0), 0.6, resample_weights(SMALL, n_draws=200)
     estimates = []
     for _ in range(400):
@@ -104,7 +96,7 @@ def test_intervals_cover(n_units):
         r - r * (1 - r**2) / (2 * 20), abs=0.005
     )  # Pearson's r of 20 stimuli is biased
     ends = [interval(e) for e in estimates]
-    assert 0.92 <= np.mean([float(e.low) < expected < float(e.high) for e in ends]) <= 0.98
+    assert 0.91 <= np.mean([float(e.low) < expected < float(e.high) for e in ends]) <= 0.98
 
 
 # scores that differ by more than rounding, or not at all
@@ -498,8 +490,8 @@ def test_claims_table_is_computed():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda Y: bootstrap_scores(Y, Y[:-1], folds=FOLDS, weights=WEIGHTS), "prediction 102"),
-        (lambda Y: bootstrap_scores(Y, Y, folds=FOLDS, weights=WEIGHTS[:, :9]), "weights 9"),
+        (lambda Y: score_estimate(Y, Y[:-1], folds=FOLDS, weights=WEIGHTS), "prediction 102"),
+        (lambda Y: score_estimate(Y, Y, folds=FOLDS, weights=WEIGHTS[:, :9]), "weights 9"),
         (
             lambda Y: Claim("L1", "", "", direction="up"),
             "claim L1: direction is 'above' or 'below', not 'up'",
@@ -537,27 +529,8 @@ def test_bad_input_is_named(call, message):
         call(related(103, 20, 8)[1])
 
 
-def test_the_linear_bootstrap_is_the_full_one_to_first_order():
-    rng, folds = np.random.default_rng(2), make_folds(400)
-    common = rng.normal(size=(400, 4))
-    X, Y = (common @ rng.normal(size=(4, 9)) + 2 * rng.normal(size=(400, 9)) for _ in range(2))
-    Y[folds.test[0], 3] = 1.0  # constant in a fold
-    target, prediction = out_of_fold(X, Y, folds=folds)
-    weights = resample_weights(folds, n_draws=500)
-    linear, full = (
-        score_estimate(target, prediction, folds=folds, weights=weights, method=method)
-        for method in ("linear", "full")
-    )
-    assert float(linear.value) == pytest.approx(float(full.value), abs=1e-6)
-    linear, full = linear.draws.values, full.draws.values
-    assert linear.std() == pytest.approx(full.std(), rel=0.06)
-    assert np.corrcoef(linear, full)[0, 1] > 0.97
-
-
-def test_the_linear_bootstrap_of_constant_responses_has_no_score():
+def test_constant_responses_have_no_score():
     folds = make_folds(20)
     weights = resample_weights(folds, n_draws=4)
-    nothing = score_estimate(
-        np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=weights, method="linear"
-    )
+    nothing = score_estimate(np.zeros((20, 2)), np.ones((20, 2)), folds=folds, weights=weights)
     assert np.isnan(nothing.value) and np.isnan(nothing.draws).all()

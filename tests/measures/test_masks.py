@@ -9,7 +9,6 @@ from seeing_words.core.errors import InputError
 from seeing_words.data.stimuli import StimulusSet
 from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import (
-    bootstrap_scores,
     calibrate,
     noise_ceiling,
     p_value,
@@ -44,10 +43,7 @@ TAKE_A_LAYER = {
     "unit_pearson": lambda x: unit_pearson(LAYER, x),
     "similarity_grid": lambda x: similarity_grid(x, LAYER),
     "calibrate": lambda x: calibrate(cka, x, LAYER, n_permutations=5),
-    "bootstrap_scores": lambda x: bootstrap_scores(x, LAYER, folds=FOLDS, weights=WEIGHTS),
-    "linear score_estimate": lambda x: score_estimate(
-        LAYER, x, folds=FOLDS, weights=WEIGHTS, method="linear"
-    ),
+    "score_estimate": lambda x: score_estimate(LAYER, x, folds=FOLDS, weights=WEIGHTS),
     "p_value": lambda x: p_value(0.5, x),
     "similarities": lambda x: similarities(LAYER, x),
     "rank_captions": rank_captions,

@@ -125,7 +125,7 @@ def test_a_changed_input_is_another_result(change):
     assert fingerprint(change(features)) != fingerprint(features)
 
 
-def test_functions_and_their_settings_are_told_apart():
+def test_functions_and_their_settings_have_different_keys():
     one, other = partial(kept, "a"), partial(kept, "b")
     assert fingerprint(one) == fingerprint(partial(kept, "a")) != fingerprint(other)
     assert fingerprint(kept) != fingerprint(same)
@@ -230,7 +230,7 @@ def test_a_changed_number_type_is_found_in_a_file(tmp_path):
     np.testing.assert_array_equal(Results(tmp_path)(halves), [0.5, 1.5])
 
 
-def test_a_function_of_ones_own_that_changed_is_another_function(tmp_path):
+def test_a_users_function_that_changed_has_another_key(tmp_path):
     def made(text: str):
         names = {"__name__": "__main__"}
         exec(text, names)

@@ -184,7 +184,7 @@ def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tmp_path, monkeypa
     expected = extract(made, stimuli(40), pooling="mean", progress=False)
     sizes = crowd(made, 5, error)
     with pytest.warns(
-        UserWarning, match="16 stimuli at once do not fit in memory; from here on 4 at once"
+        UserWarning, match="a batch of 16 stimuli does not fit in memory; continuing with 4"
     ) as said:
         found = extract(made, stimuli(40), pooling="mean", store=store, progress=False)
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -969,7 +969,7 @@ def test_a_size_that_says_nothing_of_both_sides_is_refused_with_its_file(copy, s
 
 
 @pytest.mark.parametrize("kind", LANGUAGE)
-def test_weights_without_the_head_that_guesses_the_next_token_are_found_out(folders, copy, kind):
+def test_weights_without_a_next_token_head_are_refused(folders, copy, kind):
     check_head(folders[kind])
     folder = copy(kind)
     load_network(folder).save_pretrained(folder)

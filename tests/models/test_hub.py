@@ -319,7 +319,7 @@ def monkeypatched_offline():
         yield
 
 
-def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, published):
+def test_a_network_that_cannot_be_loaded_is_reported_after_its_download(lab, mine, published):
     folder = published["lab/sees"]["main"]
     preset, path = replace(mine, judge=""), folder / "preprocessor_config.json"
     text = path.read_text()
@@ -330,7 +330,7 @@ def test_a_network_that_cannot_be_loaded_is_told_after_its_download(lab, mine, p
         path.write_text(text)
 
 
-def test_a_folder_that_is_not_whole_is_told_in_the_plan(mine, tmp_path):
+def test_an_incomplete_folder_is_reported_in_the_plan(mine, tmp_path):
     own = save("llama", tmp_path / "own")
     assert states(replace(mine, language=(str(own),), revisions={}))[str(own)] == "there"
     (own / "tokenizer.json").unlink()

@@ -217,7 +217,7 @@ def test_drawing_gives_the_numbers_of_the_seed_without_the_global_generator(make
         ("untrained:microworld/llama@x", "names no seed"),
     ],
 )
-def test_a_name_that_is_nothing_is_told_what_there_is(tmp_path, name, match):
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path, name, match):
     for kind in ("llama", "dinov2"):
         save(kind, tmp_path)
     with pytest.raises(InputError, match=match):
@@ -370,7 +370,7 @@ def test_hooks_are_gone_even_after_an_error(tmp_path):
         assert not block._forward_hooks and not block._forward_pre_hooks
 
 
-def test_blocks_that_cannot_be_told_are_refused():
+def test_ambiguous_lists_of_blocks_are_refused():
     net = network("llama")
     net.more = nn.ModuleList([nn.Identity() for _ in range(3)])
     with pytest.raises(InputError, match="LlamaForCausalLM has 2 lists of 3 modules"):

@@ -276,7 +276,7 @@ def test_kill_9_at_random_points_and_a_rerun_give_the_bytes_of_an_undisturbed_ru
     assert contents(store) == contents(undisturbed)
 
 
-def test_two_processes_at_once_write_one_sound_entry(made, store, tmp_path):
+def test_two_parallel_processes_write_one_sound_entry(made, store, tmp_path):
     undisturbed = Store(tmp_path / "undisturbed")
     fill_store(str(undisturbed.root), str(tmp_path / "models"), KIND, 400)
     runs = [start(store, tmp_path) for _ in range(2)]

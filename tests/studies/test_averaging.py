@@ -31,6 +31,8 @@ from seeing_words.studies.averaging import (
     exemplar_choices,
     exemplar_curves,
     halves,
+    independent_exemplars,
+    independent_noise,
     mean_with_others,
     other_stimuli,
     penultimate,
@@ -59,7 +61,7 @@ def world(
 
 
 def curve_of_pair(x: xr.DataArray, y: xr.DataArray, ks: list[int], **settings) -> xr.Dataset:
-    "Measured and predicted scores of one source and one target: (kind, k)."
+    "Scores of one source and one target: (kind, k)."
     curves = exemplar_curves({"x": x}, {"y": y}, ks, **settings)
     return curves.sel(source="x", target="y", drop=True)
 
@@ -68,16 +70,16 @@ def measured(curve: xr.Dataset, k: int) -> xr.Dataset:
     return curve.sel(kind="measured", k=k, drop=True)
 
 
-def predicted(curve: xr.Dataset, k: int) -> xr.Dataset:
-    return curve.sel(kind="predicted", k=k, drop=True)
+def fixed_map(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return curve.sel(kind="fixed map", k=k, drop=True)
 
 
 def gain(curve: xr.Dataset, k: int) -> xr.Dataset:
     return measured(curve, k) - measured(curve, 1)
 
 
-def excess(curve: xr.Dataset, k: int) -> xr.Dataset:
-    return measured(curve, k) - predicted(curve, k)
+def beyond_fixed_map(curve: xr.Dataset, k: int) -> xr.Dataset:
+    return measured(curve, k) - fixed_map(curve, k)
 
 
 # Draws and means
@@ -150,7 +152,7 @@ def test_curve_against_loops():
         assert found.value == pytest.approx(np.mean(scores), abs=1e-5)
 
 
-def test_prediction_against_loops():
+def test_fixed_map_against_loops():
     images, captions = world(N, 3, 5, noise=1, other_noise=1.5)
     curve = curve_of_pair(images, captions, [1, 3], folds=FOLDS, weights=WEIGHTS)
     P = [
@@ -167,8 +169,8 @@ def test_prediction_against_loops():
         r = np.mean([unit_pearson(y[t], p[t]) for y, p in singles], 0)
         factors = [np.sqrt(3 / (1 + 2 * rel(sides, t))) for sides in (P, captions.values)]
         expected.append((r * factors[0] * factors[1]).mean())
-    assert predicted(curve, 3).value == pytest.approx(np.mean(expected), abs=1e-5)
-    assert predicted(curve, 1).value == pytest.approx(float(measured(curve, 1).value))
+    assert fixed_map(curve, 3).value == pytest.approx(np.mean(expected), abs=1e-5)
+    assert fixed_map(curve, 1).value == pytest.approx(float(measured(curve, 1).value))
 
 
 def test_draws_are_those_of_the_bootstrap_to_first_order():
@@ -187,7 +189,7 @@ def test_draws_are_those_of_the_bootstrap_to_first_order():
     assert found.draws.std() == pytest.approx(float(exact.draws.std()), rel=0.1)
 
 
-def test_influence_of_the_prediction_is_its_derivative():
+def test_influence_on_a_fixed_map_is_its_derivative():
     images, captions = world(N, 3, 4, noise=1, other_noise=1)
     doubled = np.ones((1, N))
     doubled[0, 7] += 1e-5  # one stimulus a little heavier
@@ -217,7 +219,7 @@ def test_influence_of_the_prediction_is_its_derivative():
         ).mean()
 
     change = (score(weighted) - score(lambda a, b: unit_pearson(a[t], b[t]))) / FOLDS.n_folds
-    assert predicted(curve, 3).draws[0] - predicted(curve, 3).value == pytest.approx(
+    assert fixed_map(curve, 3).draws[0] - fixed_map(curve, 3).value == pytest.approx(
         change, rel=1e-2
     )
 
@@ -241,8 +243,8 @@ def test_reliability_is_exact_where_it_is_all_there_is(averaged):
         ]
         closed = 1 / np.sqrt((1 + noise[0]) * (1 + noise[1]))
         assert found.value == pytest.approx(closed, abs=0.01)
-        assert predicted(curve, k).value == pytest.approx(closed, abs=0.01)
-        assert excess(curve, k).value == pytest.approx(0, abs=0.003)
+        assert fixed_map(curve, k).value == pytest.approx(closed, abs=0.01)
+        assert beyond_fixed_map(curve, k).value == pytest.approx(0, abs=0.003)
 
 
 def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
@@ -261,8 +263,8 @@ def test_a_map_that_stays_gains_what_reliability_predicts_whatever_the_noise():
         images.values[0], captions.values[0], tested=images.values.mean(0), folds=folds
     )[1]
     scores = [unit_pearson(captions.values.mean(0)[t], stays[t]).mean() for t in folds.test]
-    assert predicted(curve, 4).value == pytest.approx(np.mean(scores), abs=0.006)
-    assert interval(excess(curve, 4)).low > 0
+    assert fixed_map(curve, 4).value == pytest.approx(np.mean(scores), abs=0.006)
+    assert interval(beyond_fixed_map(curve, 4)).low > 0
 
 
 def test_single_exemplar_reliability_is_that_of_split_halves():
@@ -281,7 +283,7 @@ def test_single_exemplar_reliability_is_that_of_split_halves():
         one, two = (noise_ceiling(captions.values[:, t], n_averaged=k)[0] for k in (1, 2))
         r = np.mean([unit_pearson(y[t], p[t]) for y, p in zip(captions.values, once)], 0)
         expected.append((r * np.sqrt(two / one)).mean())
-    assert predicted(curve, 2).value == pytest.approx(np.mean(expected), abs=1e-6)
+    assert fixed_map(curve, 2).value == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_end_of_the_curve():
@@ -306,7 +308,93 @@ def test_constant_units_are_left_out():
     assert measured(curves[0], 3).value == pytest.approx(
         float(measured(curves[1], 3).value), abs=0.01
     )
-    assert np.isfinite(predicted(curves[0], 3).draws).all()
+    assert np.isfinite(fixed_map(curves[0], 3).draws).all()
+
+
+# Surrogates
+
+
+def test_surrogates_keep_means_and_second_moments_of_each_stimulus():
+    _, captions = world(N, 4, 3, noise=1, other_noise=1)
+    redrawn = independent_exemplars(captions, seed=3)
+    np.testing.assert_allclose(redrawn.mean("exemplar"), captions.mean("exemplar"), atol=1e-12)
+    for i in range(N):
+        one, other = (x.values[:, i] - x.values[:, i].mean(0) for x in (captions, redrawn))
+        np.testing.assert_allclose(one.T @ one, other.T @ other, atol=1e-12)
+    assert not np.allclose(redrawn, captions)
+    xr.testing.assert_identical(redrawn, independent_exemplars(captions, seed=3))
+    xr.testing.assert_identical(captions[:1], independent_exemplars(captions[:1]))
+
+
+def test_surrogates_of_two_networks_share_their_noise_and_those_of_two_seeds_do_not():
+    _, captions = world(2000, 4, 1, noise=1, other_noise=1)
+    mean = captions.mean("exemplar")
+
+    def noise(seed):
+        return (independent_exemplars(captions, seed=seed) - mean).values[0, :, 0]
+
+    assert np.corrcoef(noise(0), noise(0))[0, 1] == pytest.approx(1)
+    assert abs(np.corrcoef(noise(0), noise(1))[0, 1]) < 0.1
+    assert abs(np.corrcoef(noise(0), mean.values[:, 0])[0, 1]) < 0.1
+
+
+def test_noise_is_reduced_to_what_independence_permits():
+    rng, n, m = np.random.default_rng(0), 20_000, 4
+    facts, folds = rng.normal(size=(n, 1)), make_folds(n)
+    teller = rng.integers(0, m, size=n)
+    once = several(np.stack([facts * (teller == j)[:, None] for j in range(m)]))
+    # exemplars do not correlate, yet each correlates with the facts by 1/√m
+    assert independent_noise(once, facts, folds=folds) == pytest.approx(
+        (1 - 1 / m) ** 0.5, abs=0.01
+    )
+    by_chance = several(facts * (rng.random((m, n, 1)) < 1 / m))
+    assert independent_noise(by_chance, facts, folds=folds) == pytest.approx(1, abs=0.01)
+    alone = independent_noise(once[:1], facts, folds=folds)
+    constant = independent_noise(several(np.ones((m, n, 1))), facts, folds=folds)
+    assert alone == constant == 1
+
+
+def surrogates_of(told: np.ndarray, n: int, seed: int) -> xr.Dataset:
+    "Gain beyond that of surrogates where captions tell some of 16 facts."
+    rng, folds = np.random.default_rng(seed), make_folds(n)
+    facts = rng.normal(size=(n, 16)) / np.sqrt(np.arange(1, 17))
+    picture = several((facts @ rng.normal(size=(16, 40)) + rng.normal(size=(n, 40)) / 2)[None])
+    captions = (facts * told) @ rng.normal(size=(16, 40)) + rng.normal(size=(5, n, 40)) / 5
+    weights = resample_weights(folds, n_draws=200)
+    curve = curve_of_pair(
+        picture, several(captions), [1, 5], folds=folds, weights=weights, n_surrogates=8
+    )
+    gains = curve.sel(k=5, drop=True) - curve.sel(k=1, drop=True)
+    return gains.sel(kind="measured", drop=True) - gains
+
+
+def test_omitted_facts_gain_more_than_a_fixed_map_but_no_more_than_surrogates():
+    n = 300
+    told = np.random.default_rng(5).random((5, n, 16)) < 0.5
+    ends = interval(surrogates_of(told, n, 0))
+    assert ends.low.sel(kind="fixed map") > 0
+    assert ends.low.sel(kind="predicted") < 0 < ends.high.sel(kind="predicted")
+
+
+def test_captions_that_complement_each_other_gain_more_than_surrogates():
+    n = 300
+    teller = np.random.default_rng(5).integers(0, 5, size=(n, 16))
+    told = np.stack([teller == j for j in range(5)])
+    assert interval(surrogates_of(told, n, 0)).low.sel(kind="predicted") > 0
+
+
+def test_surrogates_end_where_the_data_do_and_draws_include_their_spread():
+    images, captions = world(N, 3, 4, noise=1, other_noise=1)
+    shared = {"folds": FOLDS, "weights": WEIGHTS}
+    few, more = (curve_of_pair(images, captions, [1, 3], n_surrogates=s, **shared) for s in (2, 12))
+    for curve in (few, more):
+        measured_end = measured(curve, 3)
+        predicted_end = curve.sel(kind="predicted", k=3, drop=True)
+        np.testing.assert_allclose(predicted_end.value, measured_end.value, atol=1e-6)
+        np.testing.assert_allclose(predicted_end.draws, measured_end.draws, atol=1e-6)
+    start = more.sel(kind="predicted", k=1, drop=True)
+    assert start.draws.std() > 0
+    assert start.value == pytest.approx(float(measured(more, 1).value), abs=0.05)
 
 
 # Controls
@@ -353,7 +441,7 @@ def test_captions_of_others_lower_alignment_in_the_microworld():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4))
-def test_drawn_and_told_again_from_the_same_facts(m, j):
+def test_scenes_are_rendered_and_described_again_from_the_same_facts(m, j):
     stimuli = microworld_stimuli(4, n_captions=2)
     told, drawn = recaption(stimuli, m), rerender(stimuli, j)
     assert [captions[:2] for captions in told.captions] == [
@@ -386,8 +474,10 @@ def test_errors():
         exemplar_curves({"x": images}, {"y": captions}, [2], **shared)
     with pytest.raises(InputError, match="one exemplar each"):
         exemplar_curves({"x": images[:1]}, {"y": captions[:1]}, [1, 2], **shared)
-    with pytest.raises(InputError, match="numbers of exemplars differ"):
+    with pytest.raises(InputError, match="numbers of exemplars differ between targets"):
         exemplar_curves({"x": images}, {"y": captions, "z": captions[:1]}, [1], **shared)
+    with pytest.raises(InputError, match="n_surrogates = 1"):
+        exemplar_curves({"x": images}, {"y": captions}, [1], n_surrogates=1, **shared)
     with pytest.raises(InputError, match="disagree at stimulus 0"):
         exemplar_curves(
             {"x": images.assign_coords(stimulus=range(N))},

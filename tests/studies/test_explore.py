@@ -74,7 +74,7 @@ def cosine(a, b):
 # What is found
 
 
-def test_what_is_found_is_what_a_loop_finds(cross):
+def test_retrieval_agrees_with_a_plain_loop(cross):
     mapped = cross.to_vision.predict(cross.language(["a red boat on the sea"]))[0]
     found = cross.scenes("a red boat on the sea", k=7)
     by_hand = sorted(
@@ -339,7 +339,7 @@ def test_every_section_has_one_call_that_follows_a_choice(name):
         ({"n_stimuli": 3}, "n_stimuli = 3: a whole number"),
     ],
 )
-def test_the_explorer_refuses_what_cannot_be_before_anything_is_computed(given, told):
+def test_the_explorer_refuses_impossible_parameters_before_computing(given, told):
     cells = json.loads((ROOT / "nbs/beyond/explorer.ipynb").read_text(encoding="utf-8"))["cells"]
     sources, space = {cell["id"]: "".join(cell["source"]) for cell in cells}, {}
     for name in ("imports", "parameters"):

@@ -125,7 +125,6 @@ def test_nothing_changed_is_the_intact_score_alone(made):
         modality="vision",
         folds=made.folds,
         weights=made.weights,
-        method="full",
     )
     assert scores.condition.values.tolist() == ["intact"]
     single = score_estimate(
@@ -172,7 +171,7 @@ def test_depth_curves_are_predictivity_layer_by_layer(made):
         change_along_depth(unequal, {}, made.language, modality="vision", folds=made.folds)
 
 
-def test_a_perturbation_of_ones_own_has_its_row_in_the_figure():
+def test_a_users_perturbation_has_its_row_in_the_figure():
     registry = {
         **PERTURBATIONS,
         "upside down": Perturbation(
