@@ -1261,7 +1261,8 @@ def learned_effects(
     ['L1b V→L', 'L1c V→L', 'L1b L→V', 'L1c L→V']
     """
     effects = {}
-    for direction, arrow in ARROWS.items():
+    arrows = {direction: ARROWS[direction] for direction in trained.direction.values}
+    for direction, arrow in arrows.items():
         own = trained.sel(direction=direction, drop=True)
         effects[f"L1b {arrow}"] = source_gain(own, untrained[direction], direction)
         effects[f"L1c {arrow}"] = source_gain(own, baselines[direction], direction)
@@ -1269,7 +1270,7 @@ def learned_effects(
         return effects
     beyond = mean_over_population(unique.sel(part="unique", drop=True), MODALITIES, architecture)
     effects["L1"] = beyond
-    for direction, arrow in ARROWS.items():
+    for direction, arrow in arrows.items():
         effects[f"L1d {arrow}"] = beyond.sel(direction=direction, drop=True)
     return effects
 
