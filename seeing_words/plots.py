@@ -729,6 +729,7 @@ def _numbers(row: pd.Series) -> str:
 
 # %% ../nbs/library/plots.ipynb #changes-arms
 _ARMS = {
+    "intact target": {"color": "#009E73", "marker": "^"},
     "refit": {"color": "#0072B2", "marker": "o"},
     "without refit": {"color": "#D55E00", "marker": "D", "markerfacecolor": "white"},
     "control": {"color": "#8c8c8c", "marker": "s"},
@@ -747,8 +748,8 @@ def perturbation_forest(
     Parameters
     ----------
     table : DataFrame
-        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("refit",
-        "without refit" or "control"), ``effect``, ``low`` and ``high``.
+        Columns ``group`` (a heading), ``condition``, ``direction`` (a panel), ``arm`` ("intact
+        target", "refit", "without refit" or "control"), ``effect``, ``low`` and ``high``.
     examples : mapping of str to array or str
         Condition → a perturbed stimulus: an image of shape (height, width, 3), uint8, or a
         caption.
@@ -802,7 +803,7 @@ def perturbation_forest(
             *axes[0].get_legend_handles_labels(),
             loc="lower left",
             bbox_to_anchor=(-0.02, 1 + 0.28 / height),
-            ncols=3,
+            ncols=4,
             frameon=False,
             borderaxespad=0,
             fontsize=8,
@@ -866,7 +867,7 @@ def _example(
 def _differences(ax: Axes, table: pd.DataFrame, rows: Sequence[tuple]) -> None:
     """Draw all arms of one direction, one above the other in each row."""
     arms = [arm for arm in _ARMS if arm in set(table["arm"])]
-    offsets = {"refit": 0.05, "without refit": -0.05, "control": 0.0}
+    offsets = {"intact target": 0.06, "refit": 0.0, "without refit": -0.06, "control": 0.0}
     middles = {name: middle for name, _, middle, _ in rows}
     for arm in arms:
         look = {"markersize": 4.5, "linestyle": "", "label": arm, **_ARMS[arm]}
@@ -896,7 +897,7 @@ def claims_figure(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     table : DataFrame
         As returned by `claims_table`: columns ``claim``, ``text``, ``effect``, ``low``, ``high``,
         ``threshold`` (such as "> 0" or "1 ± 0.1"), ``verdict``, and optionally ``label``,
-        displayed in place of ``claim``.
+        displayed in place of ``claim``, and ``p_holm``.
     width : float, optional
         Width of the figure in inches.
 
@@ -969,6 +970,11 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
         (verdict_ax, f"{sign} {claim['verdict']}", bold | {"color": _ink(colour)}),
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
+    if pd.notna(claim.get("p_holm")):
+        words = f"p {_p(claim['p_holm'])} (Holm)"
+        verdict_ax.text(
+            0, 0.12, words, fontsize=7.5, color=SOFT, va="center", transform=verdict_ax.transAxes
+        )
     claimed = _claimed_range(claim["threshold"])
     bounds = [bound for bound in claimed if np.isfinite(bound)]
     ends = [claim["low"], claim["high"], *bounds]
@@ -985,6 +991,11 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     plot.text(np.mean(bounds), 0.23, words, ha="center", va="top", fontsize=7.5, color=SOFT)
     plot.text((low + high) / 2, 0.94, _numbers(claim), ha="center", va="top", fontsize=8)
     _interval(plot, 0.47, claim, color=colour)
+
+
+def _p(value: float) -> str:
+    """Format a p-value, with its sign."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 # %% ../nbs/library/plots.ipynb #glance
 def claims_overview(table: pd.DataFrame, *, width: float = WIDTH) -> Figure:

@@ -118,7 +118,7 @@ def test_a_perturbation_has_its_rows_in_the_table_and_the_figure(page, tmp_path)
         "greyscale",
         "few tones",
     ]  # in the registry's order
-    assert set(table.group) == {"images: appearance"}
+    assert set(table.group) == {"images: colour", "images: appearance"}
     fig = perturbation_forest(
         table, {name: shown.images[0] for name, shown in changed.items()}, label="r"
     )

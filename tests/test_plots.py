@@ -110,7 +110,7 @@ def claims() -> pd.DataFrame:
         "language to vision works from early language layers into late vision layers, but the "
         "other way it does not " * 2
     )
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             ("L1", "short", 0.4, 0.39, 0.41, "> 0", "supported"),
             ("L2", long, 0.3, 0.2, 0.45, "< 0.4", "not supported"),
@@ -120,6 +120,9 @@ def claims() -> pd.DataFrame:
             ("L5", "without a number", np.nan, np.nan, np.nan, "> 0", "not supported"),
         ],
         columns=["claim", "text", "effect", "low", "high", "threshold", "verdict"],
+    )
+    return table.assign(
+        p=[0.0001, 0.02, 1, 0.04, 1, np.nan], p_holm=[0.0006, 0.1, 1, 0.2, 1, np.nan]
     )
 
 

@@ -126,6 +126,13 @@ def test_readme_is_the_index_notebook():
     )
 
 
+def test_readme_is_read_in_a_few_minutes():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.split()) <= 800
+    first_screen = text[: text.index("![")]
+    assert "pip install" in first_screen and "make figures" in first_screen
+
+
 def test_readme_links_hold():
     links = re.findall(
         r"""(?:\]\(|\b(?:src|srcset|href)=")([^)\s"#]+)""", README.read_text(encoding="utf-8")

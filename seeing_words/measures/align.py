@@ -446,7 +446,11 @@ def _describe_layers(data: xr.Dataset, name: str) -> str:
 def _heading(alignment: Alignment) -> str:
     data = alignment.data
     sides = ", ".join(_describe_layers(data, name) for name in alignment.names)
-    return f"{sides}; {data.attrs['n_stimuli']} stimuli, {data.sizes['fold']} folds"
+    stimuli = f"{data.attrs['n_stimuli']} stimuli"
+    n_groups = alignment.provenance.get("n_groups")
+    if n_groups is not None:
+        stimuli += f" in {n_groups} groups"
+    return f"{sides}; {stimuli}, {data.sizes['fold']} folds"
 
 
 def _format_number(value: float) -> str:
@@ -533,7 +537,11 @@ def _score_training_stimuli(
 ) -> xr.Dataset:
     """Predictivity on the training stimuli of fold `k` alone, by folds within them."""
     train = folds.train(k)
-    within = make_folds(len(train), n_folds=min(folds.n_folds, len(train) // 2), seed=seed)
+    groups = None if folds.groups is None else folds.groups[train]
+    n_folds = min(folds.n_folds, len(train) // 2)
+    if groups is not None:
+        n_folds = min(n_folds, len(np.unique(groups)))
+    within = make_folds(len(train), n_folds=n_folds, seed=seed, groups=groups)
     return _score_grid(sources, targets, train, within, **engine)
 
 
@@ -633,6 +641,18 @@ def _read_both(features: tuple[object, object], names: tuple[str, str]) -> dict[
     return layers
 
 
+def _check_groups(folds: Folds) -> None:
+    """Refuse groups so few that a training part cannot be divided again, to choose layers."""
+    if folds.groups is None:
+        return
+    for i in range(folds.n_folds):
+        if len(np.unique(folds.groups[folds.train(i)])) < 2:
+            raise InputError(
+                f"groups: fold {i} trains on a single group, which cannot be divided to choose "
+                "layers; give more folds or finer groups"
+            )
+
+
 def _check_counts(n_permutations: int, n_draws: int) -> None:
     if n_permutations < 0 or n_draws < 1:
         raise InputError(
@@ -657,6 +677,7 @@ def align(
     *,
     names: tuple[str, str] = ("a", "b"),
     folds: object = None,
+    groups: Sequence | None = None,
     n_folds: int = 5,
     seed: int = 0,
     alphas: Sequence[float] = ALPHAS,
@@ -678,6 +699,10 @@ def align(
     folds : Folds or splitter of scikit-learn, optional
         Folds of cross-validation, in any form that `as_folds` takes; default: `n_folds` random
         ones.
+    groups : sequence of length n, optional
+        A label for each stimulus, the same for stimuli that resemble each other: the images of
+        one prompt, the frames of one film. Folds keep groups whole, bootstrap draws take whole
+        groups, and shuffled pairings exchange whole groups of the same size.
     n_folds : int, default 5
         Number of folds if none are given.
     seed : int, default 0
@@ -719,31 +744,33 @@ def align(
     layers = _read_both((a, b), names)
     n_stimuli = next(iter(layers[names[0]].values())).sizes["stimulus"]
     if folds is None:
-        folds = make_folds(n_stimuli, n_folds=n_folds, seed=seed)
+        folds = make_folds(n_stimuli, n_folds=n_folds, seed=seed, groups=groups)
     else:
-        folds = as_folds(folds, n_stimuli)
+        folds = as_folds(folds, n_stimuli, groups)
+    _check_groups(folds)
     _check_counts(n_permutations, n_draws)
 
-    groups = {name: _group_by_width(layers[name]) for name in names}
+    widths = {name: _group_by_width(layers[name]) for name in names}
     engine = {"alphas": alphas, "device": device, "max_memory": max_memory}
     tasks = {}
     for direction, (source, target) in _directions(names).items():
-        one = _tasks(groups[source], groups[target], folds, n_permutations, seed, engine)
+        one = _tasks(widths[source], widths[target], folds, n_permutations, seed, engine)
         for task, function in one.items():
             tasks[direction, task] = function
     steps = tqdm(tasks.items(), "aligning", delay=1) if progress else tasks.items()
     done = {key: function() for key, function in steps}
 
-    weights = resample_weights(folds, n_draws=n_draws, seed=seed)
+    weights = resample_weights(folds, n_draws=n_draws, seed=seed, groups=folds.groups)
     grids = []
     for direction, (source, target) in _directions(names).items():
         of_direction = {task: grid for (way, task), grid in done.items() if way == direction}
         grid = _one_direction(layers[source], layers[target], of_direction, folds, weights, alphas)
         grids.append(_by_name(grid, source, target))
-    cka = _cka_grid(groups[names[0]], groups[names[1]], max_memory * 2**30)
+    cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory * 2**30)
     settings = {
         "n_stimuli": n_stimuli,
         "n_folds": folds.n_folds,
+        "n_groups": None if folds.groups is None else len(np.unique(folds.groups)),
         "seed": seed,
         "alphas": np.atleast_1d(alphas).tolist(),
         "n_permutations": n_permutations,

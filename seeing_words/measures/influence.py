@@ -187,6 +187,7 @@ def score_influences(
     alphas: Sequence[float] = ALPHAS,
     scaling: str = "unit",
     device: str | torch.device = "cpu",
+    neighbours: Sequence[int] = NEIGHBOURS,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Score the predictions of many targets from one source, with the influence of each stimulus.
 
@@ -202,6 +203,9 @@ def score_influences(
         One partition, or several.
     alphas, scaling, device
         See `predictivity_grids`; one λ is chosen for all units of a target.
+    neighbours : sequence of int, default -1, 0 and 1
+        Penalties to compute, as steps on the grid from the chosen one. 0 alone takes half the time,
+        for draws that keep the penalty.
 
     Returns
     -------
@@ -244,9 +248,9 @@ def score_influences(
     for partition in as_partitions(folds, n):
         each += _Setting(partition, check_alphas(alphas), device=device, scaling=scaling).each
     empty = {
-        "score": np.full((len(each), len(NEIGHBOURS)), np.nan),
-        "influence": np.zeros((len(each), len(NEIGHBOURS), n)),
-        "error": np.full((len(each), len(NEIGHBOURS), n), np.inf),
+        "score": np.full((len(each), len(neighbours)), np.nan),
+        "influence": np.zeros((len(each), len(neighbours), n)),
+        "error": np.full((len(each), len(neighbours), n), np.inf),
     }
     made = {name: [_copies(empty) for _ in sources] for name in checked}
     for f, fold in enumerate(each):
@@ -258,7 +262,7 @@ def score_influences(
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
             chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])
             c = fitted.U_cast.T @ target.Y if choice.c is None else choice.c
-            for p, step in enumerate(NEIGHBOURS):
+            for p, step in enumerate(neighbours):
                 if not 0 <= chosen + step < len(fold.alphas):
                     continue
                 for (F, Z_test), out in zip(parts, arrays, strict=True):
@@ -270,18 +274,21 @@ def score_influences(
                     out["influence"][f, p, fold.train] = of_train
                     out["error"][f, p, fold.test] = 0
                     out["error"][f, p, fold.train] = error
-    return {name: [_influence_dataset(out) for out in arrays] for name, arrays in made.items()}
+    return {
+        name: [_influence_dataset(out, neighbours) for out in arrays]
+        for name, arrays in made.items()
+    }
 
 
 def _copies(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values.copy() for name, values in arrays.items()}
 
 
-def _influence_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _influence_dataset(arrays: Mapping[str, np.ndarray], neighbours: Sequence[int]) -> xr.Dataset:
     "Name the axes of what `score_influences` made."
     dims = ("fold", "penalty", "stimulus")
     data = {name: (dims[: values.ndim], values) for name, values in arrays.items()}
-    return xr.Dataset(data, {"penalty": list(NEIGHBOURS)})
+    return xr.Dataset(data, {"penalty": list(neighbours)})
 
 # %% ../../nbs/library/measures/15_influence.ipynb #draw-scores
 def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.ndarray]:

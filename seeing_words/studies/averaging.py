@@ -9,7 +9,7 @@ __all__ = ['AVERAGED', 'CLAIMS', 'exemplar_choices', 'captions_to_average', 'sta
            'curve_table', 'claims_about', 'rise', 'claim_effects']
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #imports
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import comb
 
@@ -26,6 +26,7 @@ from ..measures._ridge_dual import ALPHAS
 from ..measures.claims import Claim
 from ..measures.folds import Folds
 from ..measures.inference import mean_over_population
+from ..measures.influence import score_influences
 from ..measures.numerics import machine_eps, to_float64, unit_vectors
 from ..measures.predictivity import out_of_folds
 from ..measures.scores import concat_scores, make_scores, tidy
@@ -453,21 +454,30 @@ def _pairs_of_choices(
     return pairs
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #measure
+def _score_of(made: xr.Dataset) -> np.ndarray:
+    """Mean score over folds, and the influence of each stimulus, (1 + stimulus,)."""
+    chosen = made.sel(penalty=0)
+    scored = np.isfinite(chosen.score.values)
+    if not scored.any():
+        return np.full(1 + made.sizes["stimulus"], np.nan)
+    value = chosen.score.values[scored].mean()
+    influence = chosen.influence.values[scored].sum(0) / scored.sum()
+    return np.append(value, influence)
+
+
 def _measure(
     source: xr.DataArray,
-    targets: Mapping[str, xr.DataArray],
+    targets: Mapping[Hashable, xr.DataArray],
     pairs: Mapping[tuple, Sequence[tuple]],
     mean: Callable,
     folds: Folds,
     alphas: Sequence[float],
-) -> tuple[dict, dict]:
+) -> dict[tuple, list[np.ndarray]]:
     """Score the pairs of choices that `_pairs_of_choices` lists, for one source.
 
-    Returns two dicts: (target, k) → scores (1 + stimulus,), one a choice; and for k = 1
-    target → fold → unit scores (1 + test stimulus, unit), averaged over choices.
+    Returns (target, k) → scores (1 + stimulus,), one a choice.
     """
     scores = {}
-    single = {name: [] for name in targets}
     for source_choice, wanted in pairs.items():
         X = mean(source, source_choice).values
         jobs = [(name, k, choice) for name in targets for k, choice in wanted]
@@ -476,23 +486,50 @@ def _measure(
             Ys = {
                 i: mean(targets[name], choice).values for i, (name, _, choice) in enumerate(batch)
             }
-            predictions = out_of_folds(X, Ys, folds=folds, alphas=alphas)
+            made = score_influences(X, Ys, folds=folds, alphas=alphas, neighbours=(0,))
             for i, (name, k, _) in enumerate(batch):
-                (prediction,) = predictions[i]
-                units = [
-                    _correlation(_unit_vectors(Ys[i][test]), _unit_vectors(prediction[test]))
-                    for test in folds.test
-                ]
-                scores.setdefault((name, k), []).append(_mean_score(units, folds))
-                if k == 1:
-                    single[name].append(units)
+                scores.setdefault((name, k), []).append(_score_of(made[i][0]))
+    return scores
+
+
+def _unit_scores(
+    source: xr.DataArray,
+    targets: Mapping[str, xr.DataArray],
+    pairs: Mapping[tuple, Sequence[tuple]],
+    mean: Callable,
+    folds: Folds,
+    alphas: Sequence[float],
+) -> dict[str, list[np.ndarray]]:
+    """Score every unit with single exemplars.
+
+    Returns target → fold → scores (1 + test stimulus, unit), averaged over choices.
+    """
+    found = {name: [] for name in targets}
+    for source_choice, wanted in pairs.items():
+        singles = [choice for k, choice in wanted if k == 1]
+        if not singles:
+            continue
+        X = mean(source, source_choice).values
+        Ys = {
+            (name, choice): mean(target, choice).values
+            for choice in singles
+            for name, target in targets.items()
+        }
+        predictions = out_of_folds(X, Ys, folds=folds, alphas=alphas)
+        for (name, choice), (prediction,) in predictions.items():
+            observed = Ys[name, choice]
+            units = [
+                _correlation(_unit_vectors(observed[test]), _unit_vectors(prediction[test]))
+                for test in folds.test
+            ]
+            found[name].append(units)
     means = {}
-    for name, choices in single.items():
+    for name, choices in found.items():
         means[name] = [np.mean(units, axis=0) for units in zip(*choices)]  # fold by fold
-    return scores, means
+    return means
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #predict
-def _fixed_map_scores(
+def _fixed_map_gains(
     source: xr.DataArray,
     targets: Mapping[str, xr.DataArray],
     single: Mapping[str, list[np.ndarray]],
@@ -500,16 +537,16 @@ def _fixed_map_scores(
     folds: Folds,
     alphas: Sequence[float],
 ) -> dict[tuple[str, float], np.ndarray]:
-    """Scores at each k of a map that does not change with k: those of one exemplar, raised.
+    """Gain over one exemplar, at each k, of a map that does not change with k.
 
-    `single` is from `_measure`. Returns (target, k) → score (1 + stimulus,).
+    `single` is from `_unit_scores`. Returns (target, k) → gain (1 + stimulus,).
     """
     first = {name: target.values[0] for name, target in targets.items()}
     # one fixed map, from the first exemplars, applied to every exemplar of the source
     predictions = out_of_folds(
         source.values[0], first, tested=list(source.values), folds=folds, alphas=alphas
     )
-    scores = {}
+    gains = {}
     for name, target in targets.items():
         predicted = np.stack(predictions[name])  # (exemplar, stimulus, unit)
         rho_source = [_reliability(predicted[:, test]) for test in folds.test]
@@ -518,9 +555,9 @@ def _fixed_map_scores(
             parts = []
             for r, of_source, of_target in zip(single[name], rho_source, rho_target):
                 factor = _product(_averaging_factor(of_source, k), _averaging_factor(of_target, k))
-                parts.append(_product(r, factor))
-            scores[name, k] = _mean_score(parts, folds)
-    return scores
+                parts.append(_product(r, factor) - r)
+            gains[name, k] = _mean_score(parts, folds)
+    return gains
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #surrogates
 def independent_exemplars(
@@ -628,11 +665,13 @@ def _curves_of_source(
     """Scores of one source, measured and of a fixed map: two arrays (target, k, 1 + stimulus)."""
     m_target = next(iter(targets.values())).sizes["exemplar"]
     pairs = _pairs_of_choices(source.sizes["exemplar"], m_target, ks, max_choices, seed)
-    scores, single = _measure(source, targets, pairs, mean, folds, alphas)
-    fixed = _fixed_map_scores(source, targets, single, fixed_ks, folds, alphas)
-    measured = [[np.mean(scores[name, k], axis=0) for k in ks] for name in targets]
-    expected = [[fixed[name, k] for k in fixed_ks] for name in targets]
-    return np.array(measured), np.array(expected)
+    scores = _measure(source, targets, pairs, mean, folds, alphas)
+    single = _unit_scores(source, targets, pairs, mean, folds, alphas)
+    gains = _fixed_map_gains(source, targets, single, fixed_ks, folds, alphas)
+    measured = {key: np.mean(of_choices, axis=0) for key, of_choices in scores.items()}
+    curves = [[measured[name, k] for k in ks] for name in targets]
+    fixed = [[measured[name, 1] + gains[name, k] for k in fixed_ks] for name in targets]
+    return np.array(curves), np.array(fixed)
 
 
 def _surrogates_of_source(
@@ -665,7 +704,7 @@ def _surrogates_of_source(
         for k in ks:  # exemplars are in random order, so that the first k are a random choice
             of_source, of_target = (range(min(k, m)) for m in (len(X), m_target))
             pairs.setdefault(tuple(of_source), []).append((k, tuple(of_target)))
-        scores |= _measure(X, Ys, pairs, mean_exemplars, folds, alphas)[0]
+        scores |= _measure(X, Ys, pairs, mean_exemplars, folds, alphas)
     return np.array(
         [[[scores[(i, name), k][0] for k in ks] for name in targets] for i in surrogates]
     )
@@ -702,7 +741,7 @@ def _with_draws(
     """Turn values with influences, (…, 1 + stimulus), into scores with bootstrap draws."""
     dims = list(coords)
     value = xr.DataArray(values[..., 0], coords=coords, dims=dims)
-    draws = values[..., :1] + values[..., 1:] @ weights.T
+    draws = values[..., :1] + values[..., 1:] @ (weights - 1).T  # 1: the stimuli as they are
     return make_scores(value, xr.DataArray(draws, coords=coords, dims=[*dims, "draw"]), weights)
 
 

@@ -134,7 +134,8 @@ def verdict_sentences(table: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A line for each claim, in words.
+        A line for each claim, in words. If the table has p-values, a paragraph says which claims
+        are primary, and which would not be supported after Holm's correction.
 
     Examples
     --------
@@ -157,7 +158,31 @@ def verdict_sentences(table: pd.DataFrame) -> str:
             parts = [f"**{verdict}** where {way}" for way, verdict in by_direction.items()]
             result = join_words(parts)
         lines.append(f"- {claim[0].upper()}{claim[1:]}: {result}.")
+    if "p_holm" in table:
+        lines += ["", _after_correction(table)]
     return "\n".join(lines)
+
+
+def _after_correction(table: pd.DataFrame) -> str:
+    """A sentence on primary claims, and one on what Holm's correction leaves supported."""
+    sentences = []
+    primary = table[table.primary]
+    if len(primary):
+        results = [f"{row.label}, **{row.verdict}**" for row in primary.itertuples()]
+        sentences.append(f"Primary: {'; '.join(results)}.")
+    supported = table[table.verdict == "supported"]
+    lost = supported[~(supported.p_holm <= 0.05)]
+    if len(supported):
+        result = (
+            "all of these stay supported"
+            if lost.empty
+            else (
+                f"{len(supported) - len(lost)} of {len(supported)} stay supported, but not "
+                f"{join_words(lost.label)}"
+            )
+        )
+        sentences.append(f"With Holm's correction for {len(table)} claims, {result}.")
+    return " ".join(sentences)
 
 
 def with_arrows(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,8 @@ from sklearn.model_selection import KFold
 from seeing_words import Alignment, InputError, align, feature_array, predictivity, read_features
 from seeing_words.core.files import check_codecs
 from seeing_words.measures.folds import make_folds
+from seeing_words.measures.inference import max_p_value
+from seeing_words.measures.predictivity import null_grid
 from seeing_words.studies.layers import align_networks
 
 DIRECTIONS = ("vision to language", "language to vision")
@@ -644,3 +646,62 @@ def test_codecs_that_only_compute_are_read(tmp_path):
     )
     with pytest.raises(InputError, match="needs the codec 'pickle', which is never run"):
         check_codecs(pickled)
+
+
+# Stimuli that come in groups
+
+
+def copies(seed: int, n_groups: int = 30, units: int = 20) -> tuple[np.ndarray, ...]:
+    "Unrelated layers of near copies, one to three of each stimulus, and which copies which."
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), rng.integers(1, 4, n_groups))
+    X, Y = (rng.normal(size=(n_groups, units))[groups] for _ in range(2))
+    X, Y = (layer + 0.1 * rng.normal(size=layer.shape) for layer in (X, Y))
+    order = rng.permutation(len(groups))
+    return X[order], Y[order], groups[order]
+
+
+def test_groups_take_away_the_score_for_nothing():
+    X, Y, groups = copies(0, n_groups=60, units=60)
+    apart, together = quick(X, Y), quick(X, Y, groups=groups)
+    assert apart.table.best.min() > 0.3 and apart.table.p.max() == 0.05
+    assert together.table.best.abs().max() < 0.15 and together.table.p.min() > 0.05
+    assert f"{len(X)} stimuli in 60 groups" in str(together)
+    assert together.provenance["n_groups"] == 60 and apart.provenance["n_groups"] is None
+    named = quick(X, Y, groups=[f"scene {g}" for g in groups])
+    pd.testing.assert_frame_equal(named.table, together.table)
+
+
+def test_draws_take_whole_groups():
+    "Copies of stimuli tell no more than the stimuli."
+    rng = np.random.default_rng(0)
+    X, Y = related(60, 6, 7, noise=2)
+    widths = {}
+    for name, times in (("once", 1), ("four times", 4)):
+        groups = np.repeat(np.arange(60), times)
+        jitter = (1e-3 * rng.normal(size=(60 * times, q)) for q in (6, 7))
+        aligned = quick(X[groups] + next(jitter), Y[groups] + next(jitter), groups=groups)
+        widths[name] = (aligned.table.high - aligned.table.low).mean()
+    assert widths["four times"] > 0.75 * widths["once"]
+
+
+def test_groups_of_few_stimuli_choose_layers_within_groups(sides):
+    X, Y, groups = copies(3, n_groups=24)
+    aligned = quick(np.stack([X, X**3]), Y, groups=groups)
+    assert aligned.table.nested.notna().all()
+    with pytest.raises(InputError, match="fold 0 trains on a single group"):
+        quick(X, Y, groups=groups > 11, n_folds=2)
+    with pytest.raises(InputError, match="divide the group"):
+        quick(X, Y, folds=make_folds(len(X)), groups=groups)
+    with pytest.raises(InputError, match="give one for each stimulus"):
+        quick(X, Y, groups=groups[1:])
+
+
+def test_p_values_of_groups_are_honest():
+    p = []
+    for seed in range(60):
+        X, Y, groups = copies(seed, n_groups=24, units=4)
+        folds = make_folds(len(X), n_folds=2, groups=groups, seed=seed)
+        null = null_grid(X, Y, folds=folds, n_permutations=19, seed=seed)
+        p.append(max_p_value(null.observed, null.null))
+    assert kstest(p, "uniform", alternative="greater").pvalue > 0.01

@@ -12,16 +12,22 @@ from seeing_words.data.microworld.stimulus_set import microworld_stimuli
 from seeing_words.data.modalities import DIRECTIONS
 from seeing_words.data.perturb import PERTURBATIONS, Perturbation, perturb
 from seeing_words.measures.folds import make_folds
-from seeing_words.measures.inference import resample_weights, score_estimate
+from seeing_words.measures.inference import predictivity_estimate, resample_weights
 from seeing_words.measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import out_of_fold, predictivity
+from seeing_words.measures.scores import make_scores
 from seeing_words.plots import perturbation_forest
 from seeing_words.studies.layers import mean_over_networks
 from seeing_words.studies.perturbations import (
     ARMS,
+    CLAIMS,
+    EXPLAINED,
     change_along_depth,
+    change_group,
     change_scores,
     change_table,
+    claim_effects,
+    explained_covariance,
     fact_indicators,
     fact_scores,
 )
@@ -127,10 +133,9 @@ def test_nothing_changed_is_the_intact_score_alone(made):
         weights=made.weights,
     )
     assert scores.condition.values.tolist() == ["intact"]
-    single = score_estimate(
-        *out_of_fold(
-            made.vision["net-1-1"].values[-2], made.language["net-2-0"].values[-2], folds=made.folds
-        ),
+    single = predictivity_estimate(
+        made.vision["net-1-1"].values[-2],
+        made.language["net-2-0"].values[-2],
         folds=made.folds,
         weights=made.weights,
     )
@@ -238,3 +243,107 @@ def test_facts_that_never_vary_are_left_out():
     layers = np.repeat(fact_indicators(facts)["thing name"][None], 2, 0)
     found = fact_scores({"net": feature_array(layers)}, facts, folds=folds, weights=weights)
     assert found.fact.values.tolist() == ["thing name"] and found.value.item() > 0.99
+
+
+# The intact target
+
+
+def test_reading_the_partners_prediction_from_changed_responses_is_two_maps(made):
+    "Where the target is changed, what the partner predicts of the intact one is the fixed target."
+    scores = change_scores(
+        made.vision,
+        made.changed,
+        made.language,
+        modality="vision",
+        folds=made.folds,
+        weights=made.weights,
+    ).value
+    X, Y = made.vision["net-1-0"].values[-2], made.language["net-2-1"].values[-2]
+    _, shared = out_of_fold(Y, X, folds=made.folds)
+    for condition, own in {"intact": X, "blur": made.changed["blur"]["net-1-0"].values[-2]}.items():
+        at = scores.sel(direction="l2v", condition=condition, vision="net-1-0", language="net-2-1")
+        expected = predictivity(own, shared, folds=made.folds)
+        assert at.sel(arm="intact target").item() == pytest.approx(expected, abs=1e-4)
+    forward = scores.sel(direction="v2l")
+    xr.testing.assert_equal(
+        forward.sel(arm="intact target", drop=True), forward.sel(arm="refit", drop=True)
+    )
+
+
+def test_a_target_that_loses_what_was_never_shared_gains_in_r_and_not_against_the_intact_one():
+    """Half of the target's variance is its own affair. Without it r rises, as with "nouns only";
+    the part that is shared can be read as before, and no more covariance is explained."""
+    rng, n = np.random.default_rng(0), 400
+    shared, private = rng.normal(size=(n, 4)), rng.normal(size=(n, 8))
+    mixing, own = rng.normal(size=(4, 12)), rng.normal(size=(8, 12))
+    noise = 0.3 * rng.normal(size=(n, 12))
+    partner = feature_array((shared @ rng.normal(size=(4, 12)) + rng.normal(size=(n, 12)))[None])
+    intact = feature_array((shared @ mixing + private @ own + noise)[None])
+    less = feature_array((shared @ mixing + noise)[None])
+    folds = make_folds(n)
+    scores = change_scores(
+        {"l": intact},
+        {"nouns only": {"l": less}},
+        {"v": partner},
+        modality="language",
+        folds=folds,
+        weights=resample_weights(folds, n_draws=20),
+        layer=-1,
+    ).value.sel(direction="v2l", vision="v", language="l")
+    before, after = scores.sel(condition="intact"), scores.sel(condition="nouns only")
+    assert after.sel(arm="refit") > before.sel(arm="refit") + 0.2
+    # what was hidden among private facts is read more easily, up to 1
+    assert 0 < after.sel(arm="intact target") - before.sel(arm="intact target") < 0.1
+    change = after.sel(arm=EXPLAINED) / before.sel(arm=EXPLAINED)
+    assert change.item() == pytest.approx(1, abs=0.1)
+
+
+def test_explained_covariance_is_a_mean_over_units_then_folds_and_its_draws_are_first_order():
+    rng, folds = np.random.default_rng(0), make_folds(90, n_folds=3)
+    target, prediction = rng.normal(size=(2, 90, 5))
+    weights = resample_weights(folds, n_draws=2000)
+    found = explained_covariance(target, prediction, folds=folds, weights=weights)
+    by_fold = []
+    for test in folds.test:
+        units = [np.cov(y, z, bias=True)[0, 1] for y, z in zip(target[test].T, prediction[test].T)]
+        by_fold.append(np.mean(units))
+    assert found.value.item() == pytest.approx(np.mean(by_fold))
+    one = np.ones((1, 90), dtype=int)
+    same = explained_covariance(target, prediction, folds=folds, weights=one)
+    assert same.draws.item() == pytest.approx(found.value.item())
+
+
+# Groups and claims
+
+
+def test_what_captions_tell_of_is_not_called_appearance():
+    groups = {name: change_group(entry) for name, entry in PERTURBATIONS.items()}
+    images = [name for name, entry in PERTURBATIONS.items() if entry.modality == "image"]
+    for name in images:
+        called_appearance = groups[name] == "images: appearance"
+        assert called_appearance == (not PERTURBATIONS[name].changes)
+    assert groups["greyscale"] == groups["hue shift"] == "images: colour"
+    assert groups["patch shuffle"] == groups["rotation"] == "images: layout"
+    assert groups["scrambled"] == "captions: word order"
+    assert groups["nouns only"] == "captions: words"
+
+
+def test_effects_are_differences_and_shares_of_the_arm():
+    conditions = ["intact", "blur", "hue shift", "flip", "stuff-only", "scrambled", "nouns only"]
+    values = {"v2l": [0.5, 0.5, 0.4, 0.3, 0.2, 0.45, 0.1], "l2v": [1, 1, 1, 1, 0.5, 1, 0.5]}
+    weights = resample_weights(make_folds(20), n_draws=3)
+    arms = [*ARMS, EXPLAINED]
+    value = xr.DataArray(
+        [[values[d] for _ in arms] for d in DIRECTIONS],
+        {"direction": list(DIRECTIONS), "arm": arms, "condition": conditions},
+        dims=("direction", "arm", "condition"),
+    )
+    scores = make_scores(value, value.expand_dims(draw=3, axis=-1), weights)
+    effects = claim_effects(scores)
+    assert set(effects) == {claim.name for claim in CLAIMS}
+    assert effects["P1b V→L"].value.item() == pytest.approx(0.8)
+    assert effects["P2"].value.sel(direction="v2l").item() == pytest.approx(0.2)
+    assert effects["P3a V→L"].value.item() == pytest.approx(-0.05)
+    assert effects["P3b L→V"].value.item() == pytest.approx(0.5)
+    without_masks = claim_effects(scores.drop_sel(condition="stuff-only"))
+    assert set(effects) - set(without_masks) == {"P2"}

@@ -71,6 +71,27 @@ def test_every_verdict_is_in_a_sentence():
     assert second == "- A claim of its own: **not supported**."
 
 
+def test_what_a_correction_leaves_is_said():
+    table = pd.DataFrame(
+        {
+            "text": ["a", "b", "c"],
+            "label": ["first", "second", "third"],
+            "verdict": ["supported", "supported", "contradicted"],
+            "p_holm": [0.001, 0.08, 1.0],
+            "primary": [True, False, False],
+        }
+    )
+    *_, said = verdict_sentences(table).splitlines()
+    assert said == (
+        "Primary: first, **supported**. With Holm's correction for 3 claims, 1 of 2 stay "
+        "supported, but not second."
+    )
+    *_, said = verdict_sentences(table.assign(p_holm=0.01)).splitlines()
+    assert said.endswith("claims, all of these stay supported.")
+    *_, said = verdict_sentences(table[2:]).splitlines()
+    assert said == ""
+
+
 @pytest.mark.parametrize("name", ["3_pick_a_pic", "4_averaging"])
 def test_no_plural_follows_the_number_one(name):
     notebook = json.loads((ROOT / f"nbs/paper/{name}.ipynb").read_text(encoding="utf-8"))
