@@ -96,12 +96,17 @@ def _published(name: str, modality: str) -> ModelSize | None:
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here
 def _patches(folder: Path, config, card: dict) -> int:  # with a class token
     side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    told = card or (
+    described = card or (
         json.loads(path.read_text())
         if (path := folder / "preprocessor_config.json").is_file()
         else {}
     )
-    size = told.get("preprocess") or told.get("crop_size") or told.get("size") or config.image_size
+    size = (
+        described.get("preprocess")
+        or described.get("crop_size")
+        or described.get("size")
+        or config.image_size
+    )
     while isinstance(size, dict):
         size = (
             size.get("size") or size.get("height") or size.get("shortest_edge") or config.image_size
@@ -433,7 +438,7 @@ class SectionCost:
     extraction: float  # seconds
     alignment: float  # seconds
     store: int  # bytes of features
-    held: int  # bytes of features in memory at once
+    held: int  # bytes of features in memory at the same time
 
     @property
     def seconds(self) -> float:

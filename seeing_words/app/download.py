@@ -437,7 +437,7 @@ def fetch_file(
     timeout: float = 30.0,  # seconds without a byte
     progress: Callable[[int, int | None], None] = lambda done, size: (
         None
-    ),  # told the bytes so far, and of all
+    ),  # called with the bytes so far, and of all
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     "Fetch one file: resume what has arrived before, verify, then give it its name."

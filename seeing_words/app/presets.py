@@ -257,7 +257,24 @@ def best_device() -> str:
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources
 def data_folder(name: str, given: str) -> Path:
-    "The folder of a data set: the one that a preset gives, else where `download` puts it."
+    """Find the folder of a data set.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set, as `download` knows it.
+    given : str
+        The folder that a preset names; empty: where `download` puts the data set.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
     folder = Path(given) if given else data_root() / name
     if folder.is_dir():
         return folder
@@ -333,7 +350,7 @@ def _folder(preset: Preset, ids_file: Path | None) -> StimulusSet:
 
 @dataclass(frozen=True)
 class Source:
-    """Where stimuli come from, and what is known of them.
+    """Where stimuli come from, and what can be done with them.
 
     Attributes
     ----------
@@ -349,13 +366,13 @@ class Source:
     n_scenes : int
         Stimuli are made from numbered scenes, of which there are so many; 0: they are not.
     is_chosen : bool
-        A run takes a choice of what there is, and writes a list of it.
+        A run uses a random choice of the stimuli there are, and writes a list of it.
     trials, judge : str
         Of forced choice, unless a preset names others.
     required : mapping
         Fields that a preset must fill in → what they name.
     count : callable, optional
-        Takes a `Preset`, gives the sizes (`n_stimuli`, `n_captions`) of what is there.
+        Takes a `Preset`, gives `n_stimuli` and `n_captions` of the stimuli there are.
     """
 
     make: Callable[[Preset, Path | None], StimulusSet]
@@ -447,7 +464,7 @@ TRIALS: Mapping[
 
 # %% ../../nbs/library/app/00_presets.ipynb #preset-rows
 def _rows(preset: Preset) -> list[tuple[str, str]]:
-    "What a person wants to know of a preset, in words: label and value."
+    "Describe a preset: label and value."
     place = f" in {preset.folder}" if preset.folder else ""
     captions = "1 caption" if preset.n_captions == 1 else f"{preset.n_captions} captions"
     seeds = "1 seed" if preset.n_untrained == 1 else f"{preset.n_untrained} seeds"
@@ -816,7 +833,7 @@ def _listed_stimuli(preset: Preset) -> list:
 
 
 def _with_sizes(preset: Preset, given: Mapping[str, object]) -> Preset:
-    "The preset; sizes that its file leaves open are counted where possible."
+    "The preset; sizes that are missing in its file are counted where possible."
     left_open = {"n_stimuli", "n_captions"} - given.keys()
     count = preset.stimulus_source.count
     if count is None or not left_open:

@@ -50,7 +50,13 @@ from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
 from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
-from ..studies.pick_a_pic import JUDGES, Judge, PreferenceSet, judged
+from seeing_words.studies.pick_a_pic import (
+    JUDGES,
+    Judge,
+    PreferenceSet,
+    judged,
+    prompt_folds,
+)
 
 # %% ../../nbs/library/app/04_run.ipynb #places
 def store_root() -> Path:
@@ -59,7 +65,22 @@ def store_root() -> Path:
 
 
 def short_path(path: Path) -> str:
-    "A path as people read it: relative to the checkout where it lies within."
+    """Write a path as people read it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        Relative to the checkout, or without one to the current folder, if it is within; else whole.
+
+    Examples
+    --------
+    >>> short_path(Path.cwd() / "figures")  # doctest: +SKIP
+    'figures'
+    """
     root = checkout() or Path.cwd()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
@@ -120,12 +141,37 @@ _NEEDS = ("judge", "next words", "several captions")
 
 
 def section_metadata(notebook: Path) -> dict:
-    "What a section notebook declares of itself, in its metadata under `seeing_words`."
+    """Read what a section notebook declares about itself.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    dict
+        The entry ``seeing_words`` of its metadata; empty if there is none.
+    """
     return json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("seeing_words", {})
 
 
 def section_needs(notebook: Path) -> frozenset[str]:
-    "What a section asks of a preset beyond images and captions; raises `InputError` if unknown."
+    """Read what a section needs of a preset besides images and captions.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    frozenset of str
+        Any of "judge", "next words" and "several captions".
+
+    Raises
+    ------
+    InputError
+        If the metadata name another need.
+    """
     needs = frozenset(section_metadata(notebook).get("needs", ()))
     if unknown := sorted(needs.difference(_NEEDS)):
         raise InputError(
@@ -145,7 +191,22 @@ class Parameter:
 
 
 def parameters(notebook: Path) -> dict[str, Parameter]:
-    "The parameters of a notebook, by name."
+    """Read the parameters of a section notebook.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    dict
+        Name → parameter, in the order of the cell tagged ``parameters``.
+
+    Raises
+    ------
+    InputError
+        If there is not exactly one such cell, or it holds anything but typed plain values.
+    """
     tagged = [code for code, tags in _code_cells(notebook) if "parameters" in tags]
     if len(tagged) != 1:
         raise InputError(
@@ -230,8 +291,10 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
         for name, value in (_sizes(preset) | {"seed": seed}).items()
         if value != usual[name]
     }
-    told = ",".join(f"{name}={value}" for name, value in {**differs, **changed}.items())
-    return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', told)}" if told else preset.name
+    name = ",".join(f"{key}={value}" for key, value in {**differs, **changed}.items())
+    if not name:
+        return preset.name
+    return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', name)}"
 
 
 def _folder(out: str | Path, place: str) -> Path:
@@ -256,20 +319,20 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {  # as annotated → what 
 
 
 def _refuse_unlike(parameter: Parameter, value) -> None:
-    "Refuse what is of another type than the parameter, or counts (n_…, max_…) less than one."
-    types, told = _TYPES[parameter.type.removesuffix(" | None")]
+    "Refuse values of another type than the parameter's, and counts (n_…, max_…) below 1."
+    types, in_words = _TYPES[parameter.type.removesuffix(" | None")]
     if value is None and parameter.type.endswith(" | None"):
         return
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise InputError(
-            f"{parameter.name} = {value!r}: {told} is needed, such as {parameter.default!r}"
+            f"{parameter.name} = {value!r}: {in_words} is needed, such as {parameter.default!r}"
         )
     if parameter.name.startswith(("n_", "max_")) and value < 1:
         raise InputError(f"{parameter.name} = {value!r}: at least 1 is needed")
 
 
 def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dict[str, object]:
-    "Those of a section's own `choices` that differ from its notebook's; what cannot be is refused."
+    "The section's own `choices` that differ from its notebook's; impossible ones are refused."
     notebook = sections(beyond=True).get(section)
     known = parameters(notebook) if notebook else {}
     for name, value in choices.items():
@@ -414,7 +477,7 @@ class Run:
         self.networks = _LoadedNetworks(preset)
         self._used: dict[str, object] = {}  # trials and judge, for the provenance
 
-    # What a section works on
+    # Stimuli and trials
 
     @cached_property
     def stimuli(self) -> StimulusSet:
@@ -428,9 +491,11 @@ class Run:
 
     @cached_property
     def trials(self) -> PreferenceSet:
-        "The trials of forced choice, as many as stimuli and in the same folds."
+        "The trials of forced choice, as many as stimuli; those of one prompt share a fold."
         make = TRIALS[self.preset.trials]
-        trials = make(self.stimuli, self.folds, self.seed, self.preset, self._ids_file("trials"))
+        # the image of another stimulus comes from the same fold, in which a prompt's trials stay
+        folds = prompt_folds(self.stimuli.caption(), n_folds=self.preset.n_folds, seed=self.seed)
+        trials = make(self.stimuli, folds, self.seed, self.preset, self._ids_file("trials"))
         self._used["trials"] = {
             "kind": self.preset.trials,
             trials.names[0]: trials.preferred.key,
@@ -444,7 +509,7 @@ class Run:
             return None
         return self.folder / f"{self.section}_{what}.tsv"
 
-    # What networks make of it
+    # Features, losses and judgements
 
     def features(
         self,
@@ -584,7 +649,7 @@ class Run:
         "A cache of results, stored beside the features: `run.results(function, *arguments)`."
         return Results(self.store.root / "results")
 
-    # What a section saves
+    # Figures, tables and provenance
 
     @property
     def provenance(self) -> dict[str, object]:

@@ -852,10 +852,10 @@ def _condition(entry: Perturbation, parameters: Mapping[str, object]) -> str:
         raise InputError(
             f"{entry.name} has no parameter {unknown[0]!r}: it has {', '.join(usual) or 'none'}"
         )
-    told = {name: value for name, value in parameters.items() if value != usual[name]}
+    given = {name: value for name, value in parameters.items() if value != usual[name]}
     if len(usual) == 1:
-        return entry.name + "".join(f"={value}" for value in told.values())
-    return ", ".join([entry.name, *(f"{name}={value}" for name, value in sorted(told.items()))])
+        return entry.name + "".join(f"={value}" for value in given.values())
+    return ", ".join([entry.name, *(f"{name}={value}" for name, value in sorted(given.items()))])
 
 # %% ../../nbs/library/data/06_perturb.ipynb #perturb-checks
 def _check_needs(stimuli: StimulusSet, entry: Perturbation) -> None:
@@ -907,9 +907,9 @@ def _change_images(
     known = {field: part for field, part in parts.items() if getattr(stimuli, field) is not None}
     if isinstance(stimuli.images, OnDemand):
         return _on_demand(each, change, known)
-    shown = [change(one) for one in each]
+    changed = [change(one) for one in each]
     return {
-        field: tuple(getattr(picture, part) for picture in shown) for field, part in known.items()
+        field: tuple(getattr(picture, part) for picture in changed) for field, part in known.items()
     }
 
 # %% ../../nbs/library/data/06_perturb.ipynb #perturb-demand
@@ -966,8 +966,8 @@ def _change_captions(
     stimuli: StimulusSet, entry: Perturbation, seed: int, parameters: Mapping
 ) -> dict:
     """Fields of the stimulus set that change with its captions."""
-    tags = stimuli.tags or [(None,) * len(told) for told in stimuli.captions]
-    told = [
+    tags = stimuli.tags or [(None,) * len(captions) for captions in stimuli.captions]
+    changed = [
         [
             entry.function(
                 Wording(tuple(text.split()), tag), _rng(seed, entry.name, id_, i), **parameters
@@ -977,9 +977,9 @@ def _change_captions(
         for id_, captions, tagged in zip(stimuli.ids, stimuli.captions, tags)
     ]
     return {
-        "captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in told),
+        "captions": tuple(tuple(" ".join(w.words) for w in wordings) for wordings in changed),
         "caption_facts": None,
-        "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in told),
+        "tags": stimuli.tags and tuple(tuple(w.tags for w in wordings) for wordings in changed),
     }
 
 # %% ../../nbs/library/data/06_perturb.ipynb #counts
@@ -1018,7 +1018,7 @@ def count_changes(
     """
     if before.ids != after.ids:
         raise InputError(f"{before!r} and {after!r} are not the same stimuli")
-    told, retold, n = before.caption(caption), after.caption(caption), len(before)
+    texts, changed, n = before.caption(caption), after.caption(caption), len(before)
 
     def look(i: int) -> tuple[bool, bool]:
         a, b = before.images[i], after.images[i]
@@ -1031,9 +1031,9 @@ def count_changes(
             else parallel_map(look, range(n))
         )
     )
-    emptied = [b == " ".join(EMPTY.words) != a for a, b in zip(told, retold)]
+    emptied = [b == " ".join(EMPTY.words) != a for a, b in zip(texts, changed)]
     return {
-        "unchanged": sum(s and a == b for s, a, b in zip(same, told, retold)),
+        "unchanged": sum(s and a == b for s, a, b in zip(same, texts, changed)),
         "emptied": sum(one or other for one, other in zip(emptied, blank)),
     }
 

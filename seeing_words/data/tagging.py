@@ -154,7 +154,7 @@ def tagged(
     >>> stimuli.tags[0][0][0]
     ('NOUN', 'object')
     """
-    tags = iter(tag([text for told in stimuli.captions for text in told], tagger=tagger))
+    tags = iter(tag([text for captions in stimuli.captions for text in captions], tagger=tagger))
     return replace(
-        stimuli, tags=tuple(tuple(next(tags) for _ in told) for told in stimuli.captions)
+        stimuli, tags=tuple(tuple(next(tags) for _ in captions) for captions in stimuli.captions)
     )

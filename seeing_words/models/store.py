@@ -38,10 +38,24 @@ def _manifest(spec: dict, files: dict[str, str]) -> str:
     return canonical_json({**body, "checksum": digest(body)})
 
 
-def find_damage(
-    folder: Path,  # of a finished entry
-) -> list[str]:  # what is wrong; empty: nothing
-    "Compare every file of a store entry with its manifest."
+def find_damage(folder: Path) -> list[str]:
+    """Compare every file of a store entry with its manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a finished entry.
+
+    Returns
+    -------
+    list of str
+        What is wrong; empty if the entry is sound.
+
+    Examples
+    --------
+    >>> find_damage(Path("_nothing_here"))[0][:32]
+    'manifest.json cannot be read (Fi'
+    """
     try:
         text = (folder / "manifest.json").read_text()
         spec, expected = (json.loads(text)[part] for part in ("spec", "files"))
@@ -111,7 +125,7 @@ class Store:
     def ls(self) -> list[dict]:
         "List the entries: the specification of each, and its size in bytes."
         return [
-            {"key": key, **_told_spec(self.root / key), "bytes": _size(self.root / key)}
+            {"key": key, **_listed_spec(self.root / key), "bytes": _size(self.root / key)}
             for key in self.keys()
         ]
 
@@ -136,8 +150,8 @@ class Store:
             whole.with_suffix(".notes").unlink(missing_ok=True)
 
 # %% ../../nbs/library/models/07_store.ipynb #store-class-told-spec
-def _told_spec(folder: Path) -> dict:
-    "The spec as the manifest tells it, for listings only."
+def _listed_spec(folder: Path) -> dict:
+    "The spec in the manifest, without verifying it: for listings only."
     try:
         return dict(json.loads((folder / "manifest.json").read_text())["spec"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -157,8 +171,8 @@ _CHUNK = 2**24
 @lru_cache(maxsize=8)
 def _documents(
     shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
-) -> dict[str, bytes]:  # path → what it holds
-    "What zarr writes of an array before it has values: the same for all entries of one shape."
+) -> dict[str, bytes]:  # path → content
+    "The files that zarr writes for an array without values: the same for all of one shape."
     held: dict = {}
     zarr.create_group(zarr.storage.MemoryStore(held)).create_array(
         "features",
@@ -178,14 +192,14 @@ def _write(path: Path, data) -> None:
 # %% ../../nbs/library/models/07_store.ipynb #writer-writer
 @dataclass(frozen=True)
 class Writer:
-    "An entry in the making, `<key>.partial`, and the notes on its finished parts."
+    "An unfinished entry, `<key>.partial`, and the notes on its finished parts."
 
     folder: Path
     shape: tuple[int, int, int]  # (layer, stimulus, unit)
     dtype: str
 
     def has(self, part: str) -> bool:
-        "Is the `part` there, as it was noted?"
+        "Whether a part is there, with the checksum in the notes."
         noted = {}
         for line in self._notes.read_text().splitlines() if self._notes.is_file() else []:
             try:
@@ -195,7 +209,7 @@ class Writer:
         return noted.get(part) == self._sum(part)
 
     def start(self) -> None:
-        "Take over what a killed run left, if it can be used; else begin anew."
+        "Continue what a killed run left, if its layout is the same; else start from the beginning."
         if self.folder.exists():
             for torn in self.folder.rglob("*.partial"):
                 torn.unlink()  # zarr's own temporary files
@@ -291,7 +305,9 @@ def feature_spec(
 
     Parameters
     ----------
-    model, stimuli, pooling, caption, dtype
+    model : Model
+    stimuli : StimulusSet
+    pooling, caption, dtype
         As of `extract`.
 
     Returns
@@ -308,8 +324,8 @@ def feature_spec(
         raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
     if dtype not in ("float32", "float16"):
         raise InputError(f"dtype {dtype!r}: features are stored as float32 or float16")
-    shown = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
+    key = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
     precision = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     return dict(
-        zip(SPEC, (shown, stimuli.condition, model.name, model.revision, pooling, dtype, precision))
+        zip(SPEC, (key, stimuli.condition, model.name, model.revision, pooling, dtype, precision))
     )

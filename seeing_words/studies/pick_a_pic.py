@@ -32,9 +32,13 @@ from ..data.modalities import ARROWS, DIRECTIONS, sides
 from ..data.stimuli import StimulusSet
 from ..measures.claims import Claim
 from ..measures.folds import Folds, make_folds
-from ..measures.inference import mean_over_population, score_estimate, share_estimate
-from ..measures.numerics import COSINE_TIE, fold_zscore
-from ..measures.predictivity import Layers, out_of_folds
+from seeing_words.measures.inference import (
+    mean_over_population,
+    predictivity_estimates,
+    share_estimate,
+)
+from ..measures.numerics import COSINE_TIE
+from ..measures.predictivity import Layers
 from ..measures.retrieval import row_similarities
 from ..measures.ridge_pairs import out_of_pairs, pair_zscore
 from ..measures.scores import concat_scores, make_scores, slope, steps
@@ -897,21 +901,18 @@ def accuracy_along(
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #align-layers
 def _align_pairs(
-    vision: Layers, language: Layers, direction: str, folds: Folds, weights: np.ndarray
+    vision: Layers, language: Layers, direction: str, **settings
 ) -> dict[tuple[Hashable, Hashable], xr.Dataset]:
     """Predictivity of every pair, (vision, language) → scores."""
     source_side, _ = sides(direction)
     sources, targets = (vision, language) if source_side == "vision" else (language, vision)
-    observed = {name: fold_zscore(x, folds=folds) for name, x in targets.items()}
 
     def of_source(source: Hashable) -> dict:
-        found = out_of_folds(sources[source], targets, folds=folds)
+        found = predictivity_estimates(sources[source], targets, **settings)
         scores = {}
-        for target, (prediction,) in found.items():
+        for target, (score,) in found.items():
             pair = (source, target) if source_side == "vision" else (target, source)
-            scores[pair] = score_estimate(
-                observed[target], prediction, folds=folds, weights=weights
-            )
+            scores[pair] = score
         return scores
 
     by_pair = {}
@@ -921,7 +922,13 @@ def _align_pairs(
 
 
 def align_layers(
-    vision: Layers, language: Layers, *, direction: str, folds: Folds, weights: np.ndarray
+    vision: Layers,
+    language: Layers,
+    *,
+    direction: str,
+    folds: Folds | Sequence[Folds],
+    weights: np.ndarray,
+    scaling: str = "unit",
 ) -> xr.Dataset:
     """Measure alignment of one layer of every vision network with one of every language network.
 
@@ -930,14 +937,19 @@ def align_layers(
     vision, language : mapping
         Name → responses (stimulus, unit).
     direction : {"v2l", "l2v"}
-    folds : Folds
+    folds : Folds, or a sequence of them
+        One partition, or several, over which scores are averaged.
     weights : array of shape (draw, stimulus)
         Bootstrap weights from `resample_weights`.
+    scaling : {"unit", "layer"}, default "unit"
+        Whether each source unit has a scale of its own, or one scale holds for the whole layer, as
+        is better for word counts, most of which are rare.
 
     Returns
     -------
     xarray.Dataset
-        Scores on the dimensions ``vision`` and ``language``.
+        Scores on the dimensions ``vision`` and ``language``. The draws vary the stimuli of the
+        test and those that maps are fitted on.
 
     Raises
     ------
@@ -955,7 +967,8 @@ def align_layers(
     >>> scores.value.dims
     ('vision', 'language')
     """
-    by_pair = _align_pairs(vision, language, direction, folds, weights)
+    settings = {"folds": folds, "weights": weights, "scaling": scaling}
+    by_pair = _align_pairs(vision, language, direction, **settings)
     rows = {}
     for v in vision:
         rows[v] = concat_scores({w: by_pair[v, w] for w in language}, "language")
@@ -1226,8 +1239,9 @@ def rank_curve(
     ranked: Mapping[str, Sequence[np.ndarray]],
     *,
     direction: str,
-    folds: Folds,
+    folds: Folds | Sequence[Folds],
     weights: np.ndarray,
+    scaling: str = "unit",
 ) -> xr.Dataset:
     """Measure alignment of images with their captions of each rank.
 
@@ -1237,7 +1251,7 @@ def rank_curve(
         Vision network → responses (stimulus, unit).
     ranked : mapping
         Language network → responses to the captions of each rank, from `by_rank`.
-    direction, folds, weights
+    direction, folds, weights, scaling
         See `align_layers`.
 
     Returns
@@ -1262,7 +1276,8 @@ def rank_curve(
     for name, layers in ranked.items():
         for rank, layer in enumerate(layers, 1):
             language[name, rank] = layer
-    by_pair = _align_pairs(vision, language, direction, folds, weights)
+    settings = {"folds": folds, "weights": weights, "scaling": scaling}
+    by_pair = _align_pairs(vision, language, direction, **settings)
     curves = {}
     for rank in sorted({rank for _, rank in language}):
         rows = {}

@@ -201,8 +201,8 @@ def rates_table(
     Returns
     -------
     pandas.DataFrame
-        A row for each claim and world: ``claim``, ``label``, ``world`` ("false" or "true"), and
-        what `claim_rates` returns.
+        A row for each claim and world: ``claim``, ``label``, ``criterion`` (such as "> 0"),
+        ``world`` ("false" or "true"), and what `claim_rates` returns.
 
     Raises
     ------
@@ -232,12 +232,12 @@ def rates_table(
         for claim in claims:
             for world, simulate in zip(("false", "true"), simulations[claim.name], strict=True):
                 judgement = judge(claim, simulate(n, seed + run))
-                found.setdefault((claim.name, claim.label, world), []).append(judgement)
+                found.setdefault((claim, world), []).append(judgement)
     rows = []
-    for (name, label, world), judgements in found.items():
-        row = {"claim": name, "label": label, "world": world}
-        rows.append(row | _rates(judgements, n).to_dict())
-    columns = ["claim", "label", "world", "n", "n_runs", "supported", "low", "high"]
+    for (claim, world), judgements in found.items():
+        row = {"claim": claim.name, "label": claim.label, "criterion": claim.criterion}
+        rows.append(row | {"world": world} | _rates(judgements, n).to_dict())
+    columns = ["claim", "label", "criterion", "world", "n", "n_runs", "supported", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "contradicted", "effect"])
 
 # %% ../../nbs/library/studies/06_simulated.ipynb #sections

@@ -205,37 +205,37 @@ def _link(rng: Random, a: Thing, relation: str, b: Thing) -> list[Word]:
     )
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-templates
-def _listing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
-    parts = [_join([_noun_phrase(rng, thing) for thing in told]), _setting(rng, scene)]
+def _listing(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
+    parts = [_join([_noun_phrase(rng, thing) for thing in mentioned]), _setting(rng, scene)]
     rng.shuffle(parts)
     return (parts[0] + _say(",", "function") + parts[1]) if all(parts) else parts[0] + parts[1]
 
 
-def _seeing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
+def _seeing(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
     head = rng.choice(WORLD["frame"]["opening"] + WORLD["frame"]["there"])
     return (
         _say(head, "function")
-        + _join([_noun_phrase(rng, thing) for thing in told])
+        + _join([_noun_phrase(rng, thing) for thing in mentioned])
         + _setting(rng, scene)
     )
 
 
-def _acting(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
-    first, rest = told[0], told[1:]
+def _acting(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
+    first, rest = mentioned[0], mentioned[1:]
     clause = _noun_phrase(rng, first) + _verb(rng, first) + _setting(rng, scene)
     return clause + (
         _say("with", "function") + _join([_noun_phrase(rng, t) for t in rest]) if rest else []
     )
 
 
-def _relating(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
+def _relating(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
     true = [
         (i, r, j)
         for i, r, j in relations(scene)
-        if scene.things[i] in told and scene.things[j] in told
+        if scene.things[i] in mentioned and scene.things[j] in mentioned
     ]
     if not true:
-        return _acting(rng, scene, told)
+        return _acting(rng, scene, mentioned)
     i, relation, j = rng.choice(true)
     link = _link(rng, scene.things[i], relation, scene.things[j])
     return (
@@ -246,8 +246,8 @@ def _relating(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     )
 
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-templates-referring
-def _referring(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
-    first = told[0]
+def _referring(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
+    first = mentioned[0]
     subject, be = ("they", "are") if first.count > 1 else ("it", "is")
     words = (
         _noun_phrase(rng, first, bare=True)
@@ -257,7 +257,7 @@ def _referring(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     true = [
         (r, j)
         for i, r, j in relations(scene)
-        if scene.things[i] == first and scene.things[j] in told
+        if scene.things[i] == first and scene.things[j] in mentioned
     ]
     if true and rng.random() < 0.6:
         relation, j = rng.choice(true)
@@ -269,7 +269,7 @@ def _referring(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     return words + _adjective(rng, first, "colour")
 
 
-def _placing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
+def _placing(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
     words = (
         _say("a", "function")
         + _mood(rng, scene)
@@ -278,7 +278,9 @@ def _placing(rng: Random, scene: Scene, told: list[Thing]) -> list[Word]:
     words += _setting(rng, scene, 0.0)
     if rng.random() < 0.3:
         words += _say(rng.choice(WORLD["time"][scene.time]["words"]), "scene", fact=("time",))
-    return words + _say("with", "function") + _join([_noun_phrase(rng, thing) for thing in told])
+    return (
+        words + _say("with", "function") + _join([_noun_phrase(rng, thing) for thing in mentioned])
+    )
 
 
 _TEMPLATES = {_listing: 3, _seeing: 2, _acting: 3, _relating: 3, _referring: 2.5, _placing: 1.2}
@@ -328,9 +330,9 @@ def caption(
     """
     rng = Random(f"caption-{scene.seed}-{seed}")
     order = rng.sample(scene.things, len(scene.things))
-    told = [thing for thing in order if rng.random() > 0.3] or order[:1]
+    mentioned = [thing for thing in order if rng.random() > 0.3] or order[:1]
     template = rng.choices(list(_TEMPLATES), list(_TEMPLATES.values()))[0]
-    return tuple(_numbered(_with_articles(template(rng, scene, told[:3])), scene))
+    return tuple(_numbered(_with_articles(template(rng, scene, mentioned[:3])), scene))
 
 
 def text(
