@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
            'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
-           'claims_overview', 'learning_curves', 'csv_text', 'SavedFigure', 'save_figure']
+           'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
 import io
@@ -1127,6 +1127,64 @@ def learning_curves(
             ax.set(title=panel, xlabel=xlabel)
             ax.grid(axis="y")
             _name_curves(ax, ends, width * 0.14)
+    return fig
+
+# %% ../nbs/library/plots.ipynb #size-curves
+def size_panels(
+    table: pd.DataFrame, *, label: str, width: float = WIDTH, height: float = 2.4
+) -> Figure:
+    """Draw scores against the number of stimuli, with their extrapolation.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``panel``, ``size``, ``extrapolated``, ``value``, ``low`` and ``high``, such as
+        `size_table` makes for each direction; a size of infinity is drawn at the right margin.
+    label : str
+        Of the vertical axis.
+    width, height : float, optional
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a column is missing or the table is empty.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"panel": "v2l", "size": [400, 200, np.inf], "value": 0.2})
+    >>> table = table.assign(low=0.1, high=0.3, extrapolated=[False, False, True])
+    >>> figure = size_panels(table, label="mean r")
+    """
+    _need(table, ["panel", "size", "extrapolated", "value", "low", "high"], "table")
+    panels = list(dict.fromkeys(table["panel"]))
+    finite = table["size"][np.isfinite(table["size"])]
+    margin = 2 * finite.max()
+    with style():
+        fig, (axes,) = _figure(1, len(panels), figsize=(width, height), sharey=True)
+        for ax, panel in zip(axes, panels):
+            rows = table[table["panel"] == panel].sort_values("size")
+            x = rows["size"].replace(np.inf, margin)
+            ax.plot(x, rows["value"], color=OKABE_ITO[0], linestyle=(0, (1, 1)), linewidth=1)
+            for known, marker in ((True, "o"), (False, "D")):
+                some = (rows["extrapolated"] != known).values
+                ax.vlines(x[some], rows["low"][some], rows["high"][some], color=OKABE_ITO[0])
+                face = OKABE_ITO[0] if known else "white"
+                ax.plot(
+                    x[some], rows["value"][some], marker, color=OKABE_ITO[0], markerfacecolor=face
+                )
+            ax.set_xscale("log")
+            ticks = sorted(set(x))
+            names = ["unlimited" if t == margin else f"{t:.0f}" for t in ticks]
+            ax.set_xticks(ticks, names, minor=False)
+            ax.minorticks_off()
+            ax.set(title=panel, xlabel="stimuli")
+            ax.grid(axis="y")
+        axes[0].set_ylabel(label)
     return fig
 
 # %% ../nbs/library/plots.ipynb #save-tables
