@@ -257,7 +257,24 @@ def best_device() -> str:
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources
 def data_folder(name: str, given: str) -> Path:
-    "The folder of a data set: the one that a preset gives, else where `download` puts it."
+    """Find the folder of a data set.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set, as `download` knows it.
+    given : str
+        The folder that a preset names; empty: where `download` puts the data set.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
     folder = Path(given) if given else data_root() / name
     if folder.is_dir():
         return folder

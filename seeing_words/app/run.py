@@ -65,7 +65,22 @@ def store_root() -> Path:
 
 
 def short_path(path: Path) -> str:
-    "A path as people read it: relative to the checkout where it lies within."
+    """Write a path as people read it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        Relative to the checkout, or without one to the current folder, if it is within; else whole.
+
+    Examples
+    --------
+    >>> short_path(Path.cwd() / "figures")  # doctest: +SKIP
+    'figures'
+    """
     root = checkout() or Path.cwd()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
@@ -126,12 +141,37 @@ _NEEDS = ("judge", "next words", "several captions")
 
 
 def section_metadata(notebook: Path) -> dict:
-    "What a section notebook declares of itself, in its metadata under `seeing_words`."
+    """Read what a section notebook declares about itself.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    dict
+        The entry ``seeing_words`` of its metadata; empty if there is none.
+    """
     return json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("seeing_words", {})
 
 
 def section_needs(notebook: Path) -> frozenset[str]:
-    "What a section asks of a preset beyond images and captions; raises `InputError` if unknown."
+    """Read what a section needs of a preset besides images and captions.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    frozenset of str
+        Any of "judge", "next words" and "several captions".
+
+    Raises
+    ------
+    InputError
+        If the metadata name another need.
+    """
     needs = frozenset(section_metadata(notebook).get("needs", ()))
     if unknown := sorted(needs.difference(_NEEDS)):
         raise InputError(
@@ -151,7 +191,22 @@ class Parameter:
 
 
 def parameters(notebook: Path) -> dict[str, Parameter]:
-    "The parameters of a notebook, by name."
+    """Read the parameters of a section notebook.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    dict
+        Name → parameter, in the order of the cell tagged ``parameters``.
+
+    Raises
+    ------
+    InputError
+        If there is not exactly one such cell, or it holds anything but typed plain values.
+    """
     tagged = [code for code, tags in _code_cells(notebook) if "parameters" in tags]
     if len(tagged) != 1:
         raise InputError(

@@ -20,6 +20,7 @@ from ..core.extras import named_extras
 
 # %% ../../nbs/library/models/05_baselines.ipynb #trivial
 WEIGHTINGS = ("tf-idf", "counts")
+_SCALING = {"tf-idf": "layer", "counts": "unit"}
 
 
 def _check_weighting(weighting: str) -> None:
@@ -47,7 +48,7 @@ def bag_of_words(
     Returns
     -------
     xarray.DataArray
-        Of shape (1, stimulus, word).
+        Of shape (1, stimulus, word), with the attribute ``scaling``.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def bag_of_words(
 
     vectorizer = TfidfVectorizer if weighting == "tf-idf" else CountVectorizer
     weights = vectorizer(token_pattern=r"(?u)\S+").fit_transform(captions)
-    return feature_array(weights.toarray().astype(float), ids=ids, model="bag of words")
+    values = weights.toarray().astype(float)
+    return feature_array(values, ids=ids, model="bag of words", scaling=_SCALING[weighting])
 
 # %% ../../nbs/library/models/05_baselines.ipynb #tokens
 def bag_of_tokens(
@@ -95,7 +97,8 @@ def bag_of_tokens(
     Returns
     -------
     xarray.DataArray
-        Of shape (1, stimulus, token), with the tokens that some caption holds.
+        Of shape (1, stimulus, token), with the tokens that some caption holds and the attribute
+        ``scaling``.
 
     Raises
     ------
@@ -124,7 +127,7 @@ def bag_of_tokens(
             from sklearn.feature_extraction.text import TfidfTransformer
 
         counts = TfidfTransformer().fit_transform(counts).toarray()
-    return feature_array(counts, ids=ids, model="bag of tokens")
+    return feature_array(counts, ids=ids, model="bag of tokens", scaling=_SCALING[weighting])
 
 # %% ../../nbs/library/models/05_baselines.ipynb #colours
 def _colours(
@@ -363,7 +366,8 @@ def caption_baselines(
         One text each.
     networks
         Name → (`Model.encode`, `Model.special_ids`) of each language network, for the tokens that
-        it reads. Where several read the same tokens, the first gives its name.
+        it reads. Where several read the same tokens, the first gives its name; where each word is
+        one token, there is nothing to add.
     ids
         Names of the stimuli; default: "0", "1", ….
 
@@ -382,14 +386,19 @@ def caption_baselines(
     baselines = {}
     for weighting, name in names.items():
         baselines[f"word {name}"] = bag_of_words(captions, ids=ids, weighting=weighting)
-    seen: list[np.ndarray] = []
+    seen = [_columns(baselines["word counts"])]
     for network, (encode, special) in networks.items():
-        counts = bag_of_tokens(captions, encode, special_ids=special, weighting="counts").values
-        if any(np.array_equal(counts, other) for other in seen):
+        counts = bag_of_tokens(captions, encode, special_ids=special, weighting="counts")
+        if any(np.array_equal(_columns(counts), columns) for columns in seen):
             continue
-        seen.append(counts)
+        seen.append(_columns(counts))
         for weighting, name in names.items():
             baselines[f"token {name} ({network})"] = bag_of_tokens(
                 captions, encode, special_ids=special, ids=ids, weighting=weighting
             )
     return baselines
+
+
+def _columns(counts: xr.DataArray) -> np.ndarray:
+    "What units count, whatever their order."
+    return np.unique(counts.values[0], axis=1)

@@ -96,6 +96,16 @@ def code_digest(module: str) -> str:
 def fingerprint(value: object) -> object:
     """Describe a value by JSON: arrays by a digest of their content, functions by their code.
 
+    Parameters
+    ----------
+    value : object
+        An argument of a cached function.
+
+    Returns
+    -------
+    object
+        The same for equal content only.
+
     Raises
     ------
     InputError
@@ -345,6 +355,17 @@ def _read(path: Path) -> object:
 # %% ../../nbs/library/models/11_cache.ipynb #at-once
 def uncached(function: Callable, *args: object, **kwargs: object) -> object:
     """Call `function` without a cache.
+
+    Parameters
+    ----------
+    function : callable
+    *args, **kwargs
+        Its arguments.
+
+    Returns
+    -------
+    object
+        What the function returns.
 
     Examples
     --------

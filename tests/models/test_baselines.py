@@ -129,14 +129,18 @@ def test_word_counts_are_those_of_scikit_learn():
 def test_networks_with_one_tokenizer_share_its_baselines(tmp_path):
     made, captions = model("llama", tmp_path), stimuli().caption()
 
-    def letters(texts):
-        batch = made.encode(texts)
-        return {**batch, "input_ids": batch["input_ids"] % 7 + 1000}
+    def coarser(n):  # n words share a token
+        def encode(texts):
+            batch = made.encode(texts)
+            return {**batch, "input_ids": batch["input_ids"] // n + 1000}
+
+        return encode
 
     networks = {
-        "a": (made.encode, made.special_ids),
-        "b": (made.encode, made.special_ids),
-        "c": (letters, ()),
+        "words": (made.encode, made.special_ids),  # each of which is one token
+        "a": (coarser(2), ()),
+        "b": (coarser(2), ()),
+        "c": (coarser(3), ()),
     }
     assert list(caption_baselines(captions, networks)) == [
         *("word counts", "word TF–IDF"),

@@ -14,10 +14,14 @@ from seeing_words.measures.predictivity import mean_over_folds, null_grid, predi
 from seeing_words.measures.scores import make_scores, tidy
 from seeing_words.measures.similarity import similarity_grid
 from seeing_words.studies.layers import (
+    above_null,
     align_all,
     align_networks,
     alphas_at_edge,
+    apart_pairs,
+    apart_scores,
     best_scores,
+    chosen_apart,
     depth_scores,
     depth_table,
     early_share,
@@ -28,6 +32,7 @@ from seeing_words.studies.layers import (
     mean_over_networks,
     null_scores,
     null_table,
+    null_units,
     similarity_grids,
 )
 
@@ -84,6 +89,61 @@ def test_the_best_pair_of_layers_is_scored_with_its_own_penalties(aligned):
     np.testing.assert_allclose(found.draws, single.draws, atol=1e-6)
 
 
+def test_layers_chosen_apart_have_the_score_of_each_fold_with_its_own_pair(aligned):
+    chosen, scores = chosen_apart(aligned), apart_scores(aligned)
+    for direction in DIRECTIONS:
+        grid = aligned.grid.predictivity.sel(direction=direction, vision="v1", language="l0")
+        own = chosen.sel(direction=direction, vision="v1", language="l0")
+        expected = []
+        for k in range(5):
+            others = mean_over_folds(grid.drop_isel(fold=k)).values
+            v, w = np.unravel_index(others.argmax(), others.shape)
+            assert (v, w) == (own.vision_layer[k], own.language_layer[k])
+            expected.append(grid.values[v, w, k])
+        found = scores.sel(direction=direction, vision="v1", language="l0")
+        assert float(found.value) == pytest.approx(np.mean(expected), abs=1e-6)
+    assert (scores.value <= best_scores(aligned).value + 1e-6).all()
+
+
+def test_where_all_folds_choose_the_best_pair_the_draws_are_its_draws(aligned):
+    chosen, apart, best = chosen_apart(aligned), apart_scores(aligned), best_scores(aligned)
+    n_pairs = (10 * chosen.vision_layer + chosen.language_layer).std("fold")
+    assert bool((n_pairs == 0).any())
+    for name in ("value", "draws"):
+        np.testing.assert_allclose(
+            apart[name].where(n_pairs == 0), best[name].where(n_pairs == 0), atol=1e-6
+        )
+
+
+def test_pairs_without_a_score_in_every_fold_are_not_chosen():
+    scores = np.full((2, 2, 3), 0.1)
+    scores[1, 1] = [0.9, 0.9, np.nan]
+    scores[0, 1] = 0.2
+    grid = xr.DataArray(scores, dims=("vision_layer", "language_layer", "fold"))
+    assert apart_pairs(grid) == [(0, 1)] * 3
+    with pytest.raises(InputError, match="no best pair"):
+        apart_pairs(grid * np.nan)
+
+
+def test_score_and_null_are_of_the_same_units_and_chosen_alike(aligned):
+    nulls = null_scores(aligned, n_permutations=19, n_units=3)
+    found = above_null(aligned, nulls)
+    for direction in DIRECTIONS:
+        at = nulls.sel(direction=direction).max(("vision_layer", "language_layer"))
+        chance = np.quantile(at.null.mean(("vision", "language")), 0.975)
+        expected = float(at.observed.mean()) - chance
+        assert float(found.value.sel(direction=direction)) == pytest.approx(expected)
+    spread = found.draws.std("draw")
+    assert ((spread > 0.001) & (spread < 0.2)).all()
+
+
+def test_one_direction_alone_is_that_of_both(aligned):
+    one = align_all(
+        aligned.vision, aligned.language, directions=["l2v"], folds=FOLDS, weights=WEIGHTS
+    )
+    xr.testing.assert_equal(one.grid, aligned.one_way("l2v").grid)
+
+
 @pytest.mark.parametrize("along", ["vision", "language"])
 def test_every_layer_is_scored_with_its_best_partner(aligned, along):
     scores = depth_scores(aligned, along)
@@ -108,6 +168,12 @@ def test_the_null_is_that_of_each_pair_of_networks(aligned):
         n_units=3,
         seed=1,
     )
+    units = null_units(aligned.vision["v0"], 3, seed=1)
+    grid = predictivity_grid(
+        aligned.language["l1"], aligned.vision["v0"].isel(unit=units), folds=FOLDS
+    )
+    mean = mean_over_folds(grid.predictivity)
+    np.testing.assert_allclose(single.observed, mean, atol=0.02)  # but for the penalty's choice
     pair = nulls.sel(direction="l2v", vision="v0", language="l1")
     np.testing.assert_array_equal(
         pair.null.transpose("permutation", "language_layer", "vision_layer"), single.null
