@@ -422,11 +422,15 @@ _COLOURS = {
 def _looks(conditions: pd.DataFrame) -> dict[str, dict]:
     """Line, marker and colour of each condition, distinguishable in grey too."""
     _known(conditions["kind"], KINDS, "kind")
-    colours, markers = {kind: cycle(own) for kind, own in _COLOURS.items()}, cycle("osD^vP")
-    fixed = conditions.drop_duplicates("condition")[["condition", "kind"]].itertuples(index=False)
+    fixed = conditions.drop_duplicates("condition")[["condition", "kind"]]
+    colours, markers = {}, cycle("osD^vP")
+    for kind, own in _COLOURS.items():
+        # a hue for each, where there are more than its colours
+        enough = (fixed["kind"] == kind).sum() <= len(own) or kind == "shuffled"
+        colours[kind] = cycle(own if enough else OKABE_ITO[:5])
     return {
         name: {"color": next(colours[kind]), "marker": next(markers)} | KINDS[kind]
-        for name, kind in fixed
+        for name, kind in fixed.itertuples(index=False)
     }
 
 # %% ../nbs/library/plots.ipynb #curve

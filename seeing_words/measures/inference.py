@@ -63,7 +63,7 @@ def resample_weights(
     >>> weights.shape, weights.sum(axis=1).tolist()
     ((3, 20), [20, 20, 20])
     >>> resample_weights(4, n_draws=3, groups=["a", "a", "b", "b"]).tolist()
-    [[1, 1, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]
+    [[1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 2, 2]]
     """
     n = stimuli.n if isinstance(stimuli, Folds) else int(stimuli)
     rng = np.random.default_rng(seed)

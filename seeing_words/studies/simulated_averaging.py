@@ -89,7 +89,7 @@ def rotated_network(told: np.ndarray, rng: np.random.Generator) -> xr.DataArray:
     return xr.DataArray(responses, dims=("exemplar", "stimulus", "unit"))
 
 # %% ../../nbs/library/studies/10_simulated_averaging.ipynb #worlds
-@lru_cache(maxsize=16)  # claims about one world share its simulation
+@lru_cache(maxsize=64)  # claims about one world share its simulation
 def simulated_effects(averaged: str, is_true: bool, n: int, seed: int) -> dict[str, xr.Dataset]:
     """Simulate a world, and compute the effects that decide the claims about it.
 
@@ -127,9 +127,9 @@ def simulated_effects(averaged: str, is_true: bool, n: int, seed: int) -> dict[s
     folds = make_folds(n, seed=seed)
     weights = resample_weights(folds, n_draws=300, seed=seed)
     settings = {"folds": folds, "weights": weights, "seed": seed, "alphas": ALPHAS}
-    settings["max_choices"] = 3
+    settings["max_choices"] = 2
     vision, language, ks = networks["vision"], networks["language"], (1, most)
-    curves = {averaged: align_exemplars(vision, language, ks, n_surrogates=8, **settings)}
+    curves = {averaged: align_exemplars(vision, language, ks, n_surrogates=5, **settings)}
     of_baselines = {}
     if averaged == "captions":
         for way, modality, target, name in (

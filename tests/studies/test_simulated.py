@@ -29,6 +29,10 @@ def world(effect, n, seed):
     return make_scores(value, value + rng.normal(size=400) / n**0.5, np.ones((400, 2)))
 
 
+def test_the_sections_of_the_paper_have_claims():
+    assert set(SECTIONS) == {"layers", "perturbations", "pick_a_pic", "averaging"}
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_claim_has_a_world_in_which_it_is_false_and_one_in_which_it_is_true(section):
     claims, simulations = SECTIONS[section]
