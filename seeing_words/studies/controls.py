@@ -267,7 +267,7 @@ def baseline_level(baselines: AlignedBaselines, name: str, direction: str) -> xr
     Examples
     --------
     >>> strong = align_baselines(baselines, language, folds=folds, weights=weights)
-    >>> dict(baseline_level(strong, "noise", "v2l").sel(direction="v2l").sizes)
+    >>> dict(baseline_level(strong, "noise", "v2l").predictivity.sel(direction="v2l").sizes)
     {'vision': 1, 'language': 2, 'vision_layer': 1, 'language_layer': 3, 'fold': 5}
     """
     source, target = sides(direction)

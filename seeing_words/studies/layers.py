@@ -462,7 +462,7 @@ def apart_pairs(scores: xr.DataArray) -> list[tuple[int, int]]:
     --------
     >>> folds = [[[0.1, 0.1, 0.4], [0.2, 0.3, 0.1]]]
     >>> apart_pairs(xr.DataArray(folds, dims=("vision_layer", "language_layer", "fold")))
-    [(0, 1), (0, 0), (0, 1)]
+    [(0, 0), (0, 0), (0, 1)]
     """
     scored = scores.where(scores.notnull().all("fold"))
     return [best_pair(scored.drop_isel(fold=k)) for k in range(scores.sizes["fold"])]
