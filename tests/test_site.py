@@ -151,8 +151,8 @@ def test_nothing_is_fetched_from_elsewhere(site):
 @pytest.mark.slow
 def test_figures_are_those_of_the_folder_as_svg(site):
     page = soup(site / "paper" / "layers.html")
-    figure = page.find("img", src="../figures/microworld/layers_depth.svg")
-    about = json.loads((ROOT / "figures" / "microworld" / "layers_depth.json").read_text())
+    figure = page.find("img", src="../figures/microworld/layers_best.svg")
+    about = json.loads((ROOT / "figures" / "microworld" / "layers_best.json").read_text())
     assert figure["alt"] == about["alt"]
     assert figure.find_parent("figure").figcaption.get_text() == about["caption"]
     assert int(figure["width"]) > int(figure["height"]) > 100
