@@ -1057,7 +1057,7 @@ def _overview_row(
         (0.035, label, {}),
         (0.17, text, {}),
         (0.755, _numbers(claim), {}),
-        (0.95, _minus(claim["threshold"]), {"color": SOFT}),
+        (0.998, _minus(claim["threshold"]), {"color": SOFT, "ha": "right"}),
     ):
         ax.text(x * width, y, words, va="center", **{"fontsize": 7.5, "linespacing": 1.1} | look)
     claimed = _claimed_range(claim["threshold"])

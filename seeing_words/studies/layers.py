@@ -1136,6 +1136,14 @@ def alphas_at_edge(grid: xr.Dataset, alphas: Sequence[float] = ALPHAS) -> dict[s
 _WAYS = {"v2l": "vision predicts language", "l2v": "language predicts vision"}
 
 
+_LABELS = {
+    "L1a": "beyond shuffled pairs",
+    "L1b": "beyond untrained networks",
+    "L1c": "beyond the baseline",
+    "L1d": "unique variance",
+}
+
+
 def _claims() -> list[Claim]:
     "The claims of the section, in the order in which they are reported."
     claims = [
@@ -1143,6 +1151,7 @@ def _claims() -> list[Claim]:
             "L1",
             "in both directions, networks explain variance that the strongest baseline does not",
             "R² of network and baseline together − R² of the baseline, in each direction",
+            label="unique variance, both ways",
             kind="every",
             primary=True,
         )
@@ -1166,7 +1175,9 @@ def _claims() -> list[Claim]:
         ),
     }
     for direction, (name, (text, rule)) in product(DIRECTIONS, rules.items()):
-        claims.append(Claim(f"{name} {ARROWS[direction]}", f"{text}: {_WAYS[direction]}", rule))
+        arrow = ARROWS[direction]
+        label = f"{_LABELS[name]}, {arrow}"
+        claims.append(Claim(f"{name} {arrow}", f"{text}: {_WAYS[direction]}", rule, label=label))
     for m in MODALITIES:
         claims.append(
             Claim(
@@ -1175,6 +1186,7 @@ def _claims() -> list[Claim]:
                 "networks",
                 "relative depth of the first layer with 95 % of the peak, mean over pairs",
                 threshold=0.4,
+                label=f"late plateau, {m}",
             )
         )
         claims.append(
@@ -1182,6 +1194,7 @@ def _claims() -> list[Claim]:
                 f"L2b {m}",
                 f"the early third of {m} networks scores below the rest",
                 "mean of later layers − mean of early third, mean over pairs",
+                label=f"early layers lower, {m}",
             )
         )
     claims.append(
@@ -1189,6 +1202,7 @@ def _claims() -> list[Claim]:
             "L3",
             "early layers predict better in language networks than in vision networks",
             "early third's share of the peak, language as source − vision as source",
+            label="early language, late vision",
         )
     )
     return claims
