@@ -109,7 +109,7 @@ def test_every_command_is_taught_by_examples():
     found = commands()
     assert set(found) == set(cli.EXAMPLES)
     for name, text in found.items():
-        assert 1 <= len(cli.EXAMPLES[name]) <= 3
+        assert 1 <= len(cli.EXAMPLES[name]) <= 4
         assert all(f"seeing-words {example}" in text for example in cli.EXAMPLES[name]), name
         assert all(example.startswith(name) for example in cli.EXAMPLES[name])
 
@@ -236,7 +236,8 @@ time.sleep(0 if Path(out, "again").exists() else 100)"""
     out = tmp_path / "out"
     out.mkdir()
     network = tiny_vision(tmp_path / "tiny")
-    sizes = f'n_stimuli: int = 12\nout: str = "{out}"\nnetwork: str = "{network}"'
+    sizes = f'preset: str = "microworld"\nn_stimuli: int = 12\nout: str = "{out}"'
+    sizes += f'\nnetwork: str = "{network}"'
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=sizes, work=work)
     begun = subprocess.Popen(
         [sys.executable, "-c", "from seeing_words.app.cli import main; main()", "figures"],

@@ -278,7 +278,6 @@ def test_every_section_refuses_captions_pooled_in_no_way(name, value):
         ("perturbations", "tagger", [None, 1]),
         ("averaging", "n_exemplars", ["5", 2.0, None, 0, -1]),
         ("averaging", "max_choices", [0, None, [1]]),
-        ("averaging", "n_some", [0, -5, "x"]),
         ("averaging", "n_many", [0, -1, None]),
     ],
 )

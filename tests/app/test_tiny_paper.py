@@ -30,7 +30,16 @@ from seeing_words.models.store import Store
 pytestmark = pytest.mark.slow
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
 FIGURES = {
-    "layers": {"stimuli", "map", "best", "depth", "robustness", "claims"},
+    "layers": {
+        "stimuli",
+        "map",
+        "best",
+        "unique",
+        "depth_vision",
+        "depth_language",
+        "robustness",
+        "claims",
+    },
     "perturbations": {
         "stimuli",
         "changes",
@@ -127,7 +136,7 @@ def test_every_claim_has_a_verdict(outcome):
     assert set(claims.verdict) <= set(VERDICTS)
     assert claims[["effect", "low", "high"]].notna().all(axis=None)
     named = set(claims.claim)
-    assert {"F1a V→L", "F2 L→V", "R1b L→V", "A1a V→L", "A1b V→L", "L1a V→L"} <= named
+    assert {"F1a V→L", "F2 L→V", "R1b L→V", "A1 V→L", "A2b V→L", "L1a V→L"} <= named
     assert not named & {"L2b vision", "L3"}  # three blocks have no early third with a score
 
 

@@ -147,7 +147,7 @@ def test_equivalence_is_two_one_sided_tests(value, error):
     found = judge(SAME, score(value, error))
     p = max(norm.sf((value + 0.1) / error), norm.sf((0.1 - value) / error))
     assert found.p == pytest.approx(p, abs=0.003)
-    assert (found.verdict == "supported") == (found.p < 0.05)
+    assert (found.verdict == "supported") == (found.p <= 0.05)
     ends = interval(score(value, error), level=0.9)
     assert (found.low, found.high) == pytest.approx((float(ends.low), float(ends.high)))
 

@@ -283,7 +283,8 @@ def test_a_grid_is_calibrated_pair_by_pair():
     scores, null = layers_and_null()
     grid = calibrated(scores, null)
     assert grid.dims == scores.dims and grid.name == "cka"
-    assert grid.attrs == {"label": "calibrated CKA", "kind": "similarity", "n_missing": 2}
+    expected = {"label": "calibrated CKA", "kind": "similarity", "units": "zscore", "n_missing": 2}
+    assert grid.attrs == expected
     for i in range(2):
         for j in range(2):
             assert grid[i, j].item() == pytest.approx(
