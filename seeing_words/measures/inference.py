@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['resample_weights', 'predictivity_estimates', 'predictivity_estimate', 'score_estimate', 'share_estimate', 'best_pair',
-           'selected_score', 'nested_score', 'nested_estimate', 'Selection', 'split_selected', 'peak_depth', 'p_value',
-           'max_p_value', 'calibrated', 'Calibration', 'calibrate', 'noise_ceiling', 'mean_over_population']
+           'selected_score', 'nested_score', 'folds_score', 'nested_estimate', 'Selection', 'split_selected',
+           'peak_depth', 'p_value', 'max_p_value', 'calibrated', 'Calibration', 'calibrate', 'noise_ceiling',
+           'mean_over_population']
 
 # %% ../../nbs/library/measures/08_inference.ipynb #imports
 import math
@@ -21,7 +22,7 @@ from ..core.arrays import check_pair, one_layer
 from ..core.errors import InputError, without_mask
 from ._ridge_dual import ALPHAS
 from .folds import Folds
-from .influence import draw_scores, score_influences, small_sample_factor
+from .influence import _test_influence, draw_scores, score_influences
 from .numerics import to_float64, unit_pearson, unit_vectors
 from .predictivity import mean_over_folds
 from .scores import make_scores
@@ -260,8 +261,7 @@ def _score_and_influence(
         r = (y * z).sum(0)
         scored = r.isfinite()  # the other units are constant
         y, z, r = y[:, scored], z[:, scored], r[scored]
-        of_test = (y * z - r / 2 * (y.square() + z.square())).mean(1)
-        influence[test] = of_test * small_sample_factor(len(test))
+        influence[test] = _test_influence(y, z, r)
         by_fold.append(r.mean().item())
     n_scored = int(np.isfinite(by_fold).sum())
     if not n_scored:
@@ -442,6 +442,37 @@ def nested_score(scores: xr.DataArray, inner: Sequence[xr.DataArray]) -> float:
     return float(np.mean(selected))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #nested-estimate
+def folds_score(
+    influences: Mapping[Hashable, xr.Dataset], chosen: Sequence[Hashable], weights: np.ndarray
+) -> xr.Dataset:
+    """Score put together from folds, each of the comparison that was chosen for it.
+
+    Parameters
+    ----------
+    influences : mapping
+        Name of a comparison → `score_influences` of it, all with the same folds.
+    chosen : sequence
+        For each fold, the name of its comparison.
+    weights : array of shape (draw, stimulus)
+        From `resample_weights`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Scalar ``value`` and ``draws`` of shape (draw,).
+
+    Examples
+    --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> X = np.random.default_rng(0).normal(size=(40, 3))
+    >>> (made,) = score_influences(X, {"": X}, folds=make_folds(40))[""]
+    >>> float(folds_score({"itself": made}, ["itself"] * 5, np.ones((2, 40))).value.round(2))
+    1.0
+    """
+    folds = [influences[name].isel(fold=k) for k, name in enumerate(chosen)]
+    return make_scores(*draw_scores(xr.concat(folds, "fold"), weights), weights)
+
+
 def nested_estimate(
     sources: Sequence[np.ndarray],
     targets: Sequence[np.ndarray],
@@ -498,8 +529,7 @@ def nested_estimate(
             sources[i], {"": targets[j]}, folds=folds, alphas=alphas, scaling=scaling
         )
         influences[i, j] = made[""][0]
-    by_fold = [influences[pair].isel(fold=k) for k, pair in enumerate(chosen)]
-    return make_scores(*draw_scores(xr.concat(by_fold, "fold"), weights), weights)
+    return folds_score(influences, chosen, weights)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selection
 @dataclass(frozen=True, eq=False)

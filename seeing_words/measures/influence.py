@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..core.arrays import check_features, check_pair, one_layer
+from ..core.arrays import one_layer
 from ..core.errors import InputError, without_mask
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
@@ -28,10 +28,10 @@ from seeing_words.measures._ridge_dual import (
     _Target,
     _target,
     _Targets,
-    check_alphas,
 )
 from .folds import Folds, as_folds
 from .numerics import _full_precision, _same_shape, unit_vectors
+from .predictivity import _check
 
 # %% ../../nbs/library/measures/15_influence.ipynb #fold-influence
 def small_sample_factor(n_test: int) -> float:
@@ -61,38 +61,35 @@ def _test_influence(y: torch.Tensor, z: torch.Tensor, r: torch.Tensor) -> torch.
     return influence * small_sample_factor(len(y))
 
 
-def _fit_influence(
+def _train_influence(
     source: _Source,
     target: _Target,
     at: int,  # position of λ among the penalties
     c: torch.Tensor,  # UᵀY, (rank, unit)
     F: torch.Tensor,  # test stimuli, (test, rank)
     G: torch.Tensor,  # derivative of the score by the predictions, (test, unit)
+    Z: torch.Tensor,  # scaled training stimuli, (train, unit of source)
+    Z_test: torch.Tensor,  # test stimuli, scaled by the same numbers, (test, unit of source)
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Influence of each training stimulus through the fit, and its leave-one-out error, (train,)."
+    "Influence of each training stimulus, and its leave-one-out error, (train,) both."
     cast, U = source.fold.cast, source.U_cast
     shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, 1)
     left_out = target.Y - U @ (cast(source.s2)[:, None] * shrink * c)  # (train, unit)
     left_out = left_out / cast(source.free[at])[:, None]
     KtG = U @ (shrink * (cast(F).T @ G))  # (train, unit)
-    return (KtG * left_out).sum(1), left_out.square().sum(1)
+    influence = (KtG * left_out).sum(1)
+    if source.fold.scaling == "unit":
+        beta = Z.T @ (U @ (shrink * c))  # (unit of source, unit)
+        influence = influence + _scale_influence(Z, Z_test.T @ G - Z.T @ KtG, beta)
+    return influence, left_out.square().sum(1)
 
 
 def _scale_influence(
-    source: _Source,
-    target: _Target,
-    at: int,  # position of λ among the penalties
-    c: torch.Tensor,  # UᵀY, (rank, unit)
-    F: torch.Tensor,  # test stimuli, (test, rank)
-    G: torch.Tensor,  # derivative of the score by the predictions, (test, unit)
     Z: torch.Tensor,  # z-scored training stimuli, (train, unit of source)
-    Z_test: torch.Tensor,  # test stimuli, scaled by the same numbers, (test, unit of source)
+    unexplained: torch.Tensor,  # of each source unit in G, (unit of source, unit)
+    beta: torch.Tensor,  # coefficients, (unit of source, unit)
 ) -> torch.Tensor:
     "Influence of each training stimulus through the scales of source units, (train,)."
-    cast, U = source.fold.cast, source.U_cast
-    shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, 1)
-    beta = Z.T @ (U @ (shrink * c))  # (unit of source, unit)
-    unexplained = Z_test.T @ G - Z.T @ (U @ (shrink * (cast(F).T @ G)))  # (unit of source, unit)
     by_unit = 2 * (unexplained * beta).sum(1)  # score by the logarithm of each unit's size
     varies = (Z != 0).any(0)
     return -((Z.square() - 1) * varies) @ by_unit / (2 * len(Z))
@@ -109,7 +106,7 @@ def _fold_influence(
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     """Score of one fold, its derivative by test and training stimuli, and leave-one-out errors.
 
-    The arguments are those of `_scale_influence`; the score is NaN where no unit has one.
+    The arguments are those of `_train_influence`; the score is NaN where no unit has one.
     """
     choice = _Choice(source.fold.alphas[at], c)
     prediction = _predict(source, target, choice, F).double()
@@ -125,19 +122,17 @@ def _fold_influence(
     norm = torch.where(scored, centred.norm(dim=0), 1.0)
     of_test = _test_influence(y, z, r) * len(scored) / n_scored
     G = source.fold.cast((y - r * z) / norm / n_scored)
-    of_train, error = _fit_influence(source, target, at, c, F, G)
-    if source.fold.scaling == "unit":
-        of_train = of_train + _scale_influence(source, target, at, c, F, G, Z, Z_test)
+    of_train, error = _train_influence(source, target, at, c, F, G, Z, Z_test)
     score = (r.sum() / n_scored).item()
     return score, *(x.double().cpu().numpy() for x in (of_test, of_train, error))
 
 
 def _test_parts(
-    source: _Source, X: np.ndarray, tested: np.ndarray
+    source: _Source, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
     "Test stimuli: F, (test, rank), and scaled and centred, (test, unit of source)."
     fold: _Fold = source.fold
-    Z_test = fold.scaled(X)[fold.test] if tested is X else fold.scaled(X, tested[fold.test])
+    Z_test = scaled[fold.test] if tested is X else fold.scaled(X, tested[fold.test])
     return _held_out_F(source, X, tested), fold.cast(Z_test - Z_test.mean(0))
 
 # %% ../../nbs/library/measures/15_influence.ipynb #partitions
@@ -231,12 +226,9 @@ def score_influences(
     >>> dict(made.influence.sizes), round(float(made.score.sel(penalty=0).mean()), 2)
     ({'fold': 5, 'penalty': 3, 'stimulus': 100}, 1.0)
     """
-    source = check_features(one_layer(X, "X"), "source")
-    checked = {}
-    for name, Y in targets.items():
-        layer = check_features(one_layer(Y, f"target {name}"), f"target {name}")
-        check_pair(source, layer, ("source", f"target {name}"))
-        checked[name] = layer.values[0]
+    layers = {name: one_layer(Y, f"target {name}") for name, Y in targets.items()}
+    source, layers, _, alphas = _check(one_layer(X, "X"), layers, None, alphas)
+    checked = {name: layer.values[0] for name, layer in layers.items()}
     X, n = source.values[0], source.sizes["stimulus"]
     sources = [X]
     if len(tested):
@@ -246,7 +238,7 @@ def score_influences(
             sources.append(X if values is X or np.array_equal(values, X) else values)
     each = []
     for partition in as_partitions(folds, n):
-        each += _Setting(partition, check_alphas(alphas), device=device, scaling=scaling).each
+        each += _Setting(partition, alphas, device=device, scaling=scaling).each
     empty = {
         "score": np.full((len(each), len(neighbours)), np.nan),
         "influence": np.zeros((len(each), len(neighbours), n)),
@@ -255,9 +247,10 @@ def score_influences(
     made = {name: [_copies(empty) for _ in sources] for name in checked}
     for f, fold in enumerate(each):
         fitted = _source(X, fold)
-        Z = fold.cast(fold.scaled(X)[fold.train])
+        scaled = fold.scaled(X)
+        Z = fold.cast(scaled[fold.train])
         prepared = [_target(Y, fold) for Y in checked.values()]
-        parts = [_test_parts(fitted, X, other) for other in sources]
+        parts = [_test_parts(fitted, X, scaled, other) for other in sources]
         choices = _shared(fitted, _Targets(prepared))
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
             chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])

@@ -18,6 +18,7 @@ import xarray as xr
 from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..measures.folds import Folds
+from ..measures.inference import folds_score
 from ..measures.influence import score_influences
 from ..measures.predictivity import predictivity_grids
 from ..measures.scores import arrange_scores, concat_scores
@@ -28,7 +29,6 @@ from seeing_words.studies.layers import (
     apart_pairs,
     apart_scores,
     chosen_apart,
-    folds_score,
     near_alphas,
 )
 

@@ -39,7 +39,7 @@ from ..data.modalities import ARROWS, DIRECTIONS
 from ..data.stimuli import StimulusSet
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds
-from ..measures.inference import resample_weights, score_estimate
+from ..measures.inference import resample_weights
 from ..measures.numerics import fold_zscore
 from seeing_words.measures.predictivity import (
     chosen_alphas,
@@ -52,7 +52,7 @@ from ..measures.scores import format_score, interval
 from ..models.extract import pooled_layers
 from ..models.load import Model
 from ..plots import OKABE_ITO, SOFT, WIDTH, contact_sheet, heatmap, style
-from .layers import AlignedNetworks
+from .layers import AlignedNetworks, layer_score
 from .pick_a_pic import Mapped, PreferenceSet
 
 # %% ../../nbs/library/studies/04_explore.ipynb #words
@@ -846,7 +846,7 @@ def _layer_pair(
     source, target = layers if direction == DIRECTIONS[0] else layers[::-1]
     alphas = chosen_alphas(own.alpha.isel(vision_layer=v, language_layer=w).values)
     observed, predicted = out_of_fold(source, target, folds=aligned.folds, alphas=alphas)
-    score = score_estimate(observed, predicted, folds=aligned.folds, weights=aligned.weights)
+    score = layer_score(aligned, direction, *pair, v, w)
     right.hexbin(
         predicted.ravel(), observed.ravel(), gridsize=45, bins="log", mincnt=1, linewidths=0
     )

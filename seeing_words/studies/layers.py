@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['NETWORK_DIMS', 'EARLY', 'PLATEAU', 'CLAIMS', 'equally_deep', 'align_networks', 'AlignedNetworks', 'align_all',
            'mean_over_networks', 'architecture', 'one_per_architecture', 'group_by_seed', 'layer_score',
-           'layer_influences', 'near_alphas', 'apart_pairs', 'chosen_apart', 'apart_scores', 'folds_score',
-           'best_scores', 'depth_scores', 'later_minus_early', 'early_share', 'plateau_onset', 'peak_table',
-           'null_scores', 'null_units', 'above_null', 'similarity_grids', 'depth_table', 'null_table', 'network_panels',
+           'layer_influences', 'near_alphas', 'apart_pairs', 'chosen_apart', 'apart_scores', 'best_scores',
+           'depth_scores', 'later_minus_early', 'early_share', 'plateau_onset', 'peak_table', 'null_scores',
+           'null_units', 'above_null', 'similarity_grids', 'depth_table', 'null_table', 'network_panels',
            'alphas_at_edge', 'source_gain', 'learned_effects', 'depth_effects']
 
 # %% ../../nbs/library/studies/00_layers.ipynb #imports
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -29,18 +29,19 @@ from ..measures.claims import Claim
 from ..measures.folds import Folds
 from seeing_words.measures.inference import (
     best_pair,
+    folds_score,
     mean_over_population,
     peak_depth,
     predictivity_estimate,
 )
-from ..measures.influence import draw_scores, score_influences
+from ..measures.influence import score_influences
 from seeing_words.measures.predictivity import (
     chosen_alphas,
     mean_over_folds,
     null_grid,
     predictivity_grids,
 )
-from ..measures.scores import arrange_scores, interval, make_scores
+from ..measures.scores import arrange_scores, interval
 from ..measures.similarity import similarity_grid
 from ..models.cache import uncached
 
@@ -540,36 +541,6 @@ def apart_scores(aligned: AlignedNetworks) -> xr.Dataset:
 
     scores = parallel_map(score, jobs)
     return arrange_scores(dict(zip(jobs, scores, strict=True)), axes, aligned.weights)
-
-
-def folds_score(
-    influences: Mapping[Hashable, xr.Dataset], chosen: Sequence[Hashable], weights: np.ndarray
-) -> xr.Dataset:
-    """Score put together from folds, each of the comparison that was chosen for it.
-
-    Parameters
-    ----------
-    influences : mapping
-        Name of a comparison → `score_influences` of it, all with the same folds.
-    chosen : sequence
-        For each fold, the name of its comparison.
-    weights : array of shape (draw, stimulus)
-        From `resample_weights`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Scalar ``value`` and ``draws`` of shape (draw,).
-
-    Examples
-    --------
-    >>> X = np.random.default_rng(0).normal(size=(40, 3))
-    >>> (made,) = score_influences(X, {"": X}, folds=make_folds(40))[""]
-    >>> float(folds_score({"itself": made}, ["itself"] * 5, np.ones((2, 40))).value.round(2))
-    1.0
-    """
-    folds = [influences[name].isel(fold=k) for k, name in enumerate(chosen)]
-    return make_scores(*draw_scores(xr.concat(folds, "fold"), weights), weights)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #best
 def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
