@@ -468,7 +468,7 @@ def small_svg(svg: str) -> str:
     Examples
     --------
     >>> small_svg('<?xml version="1.0"?><svg> <path id="unused" d="M 0.123456 1"/> </svg>')
-    '<svg><path d="M 0.12 1"/></svg>'
+    '<svg><path d="M 0.1235 1"/></svg>'
     """
     svg = svg[svg.index("<svg") :]
     unseen = r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>"
