@@ -551,6 +551,11 @@ class Selection:
         On the half on which the pair was selected.
     scores : array of shape (choice,)
         On the other half.
+
+    Examples
+    --------
+    >>> Selection(np.array([[1, 2], [1, 2]]), np.array([0.5, 0.4]), np.array([0.4, 0.4]))
+    0.400 on other stimuli, 0.450 where chosen (1 different pairs in 2 choices)
     """
 
     chosen: np.ndarray
@@ -834,6 +839,11 @@ class Calibration:
         Scores under shuffled pairings.
     best : float, default 1
         Score of perfect agreement. Scores on its side of the null are the more alike.
+
+    Examples
+    --------
+    >>> Calibration(0.5, null=np.linspace(-0.1, 0.1, 99)).p
+    0.01
     """
 
     score: float

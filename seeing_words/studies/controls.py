@@ -89,7 +89,13 @@ class AlignedBaselines:
         ``predictivity`` and ``alpha`` on (baseline, network, target_layer, fold).
     folds : Folds
     weights : array of shape (draw, stimulus)
+        Bootstrap weights.
     results : callable
+        Calls a function with its arguments, or returns its stored result (see `Results`).
+
+    Examples
+    --------
+    >>> align_baselines(features, targets, folds=folds).chosen("llama-0")  # doctest: +SKIP
     """
 
     features: Mapping[str, xr.DataArray]

@@ -167,6 +167,11 @@ class AlignedNetworks:
         Bootstrap weights.
     results : callable
         Calls a function with its arguments, or returns its stored result (see `Results`).
+
+    Examples
+    --------
+    >>> align_all(vision, language, folds=folds, weights=weights)  # doctest: +SKIP
+    3 vision × 4 language networks, n = 400
     """
 
     vision: Mapping[str, xr.DataArray]
