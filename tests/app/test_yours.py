@@ -1,7 +1,9 @@
-"""Pictures, captions and networks of one's own, as they come: one file, no code, and every mistake
-told before anything runs."""
+"""Pictures, captions and networks of one's own: one file, no code, and every mistake reported before
+anything runs."""
 
+import ast
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from seeing_words.app.presets import read_preset
 from seeing_words.app.run import start
 from seeing_words.models.weights import load_network
 
+ROOT = Path(__file__).resolve().parents[2]
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
 TOLD = [
     "Zwei Hunde schlafen",
@@ -170,7 +173,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"table": "semicolons.csv"},
-            'Cells seem to be separated by another sign: separator = ";"',
+            'Cells seem to be separated by another character: separator = ";"',
         ),
         ({"table": "tabel.csv"}, "table = 'tabel.csv' is not in"),
         ({"n_stimuli": 1000}, "has 12 stimuli, 1000 are asked for: write n_stimuli = 12, or less"),
@@ -374,3 +377,19 @@ def test_an_error_names_the_sections_that_run_without_what_is_missing(
 def test_the_least_that_a_preset_says_has_short_names_for_figures(mine):
     preset = read_preset(write(mine, vision=["dinov2", "owner/dinov2"], judge="clip"))
     assert list(preset.short.values()) == [f"{mine.name}/dinov2", "owner/dinov2", "bloom", "clip"]
+
+
+def test_messages_that_the_guide_explains_are_those_of_the_package():
+    guide = json.loads((ROOT / "nbs/docs/own_models_and_data.ipynb").read_text(encoding="utf-8"))
+    (table,) = ["".join(c["source"]) for c in guide["cells"] if c["id"] == "errors-md"]
+    texts = []  # all strings of the package
+    for path in (ROOT / "seeing_words").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| *")]
+    quoted = [message for row in rows for message in re.findall(r"\*(.+?)\*", row)]
+    assert len(quoted) > 10
+    for message in quoted:
+        for part in message.split("…"):
+            assert any(part.strip(" ;") in text for text in texts), message

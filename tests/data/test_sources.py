@@ -1061,7 +1061,7 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"Available: image;caption\. Cells seem to be separated by another sign: separator = "
+            r"Available: image;caption\. Cells seem to be separated by another character: separator = "
             r"\";\"",
         ),
         (
@@ -1248,5 +1248,7 @@ def test_a_row_with_wrong_quotes_is_reported_by_its_first_line(mine):
 
 def test_the_other_separator_is_named_even_if_cells_hold_commas(mine):
     (mine / "t.csv").write_text("image;caption\npictures/p0.png;a dog, asleep\n")
-    with pytest.raises(InputError, match=r'not as many cells .*by another sign: separator = ";"'):
+    with pytest.raises(
+        InputError, match=r'not as many cells .*by another character: separator = ";"'
+    ):
         folder_stimuli(mine, "t.csv")
