@@ -239,9 +239,7 @@ def told_facts(stimuli: StimulusSet, caption: int | Sequence[int] = 0) -> list[d
     if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(f"{stimuli.name}: it is not known which facts the captions state")
     told, which = [], np.broadcast_to(caption, len(stimuli))
-    for facts, captions, i_caption in zip(
-        stimuli.facts, stimuli.caption_facts, which, strict=True
-    ):
+    for facts, captions, i_caption in zip(stimuli.facts, stimuli.caption_facts, which, strict=True):
         own, things = {}, {}
         for fact, _ in captions[i_caption]:
             match fact:
@@ -423,8 +421,8 @@ def chosen_ceilings(ceilings: xr.Dataset, aligned: AlignedNetworks, direction: s
     Parameters
     ----------
     ceilings : xarray.Dataset
-        From `reliability_ceilings`: ``value`` and ``draws`` on (network, layer), all layers of the
-        target networks.
+        From `reliability_ceilings`: ``value`` and ``draws`` on (network, layer), of the target
+        networks and at least the layers that are chosen.
     aligned : AlignedNetworks
     direction : {"v2l", "l2v"}
 
@@ -446,8 +444,8 @@ def chosen_ceilings(ceilings: xr.Dataset, aligned: AlignedNetworks, direction: s
     """
     target = sides(direction)[1]
     layers = chosen_apart(aligned)[f"{target}_layer"].sel(direction=direction, drop=True)
-    own = ceilings.rename(network=target).drop_vars(["layer", "depth"], errors="ignore")
-    chosen = own.sel({target: layers[target]}).isel(layer=layers)
+    own = ceilings.rename(network=target).drop_vars("depth", errors="ignore")
+    chosen = own.sel({target: layers[target], "layer": layers}).drop_vars("layer")
     return chosen.mean("fold").transpose("vision", "language", ...)
 
 # %% ../../nbs/library/studies/08_ceilings.ipynb #units
@@ -551,7 +549,7 @@ def unit_panels(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     looks = {  # condition → kind of line, and its columns
         "own ceiling": ("predicted", ["ceiling", "ceiling_low", "ceiling_high"]),
-        "r": ("trained", ["r", "low", "high"]),
+        "r": ("points", ["r", "low", "high"]),
     }
     rows = []
     for panel, table in tables.items():

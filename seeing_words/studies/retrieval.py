@@ -172,7 +172,7 @@ def retrieval_table(found: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     ):
         table = table.sort_values(column, key=lambda labels: labels.map(order.index), kind="stable")
     table["direction"] = table.direction.map(ARROWS)
-    # the maps, on which the median depends most, are taken as given: an interval would be too narrow
+    # the median depends most on the maps, which are taken as given: an interval would be narrow
     table.loc[table.statistic == "median rank", ["low", "high"]] = np.nan
     columns = ["direction", "statistic", "source", "value", "low", "high", "chance"]
     return table[columns].reset_index(drop=True)
