@@ -350,6 +350,10 @@ def file_errors(name: str) -> Iterator[None]:
     name : str
         Name of the file in error messages.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     InputError

@@ -484,7 +484,7 @@ def select(
     --------
     >>> candidates = [Candidate(f"s{i}", ("a dog",), (b"...",)) for i in range(9)]
     >>> [candidate.id for candidate in select("dogs", candidates, 3)]
-    ['s4', 's6', 's2']
+    ['s4', 's5', 's2']
     """
     if not candidates:
         raise InputError(f"{name} holds no stimuli")

@@ -384,7 +384,12 @@ def predictivity(
 
 # %% ../../nbs/library/measures/02_predictivity.ipynb #edge
 class AlphaAtEdgeWarning(UserWarning):
-    "A chosen ridge penalty is the smallest or the largest of those tried."
+    """Warns that a chosen ridge penalty is the smallest or the largest of those tried.
+
+    Examples
+    --------
+    >>> warnings.simplefilter("ignore", AlphaAtEdgeWarning)  # doctest: +SKIP
+    """
 
 
 def warn_alpha_at_edge(grid: xr.Dataset, *, tolerated: float = 0.0) -> float:

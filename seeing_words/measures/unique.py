@@ -112,6 +112,12 @@ class FoldVariance:
     error_by_stimulus : mapping of part to array of shape (stimulus,)
         How `error` changes with the weight of each stimulus.
     chosen : mapping of part to (share of the network, penalty)
+
+    Examples
+    --------
+    >>> fold = FoldVariance(2.0, np.ones(2), {"network": 1.0}, {"network": np.ones(2)}, {})
+    >>> 1 - fold.error["network"] / fold.total
+    0.5
     """
 
     total: float

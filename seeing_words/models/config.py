@@ -129,6 +129,10 @@ def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
 def quiet_transformers() -> Iterator[None]:
     """Silence the reports and progress bars of transformers, which are meant for training.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> with quiet_transformers():
@@ -345,6 +349,10 @@ def config_errors(folder: Path) -> Iterator[None]:
     ----------
     folder : Path
         Folder of a network.
+
+    Yields
+    ------
+    None
 
     Raises
     ------
