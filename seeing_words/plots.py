@@ -77,6 +77,10 @@ _STYLE = {
 def style() -> Iterator[None]:
     """Use the shared style within a ``with`` block, then restore matplotlib's settings.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> with style():
