@@ -413,6 +413,7 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
+    "points": {"linestyle": "", "markersize": 2.0},  # of things without an order between them
 }
 _COLOURS = {
     "trained": ("#0072B2", "#D55E00", "#56B4E9"),
@@ -420,6 +421,7 @@ _COLOURS = {
     "trivial": ("#CC79A7", "#E69F00"),
     "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # the colours of what they predict
     "shuffled": ("#8c8c8c",),
+    "points": ("#D55E00", "#0072B2"),
 }  # the same kind has the same colours in every figure
 
 

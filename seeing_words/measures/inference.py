@@ -25,7 +25,7 @@ from .folds import Folds
 from .influence import _test_influence, draw_scores, score_influences
 from .numerics import to_float64, unit_pearson, unit_vectors
 from .predictivity import mean_over_folds
-from .scores import make_scores
+from .scores import draw_labels, make_scores
 
 # %% ../../nbs/library/measures/08_inference.ipynb #resample-weights
 def resample_weights(
@@ -92,6 +92,7 @@ def predictivity_estimates(
     weights: np.ndarray,
     alphas: Sequence[float] = ALPHAS,
     scaling: str = "unit",
+    only: Sequence[int] | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Predictivity of many targets from one source layer, with bootstrap draws.
 
@@ -111,6 +112,8 @@ def predictivity_estimates(
         Ridge penalties to choose from.
     scaling : {"unit", "layer"}, default "unit"
         Of the source, see `predictivity_grids`.
+    only : sequence of int, optional
+        Positions of the folds over which the score is averaged; default: all.
 
     Returns
     -------
@@ -133,11 +136,13 @@ def predictivity_estimates(
     [20]
     """
     influences = score_influences(
-        X, targets, tested=tested, folds=folds, alphas=alphas, scaling=scaling
+        X, targets, tested=tested, folds=folds, alphas=alphas, scaling=scaling, only=only
     )
-    estimates = {}
+    labels, estimates = draw_labels(weights), {}
     for name, each in influences.items():
-        estimates[name] = [make_scores(*draw_scores(made, weights), weights) for made in each]
+        estimates[name] = [
+            make_scores(*draw_scores(made, weights), weights, labels=labels) for made in each
+        ]
     return estimates
 
 

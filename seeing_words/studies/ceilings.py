@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['reliability', 'unit_ceilings', 'reliability_ceiling', 'reliability_ceilings', 'told_facts', 'fact_matrix',
-           'oracle_scores', 'share_of_ceiling', 'ceiling_table', 'unit_scores', 'unit_table', 'unit_panels']
+           'oracle_scores', 'share_of_ceiling', 'ceiling_table', 'chosen_ceilings', 'unit_scores', 'unit_table',
+           'unit_panels']
 
 # %% ../../nbs/library/studies/08_ceilings.ipynb #imports
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,18 @@ import xarray as xr
 
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map
-from ..data.modalities import ARROWS
+from ..data.modalities import ARROWS, sides
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds
 from ..measures.inference import _weighted_pearson, predictivity_estimate
-from ..measures.scores import arrange_scores, interval, make_scores, tidy
+from seeing_words.measures.scores import (
+    arrange_scores,
+    concat_scores,
+    interval,
+    make_scores,
+    tidy,
+)
+from .layers import AlignedNetworks, chosen_apart
 from .perturbations import fact_indicators
 
 # %% ../../nbs/library/studies/08_ceilings.ipynb #reliability
@@ -99,11 +107,16 @@ def unit_ceilings(repeats: np.ndarray, *, weights: np.ndarray) -> xr.Dataset:
     >>> unit_ceilings(repeats, weights=weights).value.values.round(1).tolist()
     [0.7, 0.7]
     """
-    rho = reliability(repeats, weights=weights)
+    return _root(reliability(repeats, weights=weights))
+
+
+def _root(rho: xr.Dataset) -> xr.Dataset:
     return np.sign(rho) * np.sqrt(abs(rho))
 
 
-def reliability_ceiling(repeats: np.ndarray, *, weights: np.ndarray) -> xr.Dataset:
+def reliability_ceiling(
+    repeats: np.ndarray, *, weights: np.ndarray, averaged: Sequence[int] | None = None
+) -> xr.Dataset:
     """Highest score that a prediction from the scene can have, by the reliability of its target.
 
     Parameters
@@ -111,12 +124,16 @@ def reliability_ceiling(repeats: np.ndarray, *, weights: np.ndarray) -> xr.Datas
     repeats : array of shape (repeat, stimulus, unit)
     weights : array of shape (draw, stimulus)
         Bootstrap weights from `resample_weights`, those of the scores it is compared with.
+    averaged : sequence of int, optional
+        Numbers of repeats whose mean is the target, whose reliability follows from that of one
+        (Spearman–Brown); default: one repeat is the target.
 
     Returns
     -------
     xarray.Dataset
         Scalar ``value`` and ``draws`` of shape (draw,): the mean of `unit_ceilings` over units that
-        vary, with the bias of resampling taken off; NaN if none does.
+        vary, with the bias of resampling taken off; NaN if none does. On ``k`` if `averaged` are
+        given.
 
     Examples
     --------
@@ -125,13 +142,22 @@ def reliability_ceiling(repeats: np.ndarray, *, weights: np.ndarray) -> xr.Datas
     >>> round(float(reliability_ceiling(repeats, weights=weights).value), 1)
     0.7
     """
-    mean = unit_ceilings(repeats, weights=weights).mean("unit")
+    rho = reliability(repeats, weights=weights)
+    if averaged is not None:
+        k = xr.DataArray(list(averaged), {"k": list(averaged)}, dims="k")
+        # a mean of k repeats; below 0 is noise, which has no reliability to raise
+        rho = xr.where(rho > 0, k * rho / (1 + (k - 1) * rho), rho)
+    mean = _root(rho).mean("unit")
     bias = mean.draws.mean("draw") - mean.value
     return mean.assign(draws=mean.draws - bias)
 
 # %% ../../nbs/library/studies/08_ceilings.ipynb #ceilings
 def reliability_ceilings(
-    repeats: Mapping[str, xr.DataArray], *, weights: np.ndarray, layers: Sequence[int] | None = None
+    repeats: Mapping[str, xr.DataArray],
+    *,
+    weights: np.ndarray,
+    layers: Sequence[int] | None = None,
+    averaged: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Reliability ceilings of layers of several networks.
 
@@ -145,12 +171,15 @@ def reliability_ceilings(
         Bootstrap weights from `resample_weights`.
     layers : sequence of int, optional
         Positions, of which negative ones count from the last; default: all.
+    averaged : sequence of int, optional
+        As in `reliability_ceiling`.
 
     Returns
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (network, layer), labelled as `layers` are, with the relative
-        ``depth`` of the first network's; NaN where a layer is constant.
+        ``depth`` of the first network's, and on ``k`` if `averaged` are given; NaN where a layer is
+        constant.
 
     Examples
     --------
@@ -165,24 +194,28 @@ def reliability_ceilings(
 
     def ceiling(task: tuple[str, int]) -> xr.Dataset:
         name, layer = task
-        return reliability_ceiling(repeats[name].isel(layer=layer).values, weights=weights)
+        own = repeats[name].isel(layer=layer).values
+        return reliability_ceiling(own, weights=weights, averaged=averaged)
 
     made = dict(zip(tasks, parallel_map(ceiling, tasks), strict=True))
-    scores = arrange_scores(made, {"network": list(repeats), "layer": positions}, weights)
+    by_network = {}
+    for name in repeats:
+        by_network[name] = concat_scores({i: made[name, i] for i in positions}, "layer")
+    scores = concat_scores(by_network, "network").transpose("network", "layer", ...)
     if "depth" in first.coords:
         scores = scores.assign_coords(depth=("layer", first.depth.values[positions]))
     return scores
 
 # %% ../../nbs/library/studies/08_ceilings.ipynb #facts
-def told_facts(stimuli: StimulusSet, caption: int = 0) -> list[dict]:
+def told_facts(stimuli: StimulusSet, caption: int | Sequence[int] = 0) -> list[dict]:
     """Facts of every stimulus that one of its captions states.
 
     Parameters
     ----------
     stimuli : StimulusSet
         With facts and caption facts.
-    caption : int, default 0
-        Which caption.
+    caption : int or sequence of int, default 0
+        Which caption, of all stimuli or of each.
 
     Returns
     -------
@@ -205,10 +238,10 @@ def told_facts(stimuli: StimulusSet, caption: int = 0) -> list[dict]:
     """
     if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(f"{stimuli.name}: it is not known which facts the captions state")
-    told = []
-    for facts, captions in zip(stimuli.facts, stimuli.caption_facts, strict=True):
+    told, which = [], np.broadcast_to(caption, len(stimuli))
+    for facts, captions, i_caption in zip(stimuli.facts, stimuli.caption_facts, which, strict=True):
         own, things = {}, {}
-        for fact, _ in captions[caption]:
+        for fact, _ in captions[i_caption]:
             match fact:
                 case (str(what),) if what in facts:
                     own[what] = facts[what]
@@ -381,6 +414,40 @@ def ceiling_table(scores: xr.Dataset, ceilings: Mapping[str, xr.Dataset]) -> pd.
     columns = ["direction", "ceiling", "value", "low", "high", "share", "share_low", "share_high"]
     return table[columns].reset_index(drop=True)
 
+# %% ../../nbs/library/studies/08_ceilings.ipynb #chosen
+def chosen_ceilings(ceilings: xr.Dataset, aligned: AlignedNetworks, direction: str) -> xr.Dataset:
+    """Ceilings of the target layers that `apart_scores` chooses.
+
+    Parameters
+    ----------
+    ceilings : xarray.Dataset
+        From `reliability_ceilings`: ``value`` and ``draws`` on (network, layer), of the target
+        networks and at least the layers that are chosen.
+    aligned : AlignedNetworks
+    direction : {"v2l", "l2v"}
+
+    Returns
+    -------
+    xarray.Dataset
+        ``value`` and ``draws`` on (vision, language), a mean over folds.
+
+    Examples
+    --------
+    >>> rng, folds = np.random.default_rng(0), make_folds(60)
+    >>> weights = resample_weights(folds, n_draws=10)
+    >>> networks = {"a": feature_array(rng.normal(size=(2, 60, 4)))}
+    >>> aligned = align_all(networks, networks, folds=folds, weights=weights)
+    >>> repeats = {"a": xr.concat([networks["a"]] * 2, "exemplar")}
+    >>> ceilings = reliability_ceilings(repeats, weights=weights)
+    >>> chosen_ceilings(ceilings, aligned, "v2l").value.round(3).values.tolist()
+    [[1.0]]
+    """
+    target = sides(direction)[1]
+    layers = chosen_apart(aligned)[f"{target}_layer"].sel(direction=direction, drop=True)
+    own = ceilings.rename(network=target).drop_vars("depth", errors="ignore")
+    chosen = own.sel({target: layers[target], "layer": layers}).drop_vars("layer")
+    return chosen.mean("fold").transpose("vision", "language", ...)
+
 # %% ../../nbs/library/studies/08_ceilings.ipynb #units
 def unit_scores(
     target: np.ndarray, prediction: np.ndarray, *, folds: Folds, weights: np.ndarray
@@ -482,7 +549,7 @@ def unit_panels(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     looks = {  # condition → kind of line, and its columns
         "own ceiling": ("predicted", ["ceiling", "ceiling_low", "ceiling_high"]),
-        "r": ("trained", ["r", "low", "high"]),
+        "r": ("points", ["r", "low", "high"]),
     }
     rows = []
     for panel, table in tables.items():

@@ -18,8 +18,7 @@ import xarray as xr
 from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..measures.folds import Folds
-from ..measures.inference import folds_score
-from ..measures.influence import score_influences
+from ..measures.inference import predictivity_estimates
 from ..measures.predictivity import predictivity_grids
 from ..measures.scores import arrange_scores, concat_scores
 from ..measures.unique import explained_variance, fold_variance
@@ -192,25 +191,35 @@ def strongest_scores(baselines: AlignedBaselines) -> xr.Dataset:
     2
     """
 
-    def score(network: str) -> xr.Dataset:
-        chosen = baselines.chosen(network)
-        influences = {}
-        for name, layer in set(chosen):
-            features = baselines.features[name]
-            alpha = baselines.grid.alpha.sel(baseline=name, network=network)
-            made = baselines.results(
-                score_influences,
-                features.values[0],
-                {"": baselines.targets[network].values[layer]},
-                folds=baselines.folds,
-                alphas=near_alphas(alpha.isel(target_layer=layer).values),
-                scaling=_scaling(features),
-            )
-            influences[name, layer] = made[""][0]
-        return folds_score(influences, chosen, baselines.weights)
+    groups: dict[tuple[str, int], dict[str, int]] = {}  # baseline, fold → network → layer
+    for network in baselines.targets:
+        for fold, (name, layer) in enumerate(baselines.chosen(network)):
+            groups.setdefault((name, fold), {})[network] = layer
 
-    networks = list(baselines.targets)
-    return concat_scores(dict(zip(networks, parallel_map(score, networks))), "network")
+    def score(group: tuple[str, int]) -> dict[str, list[xr.Dataset]]:
+        name, fold = group
+        alpha = baselines.grid.alpha.sel(baseline=name)
+        near = [
+            near_alphas(alpha.sel(network=network).isel(target_layer=layer).values)
+            for network, layer in groups[group].items()
+        ]
+        return baselines.results(
+            predictivity_estimates,
+            baselines.features[name].values[0],
+            {n: baselines.targets[n].values[layer] for n, layer in groups[group].items()},
+            folds=baselines.folds,
+            weights=baselines.weights,
+            alphas=np.unique(np.concatenate(near)),
+            scaling=_scaling(baselines.features[name]),
+            only=[fold],
+        )
+
+    scores = {}
+    for (_, fold), made in zip(groups, parallel_map(score, groups), strict=True):
+        for network, (of_network,) in made.items():
+            scores[network, fold] = of_network
+    axes = {"network": list(baselines.targets), "fold": range(baselines.folds.n_folds)}
+    return arrange_scores(scores, axes, baselines.weights).mean("fold")
 
 
 def baseline_table(baselines: AlignedBaselines) -> pd.DataFrame:

@@ -15,6 +15,9 @@ from seeing_words.app.costs import (
     CONDITIONS,
     GROUPS,
     ONLY_IF,
+    FeatureRequest,
+    SectionWork,
+    WorkCount,
     check_room,
     estimate,
     kept,
@@ -163,7 +166,19 @@ def test_perturbations_are_counted_from_their_registry():
     one = estimate(preset, 1e11, sections={"perturbations": preset}).sections[0]
     n_images = 1 + sum(p.modality == "image" for p in PERTURBATIONS.values())
     n_captions = 1 + sum(p.modality == "caption" for p in PERTURBATIONS.values())
+    n_images, n_captions = n_images + 1, n_captions + 1  # the second rendering and caption
     assert one.store == 4 * 9 * 128 * 1000 * (3 * n_images + 5 + 2 * (4 * n_captions + 2 * 3))
+
+
+def test_what_is_not_fitted_costs_passes_only():
+    preset, of = get_preset("microworld"), FeatureRequest
+    second = of("language", "second caption")
+    counts = []
+    for request in (second, replace(second, fitted=False)):
+        counts.append(WorkCount(preset, shapes(preset)))
+        counts[-1].count(SectionWork((request,)))
+    assert counts[0].passes == counts[1].passes and len(counts[0].passes) == 4
+    assert counts[0].multiplications > counts[1].multiplications == 0
 
 
 def test_trained():
