@@ -1061,8 +1061,8 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"Available: image;caption\. Cells seem to be separated by another character: separator = "
-            r"\";\"",
+            r"Available: image;caption\. Cells seem to be separated by another character: "
+            r"separator = \";\"",
         ),
         (
             ".csv",
