@@ -39,7 +39,8 @@ from ..measures.predictivity import count_grid
 from ..models.config import known_config, network_class, read_config
 from ..models.hub import NetworkId, weight_files
 from ..models.store import Store
-from ..models.weights import BUILDING, CHECKPOINTS, DTYPES, build_network
+from ..models.checkpoints import CHECKPOINTS
+from ..models.weights import BUILDING, DTYPES, build_network
 from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed

@@ -48,7 +48,7 @@ from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
-from ..models.weights import checkpoints
+from ..models.checkpoints import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
     JUDGES,

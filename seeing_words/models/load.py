@@ -24,16 +24,8 @@ from seeing_words.models.inputs import (
     image_preprocessor,
     read_tokenizer,
 )
-from seeing_words.models.weights import (
-    BUILDING,
-    check_device,
-    checkpoint_card,
-    checkpoint_folder,
-    checkpoint_network,
-    draw_network,
-    load_network,
-    number_type,
-)
+from .checkpoints import checkpoint_card, checkpoint_folder, checkpoint_network
+from .weights import BUILDING, check_device, draw_network, load_network, number_type
 
 # %% ../../nbs/library/models/04_load.ipynb #model
 @dataclass(frozen=True, repr=False)
