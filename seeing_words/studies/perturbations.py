@@ -206,7 +206,7 @@ def _spread_ratio(changed: np.ndarray, intact: np.ndarray, folds: Folds) -> np.n
 def _check_changed(intact: Mapping, changed: Mapping[str, Mapping], modality: str) -> None:
     """Refuse an unknown modality, and conditions that cannot be compared with the intact one."""
     if modality not in MODALITIES:
-        raise InputError(f"modality {modality!r}: vision or language is changed")
+        raise InputError(f"modality {modality!r}: choose vision or language")
     if INTACT in changed:
         raise InputError(
             f"condition {INTACT!r} is what the others are compared with: leave it out of `changed`"

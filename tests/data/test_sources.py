@@ -326,7 +326,7 @@ def test_links_may_not_leave_the_folder(tmp_path):
     (folder / "circle").symlink_to(folder / "circle")
     assert read_image(inside(folder, "within.png")).shape == (20, 30, 3)
     for name in ("out.png", "there/secret.png"):
-        with pytest.raises(InputError, match="copy what a link there leads out to"):
+        with pytest.raises(InputError, match="and replace links that lead outside it by copies"):
             inside(folder, name)
     with pytest.raises(InputError, match="circle"):
         read_image(inside(folder, "circle"))
@@ -411,8 +411,8 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
         ("160\n7\n", "lacks 1 stimulus of the list .*, the first is '7'"),
         ("# none\n", "names no stimuli"),
         ("160\n139\n160\n", "id '160' in line 3 occurs before"),
-        ("160\tabc\n", "what follows '160' is no digest"),
-        (f"160\t{'0' * 64}\n139\n", "what follows '139' is no digest"),
+        ("160\tabc\n", "what follows '160' is not a digest"),
+        (f"160\t{'0' * 64}\n139\n", "what follows '139' is not a digest"),
         ("# 3 of 9 stimuli\n160\n139\n", "names 2 stimuli and claims 3"),
     ):
         (tmp_path / "ids.txt").write_text(text)
