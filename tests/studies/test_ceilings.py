@@ -144,6 +144,9 @@ def test_the_oracle_knows_what_is_planted():
 def test_facts_of_the_microworld_decide_its_captions_and_their_own_oracle():
     stimuli = microworld_stimuli(40, n_captions=2)
     told = told_facts(stimuli, 1)
+    which = np.arange(40) % 2
+    mixed = told_facts(stimuli, which)
+    assert mixed[::2] == told_facts(stimuli)[::2] and mixed[1::2] == told[1::2]
     for facts, own, stated in zip(stimuli.facts, told, stimuli.caption_facts, strict=True):
         for kind in ("place", "time", "weather"):
             assert own.get(kind) in (None, facts[kind])
