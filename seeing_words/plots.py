@@ -213,10 +213,10 @@ def contact_sheet(
         )
     gap, points = 0.14, 7.5
     side = (width + gap) / n_columns - gap
-    told = [_wrap(c, side, points) for c in captions]
+    text = [_wrap(c, side, points) for c in captions]
     rows = [range(i, min(i + n_columns, len(images))) for i in range(0, len(images), n_columns)]
     room = [
-        max(told[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
+        max(text[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
     ]  # for text
     top = sum(room) + len(rows) * (side + gap) - gap
     with style():
@@ -227,7 +227,7 @@ def contact_sheet(
                 ax.imshow(_thumbnail(images[i], side), interpolation="none")
                 ax.axis("off")
                 ax.annotate(
-                    told[i],
+                    text[i],
                     (0, 0),
                     (0, -3),
                     "axes fraction",
@@ -829,11 +829,11 @@ def _example_rows(
     for heading, conditions in below.items():
         rows.append((f"*{heading}", "", 0.3))
         for name in conditions:
-            told = examples.get(name, "")
-            words = _wrap(told, inches - 0.3, 7) if isinstance(told, str) else ""
+            text = examples.get(name, "")
+            words = _wrap(text, inches - 0.3, 7) if isinstance(text, str) else ""
             room = (
                 0.5
-                if not isinstance(told, str)
+                if not isinstance(text, str)
                 else 0.24 + 0.13 * (words.count("\n") + bool(words))
             )
             rows.append((name, words, room))

@@ -107,7 +107,8 @@ def _separator_hint(columns: Sequence[str]) -> str:
     if not signs:
         return ""
     most_frequent = max(signs, key=signs.count)
-    return f". Cells seem to be separated by another sign: separator = {json.dumps(most_frequent)}"
+    hint = json.dumps(most_frequent)
+    return f". Cells seem to be separated by another character: separator = {hint}"
 
 
 def csv_rows(text: str, name: str, separator: str = ",") -> list[dict]:

@@ -176,8 +176,8 @@ def fold_variance(
     lengths = {"network": len(network), "baseline": len(baseline)}
     lengths |= {f"target {name}": len(Y) for name, Y in targets.items()}
     if len(set(lengths.values())) != 1:
-        told = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-        raise InputError(f"{told} stimuli: all must be of the same")
+        sizes = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise InputError(f"{sizes} stimuli: all must be of the same")
     own = _kernel(network, train, test, scaling[0])
     other = _kernel(baseline, train, test, scaling[1])
     ridges = {}

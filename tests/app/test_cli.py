@@ -185,8 +185,8 @@ written = {"toy_map.svg": "", "toy_claims.csv": ""}
     assert (root / "figures/microworld/claims.svg").is_file()
     assert "seeing-words claims figures/microworld\n" in result.output
     assert command("claims", "figures/microworld").output == command("claims").output
-    told = command("claims").output
-    assert "✓ supported" in told and "0.200 [0.100, 0.300] > 0" in told
+    text = command("claims").output
+    assert "✓ supported" in text and "0.200 [0.100, 0.300] > 0" in text
     assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [
         ("toy", "L1"),
         ("toy", "L2"),

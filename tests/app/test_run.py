@@ -290,7 +290,7 @@ def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, par
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
         ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
@@ -299,14 +299,14 @@ def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, par
         ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
     ],
 )
-def test_missing_networks_and_folders_are_refused_before_anything_is_computed(root, line, told):
+def test_missing_networks_and_folders_are_refused_before_anything_is_computed(root, line, message):
     lines = {
         "vision": 'vision = ["microworld/vision-0"]',
         "language": 'language = ["microworld/bloom-0"]',
     }
     lines[line.partition(" ")[0]] = line
     (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         start("toy", preset="mine.toml")
 
 

@@ -885,9 +885,9 @@ def damaged_versions(whole: bytes, seed: int, n: int):
     ],
 )
 def test_whatever_byte_is_damaged_the_network_answers_or_its_folder_is_named(copy, kind, file):
-    """Never an error of another kind. In a folder of one's own a changed number that still reads as
-    one cannot be told: then
-    the network answers, and its revision, a digest of its files, says that it is another."""
+    """Never an error of another kind. In a user's own folder, a number changed into another valid
+    number cannot be detected: then the network answers, but its revision, a digest of its files, is
+    another."""
     folder = copy(kind)
     path, shown = folder / file, photographs(2) if kind == "vit" else TEXTS[:2]
     if file.endswith("index.json"):
