@@ -36,10 +36,11 @@ from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid
+from ..models.checkpoints import CHECKPOINTS
 from ..models.config import known_config, network_class, read_config
 from ..models.hub import NetworkId, weight_files
 from ..models.store import Store
-from ..models.weights import BUILDING, CHECKPOINTS, DTYPES, build_network
+from ..models.weights import BUILDING, DTYPES, build_network
 from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed

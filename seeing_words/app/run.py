@@ -41,6 +41,7 @@ from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
+from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
 from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
@@ -48,7 +49,6 @@ from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
-from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
     JUDGES,

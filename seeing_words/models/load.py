@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from ..core.errors import InputError
+from .checkpoints import checkpoint_card, checkpoint_folder, checkpoint_network
 from .config import config_errors, for_inference, network_class, read_config
 from .hub import NetworkId, fetch_network, is_commit, verified
 from seeing_words.models.inputs import (
@@ -27,9 +28,6 @@ from seeing_words.models.inputs import (
 from seeing_words.models.weights import (
     BUILDING,
     check_device,
-    checkpoint_card,
-    checkpoint_folder,
-    checkpoint_network,
     draw_network,
     load_network,
     number_type,

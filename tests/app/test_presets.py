@@ -21,7 +21,7 @@ from seeing_words.app.presets import (
 )
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
-from seeing_words.models.weights import checkpoints
+from seeing_words.models.checkpoints import checkpoints
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
