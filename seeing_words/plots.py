@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
-           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
+           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure', 'p_text',
            'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
@@ -981,7 +981,7 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
     if pd.notna(claim.get("p_holm")):
-        words = f"p {_p(claim['p_holm'])} (Holm)"
+        words = f"p {p_text(claim['p_holm'])} (Holm)"
         verdict_ax.text(
             0, 0.12, words, fontsize=7.5, color=SOFT, va="center", transform=verdict_ax.transAxes
         )
@@ -1003,8 +1003,22 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     _interval(plot, 0.47, claim, color=colour)
 
 
-def _p(value: float) -> str:
-    """Format a p-value, with its sign."""
+def p_text(value: float) -> str:
+    """Format a p-value, with its sign.
+
+    Parameters
+    ----------
+    value : float
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.0001)
+    ('= 0.031', '< 0.001')
+    """
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 # %% ../nbs/library/plots.ipynb #glance

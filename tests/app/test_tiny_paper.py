@@ -35,6 +35,9 @@ FIGURES = {
         "map",
         "best",
         "unique",
+        "retrieval",
+        "units",
+        "sizes",
         "depth_vision",
         "depth_language",
         "robustness",
@@ -60,10 +63,19 @@ FIGURES = {
         "moved",
         "depth",
         "ranks",
+        "rank_ceilings",
         "robustness",
         "claims",
     },
-    "averaging": {"exemplars", "captions", "images", "depth", "robustness", "claims"},
+    "averaging": {
+        "exemplars",
+        "captions",
+        "ceilings",
+        "images",
+        "depth",
+        "robustness",
+        "claims",
+    },
 }
 
 

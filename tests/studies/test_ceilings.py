@@ -144,6 +144,8 @@ def test_the_oracle_knows_what_is_planted():
 def test_facts_of_the_microworld_decide_its_captions_and_their_own_oracle():
     stimuli = microworld_stimuli(40, n_captions=2)
     described = captioned_facts(stimuli, 1)
+    mixed = captioned_facts(stimuli, np.arange(40) % 2)
+    assert mixed[::2] == captioned_facts(stimuli)[::2] and mixed[1::2] == described[1::2]
     for facts, own, stated in zip(stimuli.facts, described, stimuli.caption_facts, strict=True):
         for kind in ("place", "time", "weather"):
             assert own.get(kind) in (None, facts[kind])
