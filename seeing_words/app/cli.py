@@ -750,7 +750,7 @@ _UNITS = (
     (7200, 3600, "h"),
     (120, 60, "min"),
     (0, 1, "s"),
-)  # from so many seconds on
+)  # shortest time in seconds that uses this unit
 
 
 def _time(seconds: float | None) -> str:

@@ -224,7 +224,7 @@ def retrieval(
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (statistic,): ``"R@1"``, …, ``"median rank"``; and ``chance`` of
-        each statistic where nothing is shared. Draws are of the maps at hand: as those of the
+        each statistic where nothing is shared. Draws keep the fitted maps: as those of the
         median rank depend much on the maps, its interval is too narrow for maps fitted anew.
 
     Raises

@@ -70,7 +70,7 @@ def save_checkpoint(
     folder : str or Path
         Where to write it.
     preprocess : mapping, optional
-        Of a vision network: as of `image_encoder`.
+        Of a vision network: as in `image_encoder`.
     tokenizer : tokenizers.Tokenizer, optional
         Of a language network.
     dtype : torch.dtype, default float16
@@ -159,7 +159,7 @@ def checkpoint_folder(name: str, root: str | Path | None = None) -> Path:
     name : str
         Such as ``"microworld/vision-0"``, or a folder.
     root : str or Path, optional
-        As of `checkpoints`.
+        As in `checkpoints`.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def checkpoint_card(name: str, *, root: str | Path | None = None) -> dict:
     name : str
         Such as ``"microworld/vision-0"``, or a folder.
     root : str or Path, optional
-        As of `checkpoints`.
+        As in `checkpoints`.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def checkpoint_network(
     seed : int, optional
         Of random weights; default: the checkpoint's own weights.
     root : str or Path, optional
-        As of `checkpoints`.
+        As in `checkpoints`.
 
     Returns
     -------

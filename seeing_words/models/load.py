@@ -286,7 +286,7 @@ def load_model(
     revision : str, optional
         Commit, branch or tag of a repository on the hub; default: its newest commit.
     device : str or torch.device, default "cpu"
-        As of `check_device`.
+        As in `check_device`.
     dtype : str or torch.dtype, default float32
         Number type of the computation: float32, bfloat16, float16 or float64.
     root : str or Path, optional

@@ -150,7 +150,7 @@ def load_network(
     folder : Path
         Folder of the network.
     device : str or torch.device, default "cpu"
-        As of `check_device`.
+        As in `check_device`.
     dtype : str or torch.dtype, default float32
         Number type of the computation.
     cls : type, optional

@@ -465,7 +465,7 @@ def unit_scores(
     Returns
     -------
     xarray.Dataset
-        ``value`` and ``draws`` on (unit,): Pearson r, averaged over folds; for the maps at hand.
+        ``value`` and ``draws`` on (unit,): Pearson r, averaged over folds; maps are not refitted.
 
     Examples
     --------

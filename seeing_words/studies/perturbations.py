@@ -68,7 +68,7 @@ def change_scores(
     xarray.Dataset
         ``value`` and ``draws`` on (direction, arm, condition, vision, language); the first
         condition is ``"intact"``. Draws hold the refitting of maps, except for "explained
-        covariance" and for a changed target "without refit", where maps are those at hand.
+        covariance" and for a changed target "without refit", where maps are not refitted.
         Compare conditions with the intact one of the same result: in the arm "intact target" it
         depends on which modality is changed.
 

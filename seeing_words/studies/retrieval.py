@@ -52,7 +52,7 @@ def retrieve(
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (source, target, statistic), with ``chance`` along ``statistic``;
-        see `seeing_words.measures.retrieval.retrieval`. Draws are of the maps at hand.
+        see `seeing_words.measures.retrieval.retrieval`. Draws keep the fitted maps.
 
     Raises
     ------
