@@ -36,10 +36,11 @@ from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid
+from ..models.checkpoints import CHECKPOINTS
 from ..models.config import known_config, network_class, read_config
 from ..models.hub import NetworkId, weight_files
 from ..models.store import Store
-from ..models.weights import BUILDING, CHECKPOINTS, DTYPES, build_network
+from ..models.weights import BUILDING, DTYPES, build_network
 from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed
@@ -338,6 +339,8 @@ CONDITIONS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "next words": lambda preset: [f"next words {i}" for i in range(3)],
     "images of trials": _images_of_trials,
     "prompts": lambda preset: ["prompts"] if preset.trials == "pick-a-pic" else ["intact"],
+    "second caption": lambda preset: _captions(preset)[1:2],
+    "second rendering": lambda preset: ["rendering 1"],
     "other renderings": lambda preset: [f"rendering {i}" for i in range(1, preset.n_captions)],
     "other descriptions": lambda preset: [f"description {i}" for i in range(preset.n_captions, 20)],
 }
@@ -359,10 +362,10 @@ class FeatureRequest:
         Keys of `GROUPS` and `CONDITIONS`.
     pooling : str
         A pooling other than the preset's; if empty, all of the preset's poolings, from one pass.
-    max_stimuli : int or None
-        Largest number of stimuli; None: as many as the preset has.
     stored : bool
         Whether the store keeps the features; next-token losses need none.
+    fitted : bool
+        Whether maps are fitted between the features and those of the other modality.
     only_if : str
         Key of `ONLY_IF`; the request is dropped for presets that do not meet this condition.
 
@@ -375,8 +378,8 @@ class FeatureRequest:
     networks: str
     stimuli: str
     pooling: str = ""
-    max_stimuli: int | None = None
     stored: bool = True
+    fitted: bool = True
     only_if: str = ""
 
     @property
@@ -504,18 +507,15 @@ class WorkCount:
             if request.only_if and not ONLY_IF[request.only_if](self.preset):
                 continue
             self._count_passes(request)
-            if request.stored:
+            if request.stored and request.fitted:
                 self._count_fits(request, work)
 
     def _count_passes(self, request: FeatureRequest) -> None:
         "Count a pass of each network over each condition."
-        n_stimuli = self.preset.n_stimuli
-        if request.max_stimuli is not None:
-            n_stimuli = min(n_stimuli, request.max_stimuli)
         n_poolings = 1 if request.pooling else len(self.preset.poolings[request.modality])
         for name in GROUPS[request.networks](self.preset):
             for condition in CONDITIONS[request.stimuli](self.preset):
-                key = (name, condition, n_stimuli, request.pooling)
+                key = (name, condition, self.preset.n_stimuli, request.pooling)
                 self.passes[key] = n_poolings if request.stored else 0
 
     def _count_fits(self, request: FeatureRequest, work: SectionWork) -> None:

@@ -35,8 +35,9 @@ from rich.text import Text
 from .presets import Preset, data_root, get_preset
 from ..core.errors import InputError, did_you_mean
 from ..core.files import file_digest, write_atomic
+from ..models.checkpoints import checkpoint_card
 from ..models.hub import NetworkId, fetch_network, hub_refusal
-from ..models.weights import check_whole, checkpoint_card
+from ..models.weights import check_whole
 
 # %% ../../nbs/library/app/01_download.ipynb #download
 @dataclass(frozen=True)

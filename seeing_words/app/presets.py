@@ -633,7 +633,7 @@ def split_scenes(name: str) -> tuple[str, str]:
     Parameters
     ----------
     name : str
-        As of `get_preset`.
+        As in `get_preset`.
 
     Returns
     -------

@@ -41,6 +41,7 @@ from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
+from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
 from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
@@ -48,7 +49,6 @@ from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
-from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
     JUDGES,
@@ -394,7 +394,7 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     for name, value in choices.items():
         if name not in known:
             raise InputError(
-                f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
+                f"{name!r} is not a parameter of section {section}: {did_you_mean(name, known)}"
             )
         _refuse_unlike(known[name], value)
     if "pooling" in choices and choices["pooling"] not in (poolings := preset.poolings["language"]):
@@ -412,7 +412,7 @@ def _refuse_missing(preset: Preset) -> None:
     for name, place in places:
         if not place.is_dir():
             raise InputError(
-                f"preset {preset.name} names {name}, which is no folder here: correct the path "
+                f"preset {preset.name} names {name}, which is not a folder here: correct the path "
                 "in the preset"
             )
     known = [f"microworld/{name}" for name in checkpoints()]

@@ -924,7 +924,8 @@ def calibrate(
     check_pair(source, target, ("X", "Y"))
     if n_permutations < 1:
         raise InputError(
-            f"calibrate: {n_permutations} permutations make no null; 19 or more can show p = 0.05"
+            f"calibrate: {n_permutations} permutations are too few for a null; 19 or more can "
+            "show p = 0.05"
         )
     X, Y, rng = source.values[0], target.values[0], np.random.default_rng(seed)
     null = [measure(X, Y[rng.permutation(len(Y))]) for _ in range(n_permutations)]

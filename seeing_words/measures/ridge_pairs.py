@@ -111,7 +111,7 @@ def _fit_pairs(
     targets: Sequence[tuple[torch.Tensor, torch.Tensor]],
     alphas: np.ndarray,
 ) -> list[tuple[float, torch.Tensor]]:
-    """Fit both members of the training pairs at once.
+    """Fit both members of the training pairs together.
 
     All arguments are z-scored, (pair, unit) each. Returns, for each target, the chosen penalty and
     the map W (source unit, target unit).

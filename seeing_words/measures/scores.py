@@ -131,7 +131,7 @@ def interval(scores: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """
     if not scores.sizes["draw"]:
         raise InputError(
-            "these scores have no bootstrap draws in common: they were made with different "
+            "these scores share no bootstrap draws: they were made with different "
             "weights. Make both sides with the same `weights` (see `resample_weights`)"
         )
     ends = scores.draws.quantile([(1 - level) / 2, (1 + level) / 2], "draw", skipna=False)

@@ -226,7 +226,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Returns
     -------
     PreTrainedConfig
-        As of `known_config`, changed by `for_inference`.
+        As in `known_config`, changed by `for_inference`.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def load_reader(
     Parameters
     ----------
     name, revision, device, dtype
-        As of `load_model`.
+        As in `load_model`.
 
     Returns
     -------

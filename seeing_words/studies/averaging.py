@@ -272,7 +272,7 @@ def penultimate(
     features : mapping
         Name → DataArray with a dimension ``layer``, such as (exemplar, layer, stimulus, unit).
     n_stimuli : int, optional
-        Take only so many stimuli, the first ones. Default: all.
+        Use only this many stimuli, the first ones. Default: all.
 
     Returns
     -------

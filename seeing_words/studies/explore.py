@@ -753,7 +753,7 @@ class SceneExplorer:
 
     def change(
         self, fact: tuple, value: str | int | float
-    ) -> "SceneExplorer":  # as of `alternatives`
+    ) -> "SceneExplorer":  # as in `alternatives`
         "Change one fact, as `with_fact` does."
         self.scene = with_fact(self.scene, fact, value)
         return self

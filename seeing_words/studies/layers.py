@@ -1026,6 +1026,7 @@ def network_panels(
     baselines: Mapping[str, tuple[str, xr.Dataset]],
     along: str,
     *,
+    ceilings: Mapping[str, tuple[str, xr.Dataset]] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate depth curves of every network of a modality, in both directions, with controls.
@@ -1040,6 +1041,8 @@ def network_panels(
         Direction → (name, grid) of the baseline that is its source, with trained targets.
     along : {"vision", "language"}
         The modality whose networks have panels.
+    ceilings : mapping, optional
+        As `baselines`, of sources that hold all there is to know, such as the facts of a scene.
     names : mapping, optional
         Network → its name in the figure; default: as it is.
 
@@ -1068,6 +1071,9 @@ def network_panels(
             curves.append(table.assign(condition=f"trained, {pooling}", kind="trained"))
         name, level = baselines[direction]
         others = {"untrained source": (untrained[direction], "untrained"), name: (level, "trivial")}
+        if ceilings:
+            name, level = ceilings[direction]
+            others[name] = (level, "predicted")
         for condition, (grid, kind) in others.items():
             table = depth_table(_beside(grid, network, along, direction), along)
             if grid.sizes[f"{along}_layer"] == 1:

@@ -20,7 +20,7 @@ from ..data.microworld.stimulus_set import _caption_scenes
 from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..measures.inference import mean_over_population, resample_weights
-from .ceilings import told_facts
+from .ceilings import captioned_facts
 from .layers import architecture
 from seeing_words.studies.perturbations import (
     CLAIMS,
@@ -234,7 +234,7 @@ def _described(n: int, seed: int) -> tuple[list[dict], list[dict]]:
         **_caption_scenes(scenes, 1),
         facts=tuple(asdict(scene) for scene in scenes),
     )
-    return list(stimuli.facts), told_facts(stimuli)
+    return list(stimuli.facts), captioned_facts(stimuli)
 
 
 @lru_cache(maxsize=2)
@@ -261,14 +261,14 @@ def ideal_images(n: int, seed: int, *, n_units: int = 128) -> dict[str, xr.Datas
     >>> len(ideal_images(60, 0, n_units=16))
     7
     """
-    known, told = _described(n, seed)
+    known, stated = _described(n, seed)
     facts = fact_blocks(known, _SEEN)
     make = partial(code_networks, facts, VISION, [seed, 3], n_units=n_units)
     changed = {}
     for i, name in enumerate(("blur", "hue shift", "flip")):
         changed[name] = make(moved=True, again=1 + i)
     changed["stuff-only"] = make(kept={"setting": 1.0}, again=4)
-    read = code_networks(fact_blocks(told, _READ), LANGUAGE, [seed, 4], n_units=n_units)
+    read = code_networks(fact_blocks(stated, _READ), LANGUAGE, [seed, 4], n_units=n_units)
     return _effects(n, seed, "vision", make(), changed, read)
 
 
@@ -296,8 +296,8 @@ def ideal_captions(n: int, seed: int, *, n_units: int = 128) -> dict[str, xr.Dat
     >>> len(ideal_captions(60, 0, n_units=16))
     4
     """
-    known, told = _described(n, seed)
-    make = partial(code_networks, fact_blocks(told, _READ), LANGUAGE, [seed, 4], n_units=n_units)
+    known, stated = _described(n, seed)
+    make = partial(code_networks, fact_blocks(stated, _READ), LANGUAGE, [seed, 4], n_units=n_units)
     bag = {"setting": 1.0, "things": 1.0, "attributes": 1.0}
     changed = {
         "scrambled": make(kept=bag, again=1),
