@@ -503,15 +503,16 @@ def _cell(r: torch.Tensor, alpha: torch.Tensor, alphas: torch.Tensor) -> tuple:
     predictivity, λ of the middle unit, share of units with λ at an end of the grid, and number of
     units without a score.
     """
-    r, alphas = r.cpu(), alphas.cpu()
-    scored = r.isfinite()
+    r, alpha, alphas = (x.double().cpu().numpy() for x in (r, alpha, alphas))
+    scored = np.isfinite(r)
     n_missing = len(r) - int(scored.sum())
     if n_missing == len(r):
-        return torch.nan, torch.nan, torch.nan, n_missing
-    chosen = alpha.cpu().expand(len(r))[scored]
+        return np.nan, np.nan, np.nan, n_missing
+    chosen = np.sort(np.atleast_1d(alpha) if alpha.ndim == 0 else alpha[scored])
     at_edge = (chosen == alphas.min()) | (chosen == alphas.max())
-    share = at_edge.double().mean().item() if len(alphas) > 1 else 0.0  # one λ is no choice
-    return r.double().nanmean().item(), chosen.median().item(), share, n_missing
+    share = at_edge.mean() if len(alphas) > 1 else 0.0  # one λ is no choice
+    middle = chosen[(len(chosen) - 1) // 2]  # one of those chosen, the lower of two
+    return r[scored].mean(), middle, share, n_missing
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #sweep
 def _sweep_row(source: _Source, targets: _Targets, choose: Callable) -> list[tuple]:
