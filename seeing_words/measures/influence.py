@@ -20,7 +20,6 @@ from ..core.errors import InputError, without_mask
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
     _Fold,
-    _held_out_F,
     _Setting,
     _shared,
     _Source,
@@ -68,17 +67,27 @@ class _Fitted:
     Attributes
     ----------
     source : _Source
-    Z : tensor of shape (train, unit of source)
-        Scaled training stimuli, for products.
+    Z64 : tensor of shape (train, unit of source), float64
+        Scaled training stimuli.
     """
 
     source: _Source
-    Z: torch.Tensor
+    Z64: torch.Tensor
+
+    @cached_property
+    def Z(self) -> torch.Tensor:
+        "Z for products, (train, unit of source)."
+        return self.source.fold.cast(self.Z64)
+
+    @cached_property
+    def ZtU64(self) -> torch.Tensor:
+        "ZᵀU in float64, (unit of source, rank)."
+        return self.Z64.T @ self.source.U
 
     @cached_property
     def ZtU(self) -> torch.Tensor:
-        "ZᵀU, (unit of source, rank)."
-        return self.Z.T @ self.source.U_cast
+        "ZᵀU for products, (unit of source, rank)."
+        return self.source.fold.cast(self.ZtU64)
 
     @cached_property
     def by_scale(self) -> torch.Tensor:
@@ -180,11 +189,15 @@ def _fold_influence(
     return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train, error))
 
 
-def _tested(source: _Source, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray) -> _Tested:
+def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray) -> _Tested:
     "Scale and decompose the test stimuli of `tested`."
+    source: _Source = fitted.source
     fold: _Fold = source.fold
-    Z_test = scaled[fold.test] if tested is X else fold.scaled(X, tested[fold.test])
-    F = _held_out_F(source, X, tested)
+    if tested is X:
+        Z_test, F = scaled[fold.test], source.F + source.F_mean
+    else:
+        Z_test = fold.scaled(X, tested[fold.test])
+        F = Z_test @ fitted.ZtU64
     return _Tested(fold.cast(F), fold.cast(Z_test - Z_test.mean(0)))
 
 # %% ../../nbs/library/measures/15_influence.ipynb #partitions
@@ -303,9 +316,9 @@ def score_influences(
     made = {name: [_copies(empty) for _ in sources] for name in checked}
     for f, fold in enumerate(each):
         source, scaled = _source(X, fold), fold.scaled(X)
-        fitted = _Fitted(source, fold.cast(scaled[fold.train]))
+        fitted = _Fitted(source, scaled[fold.train])
         prepared = [_target(Y, fold) for Y in checked.values()]
-        parts = [_tested(source, X, scaled, other) for other in sources]
+        parts = [_tested(fitted, X, scaled, other) for other in sources]
         choices = _shared(source, _Targets(prepared))
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
             chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])

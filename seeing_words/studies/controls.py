@@ -21,7 +21,7 @@ from ..measures.folds import Folds
 from ..measures.inference import predictivity_estimates
 from ..measures.predictivity import predictivity_grids
 from ..measures.scores import arrange_scores, concat_scores
-from ..measures.unique import explained_variance, fold_variance
+from ..measures.unique import explained_variance, fold_variances
 from ..models.cache import uncached
 from seeing_words.studies.layers import (
     AlignedNetworks,
@@ -330,19 +330,23 @@ def unique_scores(
     axes |= {m: list(getattr(aligned, m)) for m in MODALITIES}
     squares: dict[tuple, list] = {pair: [] for pair in product(*axes.values())}
     chosen = chosen_apart(aligned)
-    jobs = []
-    for direction, fold in product(baselines, range(aligned.folds.n_folds)):
-        own = chosen.sel(direction=direction).isel(fold=fold)
-        for sources, targets in _same_sources(own, baselines[direction], direction, fold).items():
-            jobs.append((direction, fold, sources, targets))
+    jobs = list(product(baselines, range(aligned.folds.n_folds)))
+    jobs = [
+        (direction, fold, name, groups)
+        for direction, fold in jobs
+        for name, groups in _same_sources(
+            chosen.sel(direction=direction).isel(fold=fold), baselines[direction], direction, fold
+        ).items()
+    ]
 
     def made_by(job):
         return _fold_squares(aligned, baselines[job[0]], *job)
 
-    for (direction, _, sources, _), made in zip(jobs, parallel_map(made_by, jobs), strict=True):
-        for target, of_target in made.items():
-            pair = (sources[0], target) if direction == "v2l" else (target, sources[0])
-            squares[direction, *pair].append(of_target)
+    for (direction, *_), made in zip(jobs, parallel_map(made_by, jobs), strict=True):
+        for (network, _), of_targets in made.items():
+            for target, of_target in of_targets.items():
+                pair = (network, target) if direction == "v2l" else (target, network)
+                squares[direction, *pair].append(of_target)
     scores = {pair: explained_variance(each, aligned.weights) for pair, each in squares.items()}
     parts = next(iter(scores.values())).part.values
     by_part = {}
@@ -354,19 +358,20 @@ def unique_scores(
 
 def _same_sources(
     chosen: xr.Dataset, baselines: AlignedBaselines, direction: str, fold: int
-) -> dict[tuple[str, int, str], dict[str, int]]:
+) -> dict[str, dict[tuple[str, int], dict[str, int]]]:
     """Target networks and their layers by what predicts them in a fold.
 
-    From (source network, its layer, baseline) to target network → layer: what is predicted from
+    From baseline to (source network, its layer) to target network → layer: what is predicted from
     the same sources is computed together.
     """
     source, target = sides(direction)
-    groups: dict[tuple[str, int, str], dict[str, int]] = {}
+    groups: dict[str, dict[tuple[str, int], dict[str, int]]] = {}
     for one, other in product(chosen[source].values, chosen[target].values):
         at = chosen.sel({source: one, target: other})
         name, _ = baselines.chosen(other)[fold]
-        sources = (str(one), int(at[f"{source}_layer"]), name)
-        groups.setdefault(sources, {})[str(other)] = int(at[f"{target}_layer"])
+        own = (str(one), int(at[f"{source}_layer"]))
+        own_targets = groups.setdefault(name, {}).setdefault(own, {})
+        own_targets[str(other)] = int(at[f"{target}_layer"])
     return groups
 
 
@@ -375,22 +380,23 @@ def _fold_squares(
     baselines: AlignedBaselines,
     direction: str,
     fold: int,
-    sources: tuple[str, int, str],
-    targets: Mapping[str, int],
+    name: str,
+    groups: Mapping[tuple[str, int], Mapping[str, int]],
 ) -> dict:
-    "`fold_variance` of one group of `_same_sources`."
+    "`fold_variances` of the networks that are beside one baseline, see `_same_sources`."
     source, target = sides(direction)
-    network, layer, name = sources
-    features = baselines.features[name]
-    layers = {
-        other: getattr(aligned, target)[other].values[position]
-        for other, position in targets.items()
-    }
+    features, networks, targets = baselines.features[name], {}, {}
+    for network, layer in groups:
+        networks[network, layer] = getattr(aligned, source)[network].values[layer]
+        targets[network, layer] = {
+            other: getattr(aligned, target)[other].values[position]
+            for other, position in groups[network, layer].items()
+        }
     return aligned.results(
-        fold_variance,
-        getattr(aligned, source)[network].values[layer],
+        fold_variances,
+        networks,
         features.values[0],
-        layers,
+        targets,
         train=aligned.folds.train(fold),
         test=aligned.folds.test[fold],
         scaling=("unit", _scaling(features)),

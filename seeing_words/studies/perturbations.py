@@ -105,7 +105,10 @@ def change_scores(
             for condition, one in zip(conditions, made, strict=True):
                 scores["without refit", condition, name, partner] = one
         for condition in conditions:
-            refitted = predictivity_estimates(layers[condition, name], fixed, **setting)
+            # intact stimuli are refitted already: the maps above are theirs
+            refitted = {partner: made[:1] for partner, made in by_partner.items()}
+            if condition != INTACT:
+                refitted = predictivity_estimates(layers[condition, name], fixed, **setting)
             predicted = out_of_folds(layers[condition, name], fixed, folds=folds)
             for partner, (one,) in refitted.items():
                 scores["refit", condition, name, partner] = one
