@@ -276,7 +276,7 @@ def ideal_images(n: int, seed: int, *, n_units: int = 128) -> dict[str, xr.Datas
 def ideal_captions(n: int, seed: int, *, n_units: int = 128) -> dict[str, xr.Dataset]:
     """Effects for ideal organisms under changed captions: P3 is true.
 
-    Scrambled captions no longer tell which thing has which colour; nouns alone tell no attributes
+    Scrambled captions no longer state which thing has which colour; nouns alone state no attributes
     either.
 
     Parameters

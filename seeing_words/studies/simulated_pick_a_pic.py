@@ -216,7 +216,7 @@ def rank_trends(
         Number of images, and seed.
     direction : {"v2l", "l2v"}
     strength : array of shape (image, caption)
-        How strongly each caption tells the facts of its image.
+        How strongly each caption states the facts of its image.
     scores : mapping
         Condition ("fit", "beyond length") → scores (image, caption) by which captions are ranked.
     of_words : array of shape (image, caption), optional
