@@ -7,8 +7,9 @@ __all__ = ['ALPHAS', 'CHOOSE_SHARED', 'PENALTIES', 'N_CELL', 'check_alphas', 'ch
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #imports
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -343,10 +344,16 @@ class _Targets:
 
     each: Sequence[_Target]
     n_sources: int = 1
+    _lock: Any = field(default_factory=Lock, repr=False)
 
-    @cached_property
+    @property
     def grams(self) -> list[tuple[slice, torch.Tensor]]:
         "K of every target by blocks of rows: (rows, tensor (target, row · train))."
+        with self._lock:  # several sources ask for it at the same time
+            return self._grams
+
+    @cached_property
+    def _grams(self) -> list[tuple[slice, torch.Tensor]]:
         m = len(self.each[0].Y)
         blocks = []
         for rows in slices(m, -(-m // 4)):
@@ -536,13 +543,11 @@ def _sweep_row(source: _Source, targets: _Targets, choose: Callable) -> list[tup
 
 def _sweep_block(sources: Sequence[_Source], targets: _Targets, choose: Callable) -> np.ndarray:
     "The cells of a block of source and target layers in one fold, (source, target, N_CELL)."
-    first = _sweep_row(sources[0], targets, choose)  # what the targets share is computed here
 
     def row(source: _Source) -> list[tuple]:
         return _sweep_row(source, targets, choose)
 
-    others = parallel_map(row, sources[1:], at_most=_at_once(sources[0].fold.device))
-    return np.array([first, *others])
+    return np.array(parallel_map(row, sources, at_most=_at_once(sources[0].fold.device)))
 
 
 def _prepared(prepare: Callable, layers: Sequence[np.ndarray], fold: _Fold) -> list:
