@@ -299,8 +299,8 @@ def data_folder(name: str, given: str) -> Path:
 
     Examples
     --------
-    >>> data_folder("coco", ".")
-    PosixPath('.')
+    >>> data_folder("coco", ".").is_dir()
+    True
     """
     folder = Path(given) if given else data_root() / name
     if folder.is_dir():

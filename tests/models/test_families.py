@@ -40,7 +40,7 @@ from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
 from seeing_words.data.stimuli import StimulusSet
 from seeing_words.models import weights as loading
-from seeing_words.models.checkpoints import CHECKPOINTS
+from seeing_words.models.checkpoints import CHECKPOINTS, _companions
 from seeing_words.models.extract import capture, extract, pooled_layers
 from seeing_words.models.hub import verified, weight_files
 from seeing_words.models.inputs import image_preprocessor
@@ -48,7 +48,7 @@ from seeing_words.models.load import Model, blocks, load_model
 from seeing_words.models.loss import caption_losses, load_reader
 from seeing_words.models.pooling import POOLINGS
 from seeing_words.models.store import Store, feature_spec
-from seeing_words.models.weights import _companions, check_head, check_whole, load_network
+from seeing_words.models.weights import check_head, check_whole, load_network
 
 FAMILIES = VISION + LANGUAGE
 FINAL = {

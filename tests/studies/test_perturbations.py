@@ -146,7 +146,7 @@ def test_nothing_changed_is_the_intact_score_alone(made):
 
 def test_networks_and_conditions_that_cannot_be_compared_are_refused(made):
     setting = {"folds": made.folds, "weights": made.weights}
-    with pytest.raises(InputError, match="modality 'touch': vision or language"):
+    with pytest.raises(InputError, match="modality 'touch': choose vision or language"):
         change_scores(made.vision, made.changed, made.language, modality="touch", **setting)
     with pytest.raises(InputError, match="'intact' is what the others are compared with"):
         change_scores(
