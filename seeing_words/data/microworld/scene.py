@@ -15,8 +15,10 @@ from random import Random
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #world
 WORLD = tomllib.loads(files("seeing_words").joinpath("microworld.toml").read_text("utf-8"))
 PLACES, THINGS = WORLD["place"], WORLD["thing"]
-SURPRISE = 0.06  # share of things that turn up where they do not belong
-_SIZES, _COUNTS = (0.3, 0.4, 0.3), (0.62, 0.22, 0.16)  # shares of small, medium, big; of 1, 2, 3
+SURPRISE = 0.3  # share of things that turn up anywhere, whether they belong there or not
+_SIZES, _COUNTS = (0.3, 0.4, 0.3), (0.68, 0.2, 0.12)  # shares of small, medium, big; of 1, 2, 3
+_N_THINGS = {2: 0.55, 3: 0.45}  # shares of scenes with so many kinds of things
+_N_MISSING = 2  # kinds of things that captions may say are not there
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #facts
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class Scene:
     weather : {"clear", "cloudy", "rain", "snow"}
         Always clear indoors.
     things : tuple of Thing
-        Two to four kinds of things.
+        Two or three kinds of things.
+    missing : tuple of str
+        Names of things that might as well have been there and are not; captions may say so.
     seed : int
         Seed that the scene was sampled from, and default seed of its rendering and its captions.
 
@@ -82,6 +86,7 @@ class Scene:
     time: str
     weather: str
     things: tuple[Thing, ...]
+    missing: tuple[str, ...]
     seed: int
 
     @property
@@ -109,13 +114,13 @@ def _residents(place: str) -> tuple[list[str], list[float]]:
     return [name for name, _ in pairs], [weight for _, weight in pairs]
 
 
-def _thing_names(rng: Random, place: str, n: int) -> list[str]:
+def _thing_names(rng: Random, place: str, n: int, surprise: float) -> list[str]:
     "Choose n different things that belong to a place, with a share of surprises."
     impossible = "sky" if PLACES[place]["far"] == "window" else "wall"
     strangers = [name for name, thing in THINGS.items() if thing.get("on") != impossible]
     names = []
     while len(names) < n:
-        if rng.random() < SURPRISE:
+        if rng.random() < surprise:
             name = rng.choice(strangers)
         else:
             name = rng.choices(*_residents(place))[0]
@@ -137,13 +142,17 @@ def _sample_thing(rng: Random, name: str, x: float) -> Thing:
     )
 
 # %% ../../../nbs/library/data/microworld/00_scene.ipynb #sample
-def sample_scene(seed: int) -> Scene:
+def sample_scene(seed: int, *, surprise: float = SURPRISE, like: Scene | None = None) -> Scene:
     """Sample a scene; the same seed gives the same scene on every machine.
 
     Parameters
     ----------
     seed : int
         A number in `EVALUATION`, `CHOOSING` or `TRAINING`.
+    surprise : float, default 0.3
+        Share of things, 0 to 1, that are drawn from all things rather than from those of the place.
+    like : Scene, optional
+        A scene whose place, time and weather are taken over, as in a film shot in one go.
 
     Returns
     -------
@@ -158,8 +167,12 @@ def sample_scene(seed: int) -> Scene:
     place = rng.choice(list(PLACES))
     time = _choose(rng, WORLD["time"])
     weather = "clear" if PLACES[place]["far"] == "window" else _choose(rng, WORLD["weather"])
-    names = _thing_names(rng, place, rng.choices([2, 3, 4], [0.35, 0.4, 0.25])[0])
+    if like is not None:
+        place, time, weather = like.place, like.time, like.weather
+    n = rng.choices(list(_N_THINGS), list(_N_THINGS.values()))[0]
+    names = _thing_names(rng, place, n + _N_MISSING, surprise)
+    names, missing = names[:n], tuple(names[n:])
     slots = rng.sample(range(len(names)), len(names))  # spread from left to right, in any order
     xs = [(slot + 0.5 + rng.uniform(-0.3, 0.3)) / len(names) for slot in slots]
     things = tuple(_sample_thing(rng, name, x) for name, x in zip(names, xs))
-    return Scene(place, time, weather, things, seed)
+    return Scene(place, time, weather, things, missing, seed)
