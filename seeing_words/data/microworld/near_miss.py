@@ -173,7 +173,7 @@ def _name_chance(name: str, place: str) -> float:
 
 
 def _chance(scene: Scene) -> float:
-    "Probability, but for a factor, of all names, and of colours, sizes and counts, given the place."
+    "Probability of all names, and of colours, sizes and counts, given the place."
     chance = math.prod(_name_chance(name, scene.place) for name in scene.missing)
     for thing in scene.things:
         spec, sizes = THINGS[thing.name], dict(zip(WORLD["size"], _SIZES))
