@@ -2,11 +2,11 @@
 
 The bare pass is what anybody would write: the processor of transformers, the network, once over the
 batches, nothing kept. Ours is `extract` of the same images in the same batches: every layer pooled
-two ways, without a store, and with an empty one. What a store costs an entry whatever its size is
-told by ten times as many images of the tiny network. Networks are random, of ViT's architecture,
-saved and loaded like any other; images are noise of 500 × 375 pixels, as large as photographs of
-MS-COCO. Ours and the bare pass are timed in turn, so that a busy machine slows both; overhead is
-the median of the ratios, less one. Removing the store that a run leaves is not timed.
+two ways, without a store, and with an empty one. The fixed cost of a store entry is estimated from
+ten times as many images of the tiny network. Networks are random, of ViT's architecture, saved and
+loaded like any other; images are noise of 500 × 375 pixels, as large as photographs of MS-COCO.
+Ours and the bare pass are timed in turn, so that a busy machine slows both; overhead is the median
+of the ratios, less one. Removing the store that a run leaves is not timed.
 
 Memory: peaks of fresh processes, of the network alone, of one bare pass of one batch, and of the
 whole extraction into a store. Peaks are `ru_maxrss`, as memory.py says. Written: extraction.csv,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'heatmap',
-           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
+           'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure', 'p_text',
            'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure', 'save_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
@@ -76,6 +76,10 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """Use the shared style within a ``with`` block, then restore matplotlib's settings.
+
+    Yields
+    ------
+    None
 
     Examples
     --------
@@ -209,10 +213,10 @@ def contact_sheet(
         )
     gap, points = 0.14, 7.5
     side = (width + gap) / n_columns - gap
-    told = [_wrap(c, side, points) for c in captions]
+    text = [_wrap(c, side, points) for c in captions]
     rows = [range(i, min(i + n_columns, len(images))) for i in range(0, len(images), n_columns)]
     room = [
-        max(told[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
+        max(text[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
     ]  # for text
     top = sum(room) + len(rows) * (side + gap) - gap
     with style():
@@ -223,7 +227,7 @@ def contact_sheet(
                 ax.imshow(_thumbnail(images[i], side), interpolation="none")
                 ax.axis("off")
                 ax.annotate(
-                    told[i],
+                    text[i],
                     (0, 0),
                     (0, -3),
                     "axes fraction",
@@ -409,6 +413,7 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
+    "points": {"linestyle": "", "markersize": 2.0},  # of things without an order between them
 }
 _COLOURS = {
     "trained": ("#0072B2", "#D55E00", "#56B4E9"),
@@ -416,6 +421,7 @@ _COLOURS = {
     "trivial": ("#CC79A7", "#E69F00"),
     "predicted": ("#0072B2", "#D55E00", "#56B4E9"),  # the colours of what they predict
     "shuffled": ("#8c8c8c",),
+    "points": ("#D55E00", "#0072B2"),
 }  # the same kind has the same colours in every figure
 
 
@@ -823,11 +829,11 @@ def _example_rows(
     for heading, conditions in below.items():
         rows.append((f"*{heading}", "", 0.3))
         for name in conditions:
-            told = examples.get(name, "")
-            words = _wrap(told, inches - 0.3, 7) if isinstance(told, str) else ""
+            text = examples.get(name, "")
+            words = _wrap(text, inches - 0.3, 7) if isinstance(text, str) else ""
             room = (
                 0.5
-                if not isinstance(told, str)
+                if not isinstance(text, str)
                 else 0.24 + 0.13 * (words.count("\n") + bool(words))
             )
             rows.append((name, words, room))
@@ -975,7 +981,7 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     ):
         ax.text(0, 0.5, words, va="center", fontsize=8, transform=ax.transAxes, **look)
     if pd.notna(claim.get("p_holm")):
-        words = f"p {_p(claim['p_holm'])} (Holm)"
+        words = f"p {p_text(claim['p_holm'])} (Holm)"
         verdict_ax.text(
             0, 0.12, words, fontsize=7.5, color=SOFT, va="center", transform=verdict_ax.transAxes
         )
@@ -997,8 +1003,22 @@ def _claim_row(axes: Sequence[Axes], label: str, text: str, claim: pd.Series) ->
     _interval(plot, 0.47, claim, color=colour)
 
 
-def _p(value: float) -> str:
-    """Format a p-value, with its sign."""
+def p_text(value: float) -> str:
+    """Format a p-value, with its sign.
+
+    Parameters
+    ----------
+    value : float
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.0001)
+    ('= 0.031', '< 0.001')
+    """
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 # %% ../nbs/library/plots.ipynb #glance

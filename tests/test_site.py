@@ -452,8 +452,10 @@ def test_code_marks_what_has_a_style_and_escapes_the_rest():
 
 
 def test_cells_obey_their_directives():
-    told, code = pages.directives('#| export\n#| fig-alt: "a: b"\n#| echo: false\nx = 1  #| no\n')
-    assert (told, code) == ({"fig-alt": "a: b", "echo": False}, "x = 1  #| no")
+    options, code = pages.directives(
+        '#| export\n#| fig-alt: "a: b"\n#| echo: false\nx = 1  #| no\n'
+    )
+    assert (options, code) == ({"fig-alt": "a: b", "echo": False}, "x = 1  #| no")
 
 
 def test_tables_lose_their_looks_and_get_a_box_and_one_head():

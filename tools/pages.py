@@ -236,13 +236,13 @@ def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path) -> str:
         return markdown(cell.source)
     if cell.cell_type != "code":
         return ""
-    told, source = directives(cell.source)
-    shown = "" if told.get("echo") is False or not source else code_html(source)
-    if told.get("code-fold"):
-        shown = f"<details class=fold><summary>{told['code-summary']}</summary>{shown}</details>"
-    kept = [] if told.get("output") is False else cell.outputs
+    options, source = directives(cell.source)
+    shown = "" if options.get("echo") is False or not source else code_html(source)
+    if options.get("code-fold"):
+        shown = f"<details class=fold><summary>{options['code-summary']}</summary>{shown}</details>"
+    kept = [] if options.get("output") is False else cell.outputs
     outputs = [
-        output_html(output, told, f"{cell.id}-{k}", page, docs) for k, output in enumerate(kept)
+        output_html(output, options, f"{cell.id}-{k}", page, docs) for k, output in enumerate(kept)
     ]
     if source.startswith("show_doc("):
         return f"<section class=doc>{''.join(outputs)}</section>"
@@ -276,7 +276,7 @@ def only_styled(self, lexer, stream, options):
 
 
 def output_html(
-    output: nbformat.NotebookNode, told: dict, name: str, page: Page, docs: Path
+    output: nbformat.NotebookNode, options: dict, name: str, page: Page, docs: Path
 ) -> str:
     "One output in the best form that a page can show."
     if output.output_type == "stream":
@@ -301,7 +301,7 @@ def output_html(
         if kind == "text/plain":
             return printed(value)
         return picture(
-            value, kind, output.metadata.get(kind, {}), told["fig-alt"], name, page, docs
+            value, kind, output.metadata.get(kind, {}), options["fig-alt"], name, page, docs
         )
     return ""
 

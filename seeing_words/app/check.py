@@ -41,7 +41,12 @@ class Finding:
     problem : str
         What is wrong; empty if nothing is.
     leave_out : tuple of str
-        Ids of stimuli; without them there is no problem.
+        Ids of stimuli that cause the problem: without them it does not occur.
+
+    Examples
+    --------
+    >>> Finding("device", found="cpu").problem
+    ''
     """
 
     what: str

@@ -36,17 +36,36 @@ from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid
+from ..models.checkpoints import CHECKPOINTS
 from ..models.config import known_config, network_class, read_config
 from ..models.hub import NetworkId, weight_files
 from ..models.store import Store
-from ..models.weights import BUILDING, CHECKPOINTS, DTYPES, build_network
+from ..models.weights import BUILDING, DTYPES, build_network
 from ..studies.layers import one_per_architecture
 
 # %% ../../nbs/library/app/02_costs.ipynb #speed
-def machine_speed(
-    n: int = 1024, repeats: int = 5, *, device: str = "auto"
-) -> float:  # floating-point operations a second
-    "Measure the speed of matrix products in float32: the best of some repeats."
+def machine_speed(n: int = 1024, repeats: int = 5, *, device: str = "auto") -> float:
+    """Measure the speed of matrix products in float32: the best of several repeats.
+
+    Parameters
+    ----------
+    n : int, default 1024
+        Rows and columns of the square matrix.
+    repeats : int, default 5
+        Number of timed products, after one to warm up.
+    device : str, default "auto"
+        A device of torch; ``"auto"`` takes the fastest.
+
+    Returns
+    -------
+    float
+        Floating-point operations per second.
+
+    Examples
+    --------
+    >>> machine_speed(n=64, repeats=1, device="cpu") > 0
+    True
+    """
     a = torch.ones(n, n, device=best_device() if device == "auto" else device)
 
     def once() -> float:
@@ -65,17 +84,39 @@ N_TOKENS = {
 
 @dataclass(frozen=True)
 class ModelSize:
-    "What is known of a network before it runs."
+    """The size of a network, known before it runs.
 
-    n_layers: int  # blocks; layers are numbered from 0, the embedding
+    Attributes
+    ----------
+    n_layers : int
+        Number of blocks, L; layers are numbered from 0, the embedding, to L.
+    n_units : int
+        Units of each layer.
+    n_parameters : float
+        All parameters.
+    n_multiplied : float
+        Parameters that every token is multiplied with; those of embeddings are looked up instead.
+    n_bytes : float
+        Size of the weight files.
+    n_tokens : int, default 0
+        Tokens per stimulus.
+    n_reading : float, default 0
+        Of a judge: parameters of the tower that reads captions.
+
+    Examples
+    --------
+    >>> size = ModelSize(12, 384, n_parameters=22e6, n_multiplied=21e6, n_bytes=88e6)
+    >>> size.n_layers, size.n_units
+    (12, 384)
+    """
+
+    n_layers: int
     n_units: int
     n_parameters: float
-    n_multiplied: (
-        float  # parameters that every token is multiplied with: those of embeddings are looked up
-    )
-    n_bytes: float  # of its files
-    n_tokens: int = 0  # of a stimulus
-    n_reading: float = 0  # of a judge: parameters of the tower that reads
+    n_multiplied: float
+    n_bytes: float
+    n_tokens: int = 0
+    n_reading: float = 0
 
 
 def _published(name: str, modality: str) -> ModelSize | None:
@@ -165,9 +206,32 @@ def shape(
     name: str,
     modality: str,
     *,
-    judge: bool = False,  # is it the judge, of two towers?
+    judge: bool = False,
 ) -> ModelSize | None:
-    "Sizes of one of a preset's networks; None where they are not known before it is downloaded."
+    """Look up the size of one of a preset's networks; no weights are loaded.
+
+    Parameters
+    ----------
+    preset : Preset
+        Names the network, and its revision if it has one.
+    name : str
+        Name of the network.
+    modality : str
+        ``"vision"`` or ``"language"``.
+    judge : bool, default False
+        Whether the network is a judge, which has a tower for images and one for captions.
+
+    Returns
+    -------
+    ModelSize or None
+        None if the size is unknown until the network is downloaded.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> shape(get_preset("paper"), "facebook/dinov2-large", "vision").n_layers
+    24
+    """
     folder = _folder_of(preset, name, judge)
     if folder is None:
         return _published(NetworkId.parse(name).label, modality)
@@ -178,7 +242,23 @@ def shape(
 
 
 def shapes(preset: Preset) -> dict[str, ModelSize | None]:
-    "Sizes of all networks that are compared, by name."
+    """Look up the sizes of all networks that a preset compares.
+
+    Parameters
+    ----------
+    preset : Preset
+
+    Returns
+    -------
+    dict of str to (ModelSize or None)
+        Network → size; None if it is unknown until the network is downloaded.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> shapes(get_preset("paper-small"))["facebook/dinov2-small"].n_units
+    384
+    """
     return {
         name: shape(preset, name, modality)
         for modality in ("vision", "language")
@@ -187,7 +267,23 @@ def shapes(preset: Preset) -> dict[str, ModelSize | None]:
 
 # %% ../../nbs/library/app/02_costs.ipynb #work-names
 def trained(name: str) -> str:
-    "The trained network that an untrained one has the architecture of; a trained one itself."
+    """Name the trained network that shares the architecture of an untrained one.
+
+    Parameters
+    ----------
+    name : str
+        Name of a network, trained or not.
+
+    Returns
+    -------
+    str
+        The name without ``untrained:`` and its seed; the name of a trained network is unchanged.
+
+    Examples
+    --------
+    >>> trained("untrained:microworld/vision-0@1")
+    'microworld/vision-0'
+    """
     return NetworkId.parse(name).trained
 
 
@@ -243,6 +339,8 @@ CONDITIONS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "next words": lambda preset: [f"next words {i}" for i in range(3)],
     "images of trials": _images_of_trials,
     "prompts": lambda preset: ["prompts"] if preset.trials == "pick-a-pic" else ["intact"],
+    "second caption": lambda preset: _captions(preset)[1:2],
+    "second rendering": lambda preset: ["rendering 1"],
     "other renderings": lambda preset: [f"rendering {i}" for i in range(1, preset.n_captions)],
     "other descriptions": lambda preset: [f"description {i}" for i in range(preset.n_captions, 20)],
 }
@@ -256,27 +354,32 @@ ONLY_IF: Mapping[str, Callable[[Preset], bool]] = {
 # %% ../../nbs/library/app/02_costs.ipynb #section-layers
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Features that a section asks for, as its notebook's metadata declare them.
+    """Features that a section asks for, as declared in its notebook's metadata.
 
     Attributes
     ----------
     networks, stimuli : str
         Keys of `GROUPS` and `CONDITIONS`.
     pooling : str
-        Another one than the preset's; empty: all of the preset's, in one pass.
-    max_stimuli : int or None
-        At most so many stimuli; None: the preset's.
+        A pooling other than the preset's; if empty, all of the preset's poolings, from one pass.
     stored : bool
         Whether the store keeps the features; next-token losses need none.
+    fitted : bool
+        Whether maps are fitted between the features and those of the other modality.
     only_if : str
-        Key of `ONLY_IF`: a preset for which it is false has no such request.
+        Key of `ONLY_IF`; the request is dropped for presets that do not meet this condition.
+
+    Examples
+    --------
+    >>> FeatureRequest("untrained vision", "intact").modality
+    'vision'
     """
 
     networks: str
     stimuli: str
     pooling: str = ""
-    max_stimuli: int | None = None
     stored: bool = True
+    fitted: bool = True
     only_if: str = ""
 
     @property
@@ -286,7 +389,21 @@ class FeatureRequest:
 
 @dataclass(frozen=True)
 class SectionWork:
-    "What a section declares: the features it asks for, the layers it fits and how often."
+    """What a section declares: the features it asks for, the layers it fits and how often.
+
+    Attributes
+    ----------
+    requests : tuple of FeatureRequest
+    layers : str, default "last"
+        Layers that are fitted: ``"every"`` pair of layers, or ``"last"`` for one pair.
+    fits : float, default 1
+        Fits for each pair of networks and condition.
+
+    Examples
+    --------
+    >>> SectionWork((FeatureRequest("vision", "intact"),), layers="every").fits
+    1.0
+    """
 
     requests: tuple[FeatureRequest, ...]
     layers: str = "last"
@@ -307,17 +424,23 @@ def section_work(notebook: Path) -> SectionWork | None:
     Parameters
     ----------
     notebook : Path
-        Of a section of the paper.
+        Notebook of a section.
 
     Returns
     -------
     SectionWork or None
-        None: it declares nothing.
+        None if the notebook declares nothing.
 
     Raises
     ------
     InputError
-        The metadata name networks, stimuli or conditions that do not exist.
+        If the metadata name networks, stimuli or conditions that do not exist.
+
+    Examples
+    --------
+    >>> from seeing_words.app.run import find_section
+    >>> section_work(find_section("layers")).layers
+    'every'
     """
     metadata = section_metadata(notebook)
     if "features" not in metadata:
@@ -346,11 +469,20 @@ class WorkCount:
     preset : Preset
         With the section's sizes; networks of unknown size are left out.
     shapes : mapping
-        Network → `ModelSize`, of networks whose sizes are known.
+        Network → `ModelSize`, for networks of known size.
     passes : dict
-        (network, condition, stimuli, pooling) → poolings that the store keeps.
+        (network, condition, number of stimuli, pooling) → number of poolings that the store keeps.
     multiplications : float
-        Of all fits.
+        Multiplications of all fits.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> preset = get_preset("paper-small")
+    >>> count = WorkCount(preset, shapes(preset))
+    >>> count.count(SectionWork((FeatureRequest("first vision", "intact"),)))
+    >>> list(count.passes)[0][:2]
+    ('facebook/dinov2-small', 'intact')
     """
 
     preset: Preset
@@ -375,18 +507,15 @@ class WorkCount:
             if request.only_if and not ONLY_IF[request.only_if](self.preset):
                 continue
             self._count_passes(request)
-            if request.stored:
+            if request.stored and request.fitted:
                 self._count_fits(request, work)
 
     def _count_passes(self, request: FeatureRequest) -> None:
         "Count a pass of each network over each condition."
-        n_stimuli = self.preset.n_stimuli
-        if request.max_stimuli is not None:
-            n_stimuli = min(n_stimuli, request.max_stimuli)
         n_poolings = 1 if request.pooling else len(self.preset.poolings[request.modality])
         for name in GROUPS[request.networks](self.preset):
             for condition in CONDITIONS[request.stimuli](self.preset):
-                key = (name, condition, n_stimuli, request.pooling)
+                key = (name, condition, self.preset.n_stimuli, request.pooling)
                 self.passes[key] = n_poolings if request.stored else 0
 
     def _count_fits(self, request: FeatureRequest, work: SectionWork) -> None:
@@ -421,24 +550,58 @@ _ENGINE = 4 * GIB  # its `max_memory`
 
 @dataclass(frozen=True)
 class Cost:
-    "What one network asks of the machine; None where its size is not known before."
+    """What one network needs; sizes are None if they are unknown until it is downloaded.
+
+    Attributes
+    ----------
+    network : str
+    download : int or None
+        Bytes still to be downloaded.
+    memory : int or None
+        Bytes of its weights.
+    store : int or None
+        Bytes of its features and those of its untrained twins, over all sections.
+    seconds : float or None
+        Time of its passes.
+
+    Examples
+    --------
+    >>> Cost("owner/new", download=None, memory=None, store=None, seconds=None).memory is None
+    True
+    """
 
     network: str
-    download: int | None  # bytes
-    memory: int | None  # bytes of its weights
-    store: int | None  # bytes of its features, and of its twins', in all sections
-    seconds: float | None  # of its passes
+    download: int | None
+    memory: int | None
+    store: int | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
 class SectionCost:
-    "What one section asks, if it is the first to run."
+    """What one section needs if it runs first, with an empty store.
+
+    Attributes
+    ----------
+    section : str
+    extraction, alignment : float
+        Seconds for passes and for fits.
+    store : int
+        Bytes of features that it stores.
+    held : int
+        Bytes of features that are in memory together.
+
+    Examples
+    --------
+    >>> SectionCost("layers", extraction=60, alignment=40, store=10**9, held=10**8).seconds
+    120.0
+    """
 
     section: str
-    extraction: float  # seconds
-    alignment: float  # seconds
-    store: int  # bytes of features
-    held: int  # bytes of features in memory at the same time
+    extraction: float
+    alignment: float
+    store: int
+    held: int
 
     @property
     def seconds(self) -> float:
@@ -476,14 +639,35 @@ def _judge_seconds(preset: Preset, judge: ModelSize | None, speed: float) -> flo
 # %% ../../nbs/library/app/02_costs.ipynb #estimate-class
 @dataclass(frozen=True)
 class Expected:
-    "What a preset takes on this machine. Made by `estimate`."
+    """The estimated needs of a preset on this machine; made by `estimate`.
+
+    Attributes
+    ----------
+    preset : Preset
+    speed : float
+        Operations per second, in float32, of the device that runs the networks.
+    engine_speed : float
+        Operations per second, in float32, of the processor, which computes the fits.
+    networks : tuple of Cost
+        One for each network; the judge comes last if it is a network.
+    sections : tuple of SectionCost
+    store : int
+        Bytes of all sections; features that sections share are stored once.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> expected = estimate(get_preset("paper-small"), speed=1e11)
+    >>> expected.memory > expected.largest
+    True
+    """
 
     preset: Preset
-    speed: float  # operations a second, in float32, where networks run
-    engine_speed: float  # and of the processor, which fits
-    networks: tuple[Cost, ...]  # the judge last, where it is a network
+    speed: float
+    engine_speed: float
+    networks: tuple[Cost, ...]
     sections: tuple[SectionCost, ...]
-    store: int  # bytes, of all sections: what they share is kept once
+    store: int
 
     @property
     def unknown(self) -> list[str]:
@@ -571,22 +755,29 @@ def estimate(
     engine_speed: float | None = None,
     sections: Mapping[str, Preset] | None = None,
 ) -> Expected:
-    """Estimate what a preset takes on this machine; no weights are loaded.
+    """Estimate what a preset needs on this machine; no weights are loaded.
 
     Parameters
     ----------
     preset : Preset
     speed : float, optional
-        Operations a second where networks run; default: measured now.
+        Operations per second of the device that runs the networks; default: measured now.
     engine_speed : float, optional
-        Operations a second of the processor, which fits; default: `speed`, else measured now.
+        Operations per second of the processor, which computes the fits; default: `speed`, or
+        measured now if that is not given either.
     sections : mapping, optional
-        Section → preset with its sizes; default: all sections, with the preset's own.
+        Section → preset with its sizes; default: all sections, with the sizes of `preset`.
 
     Returns
     -------
     Expected
-        Sections whose notebook declares nothing are left out.
+        Sections whose notebooks declare nothing are left out.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> [cost.network for cost in estimate(get_preset("paper-small"), speed=1e11).networks][:2]
+    ['facebook/dinov2-small', 'bigscience/bloom-560m']
     """
     engine_speed = engine_speed or speed or machine_speed(device="cpu")
     if speed is None:
@@ -617,7 +808,24 @@ def estimate(
 
 # %% ../../nbs/library/app/02_costs.ipynb #room
 def kept(store: Store, preset: Preset) -> tuple[int, int]:
-    "Entries and bytes that the store holds of a preset's networks, trained and not."
+    """Measure what the store holds of a preset's networks, trained and untrained.
+
+    Parameters
+    ----------
+    store : Store
+    preset : Preset
+
+    Returns
+    -------
+    tuple of int
+        Number of entries, and their bytes.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> kept(Store("an-empty-folder"), get_preset("microworld"))
+    (0, 0)
+    """
     names = preset.vision + preset.language
     rows = [row["bytes"] for row in store.ls() if trained(str(row["model"])) in names]
     return len(rows), sum(rows)
@@ -633,18 +841,25 @@ def check_room(expected: Expected, store: Store, *, free: int | None = None) -> 
     store : Store
         Where features go.
     free : int, optional
-        Bytes free; default: asked of the system.
+        Free bytes; default: as the system reports them.
 
     Returns
     -------
     str
-        A line for people. What the store holds of the preset's networks may be for other stimuli:
-        it is mentioned, not subtracted.
+        A line to print. It mentions what the store already holds of the preset's networks, without
+        subtracting it, since those features may be of other stimuli.
 
     Raises
     ------
     InputError
-        Even if all that the store holds were of these stimuli, the rest would not fit.
+        If the features would not fit even if everything in the store could be reused.
+
+    Examples
+    --------
+    >>> from seeing_words.app.presets import get_preset
+    >>> expected = estimate(get_preset("microworld"), speed=1e11)
+    >>> print(check_room(expected, Store("an-empty-folder"), free=10**12))
+    features: about ... more in an-empty-folder, 1 TB free
     """
     if free is None:
         free = shutil.disk_usage(nearest_folder(store.root)).free

@@ -35,55 +35,117 @@ from rich.text import Text
 from .presets import Preset, data_root, get_preset
 from ..core.errors import InputError, did_you_mean
 from ..core.files import file_digest, write_atomic
+from ..models.checkpoints import checkpoint_card
 from ..models.hub import NetworkId, fetch_network, hub_refusal
-from ..models.weights import check_whole, checkpoint_card
+from ..models.weights import check_whole
 
 # %% ../../nbs/library/app/01_download.ipynb #download
 @dataclass(frozen=True)
 class Download:
-    "A file at an address, and on what terms it comes."
+    """A file at an address, with its licence.
+
+    Attributes
+    ----------
+    url : str
+    path : str
+        Where the file goes, relative to the data folder.
+    bytes : int or None
+        Size; None if it is unknown before the download.
+    sha256 : str or None
+        Checksum; None if none is published.
+    licence : str
+    about : str
+        Address of the terms of use.
+    note : str
+    members : tuple of str
+        Patterns of the members of a zip that are unpacked; a zip among them is unpacked, too.
+
+    Examples
+    --------
+    >>> Download("https://host.example/a.zip", "set/a.zip", members=("*.png",)).licence
+    'unknown'
+    """
 
     url: str
-    path: str  # where it goes, relative to the data folder
-    bytes: int | None = None  # None: not known before
-    sha256: str | None = None  # None: nobody published it
+    path: str
+    bytes: int | None = None
+    sha256: str | None = None
     licence: str = "unknown"
-    about: str = ""  # address of its terms
+    about: str = ""
     note: str = ""
-    members: tuple[
-        str, ...
-    ] = ()  # patterns of what is unpacked from a zip; a zip among them is unpacked too
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repository:
-    "Files of a repository on the Hugging Face hub."
+    """Files of a repository on the Hugging Face Hub.
+
+    Attributes
+    ----------
+    name : str
+    kind : str, default "model"
+        ``"model"`` or ``"dataset"``.
+    path : str
+        Where a data set's files go, relative to the data folder; a network goes to the hub's cache.
+    patterns : tuple of str
+        Patterns of a data set's files; of a network, the files that `load_model` reads are fetched.
+    revision : str or None
+        Commit; None: the newest.
+    bytes : int or None
+        Approximate size, from the number of parameters; None if it is unknown.
+    licence, about, note : str
+        Licence, the address of its text, and a remark.
+    both : bool, default False
+        Whether it is a judge, which takes images and captions.
+
+    Examples
+    --------
+    >>> Repository("facebook/dinov2-small").kind
+    'model'
+    """
 
     name: str
-    kind: str = "model"  # or dataset
-    path: str = ""  # where they go, relative to the data folder; networks: into the hub's cache
-    patterns: tuple[
-        str, ...
-    ] = ()  # of a data set's files; of a network comes what `load_model` reads
-    revision: str | None = None  # commit; None: the newest
-    bytes: int | None = None  # about, from the number of parameters
+    kind: str = "model"
+    path: str = ""
+    patterns: tuple[str, ...] = ()
+    revision: str | None = None
+    bytes: int | None = None
     licence: str = "unknown"
     about: str = ""
     note: str = ""
-    both: bool = False  # a judge, which sees and reads
+    both: bool = False
 
 # %% ../../nbs/library/app/01_download.ipynb #dataset
 @dataclass(frozen=True)
 class DataSet:
-    "A set of stimuli from elsewhere."
+    """A set of stimuli that has to be downloaded.
+
+    Attributes
+    ----------
+    title : str
+    folder : str
+        Its folder, relative to the data folder.
+    has : tuple of tuple of str
+        Groups of patterns. The data set is present if at least one pattern of each group matches.
+    parts : tuple of Download or Repository
+    licence, about : str
+        Licence, and the address of the terms of use.
+    by_hand : str
+        How to get the data set if it cannot be downloaded automatically.
+
+    Examples
+    --------
+    >>> COCO.is_there(Path("an-empty-folder"))
+    False
+    """
 
     title: str
-    folder: str  # relative to the data folder
-    has: tuple[tuple[str, ...], ...]  # patterns: one of each group matches where it is there
+    folder: str
+    has: tuple[tuple[str, ...], ...]
     parts: tuple[Download | Repository, ...] = ()
     licence: str = "unknown"
     about: str = ""
-    by_hand: str = ""  # how to come by it without this program
+    by_hand: str = ""
 
     def is_there(self, root: Path) -> bool:
         "Whether it lies in the data folder `root`, unpacked to its end."
@@ -175,15 +237,36 @@ DATA: Mapping[str, DataSet] = {"coco": COCO, "pick-a-pic": PICK_A_PIC, "flickr30
 # %% ../../nbs/library/app/01_download.ipynb #networks
 @dataclass(frozen=True)
 class Network:
-    "What is known of a published network."
+    """What is known about a published network before it is downloaded.
+
+    Attributes
+    ----------
+    n_parameters : float
+    n_layers : int
+        Number of blocks, L; layers are numbered from 0, the embedding, to L.
+    n_units : int
+        Units of each layer.
+    n_bytes : int
+        Bytes of each published weight.
+    licence : str
+    n_words : int, default 0
+        Size of its vocabulary, whose embeddings are looked up.
+    n_reading : float, default 0
+        Of a judge: parameters of the tower that reads captions.
+
+    Examples
+    --------
+    >>> NETWORKS["facebook/dinov2-large"].n_layers
+    24
+    """
 
     n_parameters: float
-    n_layers: int  # blocks; layers are numbered from 0, the embedding
-    n_units: int  # of each
-    n_bytes: int  # of a weight as it is published
+    n_layers: int
+    n_units: int
+    n_bytes: int
     licence: str
-    n_words: int = 0  # of its vocabulary, whose embedding is looked up
-    n_reading: float = 0  # parameters of a judge's second tower, which reads; the first sees
+    n_words: int = 0
+    n_reading: float = 0
 
 
 _RAIL, _APACHE, _MIT = (
@@ -212,9 +295,31 @@ def repository_of(
     name: str,
     revision: str | None = None,
     *,
-    both: bool = False,  # towers, of a judge: tokenizer and preprocessor
+    both: bool = False,
 ) -> Repository | None:
-    "The repository of a network on the hub; None for the microworld's, and for a folder."
+    """Find the repository of a network on the hub.
+
+    Parameters
+    ----------
+    name : str
+        Name of a network, such as ``"owner/name@revision"``.
+    revision : str, optional
+        Commit; default: that of `name`, else the newest.
+    both : bool, default False
+        Whether it is a judge, of which tokenizer and image preprocessor are needed, too.
+
+    Returns
+    -------
+    Repository or None
+        None for a network of the microworld, an untrained one, and a local folder.
+
+    Examples
+    --------
+    >>> repository_of("facebook/dinov2-small").licence
+    'Apache-2.0'
+    >>> repository_of("microworld/vision-0") is None
+    True
+    """
     network = NetworkId.parse(name)
     repository, revision = network.repository, revision or network.revision
     if repository is None or not network.is_trained or Path(name).is_dir():
@@ -233,7 +338,23 @@ def repository_of(
 
 # %% ../../nbs/library/app/01_download.ipynb #url
 def mirrored(url: str, mirror: str | None) -> str:
-    "The address of the same path below the base address `mirror`."
+    """Replace the host of an address by a mirror with the same paths.
+
+    Parameters
+    ----------
+    url : str
+    mirror : str or None
+        Base address of the mirror; None or empty: no mirror.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> mirrored("http://host.example/zips/val.zip", "https://mirror.example/coco/")
+    'https://mirror.example/coco/zips/val.zip'
+    """
     return mirror.rstrip("/") + urlsplit(url).path if mirror else url
 
 
@@ -429,18 +550,50 @@ def _complete(
 # %% ../../nbs/library/app/01_download.ipynb #fetch
 def fetch_file(
     download: Download,
-    folder: Path,  # data folder
+    folder: Path,
     *,
-    mirror: str | None = None,  # base address of another server with the same paths
-    retries: int = 5,  # attempts in a row that may fail
-    wait: float = 1.0,  # seconds before the first of them; doubled each time
-    timeout: float = 30.0,  # seconds without a byte
-    progress: Callable[[int, int | None], None] = lambda done, size: (
-        None
-    ),  # called with the bytes so far, and of all
+    mirror: str | None = None,
+    retries: int = 5,
+    wait: float = 1.0,
+    timeout: float = 30.0,
+    progress: Callable[[int, int | None], None] = lambda done, size: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    "Fetch one file: resume what has arrived before, verify, then give it its name."
+    """Download one file: resume a partial download, verify the result, then rename it.
+
+    Parameters
+    ----------
+    download : Download
+    folder : Path
+        The data folder.
+    mirror : str, optional
+        Base address of another server with the same paths.
+    retries : int, default 5
+        Number of consecutive attempts that may fail.
+    wait : float, default 1
+        Seconds before the first retry; doubled for each further one.
+    timeout : float, default 30
+        Seconds without a byte after which an attempt fails.
+    progress : callable, optional
+        Called with the number of bytes so far and the total, which is None if it is unknown.
+    sleep : callable, default `time.sleep`
+        How to wait.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the server refuses, the attempts are used up, the disk is full, the file is not the
+        published one, or another process is downloading it.
+
+    Examples
+    --------
+    >>> fetch_file(COCO.parts[0], Path("data"))  # doctest: +SKIP
+    """
     url, target = mirrored(download.url, mirror), folder / download.path
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
@@ -531,11 +684,39 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
 
 # %% ../../nbs/library/app/01_download.ipynb #unpack
 def unpack(
-    archive: str | Path,  # zip
-    folder: str | Path,  # where its members go
-    members: Sequence[str] = ("*",),  # patterns of those wanted
-) -> list[Path]:  # what is there now
-    "Unpack members of a zip safely; an archive that is torn or hostile is refused."
+    archive: str | Path,
+    folder: str | Path,
+    members: Sequence[str] = ("*",),
+) -> list[Path]:
+    """Unpack members of a zip; a damaged or malicious archive is refused.
+
+    Parameters
+    ----------
+    archive : str or Path
+        A zip.
+    folder : str or Path
+        Where its members go.
+    members : sequence of str, default ("*",)
+        Patterns of the members to unpack.
+
+    Returns
+    -------
+    list of Path
+        The unpacked files, including those that were there before.
+
+    Raises
+    ------
+    InputError
+        If the archive is incomplete or damaged, has no such members, would write outside `folder`,
+        or unpacks to much more than its size.
+
+    Examples
+    --------
+    >>> with zipfile.ZipFile("a.zip", "w") as archive:
+    ...     archive.writestr("a/b.txt", "b")
+    >>> unpack("a.zip", "unpacked")[0].read_text()
+    'b'
+    """
     archive, folder = Path(archive), Path(folder)
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -592,12 +773,41 @@ def _unpack_missing(
 
 
 def nearest_folder(folder: Path) -> Path:
-    "The folder, or the nearest above it that exists."
+    """Find the folder itself or, if it does not exist, the nearest one above it that does.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> nearest_folder(Path.cwd() / "not" / "there") == Path.cwd()
+    True
+    """
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def format_bytes(size: float | None) -> str:
-    "A size in words, in units of 1000 as networks and disks are sold."
+    """Format a number of bytes in units of 1000, as disks and networks are sold.
+
+    Parameters
+    ----------
+    size : float or None
+
+    Returns
+    -------
+    str
+        Three significant digits and a unit; ``"?"`` for None.
+
+    Examples
+    --------
+    >>> format_bytes(1_234_567), format_bytes(None)
+    ('1.23 MB', '?')
+    """
     if size is None:
         return "?"
     return next(
@@ -637,6 +847,11 @@ def cached_network(repository: Repository) -> Path | None:
     -------
     Path or None
         Its folder; None if it is missing, incomplete or damaged.
+
+    Examples
+    --------
+    >>> cached_network(Repository("nobody/nothing")) is None
+    True
     """
     try:
         return _network_folder(repository, local_files_only=True)
@@ -646,12 +861,37 @@ def cached_network(repository: Repository) -> Path | None:
 # %% ../../nbs/library/app/01_download.ipynb #hub-fetch
 def fetch_repository(
     repository: Repository,
-    folder: Path,  # data folder
+    folder: Path,
     *,
-    n_parallel: int = 4,  # files at a time
-    endpoint: str | None = None,  # address of the hub; None: HF_ENDPOINT, or the public one
-) -> Path:  # where its files lie
-    "Fetch a repository's files from the hub, or what is missing of them."
+    n_parallel: int = 4,
+    endpoint: str | None = None,
+) -> Path:
+    """Download the files of a repository that are not there yet.
+
+    Parameters
+    ----------
+    repository : Repository
+    folder : Path
+        The data folder.
+    n_parallel : int, default 4
+        Number of files that are downloaded in parallel.
+    endpoint : str, optional
+        Address of the hub; default: ``HF_ENDPOINT``, or the public one.
+
+    Returns
+    -------
+    Path
+        The folder that holds the files.
+
+    Raises
+    ------
+    InputError
+        If the hub refuses or cannot be reached, or a file is damaged.
+
+    Examples
+    --------
+    >>> fetch_repository(Repository("facebook/dinov2-small"), Path("data"))  # doctest: +SKIP
+    """
     how = {"endpoint": endpoint, "max_workers": n_parallel}
     if repository.kind == "model":
         return _network_folder(repository, **how)
@@ -673,14 +913,37 @@ def fetch_repository(
 # %% ../../nbs/library/app/01_download.ipynb #item
 @dataclass(frozen=True)
 class Item:
-    "One line of a plan."
+    """One line of a plan: a data set, a part of it, or a network.
 
-    what: str  # data set or network
-    source: Download | Repository | None  # None: by hand
-    place: Path  # where it lies, or will
-    state: str  # there, part, missing, by hand
-    bytes: int | None  # of all of it; None: not known before
-    have: int = 0  # bytes of it that have arrived
+    Attributes
+    ----------
+    what : str
+        Name of the data set or network.
+    source : Download, Repository or None
+        Where it comes from; None: it has to be fetched by hand.
+    place : Path
+        Where it is, or will be.
+    state : str
+        ``"there"``, ``"part"``, ``"missing"`` or ``"by hand"``.
+    bytes : int or None
+        Size; None if it is unknown before the download.
+    have : int, default 0
+        Bytes that have arrived.
+    licence, about, note : str
+        Licence, the address of its text, and a remark.
+
+    Examples
+    --------
+    >>> Item("a", None, Path("a"), "by hand", None).needs
+    0
+    """
+
+    what: str
+    source: Download | Repository | None
+    place: Path
+    state: str
+    bytes: int | None
+    have: int = 0
     licence: str = ""
     about: str = ""
     note: str = ""
@@ -752,10 +1015,23 @@ def _network_item(name: str, revision: str | None, *, both: bool = False) -> Ite
 # %% ../../nbs/library/app/01_download.ipynb #plan-class
 @dataclass(frozen=True)
 class Plan:
-    "The downloads that a preset needs, and which of them are there. Made by `plan`."
+    """The downloads that a preset needs, and which of them are complete; made by `plan`.
+
+    Attributes
+    ----------
+    preset : Preset
+    root : Path
+        The data folder.
+    items : tuple of Item
+
+    Examples
+    --------
+    >>> plan("microworld").open
+    []
+    """
 
     preset: Preset
-    root: Path  # data folder
+    root: Path
     items: tuple[Item, ...]
 
     @property
@@ -972,15 +1248,15 @@ def execute_plan(
     progress: Progress | None = None,
     endpoint: str | None = None,
 ) -> dict[str, str]:
-    """Fetch everything that a plan lists as missing.
+    """Download everything that a plan lists as missing.
 
     Parameters
     ----------
     plan : Plan
     mirror : str, optional
-        Base address of another server of the files.
+        Base address of another server with the same paths.
     n_parallel : int, default 4
-        Number of files fetched in parallel.
+        Number of files that are downloaded in parallel.
     progress : rich.progress.Progress, optional
         Where a bar is drawn for each file.
     endpoint : str, optional
@@ -988,13 +1264,18 @@ def execute_plan(
 
     Returns
     -------
-    dict
-        What failed → why.
+    dict of str to str
+        Failed item → reason.
 
     Raises
     ------
     InputError
-        If the disk has no room for all of it; nothing is fetched then.
+        If the disk has no room for all files; nothing is downloaded then.
+
+    Examples
+    --------
+    >>> execute_plan(plan("microworld"))
+    {}
     """
     plan.check_space()
     files = [item for item in plan.open if isinstance(item.source, Download)]

@@ -104,6 +104,11 @@ def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, objec
     ------
     InputError
         If the notebook has no such parameter, or a value is not of its type.
+
+    Examples
+    --------
+    >>> read_parameters(find_section("layers"), {"n_stimuli": "200"})
+    {'n_stimuli': 200}
     """
     known = parameters(notebook)
     for name in given:
@@ -115,7 +120,7 @@ def read_parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, objec
 # %% ../../nbs/library/app/06_execute.ipynb #job
 @dataclass(frozen=True)
 class Job:
-    """A section with checked parameters, ready to be executed.
+    """A section with checked parameters, ready to run.
 
     Attributes
     ----------
@@ -127,6 +132,11 @@ class Job:
         Knows the folder of the results.
     executed : Path
         Where the executed notebook will be written.
+
+    Examples
+    --------
+    >>> plan_section("layers", {"n_stimuli": "200"}).given
+    {'n_stimuli': 200}
     """
 
     section: str
@@ -169,6 +179,11 @@ def plan_section(name: str, given: Mapping[str, str]) -> Job:
     ------
     InputError
         If a parameter is unknown or impossible, or the preset cannot be run.
+
+    Examples
+    --------
+    >>> plan_section("layers", {"scenes": "20000"}).run.place
+    'microworld@20000'
     """
     notebook = find_section(name)
     known_sections = sections(beyond=True)
@@ -242,7 +257,14 @@ logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors are reported
 
 # %% ../../nbs/library/app/06_execute.ipynb #error
 class SectionError(Exception):
-    "A section notebook failed."
+    """Raised when a section notebook fails; the message names the cell and the error.
+
+    Examples
+    --------
+    >>> raise SectionError("cell `score` of 1_layers.ipynb")
+    Traceback (most recent call last):
+    seeing_words.app.execute.SectionError: cell `score` of 1_layers.ipynb
+    """
 
 
 def _failure(job: Job, cell: str, error: PapermillExecutionError) -> SectionError:
@@ -268,6 +290,10 @@ class Outcome:
         Number of figures that were written.
     verdicts : dict
         Claim → verdict.
+
+    Examples
+    --------
+    >>> run_section(plan_section("layers", {})).verdicts  # doctest: +SKIP
     """
 
     job: Job
@@ -283,7 +309,7 @@ def run_section(
     n_threads: int | None = None,
     begun: list | None = None,
 ) -> Outcome:
-    """Execute a section notebook; the executed copy goes to _runs/.
+    """Run a section notebook; the executed copy goes to _runs/.
 
     Parameters
     ----------
@@ -304,6 +330,10 @@ def run_section(
     ------
     SectionError
         If a cell fails, or the process is killed.
+
+    Examples
+    --------
+    >>> run_section(plan_section("layers", {"n_stimuli": "200"})).figures  # doctest: +SKIP
     """
     began, cells = time.monotonic(), []
     before = _version(_provenance(job.run.folder, job.section))

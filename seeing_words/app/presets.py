@@ -245,12 +245,34 @@ class Preset:
 
 # %% ../../nbs/library/app/00_presets.ipynb #place
 def data_root() -> Path:
-    "Folder of data sets."
+    """Find the folder of data sets: ``SEEING_WORDS_DATA``, or a folder in the user's cache.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> os.environ["SEEING_WORDS_DATA"] = "/data"  # doctest: +SKIP
+    >>> data_root()  # doctest: +SKIP
+    PosixPath('/data')
+    """
     return cache_dir("data")
 
 
 def best_device() -> str:
-    "The fastest device of this machine: cuda, mps or cpu."
+    """Choose the fastest device of this machine.
+
+    Returns
+    -------
+    str
+        ``"cuda"``, ``"mps"`` or ``"cpu"``.
+
+    Examples
+    --------
+    >>> best_device() in ("cuda", "mps", "cpu")
+    True
+    """
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -262,7 +284,7 @@ def data_folder(name: str, given: str) -> Path:
     Parameters
     ----------
     name : str
-        Of the data set, as `download` knows it.
+        Name of the data set, as in `download.DATA`.
     given : str
         The folder that a preset names; empty: where `download` puts the data set.
 
@@ -274,6 +296,11 @@ def data_folder(name: str, given: str) -> Path:
     ------
     InputError
         If the folder does not exist.
+
+    Examples
+    --------
+    >>> data_folder("coco", ".")
+    PosixPath('.')
     """
     folder = Path(given) if given else data_root() / name
     if folder.is_dir():
@@ -355,24 +382,29 @@ class Source:
     Attributes
     ----------
     make : callable
-        Takes a `Preset` and the path of the list of chosen stimuli or None; gives a
+        Takes a `Preset` and the path of the list of chosen stimuli or None; returns a
         `StimulusSet`.
     has_facts : bool
-        It is known what each image shows: there can be an oracle and near misses.
+        Whether the content of each image is known, so that there can be an oracle and near misses.
     has_masks : bool
-        Things can be cut out of images.
+        Whether things can be cut out of images.
     can_rerender : bool
-        The same scene can be drawn and described any number of times.
+        Whether the same scene can be drawn and described any number of times.
     n_scenes : int
-        Stimuli are made from numbered scenes, of which there are so many; 0: they are not.
+        Number of scenes from which stimuli can be made; 0: stimuli are not numbered scenes.
     is_chosen : bool
-        A run uses a random choice of the stimuli there are, and writes a list of it.
+        Whether a run uses a random choice of the stimuli, and writes a list of it.
     trials, judge : str
-        Of forced choice, unless a preset names others.
+        Trials and judge of forced choice, unless a preset names others.
     required : mapping
         Fields that a preset must fill in → what they name.
     count : callable, optional
-        Takes a `Preset`, gives `n_stimuli` and `n_captions` of the stimuli there are.
+        Takes a `Preset`; returns ``n_stimuli`` and ``n_captions`` of all its stimuli.
+
+    Examples
+    --------
+    >>> SOURCES["microworld"].has_facts, SOURCES["coco"].has_facts
+    (True, False)
     """
 
     make: Callable[[Preset, Path | None], StimulusSet]
@@ -575,12 +607,19 @@ def preset_file(name: str) -> Path | None:
     Parameters
     ----------
     name : str
-        As of `get_preset`, without scenes.
+        Name of a preset as in `get_preset`, without scenes.
 
     Returns
     -------
     Path or None
-        None: it is the name of a built-in preset.
+        None if it is the name of a built-in preset.
+
+    Examples
+    --------
+    >>> preset_file("mine.toml").name
+    'mine.toml'
+    >>> preset_file("microworld") is None
+    True
     """
     if not name.endswith(".toml"):
         return None
@@ -594,7 +633,7 @@ def split_scenes(name: str) -> tuple[str, str]:
     Parameters
     ----------
     name : str
-        As of `get_preset`.
+        As in `get_preset`.
 
     Returns
     -------
@@ -932,12 +971,17 @@ def read_preset(path: str | Path) -> Preset:
     Returns
     -------
     Preset
-        Sizes that the file leaves open are those of its table of stimuli.
+        Sizes that the file does not give are those of its table of stimuli.
 
     Raises
     ------
     InputError
-        Names all fields that are unknown, missing, of another type or impossible, with what to do.
+        Lists all fields that are unknown, missing, of another type or impossible, with what to do.
+
+    Examples
+    --------
+    >>> read_preset("mine.toml").n_stimuli  # doctest: +SKIP
+    400
     """
     path = Path(path)
     given = {"name": path.stem, "summary": f"read from {path.name}"} | _read_toml(path)

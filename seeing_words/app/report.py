@@ -40,7 +40,22 @@ MOST_ROWS = 200  # of a table on the page; the file has all
 
 @dataclass(frozen=True)
 class ReportTable:
-    "A table that a section wrote: its first `MOST_ROWS` rows, and the number of all."
+    """A table that a section wrote.
+
+    Attributes
+    ----------
+    file : str
+    columns : tuple of str
+    rows : list of tuple of str
+        Its first `MOST_ROWS` rows.
+    n_rows : int
+        Number of rows in the file.
+
+    Examples
+    --------
+    >>> ReportTable("layers_best.csv", ("network", "r"), [("vision-0", "0.4")], 1).n_rows
+    1
+    """
 
     file: str
     columns: tuple[str, ...]
@@ -59,12 +74,28 @@ def _read_table(path: Path) -> ReportTable:
 # %% ../../nbs/library/app/07_report.ipynb #shown
 @dataclass(frozen=True)
 class ReportFigure:
-    "A figure that a section saved, with the tables behind it."
+    """A figure that a section saved, with the tables behind it.
 
-    name: str  # of its files, without suffix
+    Attributes
+    ----------
+    name : str
+        Name of its files, without suffix.
+    caption, alt : str
+    sizes : str
+        The preset and the sizes of the run that drew it.
+    svg, png : Path
+    tables : tuple of ReportTable
+
+    Examples
+    --------
+    >>> collect("microworld").sections[0].figures[0].name  # doctest: +SKIP
+    'layers_pairs'
+    """
+
+    name: str
     caption: str
     alt: str
-    sizes: str  # the preset and the sizes of the run that drew it
+    sizes: str
     svg: Path
     png: Path
     tables: tuple[ReportTable, ...]
@@ -72,16 +103,35 @@ class ReportFigure:
 # %% ../../nbs/library/app/07_report.ipynb #section-class
 @dataclass(frozen=True)
 class Section:
-    "A section of the paper with its figures and tables; its provenance is empty if it was not run."
+    """A section of the paper with its figures and tables.
+
+    Attributes
+    ----------
+    name, title, purpose : str
+    command : str
+        The command that runs it.
+    provenance : mapping
+        Empty if the section was not run.
+    figures : tuple of ReportFigure
+    tables : tuple of ReportTable
+        Tables that belong to no figure.
+    claimed : bool
+        Whether the run reached its claims.
+
+    Examples
+    --------
+    >>> Section("layers", "Layers", "", "seeing-words figures layers", {"n_stimuli": 400}).facts
+    [('n_stimuli', '400')]
+    """
 
     name: str
     title: str
     purpose: str
-    command: str  # that runs it
+    command: str
     provenance: Mapping[str, object]
     figures: tuple[ReportFigure, ...] = ()
-    tables: tuple[ReportTable, ...] = ()  # those that belong to no figure
-    claimed: bool = False  # whether the run got as far as its claims
+    tables: tuple[ReportTable, ...] = ()
+    claimed: bool = False
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -205,14 +255,33 @@ def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: 
 # %% ../../nbs/library/app/07_report.ipynb #report
 @dataclass(frozen=True)
 class Report:
-    "What the runs of one preset produced."
+    """The results of the runs of one preset.
+
+    Attributes
+    ----------
+    preset : Preset
+    command : str
+        The command that runs all sections.
+    sections : tuple of Section
+    table : pandas.DataFrame or None
+        Claims with effect, interval and verdict; None if there are none yet.
+    overview : ReportFigure or None
+        The figure of all claims; None if it is missing or out of date.
+    notes : tuple of str
+        What a reader should know first, such as sections that were not run.
+
+    Examples
+    --------
+    >>> collect("microworld").missing  # doctest: +SKIP
+    ()
+    """
 
     preset: Preset
-    command: str  # that runs all sections
+    command: str
     sections: tuple[Section, ...]
-    table: pd.DataFrame | None  # claims with effect, interval and verdict; None: no claims yet
-    overview: ReportFigure | None  # the figure of all claims; None: it shows other claims
-    notes: tuple[str, ...]  # what a reader should know first
+    table: pd.DataFrame | None
+    overview: ReportFigure | None
+    notes: tuple[str, ...]
 
     @property
     def sizes(self) -> str:
@@ -343,6 +412,10 @@ def collect(asked: str, out: str = "figures") -> Report:
     ------
     InputError
         If nothing was run, or if a file is damaged or of another preset.
+
+    Examples
+    --------
+    >>> collect("microworld").verdicts  # doctest: +SKIP
     """
     preset = get_preset(asked)
     folder = (checkout() or Path.cwd()) / out / preset.name
@@ -381,7 +454,22 @@ def _shorter(number: re.Match) -> str:
 
 
 def small_svg(svg: str) -> str:
-    "Return the text of an svg that draws the same picture in fewer bytes."
+    """Shorten an svg without changing the picture: no metadata, unused ids or needless digits.
+
+    Parameters
+    ----------
+    svg : str
+        Text of the svg.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> small_svg('<?xml version="1.0"?><svg> <path id="unused" d="M 0.123456 1"/> </svg>')
+    '<svg><path d="M 0.1235 1"/></svg>'
+    """
     svg = svg[svg.index("<svg") :]
     unseen = r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>"
     svg = re.sub(unseen, "", svg, flags=re.DOTALL)
@@ -392,13 +480,47 @@ def small_svg(svg: str) -> str:
 
 # %% ../../nbs/library/app/07_report.ipynb #uri
 def svg_uri(svg: str) -> str:
-    "Return the text of an svg as a data address, for the `src` of an image."
+    """Encode an svg as a data address, for the `src` of an image.
+
+    Parameters
+    ----------
+    svg : str
+        Text of the svg.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> svg_uri("<svg></svg>")
+    'data:image/svg+xml,<svg></svg>'
+    """
     single = svg.replace("'", "&apos;").replace('"', "'")
     return "data:image/svg+xml," + quote(single, safe=" !$'()*+,-./:;<=>?@[]^_`{|}~")
 
 
 def webp_uri(path: Path, width: int = 1600) -> tuple[str, int]:
-    "Return a picture, reduced to at most `width` pixels, as a data address, and its width."
+    """Reduce a picture to WebP and encode it as a data address.
+
+    Parameters
+    ----------
+    path : Path
+        The picture.
+    width : int, default 1600
+        Largest width in pixels.
+
+    Returns
+    -------
+    tuple of str and int
+        The address, and the width in pixels.
+
+    Examples
+    --------
+    >>> Image.new("RGB", (200, 100)).save("a.png")
+    >>> webp_uri(Path("a.png"), width=50)[1]
+    50
+    """
     picture, small = Image.open(path).convert("RGB"), io.BytesIO()
     picture.thumbnail((width, 4 * width))
     picture.save(small, "WebP", quality=80, method=4)
@@ -407,14 +529,44 @@ def webp_uri(path: Path, width: int = 1600) -> tuple[str, int]:
 # %% ../../nbs/library/app/07_report.ipynb #pictures
 @dataclass(frozen=True)
 class Picture:
-    "An embedded picture; `reduced` is its width in pixels if it is not an svg."
+    """A picture embedded in the report.
+
+    Attributes
+    ----------
+    uri : str
+        A data address.
+    reduced : int, default 0
+        Width in pixels of a picture that was reduced to WebP; 0 for an svg.
+
+    Examples
+    --------
+    >>> Picture(svg_uri("<svg></svg>")).reduced
+    0
+    """
 
     uri: str
     reduced: int = 0
 
 
 def pictures(figures: list[ReportFigure], budget: int) -> dict[str, Picture]:
-    "Embed figures by name; the largest become webp while all of them exceed `budget` bytes."
+    """Embed figures: as svg, or the largest as WebP if together they exceed a budget.
+
+    Parameters
+    ----------
+    figures : list of ReportFigure
+    budget : int
+        Bytes for all figures.
+
+    Returns
+    -------
+    dict of str to Picture
+        Name of the figure → picture.
+
+    Examples
+    --------
+    >>> pictures([], budget=10**6)
+    {}
+    """
     embedded = {}
     for figure in figures:
         embedded[figure.name] = Picture(svg_uri(small_svg(figure.svg.read_text(encoding="utf-8"))))
@@ -460,7 +612,23 @@ def _template() -> Template:
 
 
 def render(report: Report) -> str:
-    "Return the report as the text of one HTML file."
+    """Write a report as HTML.
+
+    Parameters
+    ----------
+    report : Report
+        From `collect`.
+
+    Returns
+    -------
+    str
+        Text of one self-contained HTML file.
+
+    Examples
+    --------
+    >>> render(collect("microworld"))[:15]  # doctest: +SKIP
+    '<!DOCTYPE html>'
+    """
     script = _script()
     checksum = base64.b64encode(sha256(script.encode()).digest()).decode()
     parts = {
@@ -498,6 +666,15 @@ def write_report(asked: str, file: str | Path, out: str = "figures") -> Report:
     -------
     Report
         What the file contains.
+
+    Raises
+    ------
+    InputError
+        If nothing was run, or if a file is damaged or of another preset.
+
+    Examples
+    --------
+    >>> write_report("microworld", "report.html")  # doctest: +SKIP
     """
     report = collect(asked, out)
     if report.table is not None and report.overview is None:

@@ -41,6 +41,7 @@ from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
+from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
 from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
@@ -48,7 +49,6 @@ from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.store import Store
-from ..models.weights import checkpoints
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
     JUDGES,
@@ -60,7 +60,16 @@ from seeing_words.studies.pick_a_pic import (
 
 # %% ../../nbs/library/app/04_run.ipynb #places
 def store_root() -> Path:
-    "Where features are kept."
+    """Find the folder of stored features: ``SEEING_WORDS_STORE``, or a folder in the user's cache.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> Store(store_root()).keys()  # doctest: +SKIP
+    """
     return cache_dir("store")
 
 
@@ -103,6 +112,11 @@ def sections(*, beyond: bool = False) -> dict[str, Path]:
     -------
     dict
         Name → notebook: the paper's sections in order, then the others.
+
+    Examples
+    --------
+    >>> list(sections())
+    ['layers', 'perturbations', 'pick_a_pic', 'averaging']
     """
     notebooks = sorted(_sections_folder().glob("[!_.]*.ipynb"))
     root = checkout()
@@ -119,10 +133,19 @@ def find_section(name: str) -> Path:
     name : str
         ``"layers"``, or with its number, ``"1_layers"``.
 
+    Returns
+    -------
+    Path
+
     Raises
     ------
     InputError
         If there is no such section.
+
+    Examples
+    --------
+    >>> find_section("layers").name
+    '1_layers.ipynb'
     """
     known = sections(beyond=True)
     if not known:
@@ -151,6 +174,11 @@ def section_metadata(notebook: Path) -> dict:
     -------
     dict
         The entry ``seeing_words`` of its metadata; empty if there is none.
+
+    Examples
+    --------
+    >>> section_metadata(find_section("layers"))["layers"]
+    'every'
     """
     return json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("seeing_words", {})
 
@@ -171,6 +199,11 @@ def section_needs(notebook: Path) -> frozenset[str]:
     ------
     InputError
         If the metadata name another need.
+
+    Examples
+    --------
+    >>> section_needs(find_section("pick_a_pic"))
+    frozenset({'judge'})
     """
     needs = frozenset(section_metadata(notebook).get("needs", ()))
     if unknown := sorted(needs.difference(_NEEDS)):
@@ -183,10 +216,23 @@ def section_needs(notebook: Path) -> frozenset[str]:
 # %% ../../nbs/library/app/04_run.ipynb #parameters
 @dataclass(frozen=True)
 class Parameter:
-    "One parameter of a section notebook."
+    """One parameter of a section notebook.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        As annotated: int, float, str or bool, optionally with ``| None``.
+    default : object
+
+    Examples
+    --------
+    >>> parameters(find_section("layers"))["preset"]
+    Parameter(name='preset', type='str', default='microworld')
+    """
 
     name: str
-    type: str  # as annotated: int, float, str or bool, perhaps with `| None`
+    type: str
     default: object
 
 
@@ -206,6 +252,11 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     ------
     InputError
         If there is not exactly one such cell, or it holds anything but typed plain values.
+
+    Examples
+    --------
+    >>> list(parameters(find_section("layers")))[0]
+    'preset'
     """
     tagged = [code for code, tags in _code_cells(notebook) if "parameters" in tags]
     if len(tagged) != 1:
@@ -252,6 +303,11 @@ def sources(notebook: Path | None = None) -> str:
     -------
     str
         Digest of the package's code (see `package_digest`) and of the notebook's.
+
+    Examples
+    --------
+    >>> len(sources(find_section("layers")))
+    64
     """
     code = [source for source, _ in _code_cells(notebook)] if notebook else []
     return digest({"package": package_digest(), "notebook": code})
@@ -338,7 +394,7 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     for name, value in choices.items():
         if name not in known:
             raise InputError(
-                f"{name!r} is no parameter of section {section}: {did_you_mean(name, known)}"
+                f"{name!r} is not a parameter of section {section}: {did_you_mean(name, known)}"
             )
         _refuse_unlike(known[name], value)
     if "pooling" in choices and choices["pooling"] not in (poolings := preset.poolings["language"]):
@@ -356,7 +412,7 @@ def _refuse_missing(preset: Preset) -> None:
     for name, place in places:
         if not place.is_dir():
             raise InputError(
-                f"preset {preset.name} names {name}, which is no folder here: correct the path "
+                f"preset {preset.name} names {name}, which is not a folder here: correct the path "
                 "in the preset"
             )
     known = [f"microworld/{name}" for name in checkpoints()]
@@ -439,7 +495,7 @@ class Run:
     preset : Preset
         With the sizes of this run.
     seed : int
-        Of folds, null and bootstrap.
+        For folds, null and bootstrap.
     place : str
         The preset's name and what differs from it, as a relative path.
     folder : Path
@@ -452,6 +508,12 @@ class Run:
         Network → revision, of those used so far.
     written : dict
         File → SHA-256, of those saved so far.
+
+    Examples
+    --------
+    >>> run = start("example", n_stimuli=40, n_folds=2)
+    >>> len(run.stimuli)
+    40
     """
 
     def __init__(

@@ -34,6 +34,10 @@ def paper_claims(folder: Path) -> pd.DataFrame:
     ------
     InputError
         If no section was run.
+
+    Examples
+    --------
+    >>> paper_claims(Path("figures/microworld")).verdict.value_counts()  # doctest: +SKIP
     """
     paths = {name: folder / f"{name}_claims.csv" for name in sections()}
     tables = [
@@ -58,12 +62,16 @@ def save_claims(folder: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As of `paper_claims`.
+        As from `paper_claims`.
 
     Raises
     ------
     InputError
         If no section was run.
+
+    Examples
+    --------
+    >>> save_claims(Path("figures/microworld"))  # doctest: +SKIP
     """
     table = paper_claims(folder)
     n = table["verdict"].value_counts()
@@ -92,6 +100,11 @@ def runs_on_other_scenes(folder: Path) -> list[Path]:
     list of Path
         Folders beside it that hold claims: figures/microworld-confirmatory, and those such as
         figures/microworld@20000.
+
+    Examples
+    --------
+    >>> runs_on_other_scenes(Path("figures/none-was-run"))
+    []
     """
     others = [folder.with_name(f"{folder.name}-confirmatory")]
     others += sorted(folder.parent.glob(f"{folder.name}@*"))
@@ -109,13 +122,19 @@ def compare_claims(folders: Sequence[Path]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As of `paper_claims`, with the column ``run``, the name of the folder. Rows of one claim
+        As from `paper_claims`, with the column ``run``, the name of the folder. Rows of one claim
         follow one another, in the order of the folders.
 
     Raises
     ------
     InputError
         If a folder has no claims.
+
+    Examples
+    --------
+    >>> figures = Path("figures")
+    >>> folders = [figures / "microworld", figures / "microworld@20000"]
+    >>> compare_claims(folders).run.unique()  # doctest: +SKIP
     """
     tables = [paper_claims(folder).assign(run=folder.name) for folder in folders]
     table = pd.concat(tables, ignore_index=True)

@@ -39,6 +39,10 @@ EXTRAS = {
 def named_extras() -> Iterator[None]:
     """Turn the failed import of an optional package into an error that says how to install it.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     ImportError

@@ -350,6 +350,10 @@ def file_errors(name: str) -> Iterator[None]:
     name : str
         Name of the file in error messages.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     InputError
@@ -413,7 +417,7 @@ def inside(folder: str | Path, name: str) -> Path:
     if leaves or not str(name).strip():
         raise InputError(
             f"{name!r} is not a file within {where.name}: name files relative to it, without ..; "
-            "copy what a link there leads out to"
+            "and replace links that lead outside it by copies"
         )
     return where / name
 

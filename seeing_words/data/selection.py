@@ -298,7 +298,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
         raise InputError(
             f"{name} names {len(ids) or 'no'} stimuli{claim}: get it again, or remove it, and it "
             "is "
-            "written anew"
+            "written again"
         )
     return ids
 
@@ -307,8 +307,8 @@ def _check_digests(ids: Mapping[str, str], name: str) -> None:
     for id_, content in ids.items():
         if not re.fullmatch("[0-9a-f]{64}", content):
             raise InputError(
-                f"{name}: what follows {id_!r} is no digest of 64 digits: the list is damaged: get "
-                "it again, or remove all digests"
+                f"{name}: what follows {id_!r} is not a digest of 64 digits: the list is damaged: "
+                "get it again, or remove all digests"
             )
 
 
@@ -330,7 +330,7 @@ def _index_by_id(name: str, candidates: Sequence[Candidate]) -> dict[str, Candid
     for candidate in candidates:
         if candidate.id in by_id:
             raise InputError(
-                f"{name}: id {candidate.id!r} occurs more than once: ids must tell stimuli apart"
+                f"{name}: id {candidate.id!r} occurs more than once: ids must be unique"
             )
         if re.search(_CONTROL, candidate.id):
             raise InputError(
@@ -372,7 +372,7 @@ def _choose(
         where, remedy = "", ""
         if listed:
             where = f" in the list of ids {ids_file}"
-            remedy = ", or remove the list, and it is written anew"
+            remedy = ", or remove the list, and it is written again"
         elif leave_out:
             where = f" beside {len(leave_out)} left out"
         raise TooFew(
@@ -484,7 +484,7 @@ def select(
     --------
     >>> candidates = [Candidate(f"s{i}", ("a dog",), (b"...",)) for i in range(9)]
     >>> [candidate.id for candidate in select("dogs", candidates, 3)]
-    ['s4', 's6', 's2']
+    ['s4', 's5', 's2']
     """
     if not candidates:
         raise InputError(f"{name} holds no stimuli")
@@ -505,7 +505,7 @@ def select(
             raise InputError(
                 f"{name}: image, captions or masks of {candidate.id!r} are not those that "
                 f"{ids_file} was written for: get the original files again, or remove the list, "
-                "and it is written anew"
+                "and it is written again"
             )
     return chosen
 

@@ -565,9 +565,7 @@ def folder_candidates(
         before = candidates.get(id_)
         if before and (complete or before.images != images) and id_ not in leave_out:
             how = "with all its captions" if complete else "for another image"
-            raise InputError(
-                f"{where}: id {id_!r} occurs before, {how}: ids must tell stimuli apart"
-            )
+            raise InputError(f"{where}: id {id_!r} occurs before, {how}: ids must be unique")
         captions = before.captions if before else ()
         if id_ not in leave_out:
             try:

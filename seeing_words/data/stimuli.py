@@ -278,9 +278,7 @@ def _check_ids(name: str, ids: Sequence[str]) -> None:
     seen = set()
     for id_ in ids:
         if id_ in seen:
-            raise InputError(
-                f"{name}: id {id_!r} occurs more than once: ids must tell stimuli apart"
-            )
+            raise InputError(f"{name}: id {id_!r} occurs more than once: ids must be unique")
         seen.add(id_)
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_ROWS', 'MAX_TABLE', 'TABLES', 'read_text', 'read_json', 'csv_rows', 'ImageCell', 'check_column', 'read_parquet',
-           'read_cells', 'read_table']
+           'read_cells', 'read_table', 'read_labels']
 
 # %% ../../nbs/library/data/03_tables.ipynb #imports
 import codecs
@@ -107,7 +107,8 @@ def _separator_hint(columns: Sequence[str]) -> str:
     if not signs:
         return ""
     most_frequent = max(signs, key=signs.count)
-    return f". Cells seem to be separated by another sign: separator = {json.dumps(most_frequent)}"
+    hint = json.dumps(most_frequent)
+    return f". Cells seem to be separated by another character: separator = {hint}"
 
 
 def csv_rows(text: str, name: str, separator: str = ",") -> list[dict]:
@@ -418,3 +419,62 @@ def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = N
         if kind == ".json":
             return _check_objects(json.loads(text), path.name)
         return _json_lines(text, path.name)
+
+# %% ../../nbs/library/data/03_tables.ipynb #groups
+def read_labels(named: str) -> list[str]:
+    """Read a label for each stimulus: the lines of a file, or a column of a table.
+
+    Parameters
+    ----------
+    named : str
+        A text file with one label a line; a table (see `TABLES`) that has one column; or
+        ``table.csv:column``.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        If there is no such file or column, the column is not named, or a label is empty.
+
+    Examples
+    --------
+    >>> read_labels("pairs.csv:prompt")  # doctest: +SKIP
+    ['a dog', 'a dog', 'two boats']
+    """
+    path, column = Path(named), None
+    if not path.is_file() and ":" in named:
+        before, _, column = named.rpartition(":")
+        path = Path(before)
+    if not path.is_file():
+        raise InputError(f"no file {path}")
+    if path.suffix.lower() in TABLES:
+        labels = _column(read_table(path), path.name, column)
+    elif column is not None:
+        raise InputError(
+            f"{path.name} is not a table, so it has no column {column!r}: a table is one of "
+            f"{', '.join(TABLES)}; of another file, each line is a label"
+        )
+    else:
+        labels = read_text(path).splitlines()
+    for number, label in enumerate(labels, 1):
+        if not label.strip():
+            raise InputError(f"{path.name}: label {number} is empty: each stimulus needs one")
+    return labels
+
+
+def _column(rows: list[dict], name: str, column: str | None) -> list[str]:
+    "Cells of one column of a table, which has to be named where there are several."
+    columns = list(rows[0]) if rows else []
+    if column is None and len(columns) == 1:
+        (column,) = columns
+    if column is None:
+        raise InputError(
+            f"{name} has {len(columns)} columns ({', '.join(columns) or 'it is empty'}): name the "
+            f"one with the labels, as in {name}:{columns[0] if columns else 'column'}"
+        )
+    if column not in columns:
+        raise InputError(f"{name} has no column {column!r}: {did_you_mean(column, columns)}")
+    return ["" if row.get(column) is None else str(row[column]) for row in rows]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GIB', 'LIBRARY_BYTES', 'NULL_BUFFER_BYTES', 'ROWS_AT_ONCE', 'LOO_COSTS', 'FORM_COSTS', 'NULL_COSTS', 'FORM_BYTES',
            'FORM_BLOCKS', 'Sizes', 'slices', 'cheapest', 'product_cost', 'decomposition_cost', 'fit_layers',
-           'dual_bytes', 'dual_blocks', 'row_bytes', 'primal_bytes', 'primal_blocks', 'null_blocks', 'choose_form']
+           'dual_bytes', 'dual_blocks', 'row_bytes', 'primal_bytes', 'primal_blocks', 'primal_held', 'null_blocks',
+           'choose_form']
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #imports
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -226,6 +227,18 @@ def primal_blocks(max_memory: float, sizes: Sizes) -> tuple[int, int]:
     least, most = np.minimum(ROWS_AT_ONCE, sizes.folds.n)
     spare = int(max_memory * GIB) - LIBRARY_BYTES - source - targets * target - work
     return targets, int(np.clip(least + spare // row_bytes(sizes), least, most))
+
+
+def primal_held(max_memory: float, sizes: Sizes) -> bool:
+    "Whether the primal form can keep all target layers in memory, z-scored for every fold."
+    n, p, n_folds = sizes.folds.n, sizes.p, sizes.folds.n_folds
+    (source, target), work = primal_bytes(sizes)
+    if n > ROWS_AT_ONCE[1]:  # what is read in several blocks is read again
+        return False
+    kept = (8 + sizes.dtype.itemsize * n_folds) * n * (sum(sizes.units) + sizes.n_workers * p)
+    reading = n * row_bytes(sizes)
+    each = source + len(sizes.units) * target + work + reading  # of each source at a time
+    return LIBRARY_BYTES + kept + sizes.n_workers * each <= max_memory * GIB
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #null-memory
 def null_blocks(max_memory: float, sizes: Sizes, n_pairings: int) -> tuple[int, int]:

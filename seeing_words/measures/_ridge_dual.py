@@ -126,6 +126,8 @@ class _Setting:
         Whether to show a progress bar.
     scaling : str
         Of the source, a name in `SCALINGS`.
+    held : bool
+        Whether the primal form keeps target layers in memory, see `primal_held`.
     """
 
     folds: Folds
@@ -135,6 +137,7 @@ class _Setting:
     device: str | torch.device = "cpu"
     progress: bool = False
     scaling: str = "unit"
+    held: bool = False
 
     def __post_init__(self):
         check_setting(self.penalty, self.dtype, self.device, self.scaling)
@@ -224,18 +227,23 @@ class _Basis:
         "U for products with targets, (train, rank)."
         return self.fold.cast(self.U)
 
-    @property
+    @cached_property
     def D2(self) -> torch.Tensor:
         "D² = 1 / free², for products with targets, (alpha, train)."
         return self.fold.cast(self.free.pow(-2))
 
     def W(self) -> torch.Tensor:
-        "diag(κ) Uᵀ D² U diag(κ) at every λ, (alpha, rank, rank)."
+        """diag(g) Uᵀ D² U diag(g) at every λ, with g = 1 - κ, (alpha, rank, rank).
+
+        At full rank, where errors are made of what is not predicted alone, with κ in place of g.
+        """
+        share = self.fold.cast(self.kappa if self.full_rank else 1 - self.kappa)
+        D = self.fold.cast(1 / self.free)
         products = []
-        for kappa, free in zip(self.kappa, self.free, strict=True):
-            DUk = self.fold.cast((self.U * kappa) / free[:, None])  # (train, rank)
-            products.append(DUk.T @ DUk)
-        return torch.stack(products)
+        for d in D:
+            DU = self.U_cast * d[:, None]  # (train, rank)
+            products.append(DU.T @ DU)
+        return torch.stack(products) * share[:, :, None] * share[:, None, :]
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #source-source
 @dataclass(frozen=True, eq=False)
@@ -350,21 +358,51 @@ class _Targets:
         return blocks
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #loo
+_NEARLY_PERFECT = 1e-3  # share of the target's squares below which differences are not precise
+_NEARLY_EQUAL = 1e-5  # the same of the difference between the two lowest errors
+
+
 def _loo_errors_by_rank(
     source: _Basis,
     W: torch.Tensor,  # of the source, (alpha, rank, rank)
     L: torch.Tensor,  # (train, column)
     c: torch.Tensor,  # (rank, column)
+    power: torch.Tensor | None = None,  # squares of L, summed over columns, (train,)
 ) -> torch.Tensor:  # ‖E‖² at each λ, (alpha,)
     "Exact leave-one-out error at every penalty, summed over stimuli and target units."
     inside = W.flatten(1) @ (c @ c.T).flatten()
     if source.full_rank:
         return inside
-    R = L - source.U_cast @ c
-    B = R @ c.T  # (train, rank)
     D2 = source.D2
-    cross = (D2 @ (B * source.U_cast) * source.fold.cast(source.kappa)).sum(1)
-    return D2 @ R.square().sum(1) + 2 * cross + inside
+    by_direction = D2 @ ((L @ c.T) * source.U_cast)  # Σᵢ D²U S, (alpha, rank)
+    cross = (by_direction * source.fold.cast(1 - source.kappa)).sum(1)
+    total = D2 @ (L.square().sum(1) if power is None else power)
+    errors = total - 2 * cross + inside
+    lowest, *others = errors.topk(min(2, len(errors)), largest=False).values
+    close = any(other - lowest < _NEARLY_EQUAL * total.max() for other in others)
+    if close or lowest < _NEARLY_PERFECT * total.max():
+        return _precise_errors(source, L, c)
+    return errors
+
+
+def _precise_errors(source: _Basis, L: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    "The same from the residuals at each penalty, in float64."
+    L, c = (x.to(source.U.device).double() for x in (L, c))
+    R, errors = L - source.U @ c, []
+    for free, kappa in zip(source.free, source.kappa, strict=True):
+        residual = R + source.U @ (kappa[:, None] * c)
+        errors.append((residual.square().sum(1) / free.square()).sum())
+    return torch.stack(errors)
+
+
+def _unit_errors(source: _Basis, Y: torch.Tensor, c: torch.Tensor) -> torch.Tensor:  # (alpha, unit)
+    "Exact leave-one-out error at every penalty, summed over stimuli only."
+    R = 0 if source.full_rank else Y - source.U_cast @ c
+    errors = []
+    for D2, kappa in zip(source.D2, source.fold.cast(source.kappa), strict=True):
+        residual = R + (source.U_cast * kappa) @ c  # (train, unit)
+        errors.append(D2 @ residual.square())
+    return torch.stack(errors)
 
 
 def _loo_errors_by_stimulus(
@@ -420,16 +458,6 @@ def _shared(source: _Source, targets: _Targets) -> list[_Choice]:
     units = [target.Y.shape[1] for target in targets.each]
     way = cheapest(LOO_COSTS, n_alphas, r, m, t, units, targets.n_sources)
     return CHOOSE_SHARED[way](source, targets)
-
-
-def _unit_errors(source: _Basis, Y: torch.Tensor, c: torch.Tensor) -> torch.Tensor:  # (alpha, unit)
-    "Exact leave-one-out error at every penalty, summed over stimuli only."
-    R = 0 if source.full_rank else Y - source.U_cast @ c
-    errors = []
-    for D2, kappa in zip(source.D2, source.fold.cast(source.kappa), strict=True):
-        residual = R + (source.U_cast * kappa) @ c  # (train, unit)
-        errors.append(D2 @ residual.square())
-    return torch.stack(errors)
 
 
 def _per_target(source: _Source, targets: _Targets) -> list[_Choice]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..core.parallel import _at_once, parallel_map
 from ._ridge_costs import slices
 from seeing_words.measures._ridge_dual import (
     N_CELL,
@@ -49,6 +50,8 @@ class _Stream:
         Where float64 is computed.
     scaling : str
         A name in `SCALINGS`.
+    held : bool
+        Whether what was read is kept in memory, z-scored for each fold too.
     """
 
     values: np.ndarray
@@ -56,14 +59,22 @@ class _Stream:
     n_rows: int
     device64: torch.device
     scaling: str = "unit"
+    held: bool = False
 
     @cached_property
     def first(self) -> torch.Tensor:
         "The first stimulus, (unit,): subtracted from all, so that nothing is left of a constant."
         return to_float64(self.values[0]).to(self.device64)
 
+    @cached_property
+    def whole(self) -> torch.Tensor:
+        "All stimuli less the first one, (stimulus, unit)."
+        return to_float64(self.values).to(self.device64).sub_(self.first)
+
     def read(self, stimuli: np.ndarray, of: np.ndarray | None = None) -> torch.Tensor:
         "Stimuli less the first one, (stimulus, unit); `of` another array if one is given."
+        if self.held and of is None:
+            return self.whole[stimuli]
         values = self.values if of is None else of
         return to_float64(values[stimuli]).to(self.device64).sub_(self.first)
 
@@ -85,8 +96,16 @@ class _Stream:
 
     def centred(self, part: int) -> Iterator[torch.Tensor]:
         "Blocks of a part, each less the mean of the part, (stimulus, unit)."
+        if self.held:
+            yield self.parts[part]
+            return
         for rows in self.blocks(self.folds.test[part]):
             yield self.read(rows).sub_(self.mean[part])
+
+    @cached_property
+    def parts(self) -> list[torch.Tensor]:
+        "Every part less its mean, (stimulus, unit) each."
+        return [self.whole[test] - mean for test, mean in zip(self.folds.test, self.mean)]
 
     @cached_property
     def square(self) -> torch.Tensor:
@@ -110,6 +129,13 @@ class _Stream:
 
     def training(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:
         "Mean and scale (1/σ) over a fold's training stimuli, (unit,) both; 0 where constant."
+        return self._training[left_out]
+
+    @cached_property
+    def _training(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [self._moments(left_out) for left_out in range(self.folds.n_folds)]
+
+    def _moments(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:
         parts = _training_parts(self.folds, left_out)
         n = [len(self.folds.test[part]) for part in parts]
         n = torch.tensor(n, dtype=torch.float64, device=self.device64)
@@ -126,6 +152,22 @@ class _Stream:
         "Stimuli z-scored by a fold's training stimuli, (stimulus, unit)."
         mean, scale = self.training(left_out)
         return self.read(stimuli, of).sub_(mean).mul_(scale)
+
+    @cached_property
+    def _held(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        return {}
+
+    def target_rows(
+        self, fold: _Fold, left_out: int, rows: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        "Training stimuli of a target for products, (stimulus, unit), and their squares' sums."
+        if self.held and left_out in self._held:
+            return self._held[left_out]
+        Y = fold.cast(self.zscored(left_out, rows))
+        made = Y, Y.square().sum(1)
+        if self.held:  # all training stimuli are one block
+            self._held[left_out] = made
+        return made
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #covariances
 def _covariances(a: _Stream, b: _Stream) -> torch.Tensor:  # (part, unit of a, unit of b)
@@ -164,9 +206,9 @@ def _streamed_errors(
         block = _Basis(fold, source.zscored(left_out, rows) @ to_U, s2)
         W = block.W() if penalty == "shared" else None
         for i, target in enumerate(targets):
-            Y, c = fold.cast(target.zscored(left_out, rows)), fold.cast(cs[i])
+            (Y, power), c = target.target_rows(fold, left_out, rows), fold.cast(cs[i])
             if penalty == "shared":
-                of_block = _loo_errors_by_rank(block, W, Y, c)
+                of_block = _loo_errors_by_rank(block, W, Y, c, power)
             else:
                 of_block = _unit_errors(block, Y, c)
             errors[i] += of_block.to(fold.device64).double()
@@ -216,13 +258,22 @@ def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) 
     "The cells of all pairs of layers, (source layer, target layer, fold, N_CELL)."
     n_targets, n_rows = blocks
     device64 = setting.each[0].device64
-    targets = [_Stream(layer, setting.folds, n_rows, device64) for layer in targets]
+    held = setting.held and n_rows >= setting.folds.n
+    targets = [_Stream(layer, setting.folds, n_rows, device64, held=held) for layer in targets]
     cells = np.empty((len(sources), len(targets), setting.folds.n_folds, N_CELL))
-    for i, layer in enumerate(tqdm(sources, "source layers", disable=not setting.progress)):
-        source = _Stream(layer, setting.folds, n_rows, device64, setting.scaling)
-        C = _covariances(source, source)
+    bar = tqdm(total=len(sources), desc="source layers", disable=not setting.progress)
+
+    def row(i: int) -> None:
+        layer = _Stream(sources[i], setting.folds, n_rows, device64, setting.scaling, held)
+        C = _covariances(layer, layer)
         for columns in slices(len(targets), n_targets):
-            cells[i, columns] = _primal_cells(source, C, targets[columns], setting)
+            cells[i, columns] = _primal_cells(layer, C, targets[columns], setting)
+        bar.update()
+
+    # one source at a time, unless there is memory for several
+    at_once = _at_once(setting.each[0].device) if held else 1
+    with bar:
+        parallel_map(row, range(len(sources)), at_most=at_once)
     return cells
 
 

@@ -478,22 +478,22 @@ def _notes(alignment: Alignment) -> str:
     n_pairs = int(np.prod([data.sizes[f"{name}_layer"] for name in alignment.names]))
     n = data.attrs["n_stimuli"]
     lines = [
-        f"r: mean held-out Pearson r at n = {n}, with the interval of the r that other {n} stimuli "
-        "would give on average, maps fitted anew."
+        f"r: mean held-out Pearson r at n = {n}. Its interval is for the expected r with {n} other "
+        "stimuli, including the refitting of the maps."
     ]
     if n_pairs == 1:
         lines.append("There is one pair of layers, so none was chosen.")
     else:
         lines[0] += " Layers are chosen for each fold on its training stimuli."
         lines.append(
-            f"best r: of the best of {n_pairs} pairs of layers, whose names are given; too high by "
-            "what the choice owes to chance."
+            f"best r: score of the best of {n_pairs} pairs of layers, which the table names; "
+            "optimistic, because the pair was chosen for its score."
         )
     n_permutations = data.sizes["permutation"]
     if n_permutations:
         lines.append(
-            f"p: best of all pairs against the best of all pairs under {n_permutations} shuffled "
-            f"pairings, both on {_NULL_UNITS} target units or fewer; it cannot be below "
+            f"p: the best pair compared with the best pair of each of {n_permutations} shuffled "
+            f"pairings, on at most {_NULL_UNITS} target units; it cannot be below "
             f"{1 / (n_permutations + 1):.3g}."
         )
     lines += _notes_on_penalties(alignment)

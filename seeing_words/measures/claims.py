@@ -159,6 +159,11 @@ class Judgement:
         P-value of "the claim does not hold", 0 to 1; at most 0.05 where it is supported.
     verdict : str
         One of ``VERDICTS``.
+
+    Examples
+    --------
+    >>> Judgement(effect=0.2, low=0.1, high=0.3, p=0.01, verdict="supported").verdict
+    'supported'
     """
 
     effect: float

@@ -51,7 +51,7 @@ class Folds:
         enough = len(sizes) >= 2 and min(sizes) >= 2
         if not enough or not _is_partition(self.test):
             raise InputError(
-                f"folds: {len(sizes)} test sets of {sizes} stimuli are no partition; "
+                f"folds: {len(sizes)} test sets of {sizes} stimuli are not a partition; "
                 "give 2 or more sets of 2 or more, every index 0…n-1 in exactly one"
             )
         if self.groups is not None:

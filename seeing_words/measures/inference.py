@@ -25,7 +25,7 @@ from .folds import Folds
 from .influence import _test_influence, draw_scores, score_influences
 from .numerics import to_float64, unit_pearson, unit_vectors
 from .predictivity import mean_over_folds
-from .scores import make_scores
+from .scores import draw_labels, make_scores
 
 # %% ../../nbs/library/measures/08_inference.ipynb #resample-weights
 def resample_weights(
@@ -92,6 +92,7 @@ def predictivity_estimates(
     weights: np.ndarray,
     alphas: Sequence[float] = ALPHAS,
     scaling: str = "unit",
+    only: Sequence[int] | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Predictivity of many targets from one source layer, with bootstrap draws.
 
@@ -111,6 +112,8 @@ def predictivity_estimates(
         Ridge penalties to choose from.
     scaling : {"unit", "layer"}, default "unit"
         Of the source, see `predictivity_grids`.
+    only : sequence of int, optional
+        Positions of the folds over which the score is averaged; default: all.
 
     Returns
     -------
@@ -133,11 +136,13 @@ def predictivity_estimates(
     [20]
     """
     influences = score_influences(
-        X, targets, tested=tested, folds=folds, alphas=alphas, scaling=scaling
+        X, targets, tested=tested, folds=folds, alphas=alphas, scaling=scaling, only=only
     )
-    estimates = {}
+    labels, estimates = draw_labels(weights), {}
     for name, each in influences.items():
-        estimates[name] = [make_scores(*draw_scores(made, weights), weights) for made in each]
+        estimates[name] = [
+            make_scores(*draw_scores(made, weights), weights, labels=labels) for made in each
+        ]
     return estimates
 
 
@@ -546,6 +551,11 @@ class Selection:
         On the half on which the pair was selected.
     scores : array of shape (choice,)
         On the other half.
+
+    Examples
+    --------
+    >>> Selection(np.array([[1, 2], [1, 2]]), np.array([0.5, 0.4]), np.array([0.4, 0.4]))
+    0.400 on other stimuli, 0.450 where chosen (1 different pairs in 2 choices)
     """
 
     chosen: np.ndarray
@@ -829,6 +839,11 @@ class Calibration:
         Scores under shuffled pairings.
     best : float, default 1
         Score of perfect agreement. Scores on its side of the null are the more alike.
+
+    Examples
+    --------
+    >>> Calibration(0.5, null=np.linspace(-0.1, 0.1, 99)).p
+    0.01
     """
 
     score: float
@@ -909,7 +924,8 @@ def calibrate(
     check_pair(source, target, ("X", "Y"))
     if n_permutations < 1:
         raise InputError(
-            f"calibrate: {n_permutations} permutations make no null; 19 or more can show p = 0.05"
+            f"calibrate: {n_permutations} permutations are too few for a null; 19 or more can "
+            "show p = 0.05"
         )
     X, Y, rng = source.values[0], target.values[0], np.random.default_rng(seed)
     null = [measure(X, Y[rng.permutation(len(Y))]) for _ in range(n_permutations)]

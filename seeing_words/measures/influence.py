@@ -7,6 +7,8 @@ __all__ = ['NEIGHBOURS', 'small_sample_factor', 'as_partitions', 'score_influenc
 
 # %% ../../nbs/library/measures/15_influence.ipynb #imports
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,7 @@ from ..core.arrays import one_layer
 from ..core.errors import InputError, without_mask
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
-    _Choice,
     _Fold,
-    _held_out_F,
-    _predict,
     _Setting,
     _shared,
     _Source,
@@ -30,7 +29,7 @@ from seeing_words.measures._ridge_dual import (
     _Targets,
 )
 from .folds import Folds, as_folds
-from .numerics import _full_precision, _same_shape, unit_vectors
+from .numerics import _full_precision, _same_shape, unit_moments
 from .predictivity import _check
 
 # %% ../../nbs/library/measures/15_influence.ipynb #fold-influence
@@ -56,84 +55,150 @@ def small_sample_factor(n_test: int) -> float:
 
 
 def _test_influence(y: torch.Tensor, z: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    "Influence of each test stimulus on the mean r, (test,), from unit vectors (test, unit)."
-    influence = (y * z - r / 2 * (y.square() + z.square())).mean(1)
+    "Influence of each test stimulus on the mean r, (test, …), from unit vectors (test, …, unit)."
+    influence = (y * z).mean(-1) - ((y.square() + z.square()) * r).mean(-1) / 2
     return influence * small_sample_factor(len(y))
 
 
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A source layer in one fold, and what the influences on all its targets share.
+
+    Attributes
+    ----------
+    source : _Source
+    Z64 : tensor of shape (train, unit of source), float64
+        Scaled training stimuli.
+    """
+
+    source: _Source
+    Z64: torch.Tensor
+
+    @cached_property
+    def Z(self) -> torch.Tensor:
+        "Z for products, (train, unit of source)."
+        return self.source.fold.cast(self.Z64)
+
+    @cached_property
+    def ZtU64(self) -> torch.Tensor:
+        "ZᵀU in float64, (unit of source, rank)."
+        return self.Z64.T @ self.source.U
+
+    @cached_property
+    def ZtU(self) -> torch.Tensor:
+        "ZᵀU for products, (unit of source, rank)."
+        return self.source.fold.cast(self.ZtU64)
+
+    @cached_property
+    def by_scale(self) -> torch.Tensor:
+        "∂ log σ of each source unit by the weight of each stimulus, (train, unit of source)."
+        varies = (self.Z != 0).any(0)
+        return (self.Z.square() - 1) * varies / (2 * len(self.Z))
+
+    def to_units(self, inside: torch.Tensor) -> torch.Tensor:
+        "ZᵀU of what is in ranks, (unit of source, column) from (rank, column)."
+        if self.Z.shape[1] <= len(self.Z):
+            return self.ZtU @ inside
+        return self.Z.T @ (self.source.U_cast @ inside)  # ZᵀU alone would take longer
+
+
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """Test stimuli of one source.
+
+    Attributes
+    ----------
+    F : tensor of shape (test, rank)
+    Z : tensor of shape (test, unit of source)
+        Scaled by the same numbers as the training stimuli, and centred.
+    """
+
+    F: torch.Tensor
+    Z: torch.Tensor
+
+
 def _train_influence(
-    source: _Source,
+    fitted: _Fitted,
+    tested: _Tested,
     target: _Target,
-    at: int,  # position of λ among the penalties
-    c: torch.Tensor,  # UᵀY, (rank, unit)
-    F: torch.Tensor,  # test stimuli, (test, rank)
-    G: torch.Tensor,  # derivative of the score by the predictions, (test, unit)
-    Z: torch.Tensor,  # scaled training stimuli, (train, unit of source)
-    Z_test: torch.Tensor,  # test stimuli, scaled by the same numbers, (test, unit of source)
+    at: list[int],  # positions of some λ among the penalties
+    shrunk: torch.Tensor,  # diag(1/(s²+λ)) UᵀY, (rank, λ, unit)
+    G: torch.Tensor,  # derivative of the score by the predictions, (test, λ, unit)
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Influence of each training stimulus, and its leave-one-out error, (train,) both."
+    "Influence of each training stimulus, and its leave-one-out error, (train, λ) both."
+    source, shape = fitted.source, shrunk.shape
     cast, U = source.fold.cast, source.U_cast
-    shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, 1)
-    left_out = target.Y - U @ (cast(source.s2)[:, None] * shrink * c)  # (train, unit)
-    left_out = left_out / cast(source.free[at])[:, None]
-    KtG = U @ (shrink * (cast(F).T @ G))  # (train, unit)
-    influence = (KtG * left_out).sum(1)
+    shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))[:, :, None]  # (rank, λ, 1)
+    FtG = shrink * (tested.F.T @ G.flatten(1)).view(shape)
+    # what belongs to all λ is multiplied at once: derivatives, and fitted values
+    both = torch.cat([FtG, cast(source.s2)[:, None, None] * shrunk], 1)
+    KtG, fit = (U @ both.flatten(1)).view(-1, 2, *shape[1:]).unbind(1)  # (train, λ, unit)
+    residual = target.Y[:, None] - fit
+    free = cast(source.free[at]).T  # (train, λ)
+    influence = (KtG * residual).sum(2) / free
+    error = torch.linalg.vector_norm(residual, dim=2).square() / free.square()
     if source.fold.scaling == "unit":
-        beta = Z.T @ (U @ (shrink * c))  # (unit of source, unit)
-        influence = influence + _scale_influence(Z, Z_test.T @ G - Z.T @ KtG, beta)
-    return influence, left_out.square().sum(1)
+        influence = influence - _scale_influence(fitted, tested, G, FtG, shrunk)
+    return influence, error
 
 
 def _scale_influence(
-    Z: torch.Tensor,  # z-scored training stimuli, (train, unit of source)
-    unexplained: torch.Tensor,  # of each source unit in G, (unit of source, unit)
-    beta: torch.Tensor,  # coefficients, (unit of source, unit)
+    fitted: _Fitted,
+    tested: _Tested,
+    G: torch.Tensor,  # (test, λ, unit)
+    FtG: torch.Tensor,  # diag(1/(s²+λ)) FᵀG, (rank, λ, unit)
+    shrunk: torch.Tensor,  # (rank, λ, unit)
 ) -> torch.Tensor:
-    "Influence of each training stimulus through the scales of source units, (train,)."
-    by_unit = 2 * (unexplained * beta).sum(1)  # score by the logarithm of each unit's size
-    varies = (Z != 0).any(0)
-    return -((Z.square() - 1) * varies) @ by_unit / (2 * len(Z))
+    "Influence of each training stimulus through the scales of source units, negative, (train, λ)."
+    n = FtG.shape[1]
+    products = fitted.to_units(torch.cat([FtG, shrunk], 1).flatten(1))
+    explained, beta = products.view(-1, 2, n, FtG.shape[2]).unbind(1)  # (unit of source, λ, unit)
+    unexplained = (tested.Z.T @ G.flatten(1)).view(beta.shape) - explained
+    by_unit = 2 * (unexplained * beta).sum(2)  # score by the logarithm of each unit's size
+    return fitted.by_scale @ by_unit
 
 # %% ../../nbs/library/measures/15_influence.ipynb #one-fold
 def _fold_influence(
-    source: _Source,
+    fitted: _Fitted,
+    tested: _Tested,
     target: _Target,
-    at: int,
-    c: torch.Tensor,
-    F: torch.Tensor,
-    Z: torch.Tensor,
-    Z_test: torch.Tensor,
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Score of one fold, its derivative by test and training stimuli, and leave-one-out errors.
+    at: list[int],  # positions of some λ among the penalties
+    c: torch.Tensor,  # UᵀY, (rank, unit)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of one fold (λ,), derivatives by test and training stimuli, leave-one-out errors.
 
-    The arguments are those of `_train_influence`; the score is NaN where no unit has one.
+    These are of shape (λ, test) and (λ, train). The score is NaN where no unit has one.
     """
-    choice = _Choice(source.fold.alphas[at], c)
-    prediction = _predict(source, target, choice, F).double()
-    centred = prediction - prediction.mean(0)
-    z, y = unit_vectors(prediction), target.units.double()
+    source = fitted.source
+    shrink = source.fold.cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, λ)
+    shrunk = shrink[:, :, None] * c[:, None]
+    prediction = (tested.F @ shrunk.flatten(1)).view(-1, *shrunk.shape[1:]).double()
+    mean, norm = unit_moments(prediction, torch.finfo(prediction.dtype).eps)  # (λ, unit)
+    y, z = target.units.double()[:, None], (prediction - mean) / norm  # (test, λ, unit)
     r = (y * z).sum(0)
     scored = r.isfinite()
-    n_scored = int(scored.sum())
-    if not n_scored:
-        nothing = np.zeros(len(Z))
-        return np.nan, np.zeros(len(y)), nothing, nothing
-    y, z, r = (torch.where(scored, x, 0.0) for x in (y, z, r))
-    norm = torch.where(scored, centred.norm(dim=0), 1.0)
-    of_test = _test_influence(y, z, r) * len(scored) / n_scored
-    G = source.fold.cast((y - r * z) / norm / n_scored)
-    of_train, error = _train_influence(source, target, at, c, F, G, Z, Z_test)
-    score = (r.sum() / n_scored).item()
-    return score, *(x.double().cpu().numpy() for x in (of_test, of_train, error))
+    n_scored = scored.sum(1, keepdim=True)  # (λ, 1)
+    if not scored.all():
+        y, z, r = (torch.where(scored, x, 0.0) for x in (y, z, r))
+        norm = torch.where(scored, norm, 1.0)
+    of_test = _test_influence(y, z, r) * (scored.shape[1] / n_scored.clamp_min(1)).T
+    G = source.fold.cast((y - r * z) / (norm * n_scored.clamp_min(1)))
+    of_train, error = _train_influence(fitted, tested, target, at, shrunk, G)
+    score = torch.where(n_scored > 0, r.sum(1, keepdim=True) / n_scored, torch.nan)[:, 0]
+    of_train, error = (torch.where(n_scored[:, 0] > 0, x.double(), 0.0) for x in (of_train, error))
+    return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train, error))
 
 
-def _test_parts(
-    source: _Source, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    "Test stimuli: F, (test, rank), and scaled and centred, (test, unit of source)."
+def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray) -> _Tested:
+    "Scale and decompose the test stimuli of `tested`."
+    source: _Source = fitted.source
     fold: _Fold = source.fold
-    Z_test = scaled[fold.test] if tested is X else fold.scaled(X, tested[fold.test])
-    return _held_out_F(source, X, tested), fold.cast(Z_test - Z_test.mean(0))
+    if tested is X:
+        Z_test, F = scaled[fold.test], source.F + source.F_mean
+    else:
+        Z_test = fold.scaled(X, tested[fold.test])
+        F = Z_test @ fitted.ZtU64
+    return _Tested(fold.cast(F), fold.cast(Z_test - Z_test.mean(0)))
 
 # %% ../../nbs/library/measures/15_influence.ipynb #partitions
 def as_partitions(folds: Any, n: int) -> list[Folds]:
@@ -183,6 +248,7 @@ def score_influences(
     scaling: str = "unit",
     device: str | torch.device = "cpu",
     neighbours: Sequence[int] = NEIGHBOURS,
+    only: Sequence[int] | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Score the predictions of many targets from one source, with the influence of each stimulus.
 
@@ -201,6 +267,8 @@ def score_influences(
     neighbours : sequence of int, default -1, 0 and 1
         Penalties to compute, as steps on the grid from the chosen one. 0 alone takes half the time,
         for draws that keep the penalty.
+    only : sequence of int, optional
+        Positions of the folds to compute; default: all.
 
     Returns
     -------
@@ -239,6 +307,7 @@ def score_influences(
     each = []
     for partition in as_partitions(folds, n):
         each += _Setting(partition, alphas, device=device, scaling=scaling).each
+    each = each if only is None else [each[f] for f in only]
     empty = {
         "score": np.full((len(each), len(neighbours)), np.nan),
         "influence": np.zeros((len(each), len(neighbours), n)),
@@ -246,27 +315,23 @@ def score_influences(
     }
     made = {name: [_copies(empty) for _ in sources] for name in checked}
     for f, fold in enumerate(each):
-        fitted = _source(X, fold)
-        scaled = fold.scaled(X)
-        Z = fold.cast(scaled[fold.train])
+        source, scaled = _source(X, fold), fold.scaled(X)
+        fitted = _Fitted(source, scaled[fold.train])
         prepared = [_target(Y, fold) for Y in checked.values()]
-        parts = [_test_parts(fitted, X, scaled, other) for other in sources]
-        choices = _shared(fitted, _Targets(prepared))
+        parts = [_tested(fitted, X, scaled, other) for other in sources]
+        choices = _shared(source, _Targets(prepared))
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
             chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])
-            c = fitted.U_cast.T @ target.Y if choice.c is None else choice.c
-            for p, step in enumerate(neighbours):
-                if not 0 <= chosen + step < len(fold.alphas):
-                    continue
-                for (F, Z_test), out in zip(parts, arrays, strict=True):
-                    score, of_test, of_train, error = _fold_influence(
-                        fitted, target, chosen + step, c, F, Z, Z_test
-                    )
-                    out["score"][f, p] = score
-                    out["influence"][f, p, fold.test] = of_test
-                    out["influence"][f, p, fold.train] = of_train
-                    out["error"][f, p, fold.test] = 0
-                    out["error"][f, p, fold.train] = error
+            there = [p for p, s in enumerate(neighbours) if 0 <= chosen + s < len(fold.alphas)]
+            at = [chosen + neighbours[p] for p in there]
+            c = source.U_cast.T @ target.Y if choice.c is None else choice.c
+            for part, out in zip(parts, arrays, strict=True):
+                score, of_test, of_train, error = _fold_influence(fitted, part, target, at, c)
+                out["score"][f, there] = score
+                out["influence"][f, np.array(there)[:, None], fold.test] = of_test
+                out["influence"][f, np.array(there)[:, None], fold.train] = of_train
+                out["error"][f, np.array(there)[:, None], fold.test] = 0
+                out["error"][f, np.array(there)[:, None], fold.train] = error
     return {
         name: [_influence_dataset(out, neighbours) for out in arrays]
         for name, arrays in made.items()
@@ -321,20 +386,22 @@ def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.
             f"weights of shape {weights.shape} for {n} stimuli: make weights (draw, stimulus) by "
             f"resample_weights({n})"
         )
-    chosen = influences.sel(penalty=0).score.values
+    chosen = influences.score.values[:, list(influences.penalty.values).index(0)]  # (fold,)
     scored = np.isfinite(chosen)
     if not scored.any():
         return np.nan, np.full(len(weights), np.nan)
-    value, total = float(chosen[scored].mean()), np.zeros(len(weights))
-    for fold in np.flatnonzero(scored):
-        one = influences.isel(fold=fold)
-        usable = np.isfinite(one.score.values) & np.isfinite(one.error.values).all(1)
-        score, influence, error = (
-            one[name].values[usable] for name in ("score", "influence", "error")
-        )
-        best = (error @ weights.T).argmin(0)  # (draw,)
-        # weights of 1 are the stimuli as they are
-        draws = score[:, None] + influence @ (weights - 1).T
-        total += draws[best, np.arange(len(weights))]
-    draws = total / scored.sum()
-    return value, draws + (value - draws.mean())
+    score, influence, error = (
+        influences[name].values[scored] for name in ("score", "influence", "error")
+    )  # (fold, penalty, …)
+    usable = np.isfinite(score) & np.isfinite(error).all(2)
+    # one product for all folds; a penalty that does not exist must not win, nor make NaN here
+    by_stimulus = np.stack([influence, np.where(usable[:, :, None], error, 0)])
+    change, total_error = np.reshape(
+        by_stimulus.reshape(-1, n) @ weights.T, (*by_stimulus.shape[:3], -1)
+    )
+    total_error[~usable] = np.inf
+    best = total_error.argmin(1)[:, None]  # (fold, 1, draw)
+    # weights of 1 are the stimuli as they are
+    of_penalty = score[:, :, None] + change - influence.sum(2, keepdims=True)
+    draws = np.take_along_axis(of_penalty, best, 1)[:, 0].mean(0)
+    return float(chosen[scored].mean()), draws + (chosen[scored].mean() - draws.mean())

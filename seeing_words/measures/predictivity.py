@@ -10,6 +10,7 @@ __all__ = ['Layers', 'reference_predictivity', 'mean_over_folds', 'chosen_alphas
 # %% ../../nbs/library/measures/02_predictivity.ipynb #imports
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from seeing_words.measures._ridge_costs import (
     choose_form,
     decomposition_cost,
     null_blocks,
+    primal_held,
 )
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
@@ -265,6 +267,7 @@ def predictivity_grids(
     )
     form = choose_form(max_memory, sizes)
     blocks = FORM_BLOCKS[form](max_memory, sizes)
+    setting = replace(setting, held=form == "primal" and primal_held(max_memory, sizes))
     cells = _SWEEPS[form](source.values, layers, setting, blocks)
     grids, start = {}, 0
     for name, target in targets.items():
@@ -384,7 +387,12 @@ def predictivity(
 
 # %% ../../nbs/library/measures/02_predictivity.ipynb #edge
 class AlphaAtEdgeWarning(UserWarning):
-    "A chosen ridge penalty is the smallest or the largest of those tried."
+    """Warns that a chosen ridge penalty is the smallest or the largest of those tried.
+
+    Examples
+    --------
+    >>> warnings.simplefilter("ignore", AlphaAtEdgeWarning)  # doctest: +SKIP
+    """
 
 
 def warn_alpha_at_edge(grid: xr.Dataset, *, tolerated: float = 0.0) -> float:

@@ -224,7 +224,8 @@ def retrieval(
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (statistic,): ``"R@1"``, …, ``"median rank"``; and ``chance`` of
-        each statistic where nothing is shared.
+        each statistic where nothing is shared. Draws keep the fitted maps: as those of the
+        median rank depend much on the maps, its interval is too narrow for maps fitted anew.
 
     Raises
     ------

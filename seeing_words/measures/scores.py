@@ -51,6 +51,8 @@ def make_scores(
     value: xr.DataArray | np.ndarray | float,
     draws: xr.DataArray | np.ndarray,
     weights: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Combine scores and their bootstrap draws in one dataset.
 
@@ -63,6 +65,8 @@ def make_scores(
         has shape (draw,) and belongs to a scalar `value`.
     weights : array of shape (draw, stimulus)
         The bootstrap weights that `draws` were made with.
+    labels : array of shape (draw,), optional
+        `draw_labels` of the weights, where many scores are made with the same ones.
 
     Returns
     -------
@@ -82,7 +86,9 @@ def make_scores(
     >>> scores.draws.dims
     ('draw',)
     """
-    for name, values in {"value": value, "draws": draws, "weights": weights}.items():
+    if labels is None:
+        labels = draw_labels(without_mask(weights, "weights"))
+    for name, values in {"value": value, "draws": draws}.items():
         if not isinstance(values, xr.DataArray):  # xarray makes NaN of what is masked
             without_mask(values, name)
     if not isinstance(draws, xr.DataArray):
@@ -93,7 +99,7 @@ def make_scores(
             "pass the weights that the draws were made with"
         )
     value = value if isinstance(value, xr.DataArray) else xr.DataArray(float(value))
-    draws = draws.assign_coords(draw=draw_labels(weights)).transpose(..., "draw")
+    draws = draws.assign_coords(draw=labels).transpose(..., "draw")
     return xr.Dataset({"value": value, "draws": draws})
 
 # %% ../../nbs/library/measures/07_scores.ipynb #interval
@@ -125,7 +131,7 @@ def interval(scores: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """
     if not scores.sizes["draw"]:
         raise InputError(
-            "these scores have no bootstrap draws in common: they were made with different "
+            "these scores share no bootstrap draws: they were made with different "
             "weights. Make both sides with the same `weights` (see `resample_weights`)"
         )
     ends = scores.draws.quantile([(1 - level) / 2, (1 + level) / 2], "draw", skipna=False)

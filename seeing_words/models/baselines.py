@@ -238,7 +238,7 @@ def oriented_gradients(
     grid
         Cells along either side, a divisor of 64.
     n_directions
-        Directions of edges between 0° and 180° that are told apart.
+        Directions of edges between 0° and 180° that are distinguished.
 
     Returns
     -------
@@ -313,7 +313,7 @@ def random_convolutions(
     filters /= np.sqrt((filters**2).sum((1, 2, 3), keepdims=True))
     filters = torch.from_numpy(filters).float()
     pooled = []
-    for batch in _resized(images).split(64):  # few at once: responses are larger than images
+    for batch in _resized(images).split(64):  # few at a time: responses are larger than images
         responses = relu(conv2d(batch / 255 - 0.5, filters, padding=size // 2))
         pooled.append(adaptive_avg_pool2d(responses, grid).flatten(1))
     return feature_array(torch.cat(pooled), ids=ids, model="random convolutions")

@@ -149,7 +149,7 @@ def clip_scores(
     revision : str, optional
         Commit, branch or tag; default: the newest commit.
     expected : str, optional
-        As of `clip_revision`: the network must be this one.
+        As in `clip_revision`: the network must be this one.
     batch_size : int, default 64
         Images or captions in a forward pass.
     device : str or torch.device, default "cpu"
@@ -218,7 +218,7 @@ def clip_judge(
     revision : str, optional
         Commit, branch or tag; default: the newest commit.
     expected : str, optional
-        As of `clip_revision`: the network must be this one.
+        As in `clip_revision`: the network must be this one.
     batch_size : int, default 64
         Images or captions in a forward pass.
     device : str or torch.device, default "cpu"

@@ -129,6 +129,10 @@ def _refuse_kernels(path: Path, config: PreTrainedConfig) -> None:
 def quiet_transformers() -> Iterator[None]:
     """Silence the reports and progress bars of transformers, which are meant for training.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> with quiet_transformers():
@@ -222,7 +226,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Returns
     -------
     PreTrainedConfig
-        As of `known_config`, changed by `for_inference`.
+        As in `known_config`, changed by `for_inference`.
 
     Raises
     ------
@@ -345,6 +349,10 @@ def config_errors(folder: Path) -> Iterator[None]:
     ----------
     folder : Path
         Folder of a network.
+
+    Yields
+    ------
+    None
 
     Raises
     ------

@@ -481,7 +481,7 @@ def extract_many(
     Parameters
     ----------
     model, caption, batch_size, dtype, store, progress
-        As of `extract`.
+        As in `extract`.
     stimuli : StimulusSet
         Images for a vision network, captions for a language network.
     poolings : sequence of str
@@ -496,6 +496,13 @@ def extract_many(
     ------
     InputError
         If the network does not take the stimuli, or an option is impossible.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model, microworld_stimuli
+    >>> model, stimuli = load_model("microworld/llama-0"), microworld_stimuli(20)
+    >>> list(extract_many(model, stimuli, ("mean", "last"), progress=False))
+    ['mean', 'last']
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: it must be 1 or more")

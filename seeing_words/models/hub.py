@@ -51,7 +51,6 @@ def on_hub(name: str) -> tuple[str, str] | None:
         Repository, and revision (empty if none is given); None for a name of another form.
 
     Examples
-
     --------
     >>> on_hub("facebook/dinov2-small@main")
     ('facebook/dinov2-small', 'main')

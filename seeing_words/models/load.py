@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from ..core.errors import InputError
+from .checkpoints import checkpoint_card, checkpoint_folder, checkpoint_network
 from .config import config_errors, for_inference, network_class, read_config
 from .hub import NetworkId, fetch_network, is_commit, verified
 from seeing_words.models.inputs import (
@@ -27,9 +28,6 @@ from seeing_words.models.inputs import (
 from seeing_words.models.weights import (
     BUILDING,
     check_device,
-    checkpoint_card,
-    checkpoint_folder,
-    checkpoint_network,
     draw_network,
     load_network,
     number_type,
@@ -288,7 +286,7 @@ def load_model(
     revision : str, optional
         Commit, branch or tag of a repository on the hub; default: its newest commit.
     device : str or torch.device, default "cpu"
-        As of `check_device`.
+        As in `check_device`.
     dtype : str or torch.dtype, default float32
         Number type of the computation: float32, bfloat16, float16 or float64.
     root : str or Path, optional

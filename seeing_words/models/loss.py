@@ -35,7 +35,7 @@ def load_reader(
     Parameters
     ----------
     name, revision, device, dtype
-        As of `load_model`.
+        As in `load_model`.
 
     Returns
     -------
@@ -138,17 +138,24 @@ def losses_by_condition(
 
     Parameters
     ----------
-    model
-        Which network it is, for the key of a cached result; with its weights or without.
-    captions
-        The captions of each condition.
-    load
-        Loads the network with its head.
+    model : Model
+        Identifies the network in the key of a cached result; its weights are not needed.
+    captions : mapping of str to sequence of str
+        Condition → captions.
+    load : callable
+        Takes nothing; loads the network with its next-word head.
 
     Returns
     -------
-    dict of numpy.ndarray
-        Nats per token of each condition, (caption,).
+    dict of str to array of shape (caption,)
+        Nats per token of each condition.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model
+    >>> model = load_model("microworld/llama-0")
+    >>> captions = {"intact": ["a red boat"], "sorted": ["a boat red"]}
+    >>> losses = losses_by_condition(model, captions, load=lambda: model)  # doctest: +SKIP
     """
     reader = load()
     losses = {}

@@ -16,29 +16,75 @@ def pool_cls(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor
 
     Parameters
     ----------
-    hidden
-        Activations of one layer, (stimulus, token, unit).
-    content
-        Tokens that are not special ones, (stimulus, token) bool.
-    attended
-        Tokens that are not padding, (stimulus, token) bool.
+    hidden : torch.Tensor of shape (stimulus, token, unit)
+        Activations of one layer.
+    content : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not special ones.
+    attended : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not padding.
 
     Returns
     -------
-    torch.Tensor
-        One vector per stimulus, (stimulus, unit).
+    torch.Tensor of shape (stimulus, unit)
+
+    Examples
+    --------
+    >>> hidden = torch.tensor([[[1.0], [2.0], [4.0]]])
+    >>> pool_cls(hidden, torch.tensor([[False, True, True]]), torch.ones(1, 3, dtype=torch.bool))
+    tensor([[1.]])
     """
     return hidden[:, 0]
 
 
 def pool_mean(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    "Average the content tokens. Parameters as of `pool_cls`."
+    """Average the content tokens: those that are neither special nor padding.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor of shape (stimulus, token, unit)
+        Activations of one layer.
+    content : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not special ones.
+    attended : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not padding.
+
+    Returns
+    -------
+    torch.Tensor of shape (stimulus, unit)
+
+    Examples
+    --------
+    >>> hidden = torch.tensor([[[1.0], [2.0], [4.0]]])
+    >>> pool_mean(hidden, torch.tensor([[False, True, True]]), torch.ones(1, 3, dtype=torch.bool))
+    tensor([[3.]])
+    """
     weight = content.to(hidden.dtype)[..., None]  # (batch, token, 1)
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
 def pool_last(hidden: torch.Tensor, content: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    "Take the last token that is not padding. Parameters as of `pool_cls`."
+    """Take the last token that is not padding.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor of shape (stimulus, token, unit)
+        Activations of one layer.
+    content : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not special ones.
+    attended : torch.Tensor of bool, shape (stimulus, token)
+        Which tokens are not padding.
+
+    Returns
+    -------
+    torch.Tensor of shape (stimulus, unit)
+
+    Examples
+    --------
+    >>> hidden = torch.tensor([[[1.0], [2.0], [4.0]]])
+    >>> attended = torch.tensor([[True, True, False]])
+    >>> pool_last(hidden, attended, attended)
+    tensor([[2.]])
+    """
     return hidden[torch.arange(len(hidden)), attended.long().sum(1) - 1]
 
 

@@ -192,10 +192,29 @@ def _write(path: Path, data) -> None:
 # %% ../../nbs/library/models/07_store.ipynb #writer-writer
 @dataclass(frozen=True)
 class Writer:
-    "An unfinished entry, `<key>.partial`, and the notes on its finished parts."
+    """An unfinished entry of the store, in the folder ``<key>.partial``.
+
+    A file of notes lists the parts that are complete, so that a later run can continue.
+
+    Attributes
+    ----------
+    folder : Path
+    shape : tuple of int
+        (layer, stimulus, unit).
+    dtype : str
+        ``"float32"`` or ``"float16"``.
+
+    Examples
+    --------
+    >>> writer = Writer(Path("0f3a.partial"), (2, 3, 4), "float32")
+    >>> writer.start()
+    >>> writer.put(0, np.zeros((2, 3, 4), np.float32))
+    >>> writer.has("0")
+    True
+    """
 
     folder: Path
-    shape: tuple[int, int, int]  # (layer, stimulus, unit)
+    shape: tuple[int, int, int]
     dtype: str
 
     def has(self, part: str) -> bool:
@@ -308,7 +327,7 @@ def feature_spec(
     model : Model
     stimuli : StimulusSet
     pooling, caption, dtype
-        As of `extract`.
+        As in `extract`.
 
     Returns
     -------
@@ -319,6 +338,13 @@ def feature_spec(
     ------
     InputError
         If the pooling or the number type is unknown.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model, microworld_stimuli
+    >>> model = load_model("microworld/vision-0")
+    >>> feature_spec(model, microworld_stimuli(20), pooling="cls")["model"]
+    'microworld/vision-0'
     """
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")

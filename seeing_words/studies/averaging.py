@@ -272,7 +272,7 @@ def penultimate(
     features : mapping
         Name → DataArray with a dimension ``layer``, such as (exemplar, layer, stimulus, unit).
     n_stimuli : int, optional
-        Take only so many stimuli, the first ones. Default: all.
+        Use only this many stimuli, the first ones. Default: all.
 
     Returns
     -------
@@ -623,7 +623,7 @@ def independent_noise(exemplars: xr.DataArray, prediction: np.ndarray, *, folds:
     >>> from seeing_words.measures.folds import make_folds
     >>> rng = np.random.default_rng(0)
     >>> facts, folds = rng.normal(size=(60, 1)), make_folds(60)
-    >>> half = facts * (rng.random(60) < 0.5)[:, None]  # one caption tells what the other does not
+    >>> half = facts * (rng.random(60) < 0.5)[:, None]  # one caption states what the other does not
     >>> exemplars = xr.DataArray([half, facts - half], dims=("exemplar", "stimulus", "unit"))
     >>> independent_noise(exemplars, facts, folds=folds) < 0.9
     True

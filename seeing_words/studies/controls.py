@@ -18,11 +18,10 @@ import xarray as xr
 from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..measures.folds import Folds
-from ..measures.inference import folds_score
-from ..measures.influence import score_influences
+from ..measures.inference import predictivity_estimates
 from ..measures.predictivity import predictivity_grids
 from ..measures.scores import arrange_scores, concat_scores
-from ..measures.unique import explained_variance, fold_variance
+from ..measures.unique import explained_variance, fold_variances
 from ..models.cache import uncached
 from seeing_words.studies.layers import (
     AlignedNetworks,
@@ -90,7 +89,13 @@ class AlignedBaselines:
         ``predictivity`` and ``alpha`` on (baseline, network, target_layer, fold).
     folds : Folds
     weights : array of shape (draw, stimulus)
+        Bootstrap weights.
     results : callable
+        Calls a function with its arguments, or returns its stored result (see `Results`).
+
+    Examples
+    --------
+    >>> align_baselines(features, targets, folds=folds).chosen("llama-0")  # doctest: +SKIP
     """
 
     features: Mapping[str, xr.DataArray]
@@ -186,25 +191,35 @@ def strongest_scores(baselines: AlignedBaselines) -> xr.Dataset:
     2
     """
 
-    def score(network: str) -> xr.Dataset:
-        chosen = baselines.chosen(network)
-        influences = {}
-        for name, layer in set(chosen):
-            features = baselines.features[name]
-            alpha = baselines.grid.alpha.sel(baseline=name, network=network)
-            made = baselines.results(
-                score_influences,
-                features.values[0],
-                {"": baselines.targets[network].values[layer]},
-                folds=baselines.folds,
-                alphas=near_alphas(alpha.isel(target_layer=layer).values),
-                scaling=_scaling(features),
-            )
-            influences[name, layer] = made[""][0]
-        return folds_score(influences, chosen, baselines.weights)
+    groups: dict[tuple[str, int], dict[str, int]] = {}  # baseline, fold → network → layer
+    for network in baselines.targets:
+        for fold, (name, layer) in enumerate(baselines.chosen(network)):
+            groups.setdefault((name, fold), {})[network] = layer
 
-    networks = list(baselines.targets)
-    return concat_scores(dict(zip(networks, parallel_map(score, networks))), "network")
+    def score(group: tuple[str, int]) -> dict[str, list[xr.Dataset]]:
+        name, fold = group
+        alpha = baselines.grid.alpha.sel(baseline=name)
+        near = [
+            near_alphas(alpha.sel(network=network).isel(target_layer=layer).values)
+            for network, layer in groups[group].items()
+        ]
+        return baselines.results(
+            predictivity_estimates,
+            baselines.features[name].values[0],
+            {n: baselines.targets[n].values[layer] for n, layer in groups[group].items()},
+            folds=baselines.folds,
+            weights=baselines.weights,
+            alphas=np.unique(np.concatenate(near)),
+            scaling=_scaling(baselines.features[name]),
+            only=[fold],
+        )
+
+    scores = {}
+    for (_, fold), made in zip(groups, parallel_map(score, groups), strict=True):
+        for network, (of_network,) in made.items():
+            scores[network, fold] = of_network
+    axes = {"network": list(baselines.targets), "fold": range(baselines.folds.n_folds)}
+    return arrange_scores(scores, axes, baselines.weights).mean("fold")
 
 
 def baseline_table(baselines: AlignedBaselines) -> pd.DataFrame:
@@ -315,19 +330,23 @@ def unique_scores(
     axes |= {m: list(getattr(aligned, m)) for m in MODALITIES}
     squares: dict[tuple, list] = {pair: [] for pair in product(*axes.values())}
     chosen = chosen_apart(aligned)
-    jobs = []
-    for direction, fold in product(baselines, range(aligned.folds.n_folds)):
-        own = chosen.sel(direction=direction).isel(fold=fold)
-        for sources, targets in _same_sources(own, baselines[direction], direction, fold).items():
-            jobs.append((direction, fold, sources, targets))
+    jobs = list(product(baselines, range(aligned.folds.n_folds)))
+    jobs = [
+        (direction, fold, name, groups)
+        for direction, fold in jobs
+        for name, groups in _same_sources(
+            chosen.sel(direction=direction).isel(fold=fold), baselines[direction], direction, fold
+        ).items()
+    ]
 
     def made_by(job):
         return _fold_squares(aligned, baselines[job[0]], *job)
 
-    for (direction, _, sources, _), made in zip(jobs, parallel_map(made_by, jobs), strict=True):
-        for target, of_target in made.items():
-            pair = (sources[0], target) if direction == "v2l" else (target, sources[0])
-            squares[direction, *pair].append(of_target)
+    for (direction, *_), made in zip(jobs, parallel_map(made_by, jobs), strict=True):
+        for (network, _), of_targets in made.items():
+            for target, of_target in of_targets.items():
+                pair = (network, target) if direction == "v2l" else (target, network)
+                squares[direction, *pair].append(of_target)
     scores = {pair: explained_variance(each, aligned.weights) for pair, each in squares.items()}
     parts = next(iter(scores.values())).part.values
     by_part = {}
@@ -339,19 +358,20 @@ def unique_scores(
 
 def _same_sources(
     chosen: xr.Dataset, baselines: AlignedBaselines, direction: str, fold: int
-) -> dict[tuple[str, int, str], dict[str, int]]:
+) -> dict[str, dict[tuple[str, int], dict[str, int]]]:
     """Target networks and their layers by what predicts them in a fold.
 
-    From (source network, its layer, baseline) to target network → layer: what is predicted from
+    From baseline to (source network, its layer) to target network → layer: what is predicted from
     the same sources is computed together.
     """
     source, target = sides(direction)
-    groups: dict[tuple[str, int, str], dict[str, int]] = {}
+    groups: dict[str, dict[tuple[str, int], dict[str, int]]] = {}
     for one, other in product(chosen[source].values, chosen[target].values):
         at = chosen.sel({source: one, target: other})
         name, _ = baselines.chosen(other)[fold]
-        sources = (str(one), int(at[f"{source}_layer"]), name)
-        groups.setdefault(sources, {})[str(other)] = int(at[f"{target}_layer"])
+        own = (str(one), int(at[f"{source}_layer"]))
+        own_targets = groups.setdefault(name, {}).setdefault(own, {})
+        own_targets[str(other)] = int(at[f"{target}_layer"])
     return groups
 
 
@@ -360,22 +380,23 @@ def _fold_squares(
     baselines: AlignedBaselines,
     direction: str,
     fold: int,
-    sources: tuple[str, int, str],
-    targets: Mapping[str, int],
+    name: str,
+    groups: Mapping[tuple[str, int], Mapping[str, int]],
 ) -> dict:
-    "`fold_variance` of one group of `_same_sources`."
+    "`fold_variances` of the networks that are beside one baseline, see `_same_sources`."
     source, target = sides(direction)
-    network, layer, name = sources
-    features = baselines.features[name]
-    layers = {
-        other: getattr(aligned, target)[other].values[position]
-        for other, position in targets.items()
-    }
+    features, networks, targets = baselines.features[name], {}, {}
+    for network, layer in groups:
+        networks[network, layer] = getattr(aligned, source)[network].values[layer]
+        targets[network, layer] = {
+            other: getattr(aligned, target)[other].values[position]
+            for other, position in groups[network, layer].items()
+        }
     return aligned.results(
-        fold_variance,
-        getattr(aligned, source)[network].values[layer],
+        fold_variances,
+        networks,
         features.values[0],
-        layers,
+        targets,
         train=aligned.folds.train(fold),
         test=aligned.folds.test[fold],
         scaling=("unit", _scaling(features)),

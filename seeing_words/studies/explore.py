@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AGREE', 'ASKED', 'STEPS', 'unknown_words', 'readable', 'agreement', 'ranks_both_ways', 'Side', 'CrossModal',
-           'cross_modal', 'alternatives', 'with_fact', 'shown', 'Interactive', 'retrieval_sheet', 'SceneExplorer',
+           'cross_modal', 'alternatives', 'with_fact', 'mime_bundle', 'Interactive', 'retrieval_sheet', 'SceneExplorer',
            'moved', 'explore_scenes', 'scene_changes', 'explore_layers', 'explore_changes', 'explore_trials',
            'explore_exemplars']
 
@@ -61,30 +61,74 @@ def _tokens(model: Model, words: str) -> list[int]:  # without what the tokenize
 
 
 def unknown_words(
-    model: Model,  # of language
-    words: str,  # separated by spaces
+    model: Model,
+    words: str,
 ) -> list[str]:
-    "Words that `model` cannot tell from nonsense, in their order."
+    """Find the words that a language network cannot distinguish from nonsense.
+
+    Parameters
+    ----------
+    model : Model
+        A language network.
+    words : str
+        Separated by spaces.
+
+    Returns
+    -------
+    list of str
+        Without repetitions, in their order.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model
+    >>> unknown_words(load_model("microworld/llama-0"), "a boat xylophone")
+    ['xylophone']
+    """
     nonsense = _tokens(model, "\ue000")
     return [word for word in dict.fromkeys(words.split()) if _tokens(model, word) == nonsense]
 
 # %% ../../nbs/library/studies/04_explore.ipynb #readable
 def readable(
-    model: Model,  # of language
-    words: str,  # as someone typed them
-    known: Sequence[str] = (),  # words to suggest from
+    model: Model,
+    words: str,
+    known: Sequence[str] = (),
 ) -> str:
-    """A caption in words that `model` knows: as typed, or in small letters with such punctuation as
-    is known."""
+    """Write a caption in words that a language network knows.
+
+    Parameters
+    ----------
+    model : Model
+        A language network.
+    words : str
+        The caption as typed.
+    known : sequence of str, default ()
+        Words to suggest in place of unknown ones.
+
+    Returns
+    -------
+    str
+        As typed, or in lower case and without unknown punctuation.
+
+    Raises
+    ------
+    InputError
+        If the caption is empty, or has a word that the network does not know.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model
+    >>> readable(load_model("microworld/llama-0"), "A boat?!")
+    'a boat'
+    """
     if not words.strip():
         raise InputError("the caption is empty: type a few words, such as “two boats at night”")
     plain = " ".join(re.sub(r"([.,;:!?])", r" \1 ", words.lower()).split())
     if not unknown_words(model, words):
         return words
     lacking = unknown_words(model, plain)
-    told = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
-    if told and not set(told) & set(lacking):
-        return " ".join(told)
+    written = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
+    if written and not set(written) & set(lacking):
+        return " ".join(written)
     unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
     raise InputError(
         f"{model.name} does not know {unknown}: it was trained on a small vocabulary; choose "
@@ -114,15 +158,35 @@ def _coloured(facts: dict) -> set:
 
 # %% ../../nbs/library/studies/04_explore.ipynb #agreement
 def agreement(
-    facts: Sequence[dict],  # of every stimulus
-    found: np.ndarray,  # from `nearest`
+    facts: Sequence[dict],
+    found: np.ndarray,
     *,
     folds: Folds,
-) -> dict[
-    str, tuple[np.ndarray, float]
-]:  # fact → (stimulus,) 1 where what was found agrees with it, and chance
-    """Do two scenes agree in a fact: each with the one found for it, and by chance with any of its
-    fold."""
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Measure how often two scenes agree in each kind of fact: retrieved pairs, and chance.
+
+    Parameters
+    ----------
+    facts : sequence of dict
+        Facts of every stimulus.
+    found : array of int, shape (stimulus,)
+        Position of the stimulus that was retrieved for each, from `nearest`.
+    folds : Folds
+        Chance is the agreement with all stimuli of the same fold.
+
+    Returns
+    -------
+    dict of str to (array of shape (stimulus,), float)
+        Key of `AGREE` → 1 for each stimulus that agrees with the retrieved one, else 0; and chance.
+
+    Examples
+    --------
+    >>> from seeing_words import make_folds, microworld_stimuli
+    >>> stimuli = microworld_stimuli(20)
+    >>> hits, by_chance = agreement(stimuli.facts, np.arange(20), folds=make_folds(20))["place"]
+    >>> float(hits.mean())
+    1.0
+    """
     hits = {}
     for name, same in AGREE.items():
         by_chance = [
@@ -171,11 +235,25 @@ def ranks_both_ways(V: np.ndarray, W: np.ndarray, *, folds: Folds) -> dict[str, 
 # %% ../../nbs/library/studies/04_explore.ipynb #side
 @dataclass(frozen=True, eq=False)
 class Side:
-    "One layer of one network, as a function of stimuli."
+    """One layer of one network, as a function of stimuli.
+
+    Attributes
+    ----------
+    model : Model
+    pooling : str
+    layer : int, default -2
+        The last but one by default, as in the paper.
+
+    Examples
+    --------
+    >>> from seeing_words import load_model
+    >>> Side(load_model("microworld/llama-0"), "mean")(["a boat", "a dog"]).shape[0]
+    2
+    """
 
     model: Model
     pooling: str
-    layer: int = -2  # the one before the last, as in the paper
+    layer: int = -2
 
     def __call__(self, stimuli: Sequence) -> np.ndarray:  # images or captions → (stimulus, unit)
         return pooled_layers(self.model, stimuli, [self.pooling])[self.pooling][self.layer]
@@ -183,25 +261,45 @@ class Side:
 # %% ../../nbs/library/studies/04_explore.ipynb #cross
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossModal:
-    """Two networks, the linear maps between them, and stimuli to be found by them. Made by
-    `cross_modal`."""
+    """Two networks, the linear maps between them, and a gallery to search; made by `cross_modal`.
 
-    gallery: StimulusSet  # no map was fitted to any of it
+    Attributes
+    ----------
+    gallery : StimulusSet
+        Stimuli to search; no map was fitted to any of them.
+    vision, language : Side
+    seen, read : array of shape (stimulus, unit)
+        Z-scored responses to the gallery's images and captions.
+    to_vision : sklearn.pipeline.Pipeline
+        Maps responses to captions to z-scored responses to images.
+    to_language : sklearn.pipeline.Pipeline
+        Maps responses to images to z-scored responses to captions.
+    folds : Folds
+        Of all stimuli; the gallery is the first one's test set.
+    ranks : mapping
+        Direction → `ranks` of all stimuli within their folds.
+
+    Examples
+    --------
+    >>> cross.scenes("two boats at night", k=3)  # doctest: +SKIP
+    """
+
+    gallery: StimulusSet
     vision: Side
     language: Side
-    seen: np.ndarray  # z-scored responses to the gallery's images, (stimulus, unit)
-    read: np.ndarray  # and to its captions
-    to_vision: Pipeline  # from responses to captions to z-scored ones to images
-    to_language: Pipeline  # the other way
-    folds: Folds  # of all stimuli; the gallery is the first
-    ranks: Mapping[str, xr.Dataset]  # direction → `ranks` of all stimuli in their folds
+    seen: np.ndarray
+    read: np.ndarray
+    to_vision: Pipeline
+    to_language: Pipeline
+    folds: Folds
+    ranks: Mapping[str, xr.Dataset]
 
     def scenes(self, words: str, k: int = 5) -> pd.DataFrame:  # a caption of one's own
         "The `k` stimuli whose images lie nearest to where a caption is mapped."
         words = readable(
             self.language.model,
             words,
-            sorted({w for told in self.gallery.caption() for w in told.split()}),
+            sorted({w for caption in self.gallery.caption() for w in caption.split()}),
         )
         return self._nearest(self.to_vision.predict(self.language([words])), self.seen, k)
 
@@ -212,8 +310,8 @@ class CrossModal:
     def recall(
         self, ks: Sequence[int] = (1, 5, 10), *, n_draws: int = 1000, seed: int = 0
     ) -> pd.DataFrame:
-        """Of all stimuli, each among those of its fold: the share found in the first `k`, with 95 %
-        interval, beside chance."""
+        """Compute recall: how often the right stimulus of its fold is among the first `k`, with its
+        95 % interval, and chance."""
         weights = resample_weights(self.folds, n_draws=n_draws, seed=seed)
         rows = []
         for direction, places in self.ranks.items():
@@ -224,13 +322,13 @@ class CrossModal:
                 rows.append((ASKED[direction], k, float(share.value), *ends, by_chance))
         return pd.DataFrame(rows, columns=["asked", "k", "recall", "low", "high", "chance"])
 
-    def _nearest(self, predicted: np.ndarray, shown: np.ndarray, k: int) -> pd.DataFrame:
+    def _nearest(self, predicted: np.ndarray, candidates: np.ndarray, k: int) -> pd.DataFrame:
         if not 1 <= k <= len(self.gallery):
             raise InputError(
                 f"k = {k}: the gallery has {len(self.gallery)} stimuli: give a number from 1 to "
                 "that"
             )
-        (near,) = similarities(predicted, shown)
+        (near,) = similarities(predicted, candidates)
         best = np.argsort(-near, kind="stable")[:k]
         return pd.DataFrame(
             {
@@ -245,7 +343,7 @@ class CrossModal:
         seer, reader = (side.model.name.rpartition("/")[2] for side in (self.vision, self.language))
         return (
             f"{seer} ↔ {reader}: maps fitted to {self.folds.n - len(self.gallery)} "
-            f"stimuli, {len(self.gallery)} others to be found"
+            f"stimuli, {len(self.gallery)} others to search"
         )
 
 # %% ../../nbs/library/studies/04_explore.ipynb #cross-make
@@ -259,12 +357,39 @@ def cross_modal(
     vision: Side,
     language: Side,
     *,
-    seen: xr.DataArray,  # features of the images of all `stimuli`, (layer, stimulus, unit)
-    read: xr.DataArray,  # and of their first captions
-    folds: Folds,  # the first is set aside, to be found in
+    seen: xr.DataArray,
+    read: xr.DataArray,
+    folds: Folds,
 ) -> CrossModal:
-    """Fit linear maps between two networks' layers, both ways, and rank every stimulus in its own
-    fold."""
+    """Fit linear maps between two networks' layers, both ways, and rank every stimulus in its fold.
+
+    Parameters
+    ----------
+    stimuli : StimulusSet
+    vision, language : Side
+        A layer of a network of each modality.
+    seen : array (layer, stimulus, unit)
+        Features of the images of all `stimuli`.
+    read : array (layer, stimulus, unit)
+        Features of their first captions.
+    folds : Folds
+        The test set of the first fold becomes the gallery; the maps are fitted to the others.
+
+    Returns
+    -------
+    CrossModal
+
+    Raises
+    ------
+    InputError
+        If `stimuli`, features and folds are not of the same number of stimuli.
+
+    Examples
+    --------
+    >>> cross = cross_modal(  # doctest: +SKIP
+    ...     stimuli, vision, language, seen=images, read=captions, folds=make_folds(len(stimuli))
+    ... )
+    """
     if not folds.n == len(stimuli) == seen.sizes["stimulus"] == read.sizes["stimulus"]:
         raise InputError(
             f"folds of {folds.n}, {len(stimuli)} stimuli, features of {seen.sizes['stimulus']} "
@@ -316,8 +441,25 @@ def _of_thing(scene: Scene, i: int) -> dict[tuple, list]:
 
 def alternatives(
     scene: Scene,
-) -> dict[tuple, list]:  # ("place",), (0, "colour"), … → values; things by their number
-    "What every fact of `scene` may be."
+) -> dict[tuple, list]:
+    """List the values that each fact of a scene can take.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Returns
+    -------
+    dict of tuple to list
+        Fact → values. A fact is ``("place",)``, ``("time",)`` or ``("weather",)``, or the number of
+        a thing with one of its attributes, such as ``(0, "colour")``.
+
+    Examples
+    --------
+    >>> from seeing_words.data.microworld.scene import sample_scene
+    >>> ("place",) in alternatives(sample_scene(0))
+    True
+    """
     places = [
         p
         for p in PLACES
@@ -337,11 +479,38 @@ def alternatives(
 # %% ../../nbs/library/studies/04_explore.ipynb #with-fact
 def with_fact(
     scene: Scene,
-    fact: tuple,  # a key of `alternatives`
-    value: str | int | float,  # one of its values; of x and depth any number in 0 … 1
+    fact: tuple,
+    value: str | int | float,
 ) -> Scene:
-    """Change one fact, and what cannot stay with it: the weather indoors, a colour that a thing
-    never has."""
+    """Change one fact of a scene, and others that would contradict it.
+
+    The weather becomes clear indoors, and a thing gets a colour that it can have.
+
+    Parameters
+    ----------
+    scene : Scene
+    fact : tuple
+        A key of `alternatives`.
+    value : str, int or float
+        One of its values; for x and depth, any number from 0 to 1.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    InputError
+        If the scene has no such fact, or it cannot take this value.
+
+    Examples
+    --------
+    >>> from seeing_words.data.microworld.scene import sample_scene
+    >>> scene = sample_scene(0)
+    >>> value = alternatives(scene)[("time",)][-1]
+    >>> with_fact(scene, ("time",), value).time == value
+    True
+    """
     allowed = alternatives(scene)
     if fact not in allowed:
         raise InputError(
@@ -376,12 +545,33 @@ def _someone_is_there() -> bool:
     return "cellId" in request.get("metadata", {})
 
 
-def shown(
-    png: bytes,  # the picture
-    alt: str,  # what it looks like, for who cannot see it
-    widgets: Callable[[], ipywidgets.DOMWidget],  # made only where someone can use them
-) -> tuple[dict, dict]:  # of `_repr_mimebundle_`
-    "A picture, and widgets for front ends that have them."
+def mime_bundle(
+    png: bytes,
+    alt: str,
+    widgets: Callable[[], ipywidgets.DOMWidget],
+) -> tuple[dict, dict]:
+    """Combine a picture with widgets, for front ends that can display them.
+
+    Parameters
+    ----------
+    png : bytes
+        The picture.
+    alt : str
+        Describes the picture.
+    widgets : callable
+        Makes the widgets; called only if they can be used.
+
+    Returns
+    -------
+    tuple of dict
+        Data and metadata, as `_repr_mimebundle_` returns them.
+
+    Examples
+    --------
+    >>> data, metadata = mime_bundle(b"", "An empty picture.", ipywidgets.VBox)
+    >>> data["text/plain"]
+    'An empty picture.'
+    """
     live = widgets()._repr_mimebundle_() if _someone_is_there() else {}
     still = {"image/png": b64encode(png).decode(), "text/plain": alt}
     return live | still, {"image/png": {"alt": alt, "width": int(WIDTH * 110)}}
@@ -403,14 +593,30 @@ def _img(png: bytes, alt: str) -> str:  # as html
 # %% ../../nbs/library/studies/04_explore.ipynb #interactive
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactive:
-    "A figure that follows what is chosen."
+    """A figure that is redrawn when a control is changed.
 
-    draw: Callable[..., Figure]  # what is chosen, by name → the figure
-    choices: Mapping[str, Sequence]  # name → what can be chosen: a range or a list
-    alt: str  # what the figure looks like
-    start: Mapping[str, object] = field(
-        default_factory=dict
-    )  # what is chosen at first; else the first of `choices`
+    Attributes
+    ----------
+    draw : callable
+        Takes the choices by name; returns the figure.
+    choices : mapping
+        Name → values to choose from: a range or a list.
+    alt : str
+        Describes the figure.
+    start : mapping
+        Name → initial value; default: the first one.
+
+    Examples
+    --------
+    >>> figure = Interactive(lambda x: Figure(), {"x": range(3)}, alt="An empty figure.")
+    >>> figure.picture(x=2)[1:4]
+    b'PNG'
+    """
+
+    draw: Callable[..., Figure]
+    choices: Mapping[str, Sequence]
+    alt: str
+    start: Mapping[str, object] = field(default_factory=dict)
 
     def picture(self, **chosen) -> bytes:  # png
         "The figure with these choices, the others as at the start."
@@ -418,7 +624,9 @@ class Interactive:
             if value not in self.choices.get(name, ()):
                 raise InputError(
                     f"{name} = {value!r} is not among the choices:  "
-                    + "; ".join(f"{n}: {_told(options)}" for n, options in self.choices.items())
+                    + "; ".join(
+                        f"{n}: {_format_options(options)}" for n, options in self.choices.items()
+                    )
                 )
         return _png(
             self.draw(
@@ -437,18 +645,20 @@ class Interactive:
 
         def follow(_) -> None:
             chosen = {name: control.value for name, control in controls.items()}
-            told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
-            picture.value = _img(self.picture(**chosen), f"{self.alt} Chosen: {told}.")
+            chosen_text = ", ".join(
+                f"{name.replace('_', ' ')} {value}" for name, value in chosen.items()
+            )
+            picture.value = _img(self.picture(**chosen), f"{self.alt} Chosen: {chosen_text}.")
 
         for control in controls.values():
             control.observe(follow, "value")
         return ipywidgets.VBox([_row(controls.values()), picture])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        return shown(self.picture(), self.alt, self.widgets)
+        return mime_bundle(self.picture(), self.alt, self.widgets)
 
 # %% ../../nbs/library/studies/04_explore.ipynb #interactive-controls
-def _told(options: Sequence) -> str:
+def _format_options(options: Sequence) -> str:
     return (
         f"{options[0]} … {options[-1]}"
         if isinstance(options, range)
@@ -469,28 +679,62 @@ def _row(controls: Sequence) -> ipywidgets.HBox:
 # %% ../../nbs/library/studies/04_explore.ipynb #sheet
 def retrieval_sheet(
     cross: CrossModal,
-    image: np.ndarray,  # (height, width, RGB) uint8
-    words: str,  # a caption, of this image or not
+    image: np.ndarray,
+    words: str,
     *,
-    k: int = 4,  # how many are found
+    k: int = 4,
 ) -> Figure:
-    "What is found by a caption, above, and by an image, below."
+    """Draw the scenes that a caption retrieves, and below the captions that an image retrieves.
+
+    Parameters
+    ----------
+    cross : CrossModal
+    image : array of uint8, shape (height, width, 3)
+    words : str
+        A caption, of this image or not.
+    k : int, default 4
+        Number of retrieved stimuli in each row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> retrieval_sheet(cross, stimuli.images[0], "two boats at night")  # doctest: +SKIP
+    """
     found = [
         ("caption → nearest scenes", words, cross.scenes(words, k)),
         ("image → nearest captions", "", cross.captions(image, k)),
     ]
-    images, told = [], []
+    images, captions = [], []
     for what, asked, near in found:
         images += [image, *(cross.gallery.images[i] for i in near.index)]
-        told += [
+        captions += [
             f"{what}{asked and ': '}{asked}",
             *(f"{row.similarity:.2f}  {row.caption}" for row in near.itertuples()),
         ]
-    return contact_sheet(images, told, n_columns=1 + k)
+    return contact_sheet(images, captions, n_columns=1 + k)
 
 # %% ../../nbs/library/studies/04_explore.ipynb #explorer
 class SceneExplorer:
-    "A scene, what is changed of it, and what two networks make of it."
+    """A scene whose facts can be changed, with what two networks retrieve for it.
+
+    Parameters
+    ----------
+    cross : CrossModal
+    start : int, default 0
+        Position of the first scene in the gallery.
+
+    Raises
+    ------
+    InputError
+        If the facts of the stimuli are unknown.
+
+    Examples
+    --------
+    >>> SceneExplorer(cross).change(("time",), "night").captions  # doctest: +SKIP
+    """
 
     def __init__(self, cross: CrossModal, start: int = 0):  # a position in the gallery
         if cross.gallery.facts is None:
@@ -509,7 +753,7 @@ class SceneExplorer:
 
     def change(
         self, fact: tuple, value: str | int | float
-    ) -> "SceneExplorer":  # as of `alternatives`
+    ) -> "SceneExplorer":  # as in `alternatives`
         "Change one fact, as `with_fact` does."
         self.scene = with_fact(self.scene, fact, value)
         return self
@@ -559,13 +803,13 @@ class SceneExplorer:
         "The sheet in words."
         scenes, captions = self.cross.scenes(self.caption, 1), self.cross.captions(self.image, 1)
         return (
-            f"The caption “{self.caption}” and the scenes nearest to it, the first told as "
+            f"The caption “{self.caption}” and the scenes nearest to it, the first described as "
             f"“{scenes.caption.iloc[0]}”; the "
             "image of the scene and the captions nearest to it, the first "
             f"“{captions.caption.iloc[0]}”."
         )
 
-    def told(self) -> str:
+    def summary(self) -> str:
         "What was changed, and how far that moved each network, in a sentence."
         if not self.changed:
             return "The scene as it is: change a fact, or type a caption."
@@ -586,7 +830,7 @@ class SceneExplorer:
         return _Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        return shown(_png(self.figure()), self.alt(), self.widgets)
+        return mime_bundle(_png(self.figure()), self.alt(), self.widgets)
 
 # %% ../../nbs/library/studies/04_explore.ipynb #explorer-helpers
 def _drawn(cross: CrossModal, scene: Scene) -> np.ndarray:
@@ -603,11 +847,30 @@ def _name(fact: tuple) -> str:
 
 def moved(
     cross: CrossModal,
-    modality: str,  # vision or language
-    before: np.ndarray | str,  # an image, (height, width, RGB) uint8, or a caption
-    after: np.ndarray | str,  # another
-) -> float:  # 0: not at all; 1: as far as two stimuli of the gallery lie apart, on average
-    "How far two stimuli lie apart in a network, in z-scored units."
+    modality: str,
+    before: np.ndarray | str,
+    after: np.ndarray | str,
+) -> float:
+    """Measure the distance of two stimuli in a network, relative to the gallery.
+
+    Parameters
+    ----------
+    cross : CrossModal
+    modality : str
+        ``"vision"`` or ``"language"``.
+    before, after : array of uint8, shape (height, width, 3), or str
+        Two images or two captions.
+
+    Returns
+    -------
+    float
+        Euclidean distance of z-scored responses, divided by the mean distance of two stimuli of the
+        gallery.
+
+    Examples
+    --------
+    >>> moved(cross, "language", "a boat at night", "a boat by day")  # doctest: +SKIP
+    """
     side, scaler, known = (
         (cross.vision, cross.to_language[0], cross.seen)
         if modality == "vision"
@@ -699,18 +962,19 @@ class _Controls:
             control.value = _value(self.explorer.scene, fact)
             control.observe(handler, "value")
         try:
-            sheet, alt, told = (
+            sheet, alt, summary = (
                 _png(self.explorer.figure()),
                 self.explorer.alt(),
-                self.explorer.told(),
+                self.explorer.summary(),
             )
         except InputError as error:
             self.message.value = f'<p role="alert"><b>{escape(str(error))}</b></p>'
         else:
-            told_as = "".join(f"<li>{escape(words)}</li>" for words in self.explorer.captions)
+            captions = "".join(f"<li>{escape(words)}</li>" for words in self.explorer.captions)
             self.message.value = (
-                f'<p role="status">{escape(told)}</p>'
-                f"<details><summary>all captions of the scene</summary><ul>{told_as}</ul></details>"
+                f'<p role="status">{escape(summary)}</p>'
+                "<details><summary>all captions of the scene</summary>"
+                f"<ul>{captions}</ul></details>"
             )
             self.sheet.value = _img(sheet, alt)
 
@@ -726,15 +990,30 @@ def _menu(what: str) -> ipywidgets.DOMWidget:
 # %% ../../nbs/library/studies/04_explore.ipynb #explore-scenes
 def explore_scenes(
     cross: CrossModal,
-    start: int = 0,  # a position in the gallery
+    start: int = 0,
 ) -> "SceneExplorer | Interactive":
-    """Scenes to be changed where their facts are known, else stimuli to be chosen; and what two
-    networks make of them."""
+    """Explore retrieval: change the facts of scenes, or choose stimuli whose facts are unknown.
+
+    Parameters
+    ----------
+    cross : CrossModal
+    start : int, default 0
+        Position of the first stimulus in the gallery.
+
+    Returns
+    -------
+    SceneExplorer or Interactive
+        A `SceneExplorer` if the facts of the stimuli are known.
+
+    Examples
+    --------
+    >>> explore_scenes(cross)  # doctest: +SKIP
+    """
     if cross.gallery.facts is not None:
         return SceneExplorer(cross, start)
-    told = cross.gallery.caption()
+    captions = cross.gallery.caption()
     return Interactive(
-        lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], told[stimulus]),
+        lambda stimulus: retrieval_sheet(cross, cross.gallery.images[stimulus], captions[stimulus]),
         {"stimulus": range(len(cross.gallery))},
         start={"stimulus": start},
         alt="A caption with the images nearest to it, and an image with the captions nearest to "
@@ -745,11 +1024,29 @@ def explore_scenes(
 # %% ../../nbs/library/studies/04_explore.ipynb #scene-changes
 def scene_changes(
     cross: CrossModal,
-    start: int = 0,  # a position in the gallery
+    start: int = 0,
     *,
-    n: int = 12,  # rows at most
-) -> pd.DataFrame:  # change, image, caption, similarity; the first row is the scene as it is
-    "A scene with one fact changed at a time, each with the nearest caption of another scene."
+    n: int = 12,
+) -> pd.DataFrame:
+    """Change one fact of a scene at a time, and retrieve the nearest caption of another scene.
+
+    Parameters
+    ----------
+    cross : CrossModal
+    start : int, default 0
+        Position of the scene in the gallery.
+    n : int, default 12
+        Largest number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns change, image, caption and similarity; the first row is the unchanged scene.
+
+    Examples
+    --------
+    >>> scene_changes(cross, n=3).caption  # doctest: +SKIP
+    """
     first, rows = SceneExplorer(cross, start).scene, []
     for fact, values in alternatives(first).items():
         others = [value for value in values if value != _value(first, fact)]
@@ -778,8 +1075,21 @@ def _change(scene: Scene, fact: tuple, value) -> str:  # in words
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers
 def explore_layers(aligned: AlignedNetworks) -> Interactive:
-    """Choose a pair of layers: its score, and predicted beside observed responses of held-out
-    stimuli."""
+    """Choose a pair of layers: see its score, and predicted against observed responses.
+
+    Parameters
+    ----------
+    aligned : AlignedNetworks
+
+    Returns
+    -------
+    Interactive
+        Responses are those to held-out stimuli.
+
+    Examples
+    --------
+    >>> explore_layers(aligned)  # doctest: +SKIP
+    """
     networks = {}
     for pair in product(aligned.vision, aligned.language):
         networks[" – ".join(name.rpartition("/")[2] for name in pair)] = pair
@@ -855,22 +1165,41 @@ def _layer_pair(
 # %% ../../nbs/library/studies/04_explore.ipynb #changes
 def explore_changes(
     stimuli: StimulusSet,
-    changed: Mapping[str, StimulusSet],  # condition → the same stimuli, perturbed
-    vision: tuple[Mapping, Mapping],  # name → features of intact ones; condition → name → features
+    changed: Mapping[str, StimulusSet],
+    vision: tuple[Mapping, Mapping],
     language: tuple[Mapping, Mapping],
     *,
     folds: Folds,
 ) -> Interactive:
-    """Choose a stimulus: its perturbations, and what the first network of each modality is led to
-    by each."""
+    """Choose a stimulus: see its perturbations, and what each of them retrieves.
+
+    Parameters
+    ----------
+    stimuli : StimulusSet
+        The intact stimuli.
+    changed : mapping
+        Condition → the same stimuli, perturbed.
+    vision, language : tuple of mapping
+        Network → features of the intact stimuli; and condition → network → features. The first
+        network of each modality is used.
+    folds : Folds
+
+    Returns
+    -------
+    Interactive
+
+    Examples
+    --------
+    >>> explore_changes(stimuli, changed, vision, language, folds=folds)  # doctest: +SKIP
+    """
     (X, seen), (Y, read) = (_conditions(*side) for side in (vision, language))
     found = (_led_to(X, Y, seen, folds), _led_to(Y, X, read, folds))
-    told, blank = stimuli.caption(), np.full_like(stimuli.images[0], 255)
+    captions, blank = stimuli.caption(), np.full_like(stimuli.images[0], 255)
 
     def draw(stimulus):
         by_image, by_caption = ({c: near[stimulus] for c, near in led.items()} for led in found)
         images = [
-            (changed.get(c, stimuli).images[stimulus], f"{c} → {told[i]}")
+            (changed.get(c, stimuli).images[stimulus], f"{c} → {captions[i]}")
             for c, i in by_image.items()
         ]
         images += [(blank, "")] * (-len(images) % 6)  # captions begin a row
@@ -916,12 +1245,24 @@ def _led_to(
 # %% ../../nbs/library/studies/04_explore.ipynb #trials
 def explore_trials(
     trials: PreferenceSet,
-    mapped: Mapping[
-        str, Mapping[tuple, Mapped]
-    ],  # direction → pair of networks → prompts and images in one space
+    mapped: Mapping[str, Mapping[tuple, Mapped]],
 ) -> Interactive:
-    """Choose a trial: prompt, both images, and their similarities with the prompt in every pair of
-    networks."""
+    """Choose a trial: see prompt, both images, and their similarities in every pair of networks.
+
+    Parameters
+    ----------
+    trials : PreferenceSet
+    mapped : mapping
+        Direction → pair of networks → prompts and images in one space.
+
+    Returns
+    -------
+    Interactive
+
+    Examples
+    --------
+    >>> explore_trials(trials, mapped)  # doctest: +SKIP
+    """
 
     def draw(trial):
         fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
@@ -1001,12 +1342,26 @@ def _similarities_of(
 
 # %% ../../nbs/library/studies/04_explore.ipynb #exemplars
 def explore_exemplars(
-    again: Sequence[
-        StimulusSet
-    ],  # the same stimuli; in each another image of each, as far as there are any
-    curves: xr.Dataset,  # alignment against the number of captions: (direction, kind, k)
+    again: Sequence[StimulusSet],
+    curves: xr.Dataset,
 ) -> Interactive:
-    "Choose a stimulus and a number of exemplars: what is averaged, and the score of such averages."
+    """Choose a stimulus and a number of exemplars: see them, and the score of such averages.
+
+    Parameters
+    ----------
+    again : sequence of StimulusSet
+        The same stimuli with other images, as far as there are any.
+    curves : xarray.Dataset
+        Alignment against the number of captions, on (direction, kind, k).
+
+    Returns
+    -------
+    Interactive
+
+    Examples
+    --------
+    >>> explore_exemplars([stimuli], curves)  # doctest: +SKIP
+    """
     stimuli, ks = again[0], curves.k.values.tolist()
 
     def draw(stimulus, exemplars):
@@ -1019,9 +1374,9 @@ def explore_exemplars(
                     continue
                 if j < len(again):
                     ax.imshow(again[j].images[stimulus], interpolation="none")
-                told = "".join(stimuli.captions[stimulus][j : j + 1])  # there may be fewer
+                caption = "".join(stimuli.captions[stimulus][j : j + 1])  # there may be fewer
                 ax.set_title(
-                    textwrap.fill(told, 24), y=-0.05, va="top", fontsize=7, weight="normal"
+                    textwrap.fill(caption, 24), y=-0.05, va="top", fontsize=7, weight="normal"
                 )
             directions = curves.direction.values.tolist()
             for ax, direction in zip(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['NETWORK_DIMS', 'EARLY', 'PLATEAU', 'CLAIMS', 'equally_deep', 'align_networks', 'AlignedNetworks', 'align_all',
-           'mean_over_networks', 'architecture', 'one_per_architecture', 'group_by_seed', 'layer_score',
-           'layer_influences', 'near_alphas', 'apart_pairs', 'chosen_apart', 'apart_scores', 'best_scores',
-           'depth_scores', 'later_minus_early', 'early_share', 'plateau_onset', 'peak_table', 'null_scores',
-           'null_units', 'above_null', 'similarity_grids', 'depth_table', 'null_table', 'network_panels',
-           'alphas_at_edge', 'source_gain', 'learned_effects', 'depth_effects']
+           'mean_over_networks', 'architecture', 'one_per_architecture', 'group_by_seed', 'layer_score', 'layer_scores',
+           'near_alphas', 'apart_pairs', 'chosen_apart', 'apart_scores', 'best_scores', 'depth_scores',
+           'later_minus_early', 'early_share', 'plateau_onset', 'peak_table', 'null_scores', 'null_units', 'above_null',
+           'similarity_grids', 'depth_table', 'null_table', 'network_panels', 'alphas_at_edge', 'source_gain',
+           'learned_effects', 'depth_effects']
 
 # %% ../../nbs/library/studies/00_layers.ipynb #imports
 import re
@@ -29,19 +29,18 @@ from ..measures.claims import Claim
 from ..measures.folds import Folds
 from seeing_words.measures.inference import (
     best_pair,
-    folds_score,
     mean_over_population,
     peak_depth,
     predictivity_estimate,
+    predictivity_estimates,
 )
-from ..measures.influence import score_influences
 from seeing_words.measures.predictivity import (
     chosen_alphas,
     mean_over_folds,
     null_grid,
     predictivity_grids,
 )
-from ..measures.scores import arrange_scores, interval
+from ..measures.scores import arrange_scores, concat_scores, interval
 from ..measures.similarity import similarity_grid
 from ..models.cache import uncached
 
@@ -168,6 +167,11 @@ class AlignedNetworks:
         Bootstrap weights.
     results : callable
         Calls a function with its arguments, or returns its stored result (see `Results`).
+
+    Examples
+    --------
+    >>> align_all(vision, language, folds=folds, weights=weights)  # doctest: +SKIP
+    3 vision × 4 language networks, n = 400
     """
 
     vision: Mapping[str, xr.DataArray]
@@ -359,40 +363,60 @@ def layer_score(
     >>> layer_score(aligned, "v2l", "v0", "l0", -1, -1).draws.dims
     ('draw',)
     """
-    X, Y, alphas = _fit(aligned, direction, vision, language, vision_layer, language_layer)
-    return aligned.results(
-        predictivity_estimate, X, Y, folds=aligned.folds, weights=aligned.weights, alphas=alphas
-    )
+    pair = (direction, vision, language, vision_layer, language_layer)
+    return layer_scores(aligned, [pair])[pair]
 
 
-def layer_influences(
-    aligned: AlignedNetworks,
-    direction: str,
-    vision: str,
-    language: str,
-    vision_layer: int,
-    language_layer: int,
-) -> xr.Dataset:
-    """Score one pair of layers in each fold, with the influence of every stimulus.
+def layer_scores(
+    aligned: AlignedNetworks, pairs: Iterable[tuple], *, fold: int | None = None
+) -> dict[tuple, xr.Dataset]:
+    """Score many pairs of layers, with bootstrap draws.
+
+    What is predicted from one layer is computed together, since the layer is decomposed once.
 
     Parameters
     ----------
-    aligned, direction, vision, language, vision_layer, language_layer
-        As in `layer_score`.
+    aligned : AlignedNetworks
+    pairs : iterable of (direction, vision, language, vision_layer, language_layer)
+        As the arguments of `layer_score`.
+    fold : int, optional
+        Score in this fold alone; default: mean over folds.
 
     Returns
     -------
-    xarray.Dataset
-        From `score_influences`.
+    dict
+        Pair → ``value`` and ``draws``.
 
     Examples
     --------
-    >>> layer_influences(aligned, "v2l", "v0", "l0", -1, -1).sizes["fold"]
-    5
+    >>> pairs = [("v2l", "v0", "l0", -1, -1), ("v2l", "v0", "l1", -1, -1)]
+    >>> list(layer_scores(aligned, pairs)) == pairs
+    True
     """
-    X, Y, alphas = _fit(aligned, direction, vision, language, vision_layer, language_layer)
-    made = aligned.results(score_influences, X, {"": Y}, folds=aligned.folds, alphas=alphas)
-    return made[""][0]
+    pairs, by_source = list(dict.fromkeys(pairs)), {}
+    for pair in pairs:
+        direction, vision, language, vision_layer, language_layer = pair
+        sources = {"vision": (vision, vision_layer), "language": (language, language_layer)}
+        by_source.setdefault((direction, *sources[sides(direction)[0]]), []).append(pair)
+
+    def score(group):
+        fits = [_fit(aligned, *pair) for pair in group]
+        made = aligned.results(
+            predictivity_estimates,
+            fits[0][0],
+            {str(i): Y for i, (_, Y, _) in enumerate(fits)},
+            folds=aligned.folds,
+            weights=aligned.weights,
+            # of all targets together: each has its own choice among them, with its neighbours
+            alphas=np.unique(np.concatenate([alphas for *_, alphas in fits])),
+            only=None if fold is None else [fold],
+        )
+        return [of_target[0] for of_target in made.values()]
+
+    scores = {}
+    for group, made in zip(by_source.values(), parallel_map(score, by_source.values())):
+        scores.update(zip(group, made, strict=True))
+    return {pair: scores[pair] for pair in pairs}
 
 
 def _fit(
@@ -409,9 +433,12 @@ def _fit(
         "language": aligned.language[language].values[language_layer],
     }
     source, target = sides(direction)
-    alpha = aligned.grid.alpha.sel(direction=direction, vision=vision, language=language)
-    alpha = alpha.isel(vision_layer=vision_layer, language_layer=language_layer)
-    return layers[source], layers[target], near_alphas(alpha.values)
+    at = (list(aligned.grid[dim].values) for dim in ("direction", *MODALITIES))
+    labels = (direction, vision, language)
+    i, j, k = (known.index(label) for known, label in zip(at, labels, strict=True))
+    dims = ("direction", *MODALITIES, "vision_layer", "language_layer", "fold")
+    alpha = aligned.grid.alpha.transpose(*dims).values[i, j, k, vision_layer, language_layer]
+    return layers[source], layers[target], near_alphas(alpha)
 
 
 def near_alphas(chosen: np.ndarray) -> np.ndarray:
@@ -528,19 +555,17 @@ def apart_scores(aligned: AlignedNetworks) -> xr.Dataset:
     chosen = chosen_apart(aligned)
     axes = {dim: list(chosen[dim].values) for dim in ("direction", *MODALITIES)}
     jobs = list(product(*axes.values()))
+    layers = np.stack([chosen.vision_layer.values, chosen.language_layer.values], -1)
+    layers = layers.reshape(len(jobs), aligned.folds.n_folds, 2).tolist()
 
-    def score(job):
-        direction, vision, language = job
-        own = chosen.sel(direction=direction, vision=vision, language=language)
-        pairs = list(zip(own.vision_layer.values.tolist(), own.language_layer.values.tolist()))
-        return folds_score(
-            {pair: layer_influences(aligned, *job, *pair) for pair in set(pairs)},
-            pairs,
-            aligned.weights,
-        )
+    def score(fold):
+        pairs = [(*job, *of_job[fold]) for job, of_job in zip(jobs, layers, strict=True)]
+        made = layer_scores(aligned, pairs, fold=fold)
+        scores = {job: made[pair] for job, pair in zip(jobs, pairs, strict=True)}
+        return arrange_scores(scores, axes, aligned.weights)
 
-    scores = parallel_map(score, jobs)
-    return arrange_scores(dict(zip(jobs, scores, strict=True)), axes, aligned.weights)
+    folds = range(aligned.folds.n_folds)
+    return concat_scores(dict(zip(folds, parallel_map(score, folds))), "fold").mean("fold")
 
 # %% ../../nbs/library/studies/00_layers.ipynb #best
 def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
@@ -574,14 +599,9 @@ def best_scores(aligned: AlignedNetworks) -> xr.Dataset:
         own = mean.sel(direction=direction, vision=vision, language=language)
         best[direction, vision, language] = best_pair(own)
 
-    def score(item):
-        job, pair = item
-        n_folds = aligned.folds.n_folds
-        influences = {pair: layer_influences(aligned, *job, *pair)}
-        return folds_score(influences, [pair] * n_folds, aligned.weights)
-
-    scores = parallel_map(score, best.items())
-    return arrange_scores(dict(zip(best, scores, strict=True)), axes, aligned.weights)
+    made = layer_scores(aligned, [(*job, *pair) for job, pair in best.items()])
+    scores = {job: made[*job, *pair] for job, pair in best.items()}
+    return arrange_scores(scores, axes, aligned.weights)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #depth
 def depth_scores(aligned: AlignedNetworks, along: str) -> xr.Dataset:
@@ -616,10 +636,9 @@ def depth_scores(aligned: AlignedNetworks, along: str) -> xr.Dataset:
             i, j = best_pair(row)
             best = (k, j) if along == "vision" else (i, k)
             partners[direction, vision, language, label] = best
-    scores = parallel_map(
-        lambda item: layer_score(aligned, *item[0][:3], *item[1]), partners.items()
-    )
-    scores = arrange_scores(dict(zip(partners, scores, strict=True)), axes, aligned.weights)
+    made = layer_scores(aligned, [(*at[:3], *pair) for at, pair in partners.items()])
+    scores = {at: made[*at[:3], *pair] for at, pair in partners.items()}
+    scores = arrange_scores(scores, axes, aligned.weights)
     depth = mean[f"{along}_depth"]
     return scores.assign_coords({depth.name: depth})
 
@@ -1007,6 +1026,7 @@ def network_panels(
     baselines: Mapping[str, tuple[str, xr.Dataset]],
     along: str,
     *,
+    ceilings: Mapping[str, tuple[str, xr.Dataset]] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate depth curves of every network of a modality, in both directions, with controls.
@@ -1021,6 +1041,8 @@ def network_panels(
         Direction → (name, grid) of the baseline that is its source, with trained targets.
     along : {"vision", "language"}
         The modality whose networks have panels.
+    ceilings : mapping, optional
+        As `baselines`, of sources that hold all there is to know, such as the facts of a scene.
     names : mapping, optional
         Network → its name in the figure; default: as it is.
 
@@ -1049,6 +1071,9 @@ def network_panels(
             curves.append(table.assign(condition=f"trained, {pooling}", kind="trained"))
         name, level = baselines[direction]
         others = {"untrained source": (untrained[direction], "untrained"), name: (level, "trivial")}
+        if ceilings:
+            name, level = ceilings[direction]
+            others[name] = (level, "predicted")
         for condition, (grid, kind) in others.items():
             table = depth_table(_beside(grid, network, along, direction), along)
             if grid.sizes[f"{along}_layer"] == 1:

@@ -68,7 +68,7 @@ def change_scores(
     xarray.Dataset
         ``value`` and ``draws`` on (direction, arm, condition, vision, language); the first
         condition is ``"intact"``. Draws hold the refitting of maps, except for "explained
-        covariance" and for a changed target "without refit", where maps are those at hand.
+        covariance" and for a changed target "without refit", where maps are not refitted.
         Compare conditions with the intact one of the same result: in the arm "intact target" it
         depends on which modality is changed.
 
@@ -105,7 +105,10 @@ def change_scores(
             for condition, one in zip(conditions, made, strict=True):
                 scores["without refit", condition, name, partner] = one
         for condition in conditions:
-            refitted = predictivity_estimates(layers[condition, name], fixed, **setting)
+            # intact stimuli are refitted already: the maps above are theirs
+            refitted = {partner: made[:1] for partner, made in by_partner.items()}
+            if condition != INTACT:
+                refitted = predictivity_estimates(layers[condition, name], fixed, **setting)
             predicted = out_of_folds(layers[condition, name], fixed, folds=folds)
             for partner, (one,) in refitted.items():
                 scores["refit", condition, name, partner] = one
@@ -206,7 +209,7 @@ def _spread_ratio(changed: np.ndarray, intact: np.ndarray, folds: Folds) -> np.n
 def _check_changed(intact: Mapping, changed: Mapping[str, Mapping], modality: str) -> None:
     """Refuse an unknown modality, and conditions that cannot be compared with the intact one."""
     if modality not in MODALITIES:
-        raise InputError(f"modality {modality!r}: vision or language is changed")
+        raise InputError(f"modality {modality!r}: choose vision or language")
     if INTACT in changed:
         raise InputError(
             f"condition {INTACT!r} is what the others are compared with: leave it out of `changed`"

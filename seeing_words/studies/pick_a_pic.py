@@ -295,11 +295,17 @@ def prompt_folds(prompts: Sequence[str], *, n_folds: int = 5, seed: int = 0) -> 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #choice
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """Prompts and both images of every trial in one space. Made by `map_pairs`.
+    """Prompts and both images of every trial in one space; made by `map_pairs`.
 
-    Parameters
+    Attributes
     ----------
     prompts, preferred, rejected : array of shape (trial, unit)
+
+    Examples
+    --------
+    >>> near, far = np.array([[1.0, 0.1]]), np.array([[0.0, 1.0]])
+    >>> Mapped(prompts=np.array([[1.0, 0.0]]), preferred=near, rejected=far).choices()
+    array([1.])
     """
 
     prompts: np.ndarray

@@ -52,7 +52,7 @@ def retrieve(
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (source, target, statistic), with ``chance`` along ``statistic``;
-        see `seeing_words.measures.retrieval.retrieval`. The maps are those at hand.
+        see `seeing_words.measures.retrieval.retrieval`. Draws keep the fitted maps.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def retrieval_table(found: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``direction`` (an arrow), ``statistic``, ``source``, ``value``, ``low``, ``high`` and
-        ``chance``; one row each.
+        ``chance``; one row each. The median rank has no interval.
 
     Examples
     --------
@@ -172,5 +172,7 @@ def retrieval_table(found: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     ):
         table = table.sort_values(column, key=lambda labels: labels.map(order.index), kind="stable")
     table["direction"] = table.direction.map(ARROWS)
+    # the median depends most on the maps, which are taken as given: an interval would be narrow
+    table.loc[table.statistic == "median rank", ["low", "high"]] = np.nan
     columns = ["direction", "statistic", "source", "value", "low", "high", "chance"]
     return table[columns].reset_index(drop=True)

@@ -216,7 +216,7 @@ def rank_trends(
         Number of images, and seed.
     direction : {"v2l", "l2v"}
     strength : array of shape (image, caption)
-        How strongly each caption tells the facts of its image.
+        How strongly each caption states the facts of its image.
     scores : mapping
         Condition ("fit", "beyond length") → scores (image, caption) by which captions are ranked.
     of_words : array of shape (image, caption), optional
@@ -239,8 +239,8 @@ def rank_trends(
     rng = np.random.default_rng(seed)
     facts = rng.normal(size=(n, N_FACTS))
     (vision,) = _networks(rng, [facts], "vision")
-    told = [strength[:, [c]] * facts for c in range(N_CAPTIONS)]
-    captions = _networks(rng, told, "language")
+    stated = [strength[:, [c]] * facts for c in range(N_CAPTIONS)]
+    captions = _networks(rng, stated, "language")
     shared = {"direction": direction, **_folds_and_weights(n, seed)}
     trends = {}
     for condition, values in scores.items():
@@ -250,8 +250,8 @@ def rank_trends(
             ranked[name] = by_rank([responses[name] for responses in captions], order)
         trends[direction, condition] = rank_curve(vision, ranked, **shared)
     if of_words is not None:
-        told = [of_words[:, [c]] * facts for c in range(N_CAPTIONS)]
-        counts = _networks(rng, told, "words", n_networks=1)
+        stated = [of_words[:, [c]] * facts for c in range(N_CAPTIONS)]
+        counts = _networks(rng, stated, "words", n_networks=1)
         order, _ = rank_captions(scores["fit"], seed=seed)
         ranked = {"words": by_rank([responses["words-0"] for responses in counts], order)}
         trends[direction, "words"] = rank_curve(vision, ranked, **shared)
@@ -294,30 +294,30 @@ def _unrelated_ranks(n: int, seed: int, *, direction: str) -> xr.Dataset:
 
 
 def _length_world(n: int, seed: int, *, direction: str, by_length: bool) -> xr.Dataset:
-    """The judge follows the length of captions along a curve, and what they tell beyond it or not.
+    """Simulate a judge that follows a caption's length along a curve, and perhaps also its content.
 
-    Where what is told depends on length alone, nothing is left beyond length.
+    If the content depends on length alone, nothing is left beyond length.
     """
     rng = np.random.default_rng([seed, 1])
     length = rng.integers(4, 15, size=(n, N_CAPTIONS))
-    told = rng.random(size=length.shape)
+    stated = rng.random(size=length.shape)
     if by_length:
-        told = 1 - np.exp(-(length - 3) / 4)
+        stated = 1 - np.exp(-(length - 3) / 4)
         fit = np.sqrt(length) + 0.3 * rng.normal(size=length.shape)
     else:
-        fit = np.sqrt(length) + told
+        fit = np.sqrt(length) + stated
     scores = {"beyond length": beyond_length(fit, length)}
-    trends = rank_trends(n, seed, direction=direction, strength=told, scores=scores)
+    trends = rank_trends(n, seed, direction=direction, strength=stated, scores=scores)
     return _claimed(f"R1c {ARROWS[direction]}", trends=trends)
 
 
 def _words_world(n: int, seed: int, *, direction: str, of_words: float | None) -> xr.Dataset:
-    """Word counts tell the facts with strength `of_words`; None: as strongly as the network."""
+    """Simulate word counts that state facts with strength `of_words`; None: as the network's."""
     rng = np.random.default_rng([seed, 1])
-    told = rng.random(size=(n, N_CAPTIONS))
-    words = told if of_words is None else np.full(told.shape, of_words)
+    stated = rng.random(size=(n, N_CAPTIONS))
+    words = stated if of_words is None else np.full(stated.shape, of_words)
     trends = rank_trends(
-        n, seed, direction=direction, strength=told, scores={"fit": told}, of_words=words
+        n, seed, direction=direction, strength=stated, scores={"fit": stated}, of_words=words
     )
     return _claimed(f"R1d {ARROWS[direction]}", trends=trends)
 

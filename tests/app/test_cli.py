@@ -185,8 +185,8 @@ written = {"toy_map.svg": "", "toy_claims.csv": ""}
     assert (root / "figures/microworld/claims.svg").is_file()
     assert "seeing-words claims figures/microworld\n" in result.output
     assert command("claims", "figures/microworld").output == command("claims").output
-    told = command("claims").output
-    assert "✓ supported" in told and "0.200 [0.100, 0.300] > 0" in told
+    text = command("claims").output
+    assert "✓ supported" in text and "0.200 [0.100, 0.300] > 0" in text
     assert [(c["section"], c["claim"]) for c in json.loads(command("claims", "--json").output)] == [
         ("toy", "L1"),
         ("toy", "L2"),
@@ -216,8 +216,24 @@ def test_claims_of_other_scenes_stand_side_by_side(root):
     printed = command("claims").output
     assert "microworld-confirmatory" in printed and "○ not supported" in printed
     assert "not run" in printed
+    assert "★" not in printed, "older tables do not say which claim is the primary one"
     alone = command("claims", "figures/microworld", "--json").output
     assert [r["claim"] for r in json.loads(alone)] == ["L1", "A1"]
+
+
+def test_claims_show_the_corrected_p_and_the_primary_claim(root):
+    notebook(root / "nbs/paper/1_layers.ipynb", parameters=PARAMETERS, work="1")
+    folder = root / "figures/microworld"
+    folder.mkdir(parents=True)
+    (folder / "layers_claims.csv").write_text(
+        "claim,text,effect,low,high,threshold,verdict,p,p_holm,primary\n"
+        "L1,up,0.2,0.1,0.3,> 0,supported,0.001,0.002,True\n"
+        "L2,down,0.2,-0.1,0.3,> 0,not supported,0.2,0.2,False\n"
+    )
+    printed = command("claims").output
+    assert "★ L1" in printed and "★ L2" not in printed
+    assert "p = 0.002" in printed and "p = 0.200" in printed
+    assert "★ the claim by which its section is judged" in printed
 
 
 def listening() -> None:
@@ -503,6 +519,26 @@ def test_align_writes_table_figure_and_data(tmp_path, layers, a, b):
     assert said["provenance"]["seed"] == 7
 
 
+@pytest.mark.parametrize("kind", ["a label a line", "a column"])
+def test_align_keeps_groups_whole(tmp_path, layers, kind):
+    files = [features_file(side, tmp_path / name) for side, name in zip(layers, ("A.npy", "B.npy"))]
+    labels = [f"prompt {i // 2}" for i in range(40)]
+    if kind == "a column":
+        named = f"{tmp_path / 'pairs.csv'}:prompt"
+        rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate(labels))
+        (tmp_path / "pairs.csv").write_text("image,prompt\n" + rows)
+    else:
+        named = str(tmp_path / "groups.txt")
+        (tmp_path / "groups.txt").write_text("\n".join(labels) + "\n")
+    words = ["--out", str(tmp_path / "out"), "--permutations", "19", "--groups", named, "--json"]
+    said = json.loads(command("align", *files, *words).stdout)
+    expected = align(*layers, names=("vision", "language"), n_permutations=19, groups=labels)
+    assert said["provenance"]["n_groups"] == 20
+    np.testing.assert_allclose(
+        [row["nested"] for row in said["table"]], expected.table.nested, atol=1e-6
+    )
+
+
 def test_align_without_p_is_json_all_the_same(tmp_path, layers):
     files = [features_file(side, tmp_path / name) for side, name in zip(layers, ("A.npy", "B.npy"))]
     result = command("align", *files, "--out", str(tmp_path), "--permutations", "0", "--json")
@@ -519,6 +555,8 @@ def test_align_without_p_is_json_all_the_same(tmp_path, layers):
         (["A.npy", "B.npy", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["A.npy", "B.npy", "--max-memory", "0"], "too small for one pair of layers"),
         (["A.npy", "B.npy", "--out", "A.npy"], "A.npy is not a writable folder"),
+        (["A.npy", "B.npy", "--groups", "no.txt"], "--groups no.txt: no file no.txt"),
+        (["A.npy", "B.npy", "--groups", "few.txt"], "groups"),
         (["A.npy"], "Missing argument 'B'"),
     ],
 )
@@ -530,6 +568,7 @@ def test_align_refuses_in_words_ends_with_2_and_leaves_nothing(
     features_file(layers[1], tmp_path / "B.npy")
     features_file([layer[1:] for layer in layers[1]], tmp_path / "short.npy")
     (tmp_path / "B.pkl").touch()
+    (tmp_path / "few.txt").write_text("a\nb\n")
     before = sorted(tmp_path.rglob("*"))
     assert main(monkeypatch, "align", *words) == 2
     assert named in " ".join(capsys.readouterr().err.split())

@@ -1,5 +1,5 @@
-"""What a preset costs, told before: against what is counted in other ways, and against what the
-store then holds."""
+"""Estimated needs of a preset, compared with other ways of counting and with what the store holds
+after a run."""
 
 import json
 from dataclasses import replace
@@ -15,6 +15,9 @@ from seeing_words.app.costs import (
     CONDITIONS,
     GROUPS,
     ONLY_IF,
+    FeatureRequest,
+    SectionWork,
+    WorkCount,
     check_room,
     estimate,
     kept,
@@ -68,16 +71,19 @@ def test_shapes_of_the_shipped_networks(name):
 
 def test_published_sizes_and_what_is_not_known():
     paper = get_preset("paper")
-    told = {cost.network: cost for cost in estimate(paper, 1e12).networks}
-    assert set(told) == set(paper.networks)
-    large, judge = told["openlm-research/open_llama_13b"], told["openai/clip-vit-large-patch14"]
+    expected = {cost.network: cost for cost in estimate(paper, 1e12).networks}
+    assert set(expected) == set(paper.networks)
+    large, judge = (
+        expected["openlm-research/open_llama_13b"],
+        expected["openai/clip-vit-large-patch14"],
+    )
     assert (large.download, large.memory) == (26e9, 52e9)
     assert (judge.download, judge.memory, judge.store) == (428e6 * 4, 428e6 * 4, 0)
     assert judge.seconds == pytest.approx(2 * 1000 * (304e6 * 257 + 124e6 * 15 * 5) / 1e12)
     assert estimate(replace(paper, dtype="bfloat16"), 1e12).largest == 26e9
     mine = replace(paper, vision=("lab/secret", *paper.vision))
-    told = estimate(mine, 1e12)
-    assert told.unknown == ["lab/secret"] and told.store == estimate(paper, 1e12).store
+    expected = estimate(mine, 1e12)
+    assert expected.unknown == ["lab/secret"] and expected.store == estimate(paper, 1e12).store
     assert shapes(mine)["lab/secret"] is None
 
 
@@ -109,11 +115,11 @@ def test_estimates_grow_with_what_they_depend_on(section):
 
 
 def test_what_sections_share_is_counted_once():
-    told = estimate(get_preset("microworld"), 1e11)
-    assert told.store < sum(section.store for section in told.sections)
-    assert told.seconds < sum(section.seconds for section in told.sections)
-    assert sum(cost.store for cost in told.networks) == told.store
-    assert told.memory == told.largest + told.held + 4 * 2**30
+    expected = estimate(get_preset("microworld"), 1e11)
+    assert expected.store < sum(section.store for section in expected.sections)
+    assert expected.seconds < sum(section.seconds for section in expected.sections)
+    assert sum(cost.store for cost in expected.networks) == expected.store
+    assert expected.memory == expected.largest + expected.held + 4 * 2**30
 
 
 def written(folder: Path, **metadata) -> Path:
@@ -163,7 +169,19 @@ def test_perturbations_are_counted_from_their_registry():
     one = estimate(preset, 1e11, sections={"perturbations": preset}).sections[0]
     n_images = 1 + sum(p.modality == "image" for p in PERTURBATIONS.values())
     n_captions = 1 + sum(p.modality == "caption" for p in PERTURBATIONS.values())
+    n_images, n_captions = n_images + 1, n_captions + 1  # the second rendering and caption
     assert one.store == 4 * 9 * 128 * 1000 * (3 * n_images + 5 + 2 * (4 * n_captions + 2 * 3))
+
+
+def test_what_is_not_fitted_costs_passes_only():
+    preset, of = get_preset("microworld"), FeatureRequest
+    second = of("language", "second caption")
+    counts = []
+    for request in (second, replace(second, fitted=False)):
+        counts.append(WorkCount(preset, shapes(preset)))
+        counts[-1].count(SectionWork((request,)))
+    assert counts[0].passes == counts[1].passes and len(counts[0].passes) == 4
+    assert counts[0].multiplications > counts[1].multiplications == 0
 
 
 def test_trained():
@@ -181,13 +199,13 @@ def test_the_machine_has_a_speed():
 
 
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
-    told, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
-    assert "features: about 118 GB more" in check_room(told, store, free=10**12)
+    expected, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
+    assert "features: about 118 GB more" in check_room(expected, store, free=10**12)
     with pytest.raises(
         InputError,
         match=r"preset paper adds about 118 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
     ):
-        check_room(told, store, free=10**9)
+        check_room(expected, store, free=10**9)
 
 
 def test_features_of_other_stimuli_are_mentioned_not_subtracted(tmp_path):
@@ -258,25 +276,27 @@ def test_presets_show_what_they_cost(monkeypatch, tmp_path):
         "Memory: about",
     ):
         assert word in shown, word
-    told = estimate(get_preset("paper-small"), 1e12)
+    expected = estimate(get_preset("paper-small"), 1e12)
     all_of_it = next(line for line in shown.splitlines() if line.startswith("│ all, one"))
     assert [cell.strip() for cell in all_of_it.strip("│").split("│")[1:4]] == [
-        format_bytes(sum(cost.download for cost in told.networks)),
-        format_bytes(told.largest),
-        format_bytes(told.store),
+        format_bytes(sum(cost.download for cost in expected.networks)),
+        format_bytes(expected.largest),
+        format_bytes(expected.store),
     ]
 
 
 @pytest.mark.parametrize("name", [*PRESETS, TINY])
 def test_presets_show_as_json(name):
-    told = json.loads(command("presets", "show", name, "--json").stdout)
-    assert [section["section"] for section in told["section_costs"]] == list(sections())
+    printed = json.loads(command("presets", "show", name, "--json").stdout)
+    assert [section["section"] for section in printed["section_costs"]] == list(sections())
     assert (
-        told["costs"][0]["network"] == get_preset(name).vision[0]
-        and told["store"] > 0
-        and not told["unknown"]
+        printed["costs"][0]["network"] == get_preset(name).vision[0]
+        and printed["store"] > 0
+        and not printed["unknown"]
     )
-    assert set(told["memory"]) == {"largest network", "features", "engine"} and "items" in told
+    assert (
+        set(printed["memory"]) == {"largest network", "features", "engine"} and "items" in printed
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = {"/file.bin": CONTENT}
         self.cuts = []  # bytes after which an answer's connection is dropped, one an answer
-        self.statuses = []  # told instead of the file, one a request
+        self.statuses = []  # sent instead of the file, one per request
         self.headers = {}  # that replace those of an answer; None: left out
         self.ranges = True  # whether range requests are heeded
         self.shift = 0  # by which a range is answered wrongly
@@ -113,12 +113,13 @@ class Handler(BaseHTTPRequestHandler):
                 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"}
             )
         start = max(0, start - server.shift) if heeded else start
-        told = {"Content-Length": str(len(content) - start), "ETag": server.etag} | server.head.get(
-            path, {}
-        )
+        headers = {
+            "Content-Length": str(len(content) - start),
+            "ETag": server.etag,
+        } | server.head.get(path, {})
         if heeded:
-            told["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.tell(206 if heeded else 200, told | server.headers)
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self.tell(206 if heeded else 200, headers | server.headers)
         cut = server.cuts.pop(0) if server.cuts else len(content)
         for at in range(start, min(start + cut, len(content)), 10_000):
             time.sleep(server.pause)
@@ -170,7 +171,7 @@ def files(folder: Path) -> set[str]:
 @pytest.mark.parametrize("kind", [known, unknown])
 def test_a_file_arrives_under_its_name_alone(server, tmp_path, kind):
     seen = []
-    assert get(kind(server), tmp_path, progress=lambda *told: seen.append(told)) == CONTENT
+    assert get(kind(server), tmp_path, progress=lambda *sizes: seen.append(sizes)) == CONTENT
     assert files(tmp_path) == {"file.bin"}
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert server.asked == [("/file.bin", None, "identity")]
@@ -397,16 +398,16 @@ def test_what_may_pass_is_tried_again(server, tmp_path, status):
 def test_the_server_says_how_long_to_wait(server, tmp_path):
     slept = []
     server.statuses, server.headers = [503], {}
-    told, Handler.tell = (
+    original, Handler.tell = (
         Handler.tell,
-        lambda self, status, headers: told(
+        lambda self, status, headers: original(
             self, status, headers | ({"Retry-After": "17"} if status == 503 else {})
         ),
     )
     try:
         fetch_file(known(server), tmp_path, sleep=slept.append)
     finally:
-        Handler.tell = told
+        Handler.tell = original
     assert slept == [17]
 
 
@@ -782,9 +783,9 @@ def test_a_plan_says_everything_to_people_and_to_scripts(tmp_path, monkeypatch):
         "since April 2025",
     ):
         assert word in " ".join(said.split()), word
-    told = json.loads(json.dumps(made.as_dict()))
-    assert told["items"][0]["url"].endswith("val2017.zip")
-    assert sum(disk["needed"] for disk in told["disks"]) > 70e9
+    described = json.loads(json.dumps(made.as_dict()))
+    assert described["items"][0]["url"].endswith("val2017.zip")
+    assert sum(disk["needed"] for disk in described["disks"]) > 70e9
 
 
 def test_unknown_data_are_refused(tmp_path):
@@ -896,10 +897,10 @@ def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
         "repo": {"name": "lab/old", "type": "model"},
         "createdAt": "2023-01-01T00:00:00.000Z",
     }
-    told = {"discussions": [discussion], "count": 1, "start": 0, "numClosedDiscussions": 0}
-    hub.content["/api/models/lab/old/discussions?p=0"] = json.dumps(told).encode()
+    page = {"discussions": [discussion], "count": 1, "start": 0, "numClosedDiscussions": 0}
+    hub.content["/api/models/lab/old/discussions?p=0"] = json.dumps(page).encode()
     hub.content["/api/models/lab/old/discussions?p=1"] = json.dumps(
-        told | {"discussions": []}
+        page | {"discussions": []}
     ).encode()
     with pytest.raises(
         InputError,
@@ -967,17 +968,17 @@ def test_the_command_shows_and_then_fetches(server, small, tmp_path):
     shown = command("download", "--preset", "paper", "--data", root, "--dry-run")
     assert shown.exit_code == 0 and "missing" in shown.output and "CC BY 4.0" in shown.output
     assert not server.asked
-    told = json.loads(
+    printed = json.loads(
         command("download", "--preset", "paper", "--data", root, "--dry-run", "--json").output
     )
-    assert [item["state"] for item in told["items"][:3]] == ["missing", "missing", "by hand"]
+    assert [item["state"] for item in printed["items"][:3]] == ["missing", "missing", "by hand"]
     fetched = command("download", "--preset", "paper", "--data", root)
     assert fetched.exit_code == 0, fetched.output
     assert "CC BY 4.0" in fetched.output
     assert "flickr30k" in fetched.output.split("By hand")[1]
     assert small.is_there(Path(root))
-    told = json.loads(command("download", "--preset", "paper", "--data", root, "--json").output)
-    assert told["failed"] == {} and [item["state"] for item in told["items"][:2]] == [
+    printed = json.loads(command("download", "--preset", "paper", "--data", root, "--json").output)
+    assert printed["failed"] == {} and [item["state"] for item in printed["items"][:2]] == [
         "there",
         "by hand",
     ]
@@ -988,8 +989,10 @@ def test_the_command_ends_with_1_where_something_failed(server, small, tmp_path)
     result = command("download", "--preset", "paper", "--data", str(tmp_path / "data"))
     assert result.exit_code == 1
     assert "HTTP 404" in result.output
-    told = command("download", "--preset", "paper", "--data", str(tmp_path / "data"), "--json")
-    assert told.exit_code == 1 and list(json.loads(told.output)["failed"]) == ["small/images.zip"]
+    result = command("download", "--preset", "paper", "--data", str(tmp_path / "data"), "--json")
+    assert result.exit_code == 1 and list(json.loads(result.output)["failed"]) == [
+        "small/images.zip"
+    ]
 
 
 def test_the_command_takes_a_mirror(server, small, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def toy(root):
 
 
 def failing(tmp_path, source: str) -> str:
-    "What is told of a notebook whose second cell is `source`."
+    "The message about a notebook whose second cell is `source`."
     path = notebook(
         tmp_path / "1_bad.ipynb",
         parameters="seed: int = 0",
@@ -147,10 +147,10 @@ def test_a_section_runs_in_this_interpreter_with_the_given_parameters(root, toy,
 
 
 def test_a_failing_cell_is_reported_by_name_and_line_with_its_own_error(root, tmp_path):
-    told = failing(
+    message = failing(
         tmp_path, "def half(x):\n    raise ValueError('source has 400 stimuli')\ny = 2\nhalf(y)"
     )
-    assert told.splitlines() == [
+    assert message.splitlines() == [
         f"cell `bad-cell` of {tmp_path / '1_bad.ipynb'}, line 4:",
         "    half(y)",
         "ValueError: source has 400 stimuli",
@@ -159,15 +159,15 @@ def test_a_failing_cell_is_reported_by_name_and_line_with_its_own_error(root, tm
 
 
 def test_a_cell_with_a_syntax_error_is_reported_too(root, tmp_path):
-    told = failing(tmp_path, "y = = 2")
-    assert "cell `bad-cell`" in told
-    assert "SyntaxError: invalid syntax" in told
+    message = failing(tmp_path, "y = = 2")
+    assert "cell `bad-cell`" in message
+    assert "SyntaxError: invalid syntax" in message
 
 
 def test_a_killed_process_is_reported_too(root, tmp_path):
-    told = failing(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert "cell `bad-cell`" in told
-    assert "lack of memory; try a smaller n_stimuli" in told
+    message = failing(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert "cell `bad-cell`" in message
+    assert "lack of memory; try a smaller n_stimuli" in message
 
 
 SET_BACK = """import os

@@ -21,7 +21,7 @@ from seeing_words.app.presets import (
 )
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
-from seeing_words.models.weights import checkpoints
+from seeing_words.models.checkpoints import checkpoints
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
@@ -237,20 +237,20 @@ vision = ["mean"]
 language = ["last", "mean"]
 """
     )
-    told = asdict(get_preset(write(tmp_path, text)))
+    values = asdict(get_preset(write(tmp_path, text)))
     assert not [
         name
-        for name, value in told.items()
+        for name, value in values.items()
         if value == asdict(PRESETS["microworld"])[name] and name not in ("source",)
     ]
     beside = {"folder": "pictures", "judge": "clip", "ids_file": "mine.tsv"}
-    assert {name: told[name] for name in beside} == {
+    assert {name: values[name] for name in beside} == {
         name: str(tmp_path / file) for name, file in beside.items()
     }
-    assert told["trials_folder"] == str(tmp_path.parent / "pick")
-    assert told["columns"] == {"image": "file"}
-    assert told["revisions"] == {"microworld/llama-0": "abc"}
-    assert told["poolings"] == {"vision": ("mean",), "language": ("last", "mean")}
+    assert values["trials_folder"] == str(tmp_path.parent / "pick")
+    assert values["columns"] == {"image": "file"}
+    assert values["revisions"] == {"microworld/llama-0": "abc"}
+    assert values["poolings"] == {"vision": ("mean",), "language": ("last", "mean")}
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def figure(a_run):
         ({"n_draws": -5}, "n_draws = -5: a whole number of at least 1"),
         ({"seed": -1}, "seed = -1: a whole number of at least 0"),
         ({"seed": None}, "seed = None: a whole number"),
-        ({"n_stimulus": 50}, "'n_stimulus' is no parameter of section toy"),
+        ({"n_stimulus": 50}, "'n_stimulus' is not a parameter of section toy"),
         ({"preset": 3}, "preset = 3: text in quotes is needed, such as 'microworld'"),
         ({"preset": None}, "preset = None: text in quotes"),
         ({"out": 3}, "out = 3: text in quotes"),
@@ -290,23 +290,23 @@ def test_a_section_refuses_values_of_another_kind_and_counts_below_one(name, par
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
-        ('language = ["./nowhere"]', "names .*nowhere, which is no folder here"),
-        ('vision = ["/nowhere"]', "names /nowhere, which is no folder"),
+        ('language = ["./nowhere"]', "names .*nowhere, which is not a folder here"),
+        ('vision = ["/nowhere"]', "names /nowhere, which is not a folder"),
         ('vision = ["microworld/visoin-0"]', "did you mean microworld/vision-0"),
-        ('judge = "./nobody"', "names .*nobody, which is no folder"),
-        ('trials_folder = "nothing"', "names .*nothing, which is no folder"),
+        ('judge = "./nobody"', "names .*nobody, which is not a folder"),
+        ('trials_folder = "nothing"', "names .*nothing, which is not a folder"),
     ],
 )
-def test_missing_networks_and_folders_are_refused_before_anything_is_computed(root, line, told):
+def test_missing_networks_and_folders_are_refused_before_anything_is_computed(root, line, message):
     lines = {
         "vision": 'vision = ["microworld/vision-0"]',
         "language": 'language = ["microworld/bloom-0"]',
     }
     lines[line.partition(" ")[0]] = line
     (root / "mine.toml").write_text("\n".join(['source = "microworld"', *lines.values()]))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         start("toy", preset="mine.toml")
 
 

@@ -1,7 +1,9 @@
-"""Pictures, captions and networks of one's own, as they come: one file, no code, and every mistake
-told before anything runs."""
+"""Your own pictures, captions and networks: one file, no code, and every mistake is reported
+before anything runs."""
 
+import ast
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,8 +23,9 @@ from seeing_words.app.presets import read_preset
 from seeing_words.app.run import start
 from seeing_words.models.weights import load_network
 
+ROOT = Path(__file__).resolve().parents[2]
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
-TOLD = [
+TEXTS = [
     "Zwei Hunde schlafen",
     "犬が寝る",
     "كلب",
@@ -71,7 +74,7 @@ def whole(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("own")
     names = photographs(root / "pictures")
     rows = [
-        {"image": f"pictures/{name}", "caption": f"{TOLD[(i + k) % 6]} {i}"}
+        {"image": f"pictures/{name}", "caption": f"{TEXTS[(i + k) % 6]} {i}"}
         for i, name in enumerate(names)
         for k in (0, 1)
     ]
@@ -143,11 +146,11 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
     notebook(root / "nbs/paper/1_toy.ipynb", "judge", parameters=USES, work=work)
     result = CliRunner().invoke(cli.app, ["figures", "--preset", preset])
     assert result.exit_code == 0, result.output
-    told = check(preset)
+    reported = check(preset)
     assert (
-        told.exit_code == 0
-        and "No problems found." in told.output
-        and "images: 12 read" in told.output
+        reported.exit_code == 0
+        and "No problems found." in reported.output
+        and "images: 12 read" in reported.output
     )
 
 
@@ -170,7 +173,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"table": "semicolons.csv"},
-            'Cells seem to be separated by another sign: separator = ";"',
+            'Cells seem to be separated by another character: separator = ";"',
         ),
         ({"table": "tabel.csv"}, "table = 'tabel.csv' is not in"),
         ({"n_stimuli": 1000}, "has 12 stimuli, 1000 are asked for: write n_stimuli = 12, or less"),
@@ -240,11 +243,11 @@ def spoil(mine: Path) -> None:
 
 def test_everything_unusable_is_reported_together_and_one_line_leaves_it_out(mine):
     spoil(mine)
-    told = json.loads(check(write(mine), "--json").output)
-    assert [one["what"] for one in told["findings"] if one["problem"]] == ["stimuli"] * 3 + [
+    reported = json.loads(check(write(mine), "--json").output)
+    assert [one["what"] for one in reported["findings"] if one["problem"]] == ["stimuli"] * 3 + [
         "images"
     ]
-    line = told["leave_out"]
+    line = reported["leave_out"]
     assert (
         line
         == 'leave_out = ["pictures/5.png", "pictures/0.jpg", "pictures/1.jpg", "pictures/2.jpg"]'
@@ -280,11 +283,11 @@ def test_a_run_before_it_was_mended_does_not_stand_in_the_way_of_a_check(
     )
     assert not problems(fewer)
     (mine / "pictures/7.webp").write_bytes(encoded(picture(3), "WEBP"))
-    told = problems(check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False))
+    reported = problems(check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False))
     assert (
-        len(told) == 1
-        and "'pictures/7.webp' are not those that" in told[0]
-        and "or remove the list" in told[0]
+        len(reported) == 1
+        and "'pictures/7.webp' are not those that" in reported[0]
+        and "or remove the list" in reported[0]
     )
 
 
@@ -354,23 +357,39 @@ def test_an_error_names_the_sections_that_run_without_what_is_missing(
     )
     for i, needs in enumerate(((), ("judge",), ("next words",))):
         notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", *needs, parameters=USES, work="0")
-    code, told = figures(monkeypatch, capsys, preset)
+    code, reported = figures(monkeypatch, capsys, preset)
     assert (
         code == 2
         and "The sections that do not need it can run: seeing-words figures toy0 toy2 --preset "
         f"{preset}"
-        in " ".join(told.split())
+        in " ".join(reported.split())
     )
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))
     load_network(llama).save_pretrained(llama)
-    code, told = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
-    assert code == 2 and "body has no head" in told and "figures toy0 --preset" in told
-    code, told = figures(
+    code, reported = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
+    assert code == 2 and "body has no head" in reported and "figures toy0 --preset" in reported
+    code, reported = figures(
         monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu")
     )
-    assert code == 2 and "do not need it" not in told
+    assert code == 2 and "do not need it" not in reported
 
 
 def test_the_least_that_a_preset_says_has_short_names_for_figures(mine):
     preset = read_preset(write(mine, vision=["dinov2", "owner/dinov2"], judge="clip"))
     assert list(preset.short.values()) == [f"{mine.name}/dinov2", "owner/dinov2", "bloom", "clip"]
+
+
+def test_messages_that_the_guide_explains_are_those_of_the_package():
+    guide = json.loads((ROOT / "nbs/docs/own_models_and_data.ipynb").read_text(encoding="utf-8"))
+    (table,) = ["".join(c["source"]) for c in guide["cells"] if c["id"] == "errors-md"]
+    texts = []  # all strings of the package
+    for path in (ROOT / "seeing_words").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| *")]
+    quoted = [message for row in rows for message in re.findall(r"\*(.+?)\*", row)]
+    assert len(quoted) > 10
+    for message in quoted:
+        for part in message.split("…"):
+            assert any(part.strip(" ;") in text for text in texts), message

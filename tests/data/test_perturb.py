@@ -74,7 +74,7 @@ def test_another_seed_gives_another_stimulus(world, name):
     assert perturb(world, name, seed=0).key != perturb(world, name, seed=1).key
 
 
-def told(facts: dict) -> dict:  # every single fact by its name; things by their kind
+def flat_facts(facts: dict) -> dict:  # every single fact by its name; things by their kind
     return {key: value for key, value in facts.items() if key != "things"} | {
         f"{thing['name']} {key}": value for thing in facts["things"] for key, value in thing.items()
     }
@@ -91,9 +91,11 @@ def test_facts_that_it_may_not_change_are_read_as_before(world, entry):
                 k: v for k, v in after.items() if k != "things"
             }
             continue
-        assert told(before).keys() == told(after).keys()
+        assert flat_facts(before).keys() == flat_facts(after).keys()
         differ = {
-            key.split()[-1] for key, value in told(after).items() if value != told(before)[key]
+            key.split()[-1]
+            for key, value in flat_facts(after).items()
+            if value != flat_facts(before)[key]
         }
         assert differ <= set(entry.changes)
         n_changed += bool(differ)
@@ -187,7 +189,7 @@ def test_turning_and_flipping_come_round(world):
         assert turned.key == world.key and turned.facts == world.facts
     twice = perturb(perturb(world, "flip"), "flip")
     assert twice.key == world.key
-    assert [told(f) == pytest.approx(told(g)) for f, g in zip(twice.facts, world.facts)]
+    assert [flat_facts(f) == pytest.approx(flat_facts(g)) for f, g in zip(twice.facts, world.facts)]
     for before, after in zip(world.thing_masks, twice.thing_masks):
         assert (before == after).all()
     quarter = perturb(world, "rotation", angle=90)
@@ -316,9 +318,9 @@ def without_things(root, *places: int) -> None:
     path = root / "annotations/panoptic_val2017.json"
     whole = json.loads(path.read_text())
     for i in places:
-        told = whole["annotations"][i]
-        told["segments_info"] = [
-            segment for segment in told["segments_info"] if segment["category_id"] > 100
+        record = whole["annotations"][i]
+        record["segments_info"] = [
+            segment for segment in record["segments_info"] if segment["category_id"] > 100
         ]
     path.write_text(json.dumps(whole))
 
@@ -490,24 +492,24 @@ def test_facts_of_photographs_lose_what_is_removed(photographs):
 
 @FEW
 @given(words, st.floats(0, 1), st.integers(0, 99))
-def test_scrambling_moves_its_share_of_words_and_keeps_them_all(told, share, seed):
-    places = Wording(tuple(map(str, range(len(told)))), tuple((w, "") for w in told))
+def test_scrambling_moves_its_share_of_words_and_keeps_them_all(sentence, share, seed):
+    places = Wording(tuple(map(str, range(len(sentence)))), tuple((w, "") for w in sentence))
     changed = module.scrambled(places, np.random.default_rng(seed), share=share)
     assert sorted(changed.words) == sorted(places.words)
     n_moved, n_chosen = (
         sum(a != b for a, b in zip(changed.words, places.words)),
-        round(share * len(told)),
+        round(share * len(sentence)),
     )
     assert n_moved == (n_chosen if n_chosen > 1 else 0)
-    assert [tag for tag, _ in changed.tags] == [told[int(word)] for word in changed.words]
+    assert [tag for tag, _ in changed.tags] == [sentence[int(word)] for word in changed.words]
 
 
 @FEW
 @given(words)
-def test_sorting_sorts_and_is_done_once(told):
-    once = module.in_order(Wording(tuple(told)), None)
+def test_sorting_sorts_and_is_done_once(sentence):
+    once = module.in_order(Wording(tuple(sentence)), None)
     assert (
-        list(once.words) == sorted(told)
+        list(once.words) == sorted(sentence)
         and module.in_order(once, None) == once
         and once.tags is None
     )
@@ -638,14 +640,15 @@ def test_every_word_of_any_caption_gets_one_tag(text):
     tags = tag(
         [text, *REAL], tagger=lambda sentences: [["NOUN"] * len(words) for words in sentences]
     )
-    assert [len(one) for one in tags] == [len(told.split()) for told in (text, *REAL)]
+    assert [len(one) for one in tags] == [len(caption.split()) for caption in (text, *REAL)]
 
 
 def test_real_captions_are_tagged_word_by_word():
     found = [
-        dict(zip(told.split(), (pos for pos, _ in tags))) for told, tags in zip(REAL, tag(REAL))
+        dict(zip(caption.split(), (pos for pos, _ in tags)))
+        for caption, tags in zip(REAL, tag(REAL))
     ]
-    assert all(len(tags) == len(told.split()) for told, tags in zip(REAL, tag(REAL)))
+    assert all(len(tags) == len(caption.split()) for caption, tags in zip(REAL, tag(REAL)))
     assert (found[0]["man's"], found[0]["reads"], found[0]["—"], found[0]["it's"]) == (
         "NOUN",
         "VERB",
@@ -661,13 +664,13 @@ def test_real_captions_are_tagged_word_by_word():
     assert (found[2]["Café"], found[2]["in"], found[2]["night)"]) == ("NOUN", "ADP", "NOUN")
     assert (found[3]["church,"], found[5]["dogs'"]) == ("NOUN", "NOUN")
     shown = [np.zeros((2, 2, 3), np.uint8)] * len(REAL)
-    told = tagged(StimulusSet("own", tuple("abcdefgh"), shown, tuple((text,) for text in REAL)))
-    assert perturb(told, "nouns only").captions[1] == ("DOGS",)
-    assert perturb(told, "punctuation dropped").captions[0] == (
+    own = tagged(StimulusSet("own", tuple("abcdefgh"), shown, tuple((text,) for text in REAL)))
+    assert perturb(own, "nouns only").captions[1] == ("DOGS",)
+    assert perturb(own, "punctuation dropped").captions[0] == (
         "A man's t-shirt reads STOP and it's red-and-white",
     )
-    assert perturb(told, "sorted").captions[7] == ('"hello" left. said She she Then twice...',)
-    emptied = perturb(told, "relations dropped")
+    assert perturb(own, "sorted").captions[7] == ('"hello" left. said She she Then twice...',)
+    emptied = perturb(own, "relations dropped")
     assert [len(c[0].split()) for c in emptied.captions] == [len(t[0]) for t in emptied.tags]
 
 
@@ -748,13 +751,15 @@ def test_a_network_is_loaded_with_its_head_once_and_only_when_losses_are_not_kep
         loaded.append(1)
         return load_reader(str(saved["llama"]), dtype="bfloat16")
 
-    told = {"intact": families.TEXTS[:3], "sorted": families.TEXTS[2::-1]}
+    captions = {"intact": families.TEXTS[:3], "sorted": families.TEXTS[2::-1]}
     known = load_reader(str(saved["llama"]))
-    first, again = (keep(losses_by_condition, known, told, load=load) for _ in range(2))
+    first, again = (keep(losses_by_condition, known, captions, load=load) for _ in range(2))
     assert loaded == [1] and list(first) == ["intact", "sorted"]
-    for c in told:
+    for c in captions:
         assert np.array_equal(first[c], again[c])
-        np.testing.assert_allclose(first[c], caption_losses(known, told[c]), rtol=0.02)  # of 8 bits
+        np.testing.assert_allclose(
+            first[c], caption_losses(known, captions[c]), rtol=0.02
+        )  # of 8 bits
     np.testing.assert_allclose(first["intact"], first["sorted"][::-1], rtol=0.02)
 
 
@@ -791,14 +796,14 @@ def test_a_run_keeps_losses_and_holds_one_network(saved, tmp_path, monkeypatch):
     assert [f.attrs["model"] for f in last] == [first, second] * 2 and list(
         run.networks.loaded
     ) == [max(first, second)]
-    told = {"intact": run.stimuli.caption()}
-    expected = caption_losses(load_reader(first), told["intact"])
-    np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
+    captions = {"intact": run.stimuli.caption()}
+    expected = caption_losses(load_reader(first), captions["intact"])
+    np.testing.assert_allclose(run.losses(first, captions)["intact"], expected, rtol=1e-5)
     assert not run.networks.loaded and run.models[first] == load_reader(first).revision
     monkeypatch.setattr(
         "seeing_words.models.loss.load_network", lambda *args, **more: pytest.fail("loaded again")
     )
-    np.testing.assert_allclose(run.losses(first, told)["intact"], expected, rtol=1e-5)
+    np.testing.assert_allclose(run.losses(first, captions)["intact"], expected, rtol=1e-5)
 
 
 PLAIN = "def helper(x):\n    return x + 1\n\n\ndef change(picture):\n    return helper(picture)\n"

@@ -326,7 +326,7 @@ def test_links_may_not_leave_the_folder(tmp_path):
     (folder / "circle").symlink_to(folder / "circle")
     assert read_image(inside(folder, "within.png")).shape == (20, 30, 3)
     for name in ("out.png", "there/secret.png"):
-        with pytest.raises(InputError, match="copy what a link there leads out to"):
+        with pytest.raises(InputError, match="and replace links that lead outside it by copies"):
             inside(folder, name)
     with pytest.raises(InputError, match="circle"):
         read_image(inside(folder, "circle"))
@@ -411,8 +411,8 @@ def test_another_laboratory_works_on_the_same(coco, tmp_path):
         ("160\n7\n", "lacks 1 stimulus of the list .*, the first is '7'"),
         ("# none\n", "names no stimuli"),
         ("160\n139\n160\n", "id '160' in line 3 occurs before"),
-        ("160\tabc\n", "what follows '160' is no digest"),
-        (f"160\t{'0' * 64}\n139\n", "what follows '139' is no digest"),
+        ("160\tabc\n", "what follows '160' is not a digest"),
+        (f"160\t{'0' * 64}\n139\n", "what follows '139' is not a digest"),
         ("# 3 of 9 stimuli\n160\n139\n", "names 2 stimuli and claims 3"),
     ):
         (tmp_path / "ids.txt").write_text(text)
@@ -884,9 +884,9 @@ def test_parquet_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 def test_flickr30k_in_every_form(tmp_path, form):
     stimuli = flickr30k_stimuli(datasets.flickr30k(tmp_path / "f", form), 4)
     assert sorted(stimuli.ids) == ["1000092795", "1000092796", "1000092797", "1000092798"]
-    for id_, told, image in zip(stimuli.ids, stimuli.captions, stimuli.images):
+    for id_, own, image in zip(stimuli.ids, stimuli.captions, stimuli.images):
         i = int(id_) - 1000092795
-        assert told == tuple(datasets.FLICKR_CAPTIONS[i % 2])
+        assert own == tuple(datasets.FLICKR_CAPTIONS[i % 2])
         assert (image == read_image(encoded(picture(i)))).all()
 
 
@@ -1061,8 +1061,8 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         (
             ".csv",
             "image;caption\na.png;x\n",
-            r"Available: image;caption\. Cells seem to be separated by another sign: separator = "
-            r"\";\"",
+            r"Available: image;caption\. Cells seem to be separated by another character: "
+            r"separator = \";\"",
         ),
         (
             ".csv",
@@ -1187,13 +1187,13 @@ def test_all_unusable_rows_are_reported_together_and_left_out_by_name(mine):
     table = written(mine, rows)
     with pytest.raises(
         Unusable, match=r"rows\.json: 2 of 6 stimuli cannot be used\. .*row 2: .*row 5: "
-    ) as told:
+    ) as raised:
         folder_stimuli(mine, table, columns={"id": "id"})
-    assert list(told.value.wrong) == ["é1", "é4"] and str(told.value).endswith(
+    assert list(raised.value.wrong) == ["é1", "é4"] and str(raised.value).endswith(
         'leave them out: leave_out = ["é1", "é4"]'
     )
     assert folder_stimuli(
-        mine, table, columns={"id": "id"}, leave_out=list(told.value.wrong)
+        mine, table, columns={"id": "id"}, leave_out=list(raised.value.wrong)
     ).ids == (
         "é0",
         "é2",
@@ -1209,20 +1209,20 @@ def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
     )
     with pytest.raises(
         TooFew, match="coco val2017 has 8 stimuli beside 2 left out, 9 are asked for"
-    ) as told:
+    ) as raised:
         coco_stimuli(coco, 9, leave_out=whole[:2])
-    assert told.value.there == {"n_stimuli": 8}
+    assert raised.value.there == {"n_stimuli": 8}
 
 
 def test_missing_images_are_counted_and_the_nearest_name_is_suggested(mine):
     table = written(
         mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
     )
-    told = (
+    message = (
         r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: "
         r".*`seeing-words presets check`"
     )
-    with pytest.raises(Unusable, match=told):
+    with pytest.raises(Unusable, match=message):
         folder_stimuli(mine, table)
 
 
@@ -1248,5 +1248,7 @@ def test_a_row_with_wrong_quotes_is_reported_by_its_first_line(mine):
 
 def test_the_other_separator_is_named_even_if_cells_hold_commas(mine):
     (mine / "t.csv").write_text("image;caption\npictures/p0.png;a dog, asleep\n")
-    with pytest.raises(InputError, match=r'not as many cells .*by another sign: separator = ";"'):
+    with pytest.raises(
+        InputError, match=r'not as many cells .*by another character: separator = ";"'
+    ):
         folder_stimuli(mine, "t.csv")

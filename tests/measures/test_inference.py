@@ -499,7 +499,10 @@ def test_claims_table_is_computed():
         ),
         (lambda Y: calibrate(mean_r, Y, Y[:-1]), "X has 103 stimuli, Y has 102"),
         (lambda Y: calibrate(mean_r, np.stack([Y, Y]), Y), "X has 2 layers"),
-        (lambda Y: calibrate(mean_r, Y, Y, n_permutations=0), "0 permutations make no null"),
+        (
+            lambda Y: calibrate(mean_r, Y, Y, n_permutations=0),
+            "0 permutations are too few for a null",
+        ),
         (
             lambda Y: calibrated(grid(np.zeros((2, 3, 5))), layers_and_null()[1]),
             "if scores have folds, take their mean",

@@ -55,27 +55,36 @@ def test_what_says_nothing_scores_at_chance():
     assert found.chance.values.tolist() == [chance(k, folds) for k in (1, 5, 10)] + [10.5]
 
 
-def test_intervals_cover_the_expected_recall():
+def planted(rng, mixing, n, noise=4):
+    facts = rng.normal(size=(n, mixing.shape[1]))
+    return facts @ mixing + noise * rng.normal(size=(2, n, mixing.shape[2]))
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["maps given", "maps fitted"])
+def test_intervals_cover_the_expected_recall(fitted):
     "Planted alignment: the mean over data sets lies within most intervals."
-    n, n_units, n_sets = 120, 24, 25
+    n, n_sets = 120, 40
     rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(2, 8, n_units))
+    mixing = rng.normal(size=(2, 8, 24))
+    many, of_many = planted(rng, mixing, 20_000)
+    given = np.linalg.lstsq(many, of_many, rcond=None)[0]
     values, lows, highs = [], [], []
     for seed in range(n_sets):
-        facts = rng.normal(size=(n, 8))
-        X, Y = facts @ mixing + 4 * rng.normal(size=(2, n, n_units))
+        X, Y = planted(rng, mixing, n)
         folds = make_folds(n, seed=seed)
         weights = resample_weights(folds, n_draws=200, seed=seed)
-        found = retrieval(*out_of_fold(X, Y, folds=folds), folds=folds, weights=weights)
+        pair = out_of_fold(X, Y, folds=folds) if fitted else (Y, X @ given)
+        found = retrieval(*pair, folds=folds, weights=weights)
         ends = interval(found)
         values.append(found.value.values)
         lows.append(ends.low.values)
         highs.append(ends.high.values)
     expected = np.mean(values, axis=0)
-    covered = (np.array(lows) <= expected) & (expected <= np.array(highs))
-    # 0.95 less 4 standard errors; the median rank depends most on the maps, which are not refitted
-    assert (covered.mean(0)[:3] > 0.77).all()
-    assert covered.mean(0)[3] > 0.5
+    covered = ((np.array(lows) <= expected) & (expected <= np.array(highs))).mean(0)
+    # 0.95 less 4 standard errors, the median rank too where the maps are given: it depends most on
+    # the maps, which are not refitted, so that tables give it no interval
+    assert (covered[:3] > 0.81).all()
+    assert covered[3] > (0.7 if fitted else 0.81)
     # and they are not so wide that covering says nothing
     assert ((np.array(highs) - np.array(lows)).mean(0) < 7 * np.std(values, axis=0)).all()
 

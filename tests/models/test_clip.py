@@ -32,12 +32,12 @@ def logits(folder, image: np.ndarray, caption: str) -> float:
     tokens = AutoTokenizer.from_pretrained(folder)(
         caption, return_tensors="pt", truncation=True, max_length=12
     )
-    told = network(
+    output = network(
         input_ids=tokens["input_ids"],
         attention_mask=tokens["attention_mask"],
         pixel_values=pixels["pixel_values"],
     )
-    return float(told.logits_per_image / network.logit_scale.exp())
+    return float(output.logits_per_image / network.logit_scale.exp())
 
 
 def test_scores_are_the_networks_own_cosines_whatever_the_batch(folder):

@@ -58,10 +58,10 @@ def test_a_caption_does_not_depend_on_its_neighbours(tmp_path, kind):
 
     def first(*captions):
         images = np.zeros((len(captions), 16, 16, 3), np.uint8)
-        told = StimulusSet(
+        own = StimulusSet(
             "x", tuple(map(str, range(len(captions)))), images, tuple((c,) for c in captions)
         )
-        return extract_many(made, told, ("mean", "last"), progress=False)
+        return extract_many(made, own, ("mean", "last"), progress=False)
 
     alone, together = first(short), first(short, long, "dog")
     for name in alone:
@@ -70,8 +70,8 @@ def test_a_caption_does_not_depend_on_its_neighbours(tmp_path, kind):
 
 def test_the_order_of_words_matters_to_deep_layers_only(tmp_path):
     made, images = model("llama", tmp_path), np.zeros((2, 16, 16, 3), np.uint8)
-    told = StimulusSet("x", ("a", "b"), images, (("boat by dog",), ("dog by boat",)))
-    gap = np.ptp(extract(made, told, pooling="mean", progress=False).values, axis=1).max(1)
+    own = StimulusSet("x", ("a", "b"), images, (("boat by dog",), ("dog by boat",)))
+    gap = np.ptp(extract(made, own, pooling="mean", progress=False).values, axis=1).max(1)
     assert gap[0] < 1e-6 and (gap[1:] > 1e-3).all()
 
 

@@ -40,6 +40,7 @@ from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
 from seeing_words.data.stimuli import StimulusSet
 from seeing_words.models import weights as loading
+from seeing_words.models.checkpoints import CHECKPOINTS
 from seeing_words.models.extract import capture, extract, pooled_layers
 from seeing_words.models.hub import verified, weight_files
 from seeing_words.models.inputs import image_preprocessor
@@ -47,13 +48,7 @@ from seeing_words.models.load import Model, blocks, load_model
 from seeing_words.models.loss import caption_losses, load_reader
 from seeing_words.models.pooling import POOLINGS
 from seeing_words.models.store import Store, feature_spec
-from seeing_words.models.weights import (
-    CHECKPOINTS,
-    _companions,
-    check_head,
-    check_whole,
-    load_network,
-)
+from seeing_words.models.weights import _companions, check_head, check_whole, load_network
 
 FAMILIES = VISION + LANGUAGE
 FINAL = {
@@ -885,9 +880,9 @@ def damaged_versions(whole: bytes, seed: int, n: int):
     ],
 )
 def test_whatever_byte_is_damaged_the_network_answers_or_its_folder_is_named(copy, kind, file):
-    """Never an error of another kind. In a folder of one's own a changed number that still reads as
-    one cannot be told: then
-    the network answers, and its revision, a digest of its files, says that it is another."""
+    """Never an error of another kind. In a user's own folder, a number changed into another valid
+    number cannot be detected: then the network answers, but its revision, a digest of its files, is
+    another."""
     folder = copy(kind)
     path, shown = folder / file, photographs(2) if kind == "vit" else TEXTS[:2]
     if file.endswith("index.json"):

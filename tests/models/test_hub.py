@@ -284,8 +284,8 @@ def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
     )
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["failed"] == {} and {item["state"] for item in told["items"]} == {"there"}
+    printed = json.loads(done.stdout)
+    assert printed["failed"] == {} and {item["state"] for item in printed["items"]} == {"there"}
     offline()
     assert all(loads(mine, name) for name in mine.networks)
 

@@ -17,17 +17,11 @@ from transformers import AutoModel, AutoModelForCausalLM
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
 from seeing_words.core.parallel import parallel_map
+from seeing_words.models.checkpoints import checkpoint_card, checkpoints, save_checkpoint
 from seeing_words.models.extract import capture
 from seeing_words.models.inputs import caption_encoder, image_encoder
 from seeing_words.models.load import Model, blocks, load_model
-from seeing_words.models.weights import (
-    build_network,
-    checkpoint_card,
-    checkpoints,
-    drawing,
-    load_network,
-    save_checkpoint,
-)
+from seeing_words.models.weights import build_network, drawing, load_network
 
 
 def inputs(made: Model, n: int = 6) -> dict[str, torch.Tensor]:

@@ -336,8 +336,8 @@ def test_surrogates_of_two_networks_share_their_noise_and_those_of_two_seeds_do_
 def test_noise_is_reduced_to_what_independence_permits():
     rng, n, m = np.random.default_rng(0), 20_000, 4
     facts, folds = rng.normal(size=(n, 1)), make_folds(n)
-    teller = rng.integers(0, m, size=n)
-    once = several(np.stack([facts * (teller == j)[:, None] for j in range(m)]))
+    speaker = rng.integers(0, m, size=n)
+    once = several(np.stack([facts * (speaker == j)[:, None] for j in range(m)]))
     # exemplars do not correlate, yet each correlates with the facts by 1/√m
     assert independent_noise(once, facts, folds=folds) == pytest.approx(
         (1 - 1 / m) ** 0.5, abs=0.01
@@ -349,12 +349,12 @@ def test_noise_is_reduced_to_what_independence_permits():
     assert alone == constant == 1
 
 
-def surrogates_of(told: np.ndarray, n: int, seed: int) -> xr.Dataset:
+def surrogates_of(stated: np.ndarray, n: int, seed: int) -> xr.Dataset:
     "Gain beyond that of surrogates where captions tell some of 16 facts."
     rng, folds = np.random.default_rng(seed), make_folds(n)
     facts = rng.normal(size=(n, 16)) / np.sqrt(np.arange(1, 17))
     picture = several((facts @ rng.normal(size=(16, 40)) + rng.normal(size=(n, 40)) / 2)[None])
-    captions = (facts * told) @ rng.normal(size=(16, 40)) + rng.normal(size=(5, n, 40)) / 5
+    captions = (facts * stated) @ rng.normal(size=(16, 40)) + rng.normal(size=(5, n, 40)) / 5
     weights = resample_weights(folds, n_draws=200)
     curve = curve_of_pair(
         picture, several(captions), [1, 5], folds=folds, weights=weights, n_surrogates=8
@@ -365,17 +365,17 @@ def surrogates_of(told: np.ndarray, n: int, seed: int) -> xr.Dataset:
 
 def test_omitted_facts_gain_more_than_a_fixed_map_but_no_more_than_surrogates():
     n = 300
-    told = np.random.default_rng(5).random((5, n, 16)) < 0.5
-    ends = interval(surrogates_of(told, n, 0))
+    stated = np.random.default_rng(5).random((5, n, 16)) < 0.5
+    ends = interval(surrogates_of(stated, n, 0))
     assert ends.low.sel(kind="fixed map") > 0
     assert ends.low.sel(kind="predicted") < 0 < ends.high.sel(kind="predicted")
 
 
 def test_captions_that_complement_each_other_gain_more_than_surrogates():
     n = 300
-    teller = np.random.default_rng(5).integers(0, 5, size=(n, 16))
-    told = np.stack([teller == j for j in range(5)])
-    assert interval(surrogates_of(told, n, 0)).low.sel(kind="predicted") > 0
+    speaker = np.random.default_rng(5).integers(0, 5, size=(n, 16))
+    stated = np.stack([speaker == j for j in range(5)])
+    assert interval(surrogates_of(stated, n, 0)).low.sel(kind="predicted") > 0
 
 
 def test_surrogates_end_where_the_data_do_and_draws_include_their_spread():
@@ -431,18 +431,18 @@ def test_captions_of_others_lower_alignment_in_the_microworld():
     assert interval(gain(own, 3)).low > 0 > interval(gain(others, 3)).high
 
 
-# The microworld, drawn and told again
+# The microworld, rendered and described again
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_scenes_are_rendered_and_described_again_from_the_same_facts(m, j):
     stimuli = microworld_stimuli(4, n_captions=2)
-    told, drawn = recaption(stimuli, m), rerender(stimuli, j)
-    assert [captions[:2] for captions in told.captions] == [
+    described, drawn = recaption(stimuli, m), rerender(stimuli, j)
+    assert [captions[:2] for captions in described.captions] == [
         captions[:m] for captions in stimuli.captions
     ]
-    assert scenes_of(told) == scenes_of(drawn) == scenes_of(stimuli)
+    assert scenes_of(described) == scenes_of(drawn) == scenes_of(stimuli)
     assert (drawn.condition, drawn.captions) == (f"rendering={j}", stimuli.captions)
     assert [mask.shape for mask in drawn.thing_masks] == [
         mask.shape for mask in stimuli.thing_masks

@@ -14,6 +14,7 @@ from seeing_words.measures.predictivity import out_of_fold
 from seeing_words.measures.scores import concat_scores, interval, make_scores
 from seeing_words.studies.averaging import exemplar_features
 from seeing_words.studies.ceilings import (
+    captioned_facts,
     ceiling_table,
     fact_matrix,
     oracle_scores,
@@ -21,7 +22,6 @@ from seeing_words.studies.ceilings import (
     reliability_ceiling,
     reliability_ceilings,
     share_of_ceiling,
-    told_facts,
     unit_ceilings,
     unit_panels,
     unit_scores,
@@ -143,8 +143,10 @@ def test_the_oracle_knows_what_is_planted():
 
 def test_facts_of_the_microworld_decide_its_captions_and_their_own_oracle():
     stimuli = microworld_stimuli(40, n_captions=2)
-    told = told_facts(stimuli, 1)
-    for facts, own, stated in zip(stimuli.facts, told, stimuli.caption_facts, strict=True):
+    described = captioned_facts(stimuli, 1)
+    mixed = captioned_facts(stimuli, np.arange(40) % 2)
+    assert mixed[::2] == captioned_facts(stimuli)[::2] and mixed[1::2] == described[1::2]
+    for facts, own, stated in zip(stimuli.facts, described, stimuli.caption_facts, strict=True):
         for kind in ("place", "time", "weather"):
             assert own.get(kind) in (None, facts[kind])
             assert (kind in own) == any(fact == (kind,) for fact, _ in stated[1])
@@ -204,7 +206,7 @@ def test_what_has_no_ceiling_is_refused():
         reliability(np.ones((2, 19, 3)), weights=weights)
     pictures = StimulusSet("mine", ("a", "b"), captions=(("one",), ("two",)))
     with pytest.raises(InputError, match="not known which facts"):
-        told_facts(pictures)
+        captioned_facts(pictures)
     with pytest.raises(InputError, match="no facts vary among 2 stimuli; known kinds: none"):
         fact_matrix([{}, {}])
     with pytest.raises(InputError, match="no ceiling"):

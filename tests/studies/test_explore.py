@@ -85,7 +85,7 @@ def test_retrieval_agrees_with_a_plain_loop(cross):
     assert found.id.tolist() == [cross.gallery.ids[i] for i in found.index]
     mapped = cross.to_language.predict(cross.vision(cross.gallery.images[[4]]))[0]
     by_hand = sorted(
-        ((cosine(mapped, told), i) for i, told in enumerate(cross.read)), reverse=True
+        ((cosine(mapped, response), i) for i, response in enumerate(cross.read)), reverse=True
     )[:3]
     assert cross.captions(cross.gallery.images[4], k=3).index.tolist() == [i for _, i in by_hand]
 
@@ -199,8 +199,8 @@ def test_the_picture_follows_the_controls(dots):
     shown = {picture.value}
     for change in (lambda: setattr(x, "value", 2), lambda: setattr(colour, "value", "blue")):
         change()
-        told = f"A dot. Chosen: x 2, colour {colour.value}."
-        assert picture.value == explore._img(dots.picture(x=2, colour=colour.value), told)
+        text = f"A dot. Chosen: x 2, colour {colour.value}."
+        assert picture.value == explore._img(dots.picture(x=2, colour=colour.value), text)
         shown.add(picture.value)
     assert len(shown) == 3
     assert 'alt="A dot. Chosen: x 2, colour blue."' in picture.value
@@ -323,7 +323,7 @@ def test_every_section_has_one_call_that_follows_a_choice(name):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (
             {"pooling": "max"},
@@ -339,10 +339,10 @@ def test_every_section_has_one_call_that_follows_a_choice(name):
         ({"n_stimuli": 3}, "n_stimuli = 3: a whole number"),
     ],
 )
-def test_the_explorer_refuses_impossible_parameters_before_computing(given, told):
+def test_the_explorer_refuses_impossible_parameters_before_computing(given, message):
     cells = json.loads((ROOT / "nbs/beyond/explorer.ipynb").read_text(encoding="utf-8"))["cells"]
     sources, space = {cell["id"]: "".join(cell["source"]) for cell in cells}, {}
     for name in ("imports", "parameters"):
         exec(sources[name], space)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         exec(sources["start"], space | given)

@@ -98,10 +98,10 @@ def test_the_oracle_is_the_ideal_observer(trials):
 
 
 def test_a_trial_is_decidable_where_the_prompt_contradicts_the_near_miss(trials):
-    for facts, (prompt, *_), told in zip(
+    for facts, (prompt, *_), expected in zip(
         trials.rejected.facts, trials.preferred.caption_facts, trials.decidable
     ):
-        assert pf.contradicted(scene_of(facts), prompt) == told
+        assert pf.contradicted(scene_of(facts), prompt) == expected
     assert not any(
         pf.contradicted(scene_of(f), t[0])
         for f, t in zip(trials.preferred.facts, trials.preferred.caption_facts)
@@ -251,7 +251,7 @@ def test_shuffled_prompts_are_at_chance():
         assert low <= 0.5 <= high
         assert (
             mapped.against(order).choices().mean() > 0.9
-        )  # but the images of other trials are told apart
+        )  # but the images of other trials can be distinguished
         assert np.array_equal(mapped.against(np.arange(N)).choices(), np.full(N, 0.5))
 
 
@@ -427,8 +427,8 @@ def test_layers_are_taken_by_name():
 
 def test_the_oracle_counts_true_facts(trials):
     scores = pf.judged(trials.preferred)
-    facts, told = trials.preferred.facts[0], trials.preferred.caption_facts[0][1]
-    named = {(f[0], "name") if f[-1] == "verb" else f for f, _ in told}
+    facts, stated = trials.preferred.facts[0], trials.preferred.caption_facts[0][1]
+    named = {(f[0], "name") if f[-1] == "verb" else f for f, _ in stated}
     assert scores[0, 1] == len(named) / (4 + 4 * len(facts["things"]))
     assert ((0 < scores) & (scores <= 1)).all()
 

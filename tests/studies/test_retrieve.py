@@ -68,6 +68,8 @@ def test_the_table_holds_every_score_beside_chance(facts):
     row = table[(table.direction == "L→V") & (table.statistic == "R@10")]
     assert row.value.item() == both.value.sel(direction="l2v", statistic="R@10").item()
     assert row.chance.item() == 10 / 30
+    no_interval = table[["low", "high"]].isna().all(axis=1)
+    assert (no_interval == (table.statistic == "median rank")).all()
 
 
 def test_no_networks_are_refused(facts):

@@ -38,15 +38,17 @@ def page(chromium, request) -> Iterator:
         viewport={"width": width, "height": height}, color_scheme=colours
     )
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page, told = context.new_page(), []
+    page, messages = context.new_page(), []
     page.on(
         "console",
-        lambda message: told.append(message.text) if message.type in ("error", "warning") else None,
+        lambda message: (
+            messages.append(message.text) if message.type in ("error", "warning") else None
+        ),
     )
-    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
     context.close()
-    assert not told, told
+    assert not messages, messages
 
 
 def serious(page) -> list[str]:

@@ -51,7 +51,7 @@ def coco_things(i: int, width: int, height: int) -> np.ndarray:  # (thing, heigh
 def coco(root: Path, n: int = 10, split: str = "val2017") -> Path:
     """COCO: images, captions (more than five of some), panoptic annotations with their ids in the
     colours of a png."""
-    images, told, panoptic = [], [], []
+    images, records, panoptic = [], [], []
     for folder in (split, f"annotations/panoptic_{split}"):
         (root / folder).mkdir(parents=True)
     for i in range(n):
@@ -69,18 +69,18 @@ def coco(root: Path, n: int = 10, split: str = "val2017") -> Path:
                 "id": number,
             }
         )
-        told += [
+        records += [
             {"image_id": number, "id": 1000 * k + i, "caption": text + "\n" * (k == 2)}
             for k, text in enumerate(captions(i, 5 + i % 2))
         ]
         panoptic.append(_panoptic(root / f"annotations/panoptic_{split}", i, number, width, height))
-    told.reverse()  # their order in the file says nothing
+    records.reverse()  # their order in the file says nothing
     head = {
         "info": {"description": "COCO 2017 Dataset", "year": 2017},
         "licenses": [{"id": 1, "name": "Attribution-NonCommercial-ShareAlike License"}],
         "images": images,
     }
-    write_json(root / f"annotations/captions_{split}.json", {**head, "annotations": told})
+    write_json(root / f"annotations/captions_{split}.json", {**head, "annotations": records})
     write_json(
         root / f"annotations/panoptic_{split}.json",
         {**head, "annotations": panoptic, "categories": COCO_CATEGORIES},
@@ -186,7 +186,7 @@ def flickr30k(root: Path, form: str, n: int = 4) -> Path:
     """Flickr30k, `form` by `form` in which it is passed on; the last row of results.csv lacks a
     bar, as the original does."""
     names = [f"{1000092795 + i}.jpg" for i in range(n)]
-    told = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
+    captions = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
     (root / "flickr30k-images").mkdir(parents=True)
     for i, name in enumerate(names):
         (root / "flickr30k-images" / name).write_bytes(encoded(picture(i)))
@@ -196,37 +196,41 @@ def flickr30k(root: Path, form: str, n: int = 4) -> Path:
         "results_20130124.token": _token,
         "flickr_annotations_30k.csv": _raw_csv,
         "dataset_flickr30k.json": _karpathy,
-    }[form](names, told, splits)
+    }[form](names, captions, splits)
     (root / form).write_text(text, encoding="utf-8", newline="")
     return root
 
 
-def _pipes(names, told, splits) -> str:
+def _pipes(names, captions, splits) -> str:
     lines = [
-        f"{name}| {k}| {text}" for name, texts in zip(names, told) for k, text in enumerate(texts)
+        f"{name}| {k}| {text}"
+        for name, texts in zip(names, captions)
+        for k, text in enumerate(texts)
     ]
     last = lines.pop().replace("| 4| ", "| 4   ")
     return "\n".join(["image_name| comment_number| comment", *lines, last]) + "\n"
 
 
-def _token(names, told, splits) -> str:
+def _token(names, captions, splits) -> str:
     return "".join(
-        f"{name}#{k}\t{text}\n" for name, texts in zip(names, told) for k, text in enumerate(texts)
+        f"{name}#{k}\t{text}\n"
+        for name, texts in zip(names, captions)
+        for k, text in enumerate(texts)
     )
 
 
-def _raw_csv(names, told, splits) -> str:
+def _raw_csv(names, captions, splits) -> str:
     file = io.StringIO()
     rows = csv.writer(file)
     rows.writerow(["raw", "sentids", "split", "filename", "img_id"])
-    for i, (name, texts, split) in enumerate(zip(names, told, splits)):
+    for i, (name, texts, split) in enumerate(zip(names, captions, splits)):
         rows.writerow(
             [json.dumps(texts), json.dumps(list(range(5 * i, 5 * i + 5))), split, name, i]
         )
     return file.getvalue()
 
 
-def _karpathy(names, told, splits) -> str:
+def _karpathy(names, captions, splits) -> str:
     images = [
         {
             "sentids": list(range(5 * i, 5 * i + 5)),
@@ -238,7 +242,7 @@ def _karpathy(names, told, splits) -> str:
                 for k, text in enumerate(texts)
             ],
         }
-        for i, (name, texts, split) in enumerate(zip(names, told, splits))
+        for i, (name, texts, split) in enumerate(zip(names, captions, splits))
     ]
     return json.dumps({"images": images, "dataset": "flickr30k"})
 

@@ -200,9 +200,9 @@ def _llama(folder: Path) -> dict:
             vocab_size=360, special_tokens=["<unk>", "<s>", "</s>", *fallback], show_progress=False
         ),
     )
-    told = json.loads(made.to_str())["model"]
+    state = json.loads(made.to_str())["model"]
     LlamaTokenizer(
-        vocab=told["vocab"], merges=[tuple(pair) for pair in told["merges"]], add_bos_token=True
+        vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]], add_bos_token=True
     ).save_pretrained(folder)
     return {"bos_token_id": 1, "eos_token_id": 2}
 

@@ -25,9 +25,9 @@ def git_digest(data: bytes) -> str:
 
 def entry(path: Path) -> dict:
     data = path.read_bytes()
-    told = {"type": "file", "path": path.name, "size": len(data), "oid": git_digest(data)}
+    described = {"type": "file", "path": path.name, "size": len(data), "oid": git_digest(data)}
     sha = hashlib.sha256(data).hexdigest()
-    return told | (
+    return described | (
         {"lfs": {"oid": sha, "size": len(data), "pointerSize": 134}} if path.suffix in LARGE else {}
     )
 
@@ -44,8 +44,8 @@ class Hub(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    def tell(self, told):
-        self.answer(json.dumps(told).encode(), Content_Type="application/json")
+    def tell(self, value):
+        self.answer(json.dumps(value).encode(), Content_Type="application/json")
 
     def refuse(self, code: int, reason: str):
         self.answer(b"{}", code, X_Error_Code=reason, X_Error_Message=reason)
@@ -74,17 +74,17 @@ class Hub(BaseHTTPRequestHandler):
             return self.tell([entry(path) for path in files])
         if kind == "revision":
             sha = revision if len(revision) == 40 else commit_of(folder, revision)
-            told = {
+            answer = {
                 "id": repository,
                 "sha": sha,
                 "siblings": [{"rfilename": path.name} for path in files],
             }
-            return self.tell(told)
+            return self.tell(answer)
         path = folder / rest[-1]
         if not path.is_file():
             return self.refuse(404, "EntryNotFound")
-        told = entry(path)
-        etag = told["lfs"]["oid"] if "lfs" in told else told["oid"]
+        file_entry = entry(path)
+        etag = file_entry["lfs"]["oid"] if "lfs" in file_entry else file_entry["oid"]
         self.answer(path.read_bytes(), ETag=f'"{etag}"', X_Repo_Commit=revision)
 
     do_HEAD = do_GET

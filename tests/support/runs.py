@@ -5,7 +5,8 @@ from pathlib import Path
 import nbformat
 from transformers import Dinov2Config
 
-from seeing_words.models.weights import build_network, save_checkpoint
+from seeing_words.models.checkpoints import save_checkpoint
+from seeing_words.models.weights import build_network
 
 
 def notebook(path: Path, *needs: str, **cells: str) -> Path:

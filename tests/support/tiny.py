@@ -9,10 +9,11 @@ from torch import nn
 from transformers import BloomConfig, Dinov2Config, LlamaConfig, PreTrainedConfig
 
 from seeing_words.data.stimuli import StimulusSet
+from seeing_words.models.checkpoints import save_checkpoint
 from seeing_words.models.extract import extract_many
 from seeing_words.models.load import Model, load_model
 from seeing_words.models.store import Store
-from seeing_words.models.weights import build_network, save_checkpoint
+from seeing_words.models.weights import build_network
 
 WORDS = "a boat and the dog by sea small red sleeps near barn under old sky".split()
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 16}
