@@ -462,24 +462,34 @@ def claims(
 
 def _claims_table(table: "pd.DataFrame", runs: list[str]) -> Table:
     "One row for each claim, one column for each run."
-    title = "effect [95 %], claimed"
+    title = "effect [95 %], claimed, p (Holm)"
     columns = [Column(run if len(runs) > 1 else title, no_wrap=True) for run in runs]
     shown = Table("claim", "in words", *columns, box=SIMPLE_HEAD)
+    if "primary" in table and table["primary"].eq(True).any():
+        shown.caption = "★ the claim by which its section is judged"
     for section, of_section in table.groupby("section", sort=False):
         shown.add_row(f"[bold]{section}[/]")
         for name, of_claim in of_section.groupby("claim", sort=False):
             by_run = {row.run: _verdict_cell(row) for row in of_claim.itertuples()}
             text = escape(of_claim["text"].iloc[0])
-            shown.add_row(name, text, *(by_run.get(run, "not run") for run in runs))
+            primary = "primary" in of_claim and of_claim["primary"].eq(True).any()
+            shown.add_row(
+                f"★ {name}" if primary else name,
+                text,
+                *(by_run.get(run, "not run") for run in runs),
+            )
     return shown
 
 
 def _verdict_cell(row: Any) -> str:
-    "Verdict, effect with its interval, and what was claimed."
-    from seeing_words.plots import SIGNS
+    "Verdict, effect with its interval, what was claimed, and the p-value corrected by Holm."
+    from seeing_words.plots import SIGNS, p_text
 
     sign, colour = SIGNS[row.verdict]
     effect = f"{row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] {row.threshold}"
+    p = getattr(row, "p_holm", float("nan"))  # older tables have none
+    if p == p:
+        effect += f", p {p_text(p)}"
     return f"[{colour}]{sign}[/] {row.verdict}\n{escape(effect)}"
 
 # %% ../../nbs/library/app/08_cli.ipynb #report
@@ -565,6 +575,17 @@ def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
     alignment.save(folder / "alignment.nc")
     return [*saved.files, folder / "alignment.nc"]
 
+
+def _read_groups(named: str) -> list[str]:
+    "Labels for `--groups`, with errors that name the option."
+    from seeing_words.core.errors import InputError
+    from seeing_words.data.tables import read_labels
+
+    try:
+        return read_labels(named)
+    except InputError as error:
+        raise InputError(f"--groups {named}: {error}") from error
+
 # %% ../../nbs/library/app/08_cli.ipynb #align-command
 @app.command("align", epilog=_EXIT_CODES)
 def align_files(
@@ -578,6 +599,14 @@ def align_files(
         Path, typer.Option(metavar="FOLDER", help="Folder for alignment.csv, .nc, .svg, .png.")
     ] = Path("alignment"),
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.")] = 5,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labels of groups of stimuli that resemble each other and stay whole: a label on "
+            "each line, or a column of a table, as in pairs.csv:prompt.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     permutations: Annotated[
         int, typer.Option(help="Number of permutations for the p-value (0: none).")
@@ -592,11 +621,13 @@ def align_files(
     from seeing_words.measures.align import align
 
     _can_write(out)
+    labels = None if groups is None else _read_groups(groups)
     try:
         alignment = align(
             vision,
             language,
             names=("vision", "language"),
+            groups=labels,
             n_folds=folds,
             seed=seed,
             n_permutations=permutations,
@@ -719,7 +750,7 @@ _UNITS = (
     (7200, 3600, "h"),
     (120, 60, "min"),
     (0, 1, "s"),
-)  # from so many seconds on
+)  # shortest time in seconds that uses this unit
 
 
 def _time(seconds: float | None) -> str:
@@ -1096,7 +1127,8 @@ def train(
 
     from seeing_words.core.errors import InputError
     from seeing_words.models.train import NETWORKS, train_network
-    from seeing_words.models.weights import check_device, checkpoint_card
+    from seeing_words.models.checkpoints import checkpoint_card
+    from seeing_words.models.weights import check_device
 
     unknown = [name for name in names or () if name not in NETWORKS]
     if unknown:
@@ -1134,6 +1166,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "align": (
         "align vision.npy language.npy",
         "align A.npz B.safetensors --out mine --permutations 1000",
+        "align A.npy B.npy --groups pairs.csv:prompt",
     ),
     "download": (
         "download --preset paper-small --dry-run",

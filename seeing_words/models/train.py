@@ -36,7 +36,8 @@ from ..core.files import digest
 from ..data.microworld.caption import caption, text
 from ..data.microworld.render import render
 from ..data.microworld.scene import TRAINING, sample_scene
-from .weights import check_device, drawing, save_checkpoint
+from .checkpoints import save_checkpoint
+from .weights import check_device, drawing
 
 # %% ../../nbs/library/models/12_train.ipynb #data-images
 def _clip(start: int, n_scenes: int, n_moments: int) -> np.ndarray:

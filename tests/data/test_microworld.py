@@ -377,7 +377,8 @@ def test_match_and_near_miss_could_be_exchanged():
 def test_the_chance_of_a_thing_is_that_of_sampling_it():
     rng, scene = Random("things"), world.sample_scene(0)
     things = (
-        world._sample_thing(rng, world._thing_names(rng, "street", 1, world.SURPRISE)[0], 0.5) for _ in range(20_000)
+        world._sample_thing(rng, world._thing_names(rng, "street", 1, world.SURPRISE)[0], 0.5)
+        for _ in range(20_000)
     )
     drawn = Counter((thing.name, thing.count) for thing in things)
     car, bus = (
