@@ -1126,8 +1126,8 @@ def train(
     import torch
 
     from seeing_words.core.errors import InputError
-    from seeing_words.models.train import NETWORKS, train_network
     from seeing_words.models.checkpoints import checkpoint_card
+    from seeing_words.models.train import NETWORKS, train_network
     from seeing_words.models.weights import check_device
 
     unknown = [name for name in names or () if name not in NETWORKS]

@@ -869,8 +869,8 @@ def train_network(
         files = {"preprocess": PREPROCESS}
         network, curve = train_vision(training_clips(recipe["n_clips"]), **how)
         data = {
-            "data": "microworld images, two moments of each scene, in clips of ten scenes that share "
-            "place, time and weather",
+            "data": "microworld images, two moments of each scene, in clips of ten scenes that "
+            "share place, time and weather",
             "objective": "SimCLR on the class token, between moments of a scene",
             "seeds": [TRAINING.start, TRAINING.start + 10 * recipe["n_clips"]],
         }

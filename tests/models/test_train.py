@@ -13,8 +13,8 @@ from seeing_words.data.microworld.caption import caption, text
 from seeing_words.data.microworld.render import render
 from seeing_words.data.microworld.scene import CHOOSING, TRAINING, sample_scene
 from seeing_words.models import train as training
-from seeing_words.models.load import load_model
 from seeing_words.models.checkpoints import checkpoint_card
+from seeing_words.models.load import load_model
 
 
 def test_contrastive_loss_against_a_loop():
