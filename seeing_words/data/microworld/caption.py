@@ -111,11 +111,11 @@ def _verb(rng: Random, thing: Thing) -> list[Word]:
 def _setting(rng: Random, scene: Scene, chance: float = 1.0) -> list[Word]:
     """Describe place, time and weather, or some of them; the place by name or only vaguely."""
     parts, place = {}, PLACES[scene.place]
-    if rng.random() < 0.56 * chance:
+    if rng.random() < 0.45 * chance:
         parts["place"] = rng.choice(place["phrases" if rng.random() < 0.62 else "vague"])
-    if rng.random() < 0.3 * chance:
+    if rng.random() < 0.25 * chance:
         parts["time"] = rng.choice(WORLD["time"][scene.time]["words"])
-    if not scene.indoors and rng.random() < 0.28 * chance:
+    if not scene.indoors and rng.random() < 0.22 * chance:
         parts["weather"] = rng.choice(WORLD["weather"][scene.weather]["words"])
     order = list(parts.items())
     rng.shuffle(order)
