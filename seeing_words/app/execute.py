@@ -227,6 +227,9 @@ class _Kernel(AsyncKernelManager):
         libraries = ("OMP", "MKL", "OPENBLAS") if self.n_threads else ()
         env = {f"{library}_NUM_THREADS": str(self.n_threads) for library in libraries}
         env["SEEING_WORDS_NOTEBOOK_FOLDER"] = str(self.folder)
+        # threads that spin while they wait for one that another program holds back make small
+        # products tens of times slower on a busy machine
+        env["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
         return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python", env=env)
 
     def stop(self) -> None:

@@ -7,8 +7,9 @@ __all__ = ['ALPHAS', 'CHOOSE_SHARED', 'PENALTIES', 'N_CELL', 'check_alphas', 'ch
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #imports
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -343,10 +344,16 @@ class _Targets:
 
     each: Sequence[_Target]
     n_sources: int = 1
+    _lock: Any = field(default_factory=Lock, repr=False)
 
-    @cached_property
+    @property
     def grams(self) -> list[tuple[slice, torch.Tensor]]:
         "K of every target by blocks of rows: (rows, tensor (target, row · train))."
+        with self._lock:  # several sources ask for it at the same time
+            return self._grams
+
+    @cached_property
+    def _grams(self) -> list[tuple[slice, torch.Tensor]]:
         m = len(self.each[0].Y)
         blocks = []
         for rows in slices(m, -(-m // 4)):
@@ -503,15 +510,16 @@ def _cell(r: torch.Tensor, alpha: torch.Tensor, alphas: torch.Tensor) -> tuple:
     predictivity, λ of the middle unit, share of units with λ at an end of the grid, and number of
     units without a score.
     """
-    r, alphas = r.cpu(), alphas.cpu()
-    scored = r.isfinite()
+    r, alpha, alphas = (x.double().cpu().numpy() for x in (r, alpha, alphas))
+    scored = np.isfinite(r)
     n_missing = len(r) - int(scored.sum())
     if n_missing == len(r):
-        return torch.nan, torch.nan, torch.nan, n_missing
-    chosen = alpha.cpu().expand(len(r))[scored]
+        return np.nan, np.nan, np.nan, n_missing
+    chosen = np.sort(np.atleast_1d(alpha) if alpha.ndim == 0 else alpha[scored])
     at_edge = (chosen == alphas.min()) | (chosen == alphas.max())
-    share = at_edge.double().mean().item() if len(alphas) > 1 else 0.0  # one λ is no choice
-    return r.double().nanmean().item(), chosen.median().item(), share, n_missing
+    share = at_edge.mean() if len(alphas) > 1 else 0.0  # one λ is no choice
+    middle = chosen[(len(chosen) - 1) // 2]  # one of those chosen, the lower of two
+    return r[scored].mean(), middle, share, n_missing
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #sweep
 def _sweep_row(source: _Source, targets: _Targets, choose: Callable) -> list[tuple]:
@@ -535,13 +543,11 @@ def _sweep_row(source: _Source, targets: _Targets, choose: Callable) -> list[tup
 
 def _sweep_block(sources: Sequence[_Source], targets: _Targets, choose: Callable) -> np.ndarray:
     "The cells of a block of source and target layers in one fold, (source, target, N_CELL)."
-    first = _sweep_row(sources[0], targets, choose)  # what the targets share is computed here
 
     def row(source: _Source) -> list[tuple]:
         return _sweep_row(source, targets, choose)
 
-    others = parallel_map(row, sources[1:], at_most=_at_once(sources[0].fold.device))
-    return np.array([first, *others])
+    return np.array(parallel_map(row, sources, at_most=_at_once(sources[0].fold.device)))
 
 
 def _prepared(prepare: Callable, layers: Sequence[np.ndarray], fold: _Fold) -> list:

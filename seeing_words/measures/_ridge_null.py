@@ -114,7 +114,7 @@ def _gcv_scores(
 def _null_by_rank(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:
     "Score all pairings in ranks, (pairing, source, layer)."
     m, n_layers, n_units = shuffled.Y.shape
-    n_columns = min(2**13, NULL_BUFFER_BYTES // (4 * m))  # more columns at a time are no faster
+    n_columns = min(2**12, NULL_BUFFER_BYTES // (4 * m))  # more columns at a time are no faster
     block = max(1, n_columns // (n_layers * n_units))  # pairings at a time
     scores = []
     for train, test in zip(shuffled.train.split(block), shuffled.test.split(block), strict=True):
