@@ -475,7 +475,10 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
     if not 0 <= preset.surprise <= 1:
         yield "surprise", f"{preset.surprise} is not a share: name a number from 0 to 1"
     elif not n_scenes and preset.surprise != SURPRISE:
-        yield "surprise", f"only scenes of the microworld have it, not {preset.source}: leave it out"
+        yield (
+            "surprise",
+            f"only the microworld has it, not {preset.source}: leave it out",
+        )
 
 # %% ../../nbs/library/app/00_presets.ipynb #trials
 def _pick_a_pic(
