@@ -35,18 +35,17 @@ from ..core.errors import InputError
 from ..core.files import digest
 from ..data.microworld.caption import caption, text
 from ..data.microworld.render import render
-from ..data.microworld.scene import TRAINING, sample_scene
+from ..data.microworld.scene import TRAINING, moment, sample_clip, sample_scene
 from .checkpoints import save_checkpoint
 from .weights import check_device, drawing
 
 # %% ../../nbs/library/models/12_train.ipynb #data-images
 def _clip(start: int, n_scenes: int, n_moments: int) -> np.ndarray:
     "Render the clip whose first scene is number `start`: (scene, moment, height, width, RGB)."
-    first = sample_scene(start)
-    scenes = [sample_scene(start + i, like=first) for i in range(n_scenes)]
+    scenes = sample_clip(range(start, start + n_scenes))
     return np.stack(
         [
-            [render(scene, seed=scene.seed + moment * 10**9).image for moment in range(n_moments)]
+            [render(moment(scene, m), seed=scene.seed + m * 10**9).image for m in range(n_moments)]
             for scene in scenes
         ]
     )
@@ -67,9 +66,10 @@ def training_clips(
     n_clips : int
         Number of clips.
     n_scenes : int, default 10
-        Scenes in a clip. They share place, time and weather, and differ in their things.
+        Scenes in a clip. They share place, time, weather and a few colours, and differ in their
+        things.
     n_moments : int, default 2
-        Renderings of each scene. Facts are the same in all, appearance differs.
+        Renderings of each scene. Things have moved, and appearance differs.
     seeds : range, optional
         Where the numbers of the scenes are taken from; default: `TRAINING`.
     workers : int, optional
@@ -245,7 +245,7 @@ def random_view(
     view = view * uniform(0.7, 1.3, 1, 1, 1) * uniform(0.88, 1.12, 3, 1, 1)
     mean = view.mean((1, 2, 3), keepdim=True)
     view = (view - mean) * uniform(0.7, 1.3, 1, 1, 1) + mean
-    view = torch.where(uniform(0, 1, 1, 1, 1) < 0.25, view.mean(1, keepdim=True), view)
+    view = torch.where(uniform(0, 1, 1, 1, 1) < 0.4, view.mean(1, keepdim=True), view)
     noise = torch.randn(view.shape, generator=generator, device=images.device)
     return (view + noise * uniform(0, 0.04, 1, 1, 1)).clamp(0, 1)
 
@@ -539,10 +539,10 @@ def train_vision(
     *,
     seed: int,
     steps: int,
-    clips_per_step: int = 16,
+    clips_per_step: int = 8,
     scenes_per_clip: int = 10,
     peak_rate: float = 1.5e-3,
-    view_size: int = 48,
+    view_size: int = 40,
     config: Dinov2Config | None = None,
     device: str | torch.device = "cpu",
     **how,
@@ -557,14 +557,15 @@ def train_vision(
         Of weights, batches and views.
     steps : int
         Number of steps.
-    clips_per_step : int, default 16
+    clips_per_step : int, default 8
         Clips in a step; at most as many as there are.
     scenes_per_clip : int, default 10
         Scenes of each clip in a step, with a view of two moments of each.
     peak_rate : float, default 1.5e-3
         The highest learning rate.
-    view_size : int, default 48
-        Width and height of a view in pixels.
+    view_size : int, default 40
+        Width and height of a view in pixels; smaller than the pictures that the network will see,
+        since a crop shows things larger.
     config : Dinov2Config, optional
         Default: `vision_config`.
     device : str or torch.device, default "cpu"
@@ -715,7 +716,7 @@ def train_language(
     architecture: str,
     seed: int,
     steps: int,
-    batch_size: int = 64,
+    batch_size: int = 32,
     n_captions: int = 3,
     peak_rate: float = 2e-3,
     config: LlamaConfig | BloomConfig | None = None,
@@ -733,7 +734,7 @@ def train_language(
         Of weights and batches.
     steps : int
         Number of steps.
-    batch_size : int, default 64
+    batch_size : int, default 32
         Documents in a step.
     n_captions : int, default 3
         Captions in a document.

@@ -240,6 +240,33 @@ def test_impossible_requests_are_refused():
         sets.microworld_stimuli(1000, seed=1000)
 
 
+@few
+@given(seeds, st.integers(0, 5))
+def test_a_clip_shares_its_setting_and_a_moment_all_but_positions(seed, number):
+    scenes = world.sample_clip(range(seed, seed + 4))
+    assert len({(s.place, s.time, s.weather) for s in scenes}) == 1
+    scene = scenes[number % 4]
+    other = world.moment(scene, number)
+    assert (other == scene) == (number == 0)
+    still = [replace(thing, x=0, depth=0) for thing in scene.things]
+    assert [replace(thing, x=0, depth=0) for thing in other.things] == still
+    assert replace(other, things=scene.things) == scene
+
+
+def test_a_clip_has_few_colours():
+    clips = [world.sample_clip(world.CHOOSING[i : i + 10]) for i in range(0, 300, 10)]
+    free = [
+        t for clip in clips for s in clip for t in s.things if "colours" not in world.THINGS[t.name]
+    ]
+    colours = [
+        {t.colour for s in clip for t in s.things if "colours" not in world.THINGS[t.name]}
+        for clip in clips
+    ]
+    assert max(map(len, colours)) <= 4 and len({t.colour for t in free}) == len(
+        world.WORLD["colour"]
+    )
+
+
 def test_all_places_and_things_turn_up():
     scenes = [world.sample_scene(s) for s in world.EVALUATION[:1000]]
     assert set(Counter(s.place for s in scenes)) == set(world.PLACES)
