@@ -113,8 +113,8 @@ def test_clips_share_the_setting_and_moments_share_the_facts():
 
 def test_views_of_a_step_are_pairs_of_moments_of_one_scene():
     clips = np.zeros((4, 5, 3, 2, 2, 3), np.uint8)
-    for clip, scene, moment in np.ndindex(4, 5, 3):
-        clips[clip, scene, moment] = (clip, scene, moment)
+    for place in np.ndindex(4, 5, 3):  # clip, scene, moment
+        clips[place] = place
     views = training._two_moments(torch.from_numpy(clips), 3, 4, torch.Generator().manual_seed(0))
     which = (views[:, :, 0, 0] * 255).round().int()
     one, other = which[:12], which[12:]
