@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.numpy import save
+from tokenizers import Tokenizer, models
 from typer.testing import CliRunner
 
 from seeing_words.app import cli, download
@@ -827,7 +828,7 @@ CONFIG = json.dumps(
 ).encode()
 FILES = {
     "config.json": CONFIG,
-    "tokenizer.json": b"{}",
+    "tokenizer.json": Tokenizer(models.WordLevel({"a": 0}, "a")).to_str().encode(),
     "model.safetensors": save({"w": np.zeros(3, np.float32)}),
     "pytorch_model.bin": b"pickle",
     "onnx/model.onnx": b"onnx",
@@ -887,25 +888,12 @@ def test_a_network_is_fetched_from_the_hub_without_its_pickle(hub, tmp_path):
     assert download.cached_network(repository) is None
 
 
-def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
-    publish(hub, "models/lab/old", {"config.json": CONFIG, "pytorch_model.bin": b"pickle"})
-    discussion = {
-        "num": 4,
-        "title": "Adding `safetensors` variant of this model",
-        "isPullRequest": True,
-        "status": "open",
-        "author": {"name": "bot"},
-        "repo": {"name": "lab/old", "type": "model"},
-        "createdAt": "2023-01-01T00:00:00.000Z",
-    }
-    page = {"discussions": [discussion], "count": 1, "start": 0, "numClosedDiscussions": 0}
-    hub.content["/api/models/lab/old/discussions?p=0"] = json.dumps(page).encode()
-    hub.content["/api/models/lab/old/discussions?p=1"] = json.dumps(
-        page | {"discussions": []}
-    ).encode()
+def test_weights_of_another_format_are_refused_with_the_way_out(hub, tmp_path):
+    publish(hub, "models/lab/old", {"config.json": CONFIG, "flax_model.msgpack": b"flax"})
     with pytest.raises(
         InputError,
-        match=r"lab/old has no safetensors at .*can run code.*them, `lab/old@refs/pr/4`; or",
+        match=r"lab/old has no model.safetensors and no pytorch_model.bin at revision main: weights"
+        r".*convert those of another format",
     ):
         fetch_repository(repository_of("lab/old"), tmp_path, endpoint=hub.address)
 
