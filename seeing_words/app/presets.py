@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'TRIALS', 'PRESETS', 'MINIMUM', 'DATA_SETS', 'DEVICES', 'COLUMNS', 'Preset', 'data_root', 'best_device',
-           'data_folder', 'Source', 'preset_file', 'split_scenes', 'get_preset', 'read_preset']
+           'data_folder', 'Source', 'reduced', 'spelled', 'split_parts', 'preset_file', 'split_scenes', 'get_preset',
+           'read_preset']
 
 # %% ../../nbs/library/app/00_presets.ipynb #imports
 import os
 import re
+import shlex
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from pathlib import Path
@@ -144,6 +146,12 @@ class Preset:
     sections: dict[StrictStr, dict[StrictStr, StrictInt]] = _described(
         {}, "by section, sizes that differ from the preset's"
     )
+    without: tuple[StrictStr, ...] = _described(
+        (), "networks and data sets of the preset that you leave out"
+    )
+    missing: tuple[StrictStr, ...] = _described(
+        (), "those that are left out because they are not there; `figures` fills it in"
+    )
 
     def __post_init__(self):
         usual = SOURCES.get(self.source, _UNKNOWN)
@@ -214,15 +222,20 @@ class Preset:
     def networks(self) -> tuple[str, ...]:
         "The networks that are compared, and the judge where it is a network."
         names = self.vision + self.language
-        if self.judge not in JUDGES:
+        if self.judge not in JUDGES and self.judge not in self.left_out:
             names += (self.judge,)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        "Networks and data sets that are left out, on demand or because they are not there."
+        return self.without + self.missing
 
     @property
     def short(self) -> dict[str, str]:
         "Short names of the networks and the judge, for figures."
         names = short_names(self.networks)
-        if self.judge in JUDGES:
+        if self.judge not in names:
             names[self.judge] = self.judge
         return names
 
@@ -535,6 +548,8 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
         ("null", f"{preset.n_permutations} permutations"),
         ("interval", f"{preset.n_draws} bootstrap draws"),
         ("sections", "; ".join(sizes)),
+        ("without", ", ".join(preset.without)),
+        ("missing", ", ".join(preset.missing)),
     ]
     return [(label, value) for label, value in rows if value]
 
@@ -615,6 +630,153 @@ PRESETS: Mapping[str, Preset] = {
     )
 }
 
+# %% ../../nbs/library/app/00_presets.ipynb #reduced
+def _part(preset: Preset, name: str) -> str:
+    "The whole name of a network or data set of a preset, which may be given by its short name."
+    short = {called: whole for whole, called in preset.short.items() if whole not in JUDGES}
+    sets = {*preset.data, preset.trials} & set(DATA_SETS)
+    known = {whole: whole for whole in (*preset.networks, *sorted(sets))}
+    if name == preset.source and name in sets:
+        raise InputError(
+            f"preset {preset.name} without {name}: its stimuli are from there, so that nothing "
+            "would be left"
+        )
+    if name not in short | known:
+        raise InputError(
+            f"preset {preset.name} without {name!r}: it has no such network or data set: "
+            f"{did_you_mean(name, [*known, *short])}"
+        )
+    return (known | short | known)[name]
+
+
+def reduced(preset: Preset, without: Sequence[str] = (), missing: Sequence[str] = ()) -> Preset:
+    """Leave networks and data sets out of a preset.
+
+    Parameters
+    ----------
+    preset : Preset
+    without : sequence of str
+        Networks and data sets to be left out, by whole or short names.
+    missing : sequence of str
+        Those that are left out because they are not there.
+
+    Returns
+    -------
+    Preset
+        Without them; they are named by its fields ``without`` and ``missing``. Without Pick-a-Pic,
+        trials are the usual ones of the source. A judge that is left out stays the preset's
+        `judge`, and there is none in its place.
+
+    Raises
+    ------
+    InputError
+        If the preset has no such part, or no vision or no language network would be left.
+
+    Examples
+    --------
+    >>> small = reduced(PRESETS["paper"], without=["open_llama_13b", "pick-a-pic"])
+    >>> len(small.language), small.trials, small.without
+    (7, 'other images', ('openlm-research/open_llama_13b', 'pick-a-pic'))
+    """
+    if not without and not missing:
+        return preset
+    parts = {
+        "without": (*preset.without, *(_part(preset, name) for name in without)),
+        "missing": (*preset.missing, *(_part(preset, name) for name in missing)),
+    }
+    parts = {how: tuple(dict.fromkeys(names)) for how, names in parts.items()}
+    gone = {name for names in parts.values() for name in names}
+
+    def kept(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in gone)
+
+    changes: dict[str, Any] = {
+        name: kept(getattr(preset, name)) for name in ("vision", "language", "data")
+    }
+    for modality in ("vision", "language"):
+        if not changes[modality]:
+            raise InputError(
+                f"preset {preset.name} without {', '.join(getattr(preset, modality))}: no "
+                f"{modality} network is left"
+            )
+    changes["revisions"] = {
+        name: commit for name, commit in preset.revisions.items() if name not in gone
+    }
+    changes["copies"] = {name: copy for name, copy in preset.copies.items() if name not in gone}
+    if preset.trials in gone:
+        changes |= {"trials": "", "trials_folder": ""}  # the source's usual
+    return replace(preset, **changes, **parts)
+
+
+_PARTS = ("without", "missing")  # words in the name of a preset, as the fields are called
+
+
+def spelled(name: str, without: Sequence[str] = (), missing: Sequence[str] = ()) -> str:
+    """Write the name of a preset without some of its parts, as `get_preset` takes it.
+
+    Parameters
+    ----------
+    name : str
+        Name or file of the preset.
+    without, missing : sequence of str
+        As in `reduced`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> spelled("paper", without=["pick-a-pic"], missing=["my networks/a"])
+    "paper without pick-a-pic missing 'my networks/a'"
+    """
+    for word, names in zip(_PARTS, (without, missing)):
+        if names:
+            name += f" {word} {shlex.join(names)}"
+    return name
+
+
+def split_parts(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Split the name of a preset from the parts that it is without.
+
+    Parameters
+    ----------
+    name : str
+        As in `get_preset`.
+
+    Returns
+    -------
+    tuple
+        Name or path; what it is without; what is missing.
+
+    Raises
+    ------
+    InputError
+        If a quotation mark is not closed.
+
+    Examples
+    --------
+    >>> split_parts("paper without pick-a-pic missing a b")
+    ('paper', ('pick-a-pic',), ('a', 'b'))
+    """
+    # a path may have blanks, so a file's name ends with .toml and perhaps scenes
+    found = re.fullmatch(
+        rf"(.+?\.toml(?:@\S*)?|\S+)((?: (?:{'|'.join(_PARTS)}) .+)?)", name, re.DOTALL
+    )
+    if not found or not found[2]:
+        return name, (), ()
+    parts: dict[str, list[str]] = {word: [] for word in _PARTS}
+    try:
+        words = shlex.split(found[2])
+    except ValueError:
+        raise InputError(f"preset {name}: a quotation mark is not closed") from None
+    for word in words:
+        if word in parts:
+            names = parts[word]
+        else:
+            names.append(word)
+    return found[1], *(tuple(names) for names in parts.values())
+
 # %% ../../nbs/library/app/00_presets.ipynb #get
 def preset_file(name: str) -> Path | None:
     """Find the file that a preset is read from.
@@ -686,7 +848,8 @@ def get_preset(name: str) -> Preset:
     name : str
         Name of a built-in preset, such as ``"microworld"`` or ``"paper"``, or the path of a file
         that ends in ``.toml``. For stimuli that are numbered scenes, ``@`` and a number may follow:
-        ``"microworld@10000"`` begins with scene 10000.
+        ``"microworld@10000"`` begins with scene 10000. Networks and data sets may be left out, as
+        in ``"paper without open_llama_13b pick-a-pic"``; see `reduced`.
 
     Returns
     -------
@@ -705,6 +868,9 @@ def get_preset(name: str) -> Preset:
     >>> get_preset("microworld@20000").scene_range
     range(20000, 21000)
     """
+    name, *parts = split_parts(name)
+    if any(parts):
+        return reduced(get_preset(name), *parts)
     name, scenes = split_scenes(name)
     if scenes:
         return _with_scenes(get_preset(name), scenes)
@@ -1007,8 +1173,9 @@ def read_preset(path: str | Path) -> Preset:
     given = {"name": path.stem, "summary": f"read from {path.name}"} | _read_toml(path)
     _refuse(path, _problems(path, given))
     given = _with_paths(path, given)
+    parts = [given.pop(name, ()) for name in _PARTS]
     preset = _with_sizes(Preset(**given), given)
     _refuse(
         path, [f"{n} = {getattr(preset, n)!r} is impossible: {r}" for n, r in _impossible(preset)]
     )
-    return preset
+    return reduced(preset, *parts)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs', 'Parameter', 'parameters',
-           'sources', 'Run', 'start']
+           'sources', 'missing_parts', 'Run', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -159,8 +159,9 @@ def find_section(name: str) -> Path:
     return (known | numbered)[name]
 
 
-# what a section may ask of a preset beyond images and captions
-_NEEDS = ("judge", "trials", "next words", "several captions")
+# what a section may ask of a preset beyond images and captions; "trials of a data set" are needed
+# only if the preset has such, as Pick-a-Pic
+_NEEDS = ("judge", "trials", "trials of a data set", "next words", "several captions")
 
 
 def section_metadata(notebook: Path) -> dict:
@@ -193,7 +194,7 @@ def section_needs(notebook: Path) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Any of "judge", "trials", "next words" and "several captions".
+        Any of "judge", "trials", "trials of a data set", "next words" and "several captions".
 
     Raises
     ------
@@ -339,6 +340,12 @@ def _sizes(preset: Preset) -> dict[str, int]:
     return {name: getattr(preset, name) for name in _MINIMUM if name != "seed"}
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes-place
+def _briefly(names: Iterable[str]) -> str:
+    "Names of networks and data sets, as a part of the name of a folder."
+    short = ",".join(name.rstrip("/").rpartition("/")[2] for name in names)
+    return short if len(short) < 150 else f"{len(list(names))}-parts-{digest(short)[:12]}"
+
+
 def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]) -> str:
     "The folder of a run: its preset, and beneath it what differs from its own sizes."
     usual = _sizes(own) | {"seed": 0}
@@ -347,6 +354,8 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
         for name, value in (_sizes(preset) | {"seed": seed}).items()
         if value != usual[name]
     }
+    if preset.without:
+        differs["without"] = _briefly(preset.without)
     name = ",".join(f"{key}={value}" for key, value in {**differs, **changed}.items())
     if not name:
         return preset.name
@@ -405,20 +414,44 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     return {name: value for name, value in choices.items() if value != known[name].default}
 
 # %% ../../nbs/library/app/04_run.ipynb #missing
-def _refuse_missing(preset: Preset) -> None:
-    "Refuse networks and trials whose folder does not exist; the hub is not asked."
-    places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
-    places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
+def missing_parts(preset: Preset) -> dict[str, str]:
+    """Find networks and data sets of a preset whose folder does not exist; the hub is not asked.
+
+    Parameters
+    ----------
+    preset : Preset
+
+    Returns
+    -------
+    dict
+        Name of the network or data set → what is wrong.
+
+    Examples
+    --------
+    >>> missing_parts(get_preset("microworld"))
+    {}
+    """
+    known = [f"microworld/{name}" for name in checkpoints()]
+    places = [(name, name) for name in preset.networks if os.path.isabs(name)]
+    if preset.trials_folder:
+        places.append((preset.trials, preset.trials_folder))
+    missing = {}
     for name, place in places:
-        if not place.is_dir():
-            raise InputError(
-                f"preset {preset.name} names {name}, which is not a folder here: correct the path "
+        if not Path(place).is_dir():
+            missing[name] = (
+                f"preset {preset.name} names {place}, which is not a folder here: correct the path "
                 "in the preset"
             )
-    known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
         if NetworkId.parse(name).is_embedded and name not in known:
-            raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
+            missing[name] = f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}"
+    return missing
+
+
+def _refuse_missing(preset: Preset) -> None:
+    "Refuse networks and trials whose folder does not exist."
+    for reason in missing_parts(preset).values():
+        raise InputError(reason)
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -696,6 +729,11 @@ class Run:
     @cached_property
     def _judge(self) -> Judge:
         name = self._used["judge"] = self.preset.judge
+        if name in self.preset.left_out:
+            raise InputError(
+                f"preset {self.preset.name} is without its judge {name}, which {self.section} "
+                "needs: name another judge, or run the other sections"
+            )
         if name in JUDGES:
             return JUDGES[name]
         options = self.preset.options(name)
@@ -727,6 +765,11 @@ class Run:
             **self.choices,
             "stimuli": self.stimuli.key,
             **({"scenes": [scenes.start, scenes.stop - 1]} if scenes else {}),
+            **{
+                how: list(names)
+                for how in ("without", "missing")
+                if (names := getattr(self.preset, how))
+            },
             **self._used,
             "models": dict(sorted(self.models.items())),
             "sources": self._sources,
@@ -745,9 +788,16 @@ class Run:
             _together(self.models if networks is None else networks),
             f"n = {self.preset.n_stimuli if n is None else n}, {self.preset.n_folds} folds",
             f"seed {self.seed}",
+            self._left_out,
             f"seeing_words {__version__}",
         )
         return " · ".join(filter(None, parts))
+
+    @property
+    def _left_out(self) -> str:
+        "What the preset names and this run is without, for the small print."
+        names = ", ".join(name.rstrip("/").rpartition("/")[2] for name in self.preset.left_out)
+        return f"left out: {names}" if names else ""
 
     def save(
         self,
@@ -840,7 +890,8 @@ def start(
     section : str
         Name of the notebook without its number, such as ``"layers"``.
     preset : str, default "microworld"
-        Stimuli, networks and sizes: a name, or a file such as ``mine.toml``.
+        Stimuli, networks and sizes: a name, or a file such as ``mine.toml``, perhaps without some
+        of its networks or data sets, as in ``"mine.toml without pick-a-pic"``.
     n_stimuli, n_folds, n_permutations, n_draws : int, optional
         Stimuli, cross-validation folds, random pairings of the null and bootstrap draws; default:
         those of the preset.
@@ -867,6 +918,54 @@ def start(
     >>> run.folds.n
     40
     """
+    run = prepare(
+        section,
+        preset=preset,
+        n_stimuli=n_stimuli,
+        n_folds=n_folds,
+        n_permutations=n_permutations,
+        n_draws=n_draws,
+        seed=seed,
+        out=out,
+        **choices,
+    )
+    _refuse_missing(run.preset)
+    return run
+
+
+def prepare(
+    section: str,
+    *,
+    preset: str = "microworld",
+    n_stimuli: int | None = None,
+    n_folds: int | None = None,
+    n_permutations: int | None = None,
+    n_draws: int | None = None,
+    seed: int = 0,
+    out: str | Path = "figures",
+    **choices,
+) -> Run:
+    """Make the `Run` of a section without looking whether its networks are there.
+
+    Parameters
+    ----------
+    section, preset, n_stimuli, n_folds, n_permutations, n_draws, seed, out, **choices
+        As in `start`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown or impossible.
+
+    Examples
+    --------
+    >>> prepare("example", n_stimuli=40).place
+    'microworld/n_stimuli=40'
+    """
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(
             f"section {section!r}: letters, digits and _ only, since files are named by it"
@@ -874,7 +973,6 @@ def start(
     _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
     _refuse_unlike(Parameter("out", "str | Path", "figures"), out)
     own = get_preset(preset).of_section(section)
-    _refuse_missing(own)
     sized = _sized(
         own,
         seed,
