@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -417,6 +417,8 @@ def _check_room(jobs: "list[Job]") -> None:
     from seeing_words.models.store import Store
 
     preset = max((job.run.preset for job in jobs), key=lambda preset: len(preset.networks))
+    if not any("judge" in job.needs for job in jobs):  # it may be what was missing
+        preset = replace(preset, missing=(*preset.missing, preset.judge))
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:

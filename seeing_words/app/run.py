@@ -11,7 +11,8 @@ import ast
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -448,10 +449,16 @@ def missing_parts(preset: Preset) -> dict[str, str]:
     return missing
 
 
-def _refuse_missing(preset: Preset) -> None:
-    "Refuse networks and trials whose folder does not exist."
-    for reason in missing_parts(preset).values():
-        raise InputError(reason)
+def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
+    "Refuse networks, and a judge and trials if they are needed, whose folder does not exist."
+    used = [*preset.vision, *preset.language]
+    if "judge" in needs:
+        used.append(preset.judge)
+    if not {"trials", "trials of a data set"}.isdisjoint(needs):
+        used.append(preset.trials)
+    for name, reason in missing_parts(preset).items():
+        if name in used:
+            raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -929,7 +936,8 @@ def start(
         out=out,
         **choices,
     )
-    _refuse_missing(run.preset)
+    notebook = sections(beyond=True).get(section)
+    _refuse_missing(run.preset, section_needs(notebook) if notebook else _NEEDS)
     return run
 
 

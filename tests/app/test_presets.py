@@ -18,10 +18,14 @@ from seeing_words.app.presets import (
     get_preset,
     preset_file,
     read_preset,
+    reduced,
+    spelled,
+    split_parts,
 )
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
 from seeing_words.models.checkpoints import checkpoints
+from seeing_words.models.clip import CLIP
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
@@ -180,6 +184,71 @@ def test_the_confirmatory_preset_differs_in_its_scenes_alone():
     assert not set(confirmatory.scene_range) & set(get_preset("microworld").scene_range)
 
 
+# Without some of it
+
+
+def test_networks_and_data_sets_are_left_out_by_short_or_whole_name():
+    paper = get_preset("paper")
+    less = get_preset("paper without open_llama_13b bigscience/bloom-560m missing pick-a-pic")
+    gone = ("openlm-research/open_llama_13b", "bigscience/bloom-560m")
+    assert less == replace(
+        paper,
+        language=tuple(name for name in paper.language if name not in gone),
+        data=("coco",),
+        trials="other images",
+        revisions={name: one for name, one in paper.revisions.items() if name not in gone},
+        without=gone,
+        missing=("pick-a-pic",),
+    )
+    assert less.left_out == (*gone, "pick-a-pic") and not set(gone) & set(less.networks)
+    assert reduced(reduced(paper, gone), missing=["pick-a-pic"]) == less
+
+
+def test_a_judge_that_is_left_out_is_no_network_of_the_preset():
+    less = get_preset("paper-small without clip-vit-large-patch14")
+    assert less.networks == ("facebook/dinov2-small", "bigscience/bloom-560m")
+    assert less.judge == CLIP and less.short[CLIP] == CLIP
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("paper without open_lama_13b", "no such network or data set: did you mean open_llama_13b"),
+        ("paper without coco", "its stimuli are from there, so that nothing would be left"),
+        ("paper-flickr30k without flickr30k", "its stimuli are from there"),
+        ("paper-small without flickr30k", "no such network or data set"),
+        ("paper missing dinov2-large", "no vision network is left"),
+        ("paper without 'a b", "a quotation mark is not closed"),
+        ("papre without coco", "preset 'papre' is not known"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(name, said):
+    with pytest.raises(InputError, match=said):
+        get_preset(name)
+
+
+PART = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+PARTS = st.lists(PART.filter(lambda name: name not in ("without", "missing")), max_size=3)
+
+
+@given(
+    st.sampled_from(["paper", "microworld@7", "a b/mine.toml", "/x without y/my.toml@3"]),
+    PARTS,
+    PARTS,
+)
+def test_what_is_left_out_is_read_as_it_was_written(name, without, missing):
+    assert split_parts(spelled(name, without, missing)) == (name, tuple(without), tuple(missing))
+
+
+def test_a_file_says_what_it_is_without(tmp_path):
+    text = MINE.replace('["microworld/llama-0"]', '["microworld/llama-0", "microworld/bloom-0"]')
+    less = get_preset(write(tmp_path, text + 'without = ["bloom-0"]\n'))
+    assert less.language == ("microworld/llama-0",) and less.without == ("microworld/bloom-0",)
+    assert get_preset(write(tmp_path, text) + " without llama-0").language == (
+        "microworld/bloom-0",
+    )
+
+
 # One's own, from a file
 
 
@@ -218,7 +287,9 @@ n_untrained = 2
 dtype = "bfloat16"
 folder = "pictures"
 table = "captions.csv"
-data = ["coco"]
+data = ["coco", "flickr30k"]
+without = ["clip"]
+missing = ["flickr30k"]
 device = "cuda"
 batch_size = 2
 trials = "other images"
