@@ -417,8 +417,8 @@ def _check_room(jobs: "list[Job]") -> None:
     from seeing_words.models.store import Store
 
     preset = max((job.run.preset for job in jobs), key=lambda preset: len(preset.networks))
-    if not any("judge" in job.needs for job in jobs):  # it may be what was missing
-        preset = replace(preset, missing=(*preset.missing, preset.judge))
+    if not any("judge" in job.needs for job in jobs):  # it costs nothing, and may be unusable
+        preset = replace(preset, judge="oracle")
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:
