@@ -135,7 +135,7 @@ def _published(name: str, modality: str) -> ModelSize | None:
     )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here
-def _patches(folder: Path, config, card: dict) -> int:  # with a class token
+def _patches(folder: Path, config, card: dict, image_size: int) -> int:  # with a class token
     side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
     described = card or (
         json.loads(path.read_text())
@@ -143,7 +143,8 @@ def _patches(folder: Path, config, card: dict) -> int:  # with a class token
         else {}
     )
     size = (
-        described.get("preprocess")
+        image_size
+        or described.get("preprocess")
         or described.get("crop_size")
         or described.get("size")
         or config.image_size
@@ -174,7 +175,7 @@ def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> ModelSize:
     )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here-whole
-def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
+def _here(folder: Path, modality: str, *, judge: bool = False, image_size: int = 0) -> ModelSize:
     "The shape of a network whose files are here."
     card = json.loads(path.read_text()) if (path := folder / "card.json").is_file() else {}
     config = known_config(folder) if card else read_config(folder)
@@ -188,7 +189,9 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
             else network_class(config)(seen)
         )
     files = [folder / "model.safetensors"] if card else weight_files(folder)
-    n_tokens = _patches(folder, seen, card) if modality == "vision" else N_TOKENS["language"]
+    n_tokens = (
+        _patches(folder, seen, card, image_size) if modality == "vision" else N_TOKENS["language"]
+    )
     return _shape_of(network, sum(path.stat().st_size for path in files), n_tokens)
 
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
@@ -233,10 +236,14 @@ def shape(
     24
     """
     folder = _folder_of(preset, name, judge)
+    size = preset.image_size if modality == "vision" and not judge else 0
     if folder is None:
-        return _published(NetworkId.parse(name).label, modality)
+        published = _published(NetworkId.parse(name).label, modality)
+        if published is None or not size:
+            return published
+        return replace(published, n_tokens=(size // 14) ** 2 + 1)  # all have patches of 14 pixels
     try:
-        return _here(folder, modality, judge=judge)
+        return _here(folder, modality, judge=judge, image_size=size)
     except (InputError, OSError):
         return None  # the plan says what is missing of it
 
