@@ -201,15 +201,16 @@ def test_a_stimulus_that_does_not_fit_alone_is_said(tmp_path):
         extract(made, stimuli(), pooling="mean", progress=False)
 
 
-def test_other_errors_of_a_network_are_its_own(tmp_path):
+def test_other_errors_of_a_network_name_it(tmp_path):
     made = model("llama", tmp_path)
 
     def fail(module, args):
         raise RuntimeError("shapes differ")
 
     made.network.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    with pytest.raises(InputError, match=r"refuses its input \(RuntimeError: shapes differ\)") as e:
         extract(made, stimuli(), pooling="mean", progress=False)
+    assert isinstance(e.value.__cause__, RuntimeError)
 
 
 def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, monkeypatch):
