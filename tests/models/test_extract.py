@@ -259,13 +259,13 @@ def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monke
 def test_of_a_layer_only_what_is_pooled_is_kept(tmp_path, monkeypatch):
     made, capture, kept = model("llama", tmp_path), ft.capture, []
 
-    def watched(network, keep):
+    def watched(network, keep, layers):
         def noted(hidden):
             parts = keep(hidden)
             kept.extend(part.untyped_storage().nbytes() for part in parts)
             return parts
 
-        return capture(network, noted)
+        return capture(network, noted, layers)
 
     monkeypatch.setattr(ft, "capture", watched)
     extract_many(made, stimuli(), list(POOLINGS), progress=False)
