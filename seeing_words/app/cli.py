@@ -271,12 +271,12 @@ def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
     return [job for job in jobs if job not in few]
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-helpers
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str = "-p") -> tuple[str, str]:
     from seeing_words.core.errors import InputError
 
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"-p {text} has no value: write -p name=value")
+        raise InputError(f"{option} {text} has no value: write {option} name=value")
     return name.strip(), value.strip()
 
 
@@ -859,19 +859,28 @@ def download(
         str | None,
         typer.Option(metavar="URL", help="Mirror base URL (for the HF Hub set HF_ENDPOINT)."),
     ] = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA=REPOSITORY",
+            help="Fetch a data set that its authors withdrew from a copy on the hub that you name, "
+            "as in pick-a-pic=OWNER/NAME@COMMIT.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Download what a preset needs, after listing files, sizes and licences."
     from seeing_words.app.download import plan
 
     root = data.expanduser().resolve() if data else None
-    needed = plan(preset, root)
+    copies = dict(_pair(text, "--copy") for text in copy or [])
+    needed = plan(preset, root, copies=copies)
     if dry_run:
         return _print_json(needed.as_dict()) if as_json else _console.print(needed)
     if not as_json:
         _console.print(needed)
     failed = _with_bars(needed, mirror, hidden=as_json)
-    left = plan(preset, root)
+    left = plan(preset, root, copies=copies)
     if as_json:
         _print_json(left.as_dict() | {"failed": failed})
     else:

@@ -209,6 +209,7 @@ def test_every_field_can_be_given(tmp_path):
         + """name = "other"
 summary = "all of it"
 n_captions = 2
+n_trials = 12
 scenes = 7
 n_folds = 4
 n_permutations = 3
@@ -228,6 +229,8 @@ ids_file = "mine.tsv"
 encoding = "cp1252"
 separator = ";"
 leave_out = ["a"]
+[copies]
+coco = "lab/coco"
 [columns]
 image = "file"
 [revisions]
@@ -281,6 +284,9 @@ language = ["last", "mean"]
         ),
         ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
         ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
+        ("n_trials = 9", "n_trials = 9 is impossible: too few for n_folds = 5"),
+        ("n_trials = -1", "n_trials = -1 is impossible: at least 0 is needed"),
+        ("copies = {coco = 'lab/coco'}", "'coco' is none of its data sets"),
         ("n_untrained = 0", "n_untrained = 0 is impossible: at least 1 is needed"),
         (
             "sections = {layers = {n_untrained = 0}}",
