@@ -26,7 +26,7 @@ from ..models.inputs import image_preprocessor, read_tokenizer
 from ..models.load import Model, pretrained_folder
 from ..models.own import own_function
 from ..models.weights import check_device, check_head
-from ..studies.pick_a_pic import JUDGES
+from ..studies.pick_a_pic import JUDGES, prompt_folds
 
 # %% ../../nbs/library/app/03_check.ipynb #finding
 @dataclass(frozen=True)
@@ -254,8 +254,12 @@ def _head(preset: Preset, name: str) -> str:
 def _trials(preset: Preset, stimuli: StimulusSet) -> str:
     "Make the trials once; no list of ids is written."
     folds = make_folds(len(stimuli), n_folds=preset.n_folds, seed=0)
+    if not preset.n_trials:
+        preset = replace(preset, n_trials=preset.n_stimuli)
     trials = TRIALS[preset.trials](stimuli, folds, 0, replace(preset, n_stimuli=len(stimuli)), None)
-    return f"{len(trials.kinds)} of {preset.trials}"
+    prompt_folds(trials.prompts, n_folds=preset.n_folds)  # refuses too few
+    dropped = [f"{n} left out: {reason}" for reason, n in trials.left_out.items()]
+    return f"{len(trials)} of {preset.trials}" + f" ({', '.join(dropped)})" * bool(dropped)
 
 # %% ../../nbs/library/app/03_check.ipynb #check
 def check_preset(

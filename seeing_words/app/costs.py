@@ -517,6 +517,13 @@ class WorkCount:
     passes: dict[tuple[str, str, int, str], int] = field(default_factory=dict)
     multiplications: float = 0
 
+    def _n_stimuli(self, condition: str) -> int:
+        "Stimuli of a condition; trials of Pick-a-Pic are a set of their own, of at most that many."
+        preset = self.preset
+        if preset.trials == "pick-a-pic" and condition in ("preferred", "rejected", "prompts"):
+            return preset.n_trials or preset.n_stimuli
+        return preset.n_stimuli
+
     @cached_property
     def folds(self) -> Folds:
         return make_folds(self.preset.n_stimuli, n_folds=self.preset.n_folds)
@@ -542,7 +549,7 @@ class WorkCount:
         n_poolings = 1 if request.pooling else len(self.preset.poolings[request.modality])
         for name in GROUPS[request.networks](self.preset):
             for condition in CONDITIONS[request.stimuli](self.preset):
-                key = (name, condition, self.preset.n_stimuli, request.pooling)
+                key = (name, condition, self._n_stimuli(condition), request.pooling)
                 self.passes[key] = n_poolings if request.stored else 0
 
     def _count_fits(self, request: FeatureRequest, work: SectionWork) -> None:

@@ -91,6 +91,11 @@ class Preset:
     n_stimuli: StrictInt = _described(
         1000, "images, with their captions; of one's own: all, unless the file says"
     )
+    n_trials: StrictInt = _described(
+        0,
+        "trials of forced choice from Pick-a-Pic, at most, since ties are left out; 0: as many as "
+        "stimuli. Other trials are of the stimuli, one each",
+    )
     n_captions: StrictInt = _described(
         5, "for each image; of one's own: as many as each has, at most 5, unless the file says"
     )
@@ -106,6 +111,11 @@ class Preset:
         "by modality, how tokens become one vector: cls, mean, last",
     )
     data: tuple[StrictStr, ...] = _described((), "data sets to be downloaded, by name")
+    copies: dict[StrictStr, StrictStr] = _described(
+        {},
+        "by data set, the repository of a copy that is fetched from the hub, OWNER/NAME@COMMIT; of "
+        "Pick-a-Pic, whose own is gone",
+    )
     revisions: dict[StrictStr, StrictStr] = _described(
         {}, "by network, the commit of its repository; of others, the newest"
     )
@@ -477,10 +487,13 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
 def _pick_a_pic(
     stimuli: StimulusSet, folds: Folds, seed: int, preset: Preset, ids_file: Path | None
 ) -> PreferenceSet:
-    folder = data_folder("pick-a-pic", preset.trials_folder)
-    return PreferenceSet(
-        **vars(pick_a_pic(folder, preset.n_stimuli, ids_file=ids_file, leave_out=preset.leave_out))
+    found = pick_a_pic(
+        data_folder("pick-a-pic", preset.trials_folder),
+        preset.n_trials or preset.n_stimuli,
+        ids_file=ids_file,
+        leave_out=preset.leave_out,
     )
+    return PreferenceSet(**vars(found))
 
 
 def _near_misses(stimuli: StimulusSet, folds: Folds, seed: int, *_) -> PreferenceSet:
@@ -504,6 +517,7 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
     "Describe a preset: label and value."
     place = f" in {preset.folder}" if preset.folder else ""
     captions = "1 caption" if preset.n_captions == 1 else f"{preset.n_captions} captions"
+    limit = f", at most {preset.n_trials}" if preset.n_trials else ""
     seeds = "1 seed" if preset.n_untrained == 1 else f"{preset.n_untrained} seeds"
     sizes = []
     for section, changed in preset.sections.items():
@@ -513,12 +527,13 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
         ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}{numbers}, {captions} each"),
         ("left out", f"{len(preset.leave_out)} stimuli" if preset.leave_out else ""),
         ("data", ", ".join(preset.data)),
+        ("copies", ", ".join(f"{name}: {copy}" for name, copy in preset.copies.items())),
         ("vision", ", ".join(preset.vision)),
         ("language", ", ".join(preset.language)),
         ("revisions", "\n".join(f"{name}: {commit}" for name, commit in preset.revisions.items())),
         ("numbers", preset.dtype if preset.dtype != "float32" else ""),
         ("pooling", "; ".join(f"{m}: {', '.join(names)}" for m, names in preset.poolings.items())),
-        ("forced choice", preset.trials),
+        ("forced choice", f"{preset.trials}{limit}"),
         ("judge", preset.judge),
         ("untrained networks", f"{seeds} of each architecture"),
         ("cross-validation", f"{preset.n_folds} folds"),
@@ -710,6 +725,7 @@ def get_preset(name: str) -> Preset:
 # %% ../../nbs/library/app/00_presets.ipynb #least
 MINIMUM: Mapping[str, int] = {  # smallest sizes that make sense; sections need untrained networks
     "n_stimuli": 10,
+    "n_trials": 0,  # as many as stimuli
     "n_captions": 1,
     "n_folds": 2,
     "n_permutations": 1,
@@ -793,8 +809,9 @@ def _too_small(preset: Preset) -> _Problems:
                 yield "sections", f"{section} has no size {name!r}: {did_you_mean(name, MINIMUM)}"
             elif size < MINIMUM[name]:
                 yield "sections", f"at least {MINIMUM[name]} is needed for {section}'s {name}"
-    if preset.n_stimuli < 2 * preset.n_folds:
-        yield "n_stimuli", f"too few for n_folds = {preset.n_folds}: every fold needs 2 or more"
+    for name in ("n_stimuli", "n_trials"):
+        if 0 < getattr(preset, name) < 2 * preset.n_folds:
+            yield name, f"too few for n_folds = {preset.n_folds}: every fold needs 2 or more"
 
 
 def _unknown_names(preset: Preset) -> _Problems:
@@ -804,6 +821,9 @@ def _unknown_names(preset: Preset) -> _Problems:
     for name in preset.data:
         if name not in DATA_SETS:
             yield "data", f"{name!r} is none: {did_you_mean(name, DATA_SETS)}"
+    for name in preset.copies:
+        if name not in preset.data:
+            yield "copies", f"{name!r} is none of its data sets: {did_you_mean(name, preset.data)}"
     if preset.dtype not in DTYPES:
         yield "dtype", did_you_mean(preset.dtype, DTYPES)
     if preset.device not in DEVICES and not re.fullmatch(r"(cuda|mps|cpu):\d+", preset.device):

@@ -160,7 +160,7 @@ def find_section(name: str) -> Path:
 
 
 # what a section may ask of a preset beyond images and captions
-_NEEDS = ("judge", "next words", "several captions")
+_NEEDS = ("judge", "trials", "next words", "several captions")
 
 
 def section_metadata(notebook: Path) -> dict:
@@ -193,7 +193,7 @@ def section_needs(notebook: Path) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Any of "judge", "next words" and "several captions".
+        Any of "judge", "trials", "next words" and "several captions".
 
     Raises
     ------
@@ -202,8 +202,8 @@ def section_needs(notebook: Path) -> frozenset[str]:
 
     Examples
     --------
-    >>> section_needs(find_section("pick_a_pic"))
-    frozenset({'judge'})
+    >>> sorted(section_needs(find_section("pick_a_pic")))
+    ['judge', 'trials']
     """
     needs = frozenset(section_metadata(notebook).get("needs", ()))
     if unknown := sorted(needs.difference(_NEEDS)):
@@ -561,13 +561,15 @@ class Run:
 
     @cached_property
     def trials(self) -> PreferenceSet:
-        "The trials of forced choice, as many as stimuli; those of one prompt share a fold."
+        "The trials of forced choice; those of one prompt share a fold."
         make = TRIALS[self.preset.trials]
         # the image of another stimulus comes from the same fold, in which a prompt's trials stay
         folds = prompt_folds(self.stimuli.caption(), n_folds=self.preset.n_folds, seed=self.seed)
         trials = make(self.stimuli, folds, self.seed, self.preset, self._ids_file("trials"))
         self._used["trials"] = {
             "kind": self.preset.trials,
+            "n": len(trials),
+            **({"left_out": dict(trials.left_out)} if trials.left_out else {}),
             trials.names[0]: trials.preferred.key,
             trials.names[1]: trials.rejected.key,
         }
