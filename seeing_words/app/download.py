@@ -38,6 +38,7 @@ from ..core.files import file_digest, write_atomic
 from ..data.sources import FLICKR_FORMS, FLICKR_PARQUET, PICK_FORMS, PICK_SPLITS
 from ..models.checkpoints import checkpoint_card
 from ..models.hub import NetworkId, fetch_network, hub_refusal
+from ..models.own import own_function
 from ..models.weights import check_whole
 
 # %% ../../nbs/library/app/01_download.ipynb #download
@@ -1069,9 +1070,14 @@ def _data_items(name: str, root: Path, copy: str = "") -> list[Item]:
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
-    "A network that need not be fetched: one of the package, or a folder."
+    "A network that need not be fetched: one of the package, a folder, or a function of a file."
     if NetworkId.parse(name).is_embedded:
         return Item(name, None, Path(name), "there", None, note="comes with the package")
+    if own := own_function(name):
+        state, note = "there", "a function of yours, which is run when its features are computed"
+        if not own[0].is_file():
+            state, note = "by hand", f"there is no file {own[0]}"
+        return Item(name, None, own[0], state, None, note=note)
     try:
         checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
     except InputError as error:

@@ -41,6 +41,7 @@ from ..measures.folds import Folds
 from ..models.clip import CLIP
 from ..models.hub import NetworkId
 from ..models.load import Model, load_model, short_names
+from ..models.own import own_function
 from ..models.pooling import POOLINGS
 from ..models.weights import DTYPES
 from seeing_words.studies.pick_a_pic import (
@@ -82,8 +83,12 @@ class Preset:
     name: StrictStr = Field(description="names the folder of its figures")
     summary: StrictStr = Field(description="one line for people")
     source: StrictStr = Field(description="of the stimuli: one of SOURCES")
-    vision: tuple[StrictStr, ...] = Field(description="names of trained vision networks")
-    language: tuple[StrictStr, ...] = Field(description="names of trained language networks")
+    vision: tuple[StrictStr, ...] = Field(
+        description="names of trained vision networks; of one's own, FILE.py:FUNCTION, which is run"
+    )
+    language: tuple[StrictStr, ...] = Field(
+        description="names of trained language networks, likewise"
+    )
     n_stimuli: StrictInt = _described(
         1000, "images, with their captions; of one's own: all, unless the file says"
     )
@@ -911,6 +916,9 @@ def _impossible(preset: Preset) -> _Problems:
     for modality in ("vision", "language"):
         if not getattr(preset, modality):
             yield modality, "name one network or more"
+        for name in getattr(preset, modality):
+            if name.endswith(".py"):
+                yield modality, f"{name!r} has no function: name one, as in {name}:FUNCTION"
     if preset.poolings.keys() != {"vision", "language"} or not all(preset.poolings.values()):
         yield "poolings", "vision and language each need one or more"
     yield from _unknown_names(preset)
@@ -960,7 +968,10 @@ def _beside(path: Path, name: str) -> str:  # relative to the file `path` → ab
     return os.path.normpath(path.parent.resolve() / Path(name).expanduser())
 
 
-def _network(path: Path, name: str) -> str:  # a folder beside the file, or a name as it is
+def _network(path: Path, name: str) -> str:  # a folder or a file beside it, or a name as it is
+    own = None if name.endswith(".py") else own_function(name)  # the former is refused later
+    if own:
+        return f"{_beside(path, str(own[0]))}:{own[1]}"
     is_folder = name.startswith(("./", "../", "~/")) or (path.parent / name).is_dir()
     return _beside(path, name) if is_folder else name
 

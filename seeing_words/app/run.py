@@ -43,11 +43,11 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
-from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
+from ..models.own import own_function
 from ..models.store import Store
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
@@ -407,7 +407,15 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
 # %% ../../nbs/library/app/04_run.ipynb #missing
 def _refuse_missing(preset: Preset) -> None:
     "Refuse networks and trials whose folder does not exist; the hub is not asked."
-    places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
+    own = {name: own_function(name) for name in preset.networks}
+    for name, function in own.items():
+        if function and not function[0].is_file():
+            raise InputError(
+                f"preset {preset.name} names {name}, but there is no file {function[0]}: correct "
+                "the path in the preset"
+            )
+    folders = [name for name in preset.networks if os.path.isabs(name) and not own[name]]
+    places = [(name, Path(name)) for name in folders]
     places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
     for name, place in places:
         if not place.is_dir():
@@ -676,12 +684,12 @@ class Run:
         -------
         dict
             Condition → mean loss of each caption, in nats a token (caption,). Empty for a text
-            encoder, which predicts no next token.
+            encoder and for a module of one's own, which predict no next token.
         """
         self.networks.release()  # it is loaded with its head, and no two are in memory
         with self.networks.get(name) as (model, _):
             self.models[name] = model.revision
-            if not predicts_next_word(model.network.config):
+            if not model.predicts_next_word:
                 return {}
             load = partial(load_reader, name, **self.preset.options(name))
             return self.results(losses_by_condition, model, captions, load=load)

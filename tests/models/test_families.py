@@ -778,9 +778,8 @@ def test_attention_from_a_repository_is_refused(copy, said):
     "architecture",
     [
         "BartModel",
-        "ConvNextModel",
         "SwinModel",
-        "ResNetModel",
+        "PoolFormerModel",
         "WhisperForConditionalGeneration",
     ],
 )
