@@ -21,10 +21,11 @@ from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..models.clip import CLIP
 from ..models.config import network_class, predicts_next_word, read_config
-from ..models.extract import has_class_token
+from ..models.extract import has_class_token, layer_units, pooled_layers
 from ..models.hub import NetworkId, check_weights, weight_files
 from ..models.inputs import image_preprocessor, read_tokenizer
 from ..models.load import Model, pretrained_folder
+from ..models.own import own_function
 from ..models.weights import check_device, check_head
 from ..studies.pick_a_pic import JUDGES, prompt_folds
 
@@ -152,9 +153,9 @@ def _check_images(model: Model, poolings: Sequence[str], stimuli: StimulusSet) -
         ) from None
     if "cls" in poolings and not has_one:
         raise InputError(
-            "it has no class token; its first token is an ordinary patch: pool by mean, in the "
-            "preset "
-            'poolings = {vision = ["mean"], language = ["mean", "last"]}'
+            "it has no class token; its first token is an ordinary patch, or it has feature maps "
+            'without tokens: pool by mean, in the preset poolings = {vision = ["mean"], '
+            'language = ["mean", "last"]}'
         )
 
 # %% ../../nbs/library/app/03_check.ipynb #network-one
@@ -163,14 +164,21 @@ def _network(
 ) -> str:
     "Check one network without its weights, and describe it."
     network = NetworkId.parse(name)
-    model = preset.load(network.untrained(0), weights=False)
+    is_own = own_function(name) is not None
+    # what a function of one's own makes is known only when it is run, and so is its untrained twin
+    model = preset.load(name) if is_own else preset.load(network.untrained(0), weights=False)
+    if is_own:
+        preset.load(network.untrained(0), weights=False)
     if model.modality != modality:
         raise InputError(
             f"it is a {model.modality} network listed under {modality}: move it to "
             f"{model.modality} = […]"
         )
-    if not network.is_embedded and not (Path(name) / "card.json").is_file():
+    if not (network.is_embedded or is_own or (Path(name) / "card.json").is_file()):
         check_weights(name, preset.revisions.get(name, ""))
+    if stimuli is not None and is_own:
+        some = _some_images(stimuli, 2) if modality == "vision" else stimuli.caption()[:2]
+        pooled_layers(model, some, preset.poolings[modality])
     if stimuli is not None and modality == "vision":
         _check_images(model, preset.poolings[modality], stimuli)
     if stimuli is not None and modality == "language":
@@ -180,11 +188,24 @@ def _network(
         _check_captions(
             captions, model, lambda done: progress(f"captions, {name}", done, len(captions))
         )
-    config = model.network.config
-    return (
-        f"{modality}, {config.num_hidden_layers} blocks of {config.hidden_size} units, "
-        f"{_counted(model)} parameters"
-    )
+    if model.n_layers < 1:
+        raise InputError(
+            "it names a single layer, but sections compare penultimate layers: name two or more"
+        )
+    return f"{modality}, {_described(model, stimuli)}, {_counted(model)} parameters"
+
+
+def _described(model: Model, stimuli: StimulusSet | None) -> str:
+    "Number and width of a network's layers."
+    if not model.layers:
+        return f"{model.n_layers} blocks of {model.network.config.hidden_size} units"
+    if stimuli is None:
+        return f"{len(model.layers)} layers"
+    is_vision = model.modality == "vision"
+    some = _some_images(stimuli, 1) if is_vision else list(stimuli.caption()[:1])
+    units = sorted(set(layer_units(model, some)))
+    widths = f"{units[0]} to {units[-1]}" if len(units) > 1 else units[0]
+    return f"{len(model.layers)} layers of {widths} units"
 
 
 def _counted(model: Model) -> str:

@@ -44,11 +44,11 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
-from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
+from ..models.own import own_function
 from ..models.store import Store
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
@@ -433,10 +433,18 @@ def missing_parts(preset: Preset) -> dict[str, str]:
     {}
     """
     known = [f"microworld/{name}" for name in checkpoints()]
-    places = [(name, name) for name in preset.networks if os.path.isabs(name)]
+    own = {name: own_function(name) for name in preset.networks}
+    folders = [name for name in preset.networks if os.path.isabs(name) and not own[name]]
+    places = [(name, name) for name in folders]
     if preset.trials_folder:
         places.append((preset.trials, preset.trials_folder))
     missing = {}
+    for name, function in own.items():
+        if function and not function[0].is_file():
+            missing[name] = (
+                f"preset {preset.name} names {name}, but there is no file {function[0]}: correct "
+                "the path in the preset"
+            )
     for name, place in places:
         if not Path(place).is_dir():
             missing[name] = (
@@ -716,12 +724,12 @@ class Run:
         -------
         dict
             Condition → mean loss of each caption, in nats a token (caption,). Empty for a text
-            encoder, which predicts no next token.
+            encoder and for a module of one's own, which predict no next token.
         """
         self.networks.release()  # it is loaded with its head, and no two are in memory
         with self.networks.get(name) as (model, _):
             self.models[name] = model.revision
-            if not predicts_next_word(model.network.config):
+            if not model.predicts_next_word:
                 return {}
             load = partial(load_reader, name, **self.preset.options(name))
             return self.results(losses_by_condition, model, captions, load=load)
