@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
-           'presets_list', 'presets_show', 'presets_check', 'sections_list', 'download', 'store_ls', 'store_verify',
-           'store_rm', 'doctor']
+           'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'sections_list', 'download', 'store_ls',
+           'store_verify', 'store_rm', 'doctor']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -71,7 +71,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="List, verify and remove stored features.")
 presets_app = typer.Typer(
-    no_args_is_help=True, help="List, show and check presets: stimuli, networks and sizes."
+    no_args_is_help=True, help="List, show, check and pin presets: stimuli, networks and sizes."
 )
 app.add_typer(store_app, name="store")
 app.add_typer(presets_app, name="presets")
@@ -744,6 +744,34 @@ def _print_findings(findings: "list[Finding]", line: str) -> None:
         )
         typer.echo(line)
 
+# %% ../../nbs/library/app/08_cli.ipynb #presets-pin
+@presets_app.command("pin", epilog=_EXIT_CODES)
+def presets_pin(
+    name: Annotated[
+        str,
+        typer.Argument(help="Preset name or TOML file.", autocompletion=_preset_names),
+    ],
+    as_json: Json = False,
+) -> None:
+    "Print the newest commit of each network on the hub, as the `revisions` of a preset file."
+    from seeing_words.app.download import current_pins
+    from seeing_words.app.presets import get_preset
+
+    preset = get_preset(name)
+    pins, failed = current_pins(preset)
+    if as_json:
+        _print_json({"preset": preset.name, "revisions": pins, "failed": failed})
+    else:
+        typer.echo("[revisions]")
+        for repository, commit in pins.items():
+            before = preset.revisions.get(repository, "left open")
+            remark = "" if before == commit else f"  # in {preset.name}: {before}"
+            typer.echo(f'"{repository}" = "{commit}"{remark}')
+        for why in failed.values():
+            _bars.print(f"{_SIGNS['bad']} {escape(why)}", highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs
 _UNITS = (
     (172_800, 86_400, "days"),
@@ -1136,6 +1164,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
     "presets check": ("presets check mine.toml", "presets check mine.toml --json"),
+    "presets pin": ("presets pin paper", "presets pin mine.toml --json"),
     "presets show": ("presets show paper", "presets show mine.toml --json"),
     "store": ("store list", "store verify"),
     "store list": ("store list", "store list --json"),

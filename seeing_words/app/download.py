@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
            'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'format_bytes', 'cached_network', 'fetch_repository',
-           'Item', 'Plan', 'plan', 'execute_plan']
+           'current_pins', 'Item', 'Plan', 'plan', 'execute_plan']
 
 # %% ../../nbs/library/app/01_download.ipynb #imports
 import os
@@ -26,13 +26,13 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from filelock import FileLock, Timeout
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from rich.console import Group
 from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
-from .presets import Preset, data_root, get_preset
+from .presets import Preset, data_root, get_preset, pin_remark
 from ..core.errors import InputError, did_you_mean
 from ..core.files import file_digest, write_atomic
 from ..data.sources import FLICKR_FORMS, FLICKR_PARQUET, PICK_FORMS, PICK_SPLITS
@@ -299,9 +299,16 @@ NETWORKS: Mapping[str, Network] = {
     "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
     "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
     "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
+    "bigscience/bloomz-560m": Network(559e6, 24, 1024, 2, _RAIL, 250_880),
+    "bigscience/bloomz-1b1": Network(1.07e9, 24, 1536, 2, _RAIL, 250_880),
+    "bigscience/bloomz-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
+    "bigscience/bloomz-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
+    "bigscience/bloomz-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
     "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
     "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
     "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_3b_v2": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_7b_v2": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
     "openai/clip-vit-large-patch14": Network(428e6, 24, 1024, 4, _MIT, n_reading=124e6),
 }
 
@@ -348,7 +355,7 @@ def repository_of(
         licence=known.licence if known else "see its page",
         about=f"https://huggingface.co/{repository}",
         both=both,
-        note="" if revision else "revision left open: the newest",
+        note=pin_remark(repository, revision),
     )
 
 # %% ../../nbs/library/app/01_download.ipynb #url
@@ -929,6 +936,40 @@ def fetch_repository(
             f"({', '.join(repository.patterns)}): name another repository"
         )
     return place
+
+# %% ../../nbs/library/app/01_download.ipynb #hub-pins
+def current_pins(preset: Preset, *, endpoint: str | None = None) -> tuple[dict, dict]:
+    """Ask the hub for the newest commit of each network of a preset.
+
+    Parameters
+    ----------
+    preset : Preset
+        Its networks whose name includes a revision are left out.
+    endpoint : str, optional
+        Address of the hub; default: ``HF_ENDPOINT``, or the public one.
+
+    Returns
+    -------
+    pins : dict of str to str
+        Repository → commit of its main branch, as the preset's `revisions`.
+    failed : dict of str to str
+        Repository → why it could not be asked.
+
+    Examples
+    --------
+    >>> current_pins(get_preset("microworld"))
+    ({}, {})
+    """
+    pins, failed = {}, {}
+    for name in preset.networks:
+        repository = repository_of(name)
+        if repository is None or repository.revision:
+            continue
+        try:
+            pins[repository.name] = HfApi(endpoint=endpoint).model_info(repository.name).sha
+        except Exception as error:  # the kinds that its transport raises change
+            failed[repository.name] = str(hub_refusal(error, repository.name, None))
+    return pins, failed
 
 # %% ../../nbs/library/app/01_download.ipynb #item
 @dataclass(frozen=True)

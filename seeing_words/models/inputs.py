@@ -67,8 +67,19 @@ def check_files(folder: Path, names: Sequence[str]) -> None:
     refuse_code(folder, *(("tokenizer_config.json",) if is_tokenizer else PREPROCESSOR_FILES))
 
 # %% ../../nbs/library/models/02_inputs.ipynb #images-preprocessor
+def _resized(processor, size: int) -> dict[str, dict[str, int]]:
+    "Options of a processor that make images of `size` pixels a side, cut as much as before."
+    if not getattr(processor, "do_center_crop", False):
+        return {"size": {"height": size, "width": size}}
+    shortest, crop = processor.size["shortest_edge"], processor.crop_size["height"]
+    return {
+        "size": {"shortest_edge": round(shortest * size / crop)},
+        "crop_size": {"height": size, "width": size},
+    }
+
+
 def image_preprocessor(
-    folder: Path,
+    folder: Path, image_size: int | None = None
 ) -> Callable[[Sequence[np.ndarray]], dict[str, torch.Tensor]]:
     """Make the function that prepares images for a network of others.
 
@@ -76,6 +87,9 @@ def image_preprocessor(
     ----------
     folder : Path
         Folder of the network, with its preprocessor_config.json.
+    image_size : int, optional
+        Pixels a side of the images that the network gets; default: as the file says. Images are
+        resized in proportion, and as large a part of them is cut off at the sides.
 
     Returns
     -------
@@ -97,9 +111,18 @@ def image_preprocessor(
         folder, transformers.AutoImageProcessor, "preprocessor_config.json", backend="pil"
     )
 
+    try:
+        options = _resized(processor, image_size) if image_size else {}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: its preprocessor_config.json names no size that another can replace "
+            f"({error!r}): leave image_size out"
+        ) from None
+    options["input_data_format"] = "channels_last"
+
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         try:
-            batch = processor(list(images), input_data_format="channels_last")["pixel_values"]
+            batch = processor(list(images), **options)["pixel_values"]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{folder}: its preprocessor_config.json does not preprocess an image ({error}): "

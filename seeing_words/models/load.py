@@ -339,8 +339,28 @@ def _revision(folder: Path, seed: int | None, weights: bool) -> str:
     return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
 
 # %% ../../nbs/library/models/04_load.ipynb #load-from-pretrained
+@torch.no_grad()
+def _check_image_size(name: str, modality: str, skeleton: nn.Module, image_size: int) -> None:
+    "Refuse a size that a network does not accept; it is tried without weights."
+    if modality != "vision":
+        raise InputError(f"{name} is a language network: leave image_size out")
+    dtype = next(skeleton.parameters()).dtype
+    try:
+        skeleton(pixel_values=torch.empty(1, 3, image_size, image_size, dtype=dtype, device="meta"))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} does not accept images of {image_size} pixels a side ({error}): leave "
+            "image_size out, or choose a network that interpolates its positions, as DINOv2 does"
+        ) from None
+
+
 def _from_pretrained(
-    name: str, folder: Path, seed: int | None, weights: bool, options: dict
+    name: str,
+    folder: Path,
+    seed: int | None,
+    weights: bool,
+    image_size: int | None,
+    options: dict,
 ) -> Model:
     "Load a network of others; what is damaged is reported before gigabytes are read."
     verified(folder, weights=False)
@@ -348,12 +368,15 @@ def _from_pretrained(
         cls = network_class(read_config(folder))
         network = _skeleton(folder, cls, options["dtype"])
     if cls.main_input_name == "pixel_values":
-        modality, encode, special_ids = "vision", image_preprocessor(folder), ()
+        modality, encode, special_ids = "vision", image_preprocessor(folder, image_size), ()
     else:
         tokenizer = read_tokenizer(folder)
         modality, encode = "language", caption_tokenizer(tokenizer, network.config)
         special_ids = tuple(tokenizer("")["input_ids"])
     revision = _revision(folder, seed, weights)
+    if image_size:
+        _check_image_size(name, modality, network, image_size)
+        revision += f"-{image_size}px"  # its features are others
     if weights:
         network = _pretrained_network(folder, cls, seed, options)
     layers = feature_map_layers(network)
@@ -482,6 +505,7 @@ def load_model(
     dtype: str | torch.dtype = torch.float32,
     root: str | Path | None = None,
     weights: bool = True,
+    image_size: int | None = None,
 ) -> Model:
     """Load a network with its preprocessing, by name.
 
@@ -502,6 +526,10 @@ def load_model(
     weights : bool, default True
         False: leave out the weights of a pretrained network, as is enough to read its features
         from a store.
+    image_size : int, optional
+        Pixels a side of the images that a pretrained vision network gets; default: as its own
+        preprocessor says. The network must accept it, as DINOv2 does, which interpolates its
+        positions.
 
     Returns
     -------
@@ -522,15 +550,20 @@ def load_model(
     dtype, network = number_type(dtype), NetworkId.parse(name)
     trained, seed = network.trained, network.seed
     if own_function(trained):
+        if image_size:
+            raise InputError(f"{name} prepares images itself: leave image_size out")
         model = _from_file(name, trained, seed, revision)
         place = "meta" if not weights else "cpu" if device == "offload" else device
         model.network.to(place, dtype).requires_grad_(False)
         return model
     folder = pretrained_folder(trained, revision, weights=weights and seed is None)
     if folder is None:
+        if image_size:
+            raise InputError(f"{name} takes images of the size that its card names: no image_size")
         model = _from_checkpoint(name, trained, seed, root)
     else:
-        model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
+        options = {"device": device, "dtype": dtype}
+        model = _from_pretrained(name, folder, seed, weights, image_size, options)
     if folder is not None and not (weights and seed is not None):
         return model  # on its device, with its number type
     if model.layers:

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from seeing_words.app.download import DATA
+from seeing_words.app.download import DATA, NETWORKS, repository_of
 from seeing_words.app.presets import (
     DATA_SETS,
+    PINS,
     PRESETS,
     SOURCES,
+    UNCONFIRMED_PINS,
     Preset,
+    _rows,
     get_preset,
     preset_file,
     read_preset,
@@ -22,6 +25,7 @@ from seeing_words.app.presets import (
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
 from seeing_words.models.checkpoints import checkpoints
+from seeing_words.models.hub import NetworkId
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
@@ -37,6 +41,35 @@ def test_a_preset_is_possible(preset):
     assert preset.n_stimuli >= 2 * preset.n_folds
     assert preset.revisions.keys() <= set(preset.networks)
     assert all(len(revision) == 40 and int(revision, 16) for revision in preset.revisions.values())
+
+
+def test_every_network_of_a_built_in_preset_is_pinned_but_one_whose_commit_is_not_known():
+    left_open = {
+        name
+        for preset in PRESETS.values()
+        for name in preset.networks
+        if NetworkId.parse(name).repository and name not in preset.revisions
+    }
+    assert left_open == {"bigscience/bloom-1b1"}
+    for preset in PRESETS.values():
+        assert preset.revisions == {n: PINS[n] for n in preset.networks if n in PINS}
+    assert PINS.keys() <= NETWORKS.keys() and PINS.keys() >= UNCONFIRMED_PINS
+    assert all(len(commit) == 40 and int(commit, 16) for commit in PINS.values())
+
+
+def test_what_is_uncertain_about_a_revision_is_shown_where_revisions_are():
+    (shown,) = (value for label, value in _rows(PRESETS["paper"]) if label == "revisions")
+    lines = dict(line.split(": ", 1) for line in shown.split("\n"))
+    assert lines.keys() == set(PRESETS["paper"].networks)
+    assert lines["bigscience/bloom-1b1"] == "revision left open: the newest"
+    for name in UNCONFIRMED_PINS:
+        assert lines[name].startswith(f"{PINS[name]}, revision not confirmed: compare")
+    assert lines["openlm-research/open_llama_3b"] == PINS["openlm-research/open_llama_3b"]
+    notes = {name: repository_of(name, PINS.get(name)).note for name in lines}
+    assert {name for name, note in notes.items() if note} == UNCONFIRMED_PINS | {
+        "bigscience/bloom-1b1"
+    }
+    assert repository_of("bigscience/bloom-1b7", "0" * 40).note == ""  # a commit of one's own
 
 
 @pytest.mark.parametrize("preset", HERE, ids=lambda preset: preset.name)
@@ -215,6 +248,7 @@ n_folds = 4
 n_permutations = 3
 n_draws = 2
 n_untrained = 2
+image_size = 518
 dtype = "bfloat16"
 folder = "pictures"
 table = "captions.csv"
@@ -276,7 +310,7 @@ language = ["last", "mean"]
         ),
         (
             "poolings = {vision = ['first'], language = ['last']}",
-            "poolings = .*'first' is none: Available: cls, mean, last",
+            "poolings = .*'first' is none: Available: cls, mean, mean_all, last",
         ),
         (
             "revisions = {llama = 'a'}",

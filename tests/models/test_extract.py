@@ -34,7 +34,12 @@ def plainly(made, shown, pooling) -> np.ndarray:
             tokens[:, 1:] if made.modality == "vision" else tokens[:, 1:-1]
         )  # without class token; without <s>, </s>
         out.append(
-            {"cls": tokens[:, 0], "mean": inner.mean(1), "last": tokens[:, -1]}[pooling].numpy()
+            {
+                "cls": tokens[:, 0],
+                "mean": inner.mean(1),
+                "mean_all": tokens.mean(1),
+                "last": tokens[:, -1],
+            }[pooling].numpy()
         )
     return np.stack(out, 1)
 
@@ -140,7 +145,7 @@ def test_half_precision_costs_its_rounding_and_says_so_when_it_overflows(tmp_pat
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, last"),
+        ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, mean_all, last"),
         (
             {"pooling": "mean", "dtype": "int8"},
             "dtype 'int8': features are stored as float32 or float16",

@@ -2,8 +2,10 @@
 from a damaged file."""
 
 import json
+import re
 import shutil
 import time
+import tomllib
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -357,6 +359,37 @@ def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
     assert printed["failed"] == {} and {item["state"] for item in printed["items"]} == {"there"}
     offline()
     assert all(loads(mine, name) for name in mine.networks)
+
+
+def test_pins_of_today_are_printed_as_a_preset_file_has_them(lab, mine, published, tmp_path):
+    "Those that the preset has already, those that differ, and those it leaves open."
+    path = tmp_path / "mine.toml"
+    text = path.read_text()
+    old = commit_of(published["lab/bin"]["main"], "main")
+    path.write_text(text.replace(old, "0" * 40))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path)])
+    assert done.exit_code == 0, done.output
+    expected = {name: commit_of(folder["main"], "main") for name, folder in published.items()}
+    assert tomllib.loads(done.stdout) == {"revisions": expected}
+    remarks = dict(re.findall(r'"(.*)" = ".*"  # in mine: (.*)', done.stdout))
+    open_ones = dict.fromkeys(("lab/sees", "lab/reads", "lab/judge"), "left open")
+    assert remarks == {"lab/bin": "0" * 40} | open_ones
+    assert not any("resolve" in name for name in lab.asked)
+    path.write_text(text.partition("[revisions]")[0] + done.stdout)  # as it is meant to be used
+    assert read_preset(path).revisions == expected
+
+
+def test_pins_that_cannot_be_asked_for_are_named_and_end_with_1(lab, mine, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(path.read_text().replace("lab/sees", "lab/none"))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path), "--json"])
+    printed = json.loads(done.stdout)
+    assert done.exit_code == 1 and printed["failed"].keys() == {"lab/none"}
+    assert "neither a folder nor a public repository" in printed["failed"]["lab/none"]
+    assert printed["revisions"].keys() == {"lab/reads", "lab/parts", "lab/bin", "lab/judge"}
+    path.write_text(path.read_text().replace('"lab/none"', '"lab/sees@main"'))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path)])
+    assert done.exit_code == 0 and "lab/sees" not in done.stdout  # its name has a revision
 
 
 @pytest.mark.parametrize("name", MODELS)
