@@ -157,9 +157,9 @@ def _side(folder: Path, config, card: dict) -> int:  # of an image as the networ
     return size if isinstance(size, int) else max(size)
 
 
-def _patches(folder: Path, config, card: dict) -> int:  # with a class token
+def _patches(config, image_size: int) -> int:  # with a class token
     side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    return (_side(folder, config, card) // side) ** 2 + 1
+    return (image_size // side) ** 2 + 1
 
 
 def _multiplied(network: nn.Module) -> int:
@@ -197,7 +197,7 @@ def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> ModelSize:
     )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here-whole
-def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
+def _here(folder: Path, modality: str, *, judge: bool = False, image_size: int = 0) -> ModelSize:
     "The shape of a network whose files are here."
     card = json.loads(path.read_text()) if (path := folder / "card.json").is_file() else {}
     config = known_config(folder) if card else read_config(folder)
@@ -213,8 +213,10 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
     files = [folder / "model.safetensors"] if card else weight_files(folder)
     n_bytes = sum(path.stat().st_size for path in files)
     if feature_map_layers(network):
-        return _feature_map_shape(network, n_bytes, _side(folder, seen, card))
-    n_tokens = _patches(folder, seen, card) if modality == "vision" else N_TOKENS["language"]
+        return _feature_map_shape(network, n_bytes, image_size or _side(folder, seen, card))
+    n_tokens = N_TOKENS["language"]
+    if modality == "vision":
+        n_tokens = _patches(seen, image_size or _side(folder, seen, card))
     return _shape_of(network, n_bytes, n_tokens)
 
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
@@ -260,10 +262,14 @@ def shape(
     24
     """
     folder = _folder_of(preset, name, judge)
+    size = preset.image_size if modality == "vision" and not judge else 0
     if folder is None:
-        return _published(NetworkId.parse(name).label, modality)
+        published = _published(NetworkId.parse(name).label, modality)
+        if published is None or not size:
+            return published
+        return replace(published, n_tokens=(size // 14) ** 2 + 1)  # all have patches of 14 pixels
     try:
-        return _here(folder, modality, judge=judge)
+        return _here(folder, modality, judge=judge, image_size=size)
     except (InputError, OSError):
         return None  # the plan says what is missing of it
 
