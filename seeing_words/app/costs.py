@@ -920,5 +920,5 @@ def check_room(expected: Expected, store: Store, *, free: int | None = None) -> 
         )
     line += f", {format_bytes(free)} free"
     if expected.unknown:
-        line += f" (without {', '.join(expected.unknown)}: not known before download)"
+        line += f" (without {', '.join(expected.unknown)}: not known yet)"
     return line
