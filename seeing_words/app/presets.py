@@ -30,6 +30,7 @@ from ..data.microworld.scene import EVALUATION
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
 from seeing_words.data.sources import (
+    PICK_SPLITS,
     coco_stimuli,
     flickr30k_stimuli,
     folder_candidates,
@@ -338,11 +339,14 @@ def data_folder(name: str, given: str) -> Path:
     folder = Path(given) if given else data_root() / name
     if folder.is_dir():
         return folder
+    is_trials = name == "pick-a-pic"
     if given:
-        raise InputError(f"{folder} does not exist: correct `folder` in the preset")
+        which = "trials_folder" if is_trials else "folder"
+        raise InputError(f"{folder} does not exist: correct `{which}` in the preset")
+    files = [f"data/{split}-00000-of-00001-<hash>.parquet" for split in PICK_SPLITS]
     raise InputError(
         f"{folder} does not exist: `seeing-words download` fetches what a preset needs, or says "
-        "how to get it by hand"
+        "how to get it by hand" + f" ({' and '.join(files)})" * is_trials
     )
 
 

@@ -18,6 +18,7 @@ from seeing_words.app.presets import (
     UNCONFIRMED_PINS,
     Preset,
     _rows,
+    data_folder,
     get_preset,
     preset_file,
     read_preset,
@@ -215,6 +216,14 @@ def test_the_confirmatory_preset_differs_in_its_scenes_alone():
     same = replace(confirmatory, name="microworld", scenes=0)
     assert replace(same, summary=get_preset("microworld").summary) == get_preset("microworld")
     assert not set(confirmatory.scene_range) & set(get_preset("microworld").scene_range)
+
+
+def test_the_files_of_pick_a_pic_are_named_where_there_are_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEING_WORDS_DATA", str(tmp_path))
+    with pytest.raises(InputError) as error:
+        data_folder("pick-a-pic", "")
+    for split in ("validation_unique", "test_unique"):
+        assert f"data/{split}-00000-of-00001-<hash>.parquet" in str(error.value)
 
 
 # Without some of it

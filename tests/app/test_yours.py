@@ -183,7 +183,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
         (
             {"language": ["./pickled"]},
-            "pickled has no model.safetensors: weights are read as safetensors only",
+            "pytorch_model.bin is damaged or not a file of weights (it holds more than tensors)",
         ),
         ({"language": ["./unknown"]}, "of a network that transformers"),
         (
@@ -196,8 +196,8 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"vision": ["./siglip"]},
-            "it has no class token; its first token is an ordinary patch: pool by mean, in the "
-            "preset",
+            "it has no class token; its first token is an ordinary patch, or it has feature maps "
+            "without tokens: pool by mean, in the preset",
         ),
         (
             {"language": ["./llama"]},
@@ -427,7 +427,7 @@ def test_without_pick_a_pic_trials_are_of_other_images(mine, monkeypatch, tmp_pa
     assert ran.exit_code == 3, ran.output
     first = ran.stderr.splitlines()[0]
     assert first.startswith("! mine: left out (of toy1, toy2): pick-a-pic: ")
-    assert "nowhere does not exist" in first
+    assert "nowhere does not exist: correct `trials_folder` in the preset" in first
     assert "missing" not in about(folder, "toy0_provenance")
     assert about(folder, "toy2_provenance")["missing"] == ["pick-a-pic"]
     record = about(folder, "toy1_provenance")
