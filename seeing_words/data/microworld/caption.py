@@ -78,7 +78,7 @@ def _adjective(rng: Random, thing: Thing, what: str) -> list[Word]:
 def _noun_phrase(rng: Random, thing: Thing, *, bare: bool = False) -> list[Word]:
     """Name a thing with its count, and perhaps its size and colour: “two small red boats”."""
     spec, tell = THINGS[thing.name], not bare
-    vague = rng.random() < 0.16
+    vague = rng.random() < 0.1
     noun = rng.choice(WORLD["hypernym"][spec["kind"]] if vague else spec["nouns"])
     several = thing.count > 1
     words = _say(
@@ -86,7 +86,7 @@ def _noun_phrase(rng: Random, thing: Thing, *, bare: bool = False) -> list[Word]
     )
     if tell and thing.size != "medium" and rng.random() < 0.4:
         words += _adjective(rng, thing, "size")
-    if tell and rng.random() < (0.75 if vague else 0.5):
+    if tell and rng.random() < (0.8 if vague else 0.6):
         words += _adjective(rng, thing, "colour")
     noun, pos = _plural(noun) if several else noun, None if " " in noun else "NOUN"
     return words + _say(noun, "object", pos, (thing.name, "name"))
@@ -111,11 +111,11 @@ def _verb(rng: Random, thing: Thing) -> list[Word]:
 def _setting(rng: Random, scene: Scene, chance: float = 1.0) -> list[Word]:
     """Describe place, time and weather, or some of them; the place by name or only vaguely."""
     parts, place = {}, PLACES[scene.place]
-    if rng.random() < 0.56 * chance:
-        parts["place"] = rng.choice(place["told" if rng.random() < 0.62 else "vague"])
-    if rng.random() < 0.3 * chance:
+    if rng.random() < 0.45 * chance:
+        parts["place"] = rng.choice(place["phrases" if rng.random() < 0.62 else "vague"])
+    if rng.random() < 0.25 * chance:
         parts["time"] = rng.choice(WORLD["time"][scene.time]["words"])
-    if not scene.indoors and rng.random() < 0.28 * chance:
+    if not scene.indoors and rng.random() < 0.22 * chance:
         parts["weather"] = rng.choice(WORLD["weather"][scene.weather]["words"])
     order = list(parts.items())
     rng.shuffle(order)
@@ -285,6 +285,47 @@ def _placing(rng: Random, scene: Scene, mentioned: list[Thing]) -> list[Word]:
 
 _TEMPLATES = {_listing: 3, _seeing: 2, _acting: 3, _relating: 3, _referring: 2.5, _placing: 1.2}
 
+# %% ../../../nbs/library/data/microworld/02_caption.ipynb #grammar-absence
+def _absence(rng: Random, name: str, pattern: str) -> list[Word]:
+    """Say that a thing is not there: “no {things} in sight” → “no boats in sight”."""
+    noun, words = rng.choice(THINGS[name]["nouns"]), []
+    for part in pattern.split():
+        if part in ("{thing}", "{things}"):
+            said = noun if part == "{thing}" else _plural(noun)
+            words += _say(said, "object", None if " " in said else "NOUN", ("absent", name))
+        else:
+            words += _say(part, "function")
+    return words
+
+
+def _where(words: Sequence[Word], found: Callable[[Word], bool], *, otherwise: int) -> int:
+    """Position of the first word that is `found`."""
+    return next((i for i, word in enumerate(words) if found(word)), otherwise)
+
+
+def _with_contrast(
+    rng: Random, words: list[Word], mentioned: Sequence[Thing], name: str
+) -> list[Word]:
+    """Contrast a thing that is there with one that is not: “not a horse but a cow”."""
+    thing = rng.choice(mentioned)
+    first = _where(words, lambda w: w.fact == (thing.name, "count"), otherwise=0)
+    last = max(i for i, w in enumerate(words) if w.fact == (thing.name, "name"))
+    if rng.random() < 0.4:
+        return words[:first] + _absence(rng, name, "not a {thing} but") + words[first:]
+    clause = _absence(rng, name, rng.choice(WORLD["absence"]["contrast"]))
+    if clause[-1].text == "," and (last + 1 == len(words) or words[last + 1].pos == "PUNCT"):
+        clause = clause[:-1]
+    return words[: last + 1] + clause + words[last + 1 :]
+
+
+def _with_absence(rng: Random, words: list[Word], name: str) -> list[Word]:
+    """Say before or after a sentence that a thing is not there."""
+    if rng.random() < 0.4:
+        return _absence(rng, name, rng.choice(WORLD["absence"]["before"])) + words
+    end = _where(words, lambda w: w.text == ".", otherwise=len(words))
+    clause = _absence(rng, name, rng.choice(WORLD["absence"]["after"]))
+    return words[:end] + clause + words[end:]
+
 # %% ../../../nbs/library/data/microworld/02_caption.ipynb #caption
 def _with_articles(words: Sequence[Word]) -> list[Word]:
     """Replace “a” by “an” before a vowel."""
@@ -330,9 +371,18 @@ def caption(
     """
     rng = Random(f"caption-{scene.seed}-{seed}")
     order = rng.sample(scene.things, len(scene.things))
-    mentioned = [thing for thing in order if rng.random() > 0.3] or order[:1]
+    mentioned = [thing for thing in order if rng.random() > 0.2] or order[:1]
     template = rng.choices(list(_TEMPLATES), list(_TEMPLATES.values()))[0]
-    return tuple(_numbered(_with_articles(template(rng, scene, mentioned[:3])), scene))
+    words = template(rng, scene, mentioned)
+    said = {word.fact[0] for word in words if word.fact}  # a template may leave things out
+    mentioned = [thing for thing in mentioned if thing.name in said]
+    for name in scene.missing:
+        if rng.random() < 0.5:
+            if rng.random() < 0.45:
+                words = _with_contrast(rng, words, mentioned, name)
+            else:
+                words = _with_absence(rng, words, name)
+    return tuple(_numbered(_with_articles(words), scene))
 
 
 def text(
@@ -383,7 +433,12 @@ def vocabulary() -> tuple[str, ...]:
         for p in entry
     ]
     phrases += [
-        p for place in PLACES.values() for key in ("nouns", "told", "vague") for p in place[key]
+        p for place in PLACES.values() for key in ("nouns", "phrases", "vague") for p in place[key]
+    ]
+    phrases += [
+        pattern.replace("{things}", "").replace("{thing}", "")
+        for patterns in WORLD["absence"].values()
+        for pattern in patterns
     ]
     nouns = sum(WORLD["hypernym"].values(), []) + sum(
         (thing["nouns"] for thing in THINGS.values()), []

@@ -176,8 +176,9 @@ def _pose(rng: Random) -> np.ndarray:
 def _box(thing: Thing, horizon: float, shift: float) -> tuple[float, float, float, float]:
     """Centre x, bottom y, width and height of a copy, as fractions of the picture."""
     spec = THINGS[thing.name]
-    near = 1.0 if thing.on != "ground" else 0.72 + 0.5 * thing.depth
-    scale = WORLD["size"][thing.size]["scale"] * near * 0.9
+    near = 1.0 if thing.on != "ground" else 0.85 + 0.3 * thing.depth
+    crowd = {1: 1.0, 2: 0.78, 3: 0.64}[thing.count]  # several copies have to fit side by side
+    scale = WORLD["size"][thing.size]["scale"] * near * crowd * 1.15
     w, h = spec["w"] * scale, spec["h"] * scale
     foot = horizon + (0.97 - horizon) * (0.12 + 0.88 * thing.depth)
     if thing.on != "ground":
