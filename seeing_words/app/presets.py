@@ -574,6 +574,15 @@ PRESETS: Mapping[str, Preset] = {
         _MICROWORLD,
         replace(
             _MICROWORLD,
+            name="microworld-all",
+            summary="the microworld with all of its trained networks: five of vision, six of language",
+            vision=tuple(f"microworld/vision-{k}" for k in range(5)),
+            language=tuple(
+                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(3)
+            ),
+        ),
+        replace(
+            _MICROWORLD,
             name="microworld-confirmatory",
             summary="the microworld on scenes that no choice of this project was made on",
             scenes=10_000,

@@ -19,7 +19,7 @@ from seeing_words.data.microworld.caption import (
     Word,
     _base_form,
     _mood_words,
-    _plural,
+    plural,
     relations,
     text,
 )
@@ -83,7 +83,7 @@ def stated_facts(words: Sequence[Word]) -> tuple[tuple[tuple, str], ...]:
     >>> from seeing_words.data.microworld.caption import caption
     >>> from seeing_words.data.microworld.scene import sample_scene
     >>> stated_facts(caption(sample_scene(7), seed=4))[0]
-    ((0, 'count'), 'three')
+    (('absent', 'bench'), 'bench')
     """
     stated = []
     for fact, part in groupby(words, key=lambda word: word.fact):
@@ -101,7 +101,7 @@ def _thing_phrases(thing: Thing, what: str) -> Sequence[str]:
     "Return every phrase that states one attribute of a thing truly."
     spec = THINGS[thing.name]
     if what == "name":
-        return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], _plural)
+        return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], plural)
     if what == "verb":
         return _either(spec["verbs"], _base_form)
     if what == "count":
@@ -121,7 +121,7 @@ def _phrases(scene: Scene, fact: tuple) -> Sequence[str]:
             return WORLD[what][getattr(scene, what)]["words"]
         case ("absent", name):
             there = name in {thing.name for thing in scene.things}
-            return [] if there else _either(THINGS[name]["nouns"], _plural)
+            return [] if there else _either(THINGS[name]["nouns"], plural)
         case (i, what):
             return _thing_phrases(scene.things[i], what)
         case (i, relation, j):

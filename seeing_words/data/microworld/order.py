@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations, product
 
-from .caption import Word, _base_form, _plural
+from .caption import Word, _base_form, plural
 from .near_miss import stated_facts
 from .scene import THINGS, WORLD, Scene
 
@@ -19,7 +19,7 @@ from .scene import THINGS, WORLD, Scene
 def _is_plural(name: str, phrase: str) -> bool | None:
     """Whether a name is in the plural; None if both forms are the same."""
     nouns = THINGS[name]["nouns"]
-    one, several = phrase in nouns, phrase in map(_plural, nouns)
+    one, several = phrase in nouns, phrase in map(plural, nouns)
     return None if one and several else several
 
 

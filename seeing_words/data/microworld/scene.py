@@ -81,7 +81,7 @@ class Scene:
     Examples
     --------
     >>> sample_scene(7).place
-    'street'
+    'park'
     """
 
     place: str
@@ -225,8 +225,8 @@ def moment(scene: Scene, number: int) -> Scene:
     ----------
     scene : Scene
     number : int
-        0 returns the scene as it is; in each other moment, things have moved by up to a tenth of the
-        picture's width and a tenth of its depth.
+        0 returns the scene as it is; in each other moment, things have moved by up to a tenth of
+        the picture's width and a tenth of its depth.
 
     Returns
     -------
