@@ -292,10 +292,6 @@ def _silhouette(n: int, low: float, high: float) -> Callable:
     return paint
 
 
-def _dunes(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
-    _silhouette(3, 0.01, 0.11)(rng, pen, _shade(PLACES["desert"]["palettes"][1], 0.9), top, size)
-
-
 def _far_sea(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
     line = top - size * rng.uniform(0.06, 0.15)
     pen.rectangle([0, line, size, top], fill=_shade(rng.choice(PLACES["sea"]["palettes"]), 1.1))
@@ -323,7 +319,6 @@ def _skyline(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-far-registry
 _FAR = {
     "sea": _far_sea,
-    "dunes": _dunes,
     "trees": _trees,
     "roundtrees": _round_trees,
     "skyline": _skyline,
