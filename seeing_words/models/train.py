@@ -227,9 +227,9 @@ def random_view(
         values = torch.rand(n, *shape, generator=generator, device=images.device)
         return values * (high - low) + low
 
-    area, aspect = uniform(0.4, 1), torch.exp(uniform(-0.2, 0.2))
+    area, aspect = uniform(0.65, 1), torch.exp(uniform(-0.2, 0.2))
     w, h = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    angle = torch.deg2rad(uniform(-20, 20)) * (uniform(0, 1) < 0.5)
+    angle = torch.deg2rad(uniform(-20, 20)) * (uniform(0, 1) < 0.4)
     cos, sin = angle.cos(), angle.sin()
     where = torch.stack(
         [
@@ -242,10 +242,10 @@ def random_view(
     view = F.grid_sample(images, grid, align_corners=False, padding_mode="reflection")
     blurred = F.avg_pool2d(F.pad(view, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
     view = torch.where(uniform(0, 1, 1, 1, 1) < 0.2, blurred, view)
-    view = view * uniform(0.7, 1.3, 1, 1, 1) * uniform(0.88, 1.12, 3, 1, 1)
+    view = view * uniform(0.8, 1.2, 1, 1, 1) * uniform(0.92, 1.08, 3, 1, 1)
     mean = view.mean((1, 2, 3), keepdim=True)
-    view = (view - mean) * uniform(0.7, 1.3, 1, 1, 1) + mean
-    view = torch.where(uniform(0, 1, 1, 1, 1) < 0.4, view.mean(1, keepdim=True), view)
+    view = (view - mean) * uniform(0.8, 1.2, 1, 1, 1) + mean
+    view = torch.where(uniform(0, 1, 1, 1, 1) < 0.3, view.mean(1, keepdim=True), view)
     noise = torch.randn(view.shape, generator=generator, device=images.device)
     return (view + noise * uniform(0, 0.04, 1, 1, 1)).clamp(0, 1)
 
@@ -797,8 +797,8 @@ NETWORKS = (
     *(f"bloom-{seed}" for seed in range(3)),
 )
 RECIPES = {
-    "vision": {"steps": 1000, "n_clips": 3000},
-    "language": {"steps": 1200, "n_scenes": 40_000},
+    "vision": {"steps": 3000, "n_clips": 4000},
+    "language": {"steps": 3000, "n_scenes": 40_000},
 }
 
 
