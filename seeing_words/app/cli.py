@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
-           'presets_list', 'presets_show', 'presets_check', 'sections_list', 'download', 'store_ls', 'store_verify',
-           'store_rm', 'doctor']
+           'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'sections_list', 'download', 'store_ls',
+           'store_verify', 'store_rm', 'doctor']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # names in annotations; a command imports what it needs when 
 # %% ../../nbs/library/app/08_cli.ipynb #app
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 a notebook failed or a check found a problem, 2 bad usage, "
-    "130 interrupted."
+    "3 done without what is missing, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -71,7 +71,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="List, verify and remove stored features.")
 presets_app = typer.Typer(
-    no_args_is_help=True, help="List, show and check presets: stimuli, networks and sizes."
+    no_args_is_help=True, help="List, show, check and pin presets: stimuli, networks and sizes."
 )
 app.add_typer(store_app, name="store")
 app.add_typer(presets_app, name="presets")
@@ -182,6 +182,16 @@ def figures(
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Sections to run in parallel (default: auto)."),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out a network or data set of the preset."),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Run nothing if a network or data set is missing or unusable."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     "Run sections of the paper and save their figures."
@@ -192,68 +202,148 @@ def figures(
     given = dict(_pair(text) for text in parameter or []) | ({"preset": preset} if preset else {})
     if not sections():
         find_section("")  # raises the error that says why
-    jobs = [plan_section(name, given) for name in names or sections()]  # checked before any runs
+    dropped = {"without": tuple(without or ())}
+    jobs = [plan_section(name, given, **dropped) for name in names or sections()]
     jobs = _with_captions(jobs, named=bool(names))
-    _check_first(jobs)
-    _check_room(jobs)
-    outcomes = _run_all(jobs, min(len(jobs), n_jobs or _usual_jobs(jobs)))
+    lacks = _check_first(jobs, strict)  # before any section runs
+    runnable = []
+    for job in jobs:
+        missing = tuple(lacks[job.section].missing)
+        if missing and not lacks[job.section].obstacles:
+            job = plan_section(job.section, given, missing=missing, **dropped)
+        if not lacks[job.section].obstacles:
+            runnable.append(job)
+    _check_room(runnable)
+    outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
     for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
         save_claims(folder)
     if as_json:
-        _print_json([_as_dict(o) for o in outcomes])
+        left = [
+            {"section": section, "left_out": "; ".join(lack.obstacles)}
+            for section, lack in lacks.items()
+            if lack.obstacles
+        ]
+        _print_json([*(_as_dict(o, lacks[o.job.section]) for o in outcomes), *left])
     else:
         _summary(outcomes)
     _print_stored(outcomes)
-    if len(outcomes) < len(jobs):
+    _print_left_out(lacks)
+    if len(outcomes) < len(runnable):
         raise typer.Exit(1)
+    if any(lack.missing or lack.obstacles for lack in lacks.values()):
+        raise typer.Exit(3)
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-check
-def _check_first(jobs: "list[Job]") -> None:
-    "Validate the presets before any section starts."
-    from seeing_words.app.check import check_preset, problems
-    from seeing_words.core.errors import InputError
+@dataclass(frozen=True)
+class _Lack:
+    """What a section has to do without.
+
+    Attributes
+    ----------
+    missing : mapping
+        Network or data set → why it is left out.
+    obstacles : tuple of str
+        Why the section is left out itself; empty if it runs.
+    """
+
+    missing: Mapping[str, str]
+    obstacles: tuple[str, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        "Everything that is wrong, a line each."
+        return *(_about(name, why) for name, why in self.missing.items()), *self.obstacles
+
+
+def _about(name: str, why: str) -> str:
+    return why if why.startswith(name) else f"{name}: {why}"
+
+
+def _findings_of(job: "Job", needs: frozenset[str]) -> "list[Finding]":
+    "Check the preset of a section; of one that needs no files, only the names."
+    from seeing_words.app.check import Finding, check_preset
+    from seeing_words.app.run import missing_parts
+
+    preset = job.run.preset
+    if preset.is_embedded and not preset.stimulus_source.is_chosen:
+        missing = missing_parts(preset)
+        return [Finding(name, problem=why, part=name) for name, why in missing.items()]
+    with _console.status(f"Checking preset {preset.name}"):
+        return check_preset(
+            preset,
+            every_image=False,
+            needs=needs,
+            ids_file=job.run.folder / f"{job.section}_stimuli.tsv",
+        )
+
+
+def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
+    "Find what each section has to do without; refuse if nothing can run, or all is to be there."
+    from seeing_words.app.check import missing_for
 
     needs = frozenset().union(*(job.needs for job in jobs))
-    checked = []  # presets, of which sections may have other sizes
+    checked = []  # presets, of which sections may have other sizes, with their findings
+    lacks = {}
     for job in jobs:
         preset = job.run.preset
-        if preset in checked:
-            continue
-        checked.append(preset)
-        if preset.is_embedded and not preset.stimulus_source.is_chosen:
-            continue
-        with _console.status(f"Checking preset {preset.name}"):
-            wrong = problems(
-                check_preset(
-                    preset,
-                    every_image=False,
-                    forced_choice="judge" in needs,
-                    next_words="next words" in needs,
-                    ids_file=job.run.folder / f"{job.section}_stimuli.tsv",
-                )
-            )
-        if wrong:
-            problems_found = "\n".join(f"• {problem}" for problem in wrong)
-            raise InputError(
-                f"preset {preset.name} cannot run; nothing was started:\n"
-                f"{problems_found}{_other_sections(jobs, wrong)}"
-            )
+        found = next((found for one, found in checked if one == preset), None)
+        if found is None:
+            checked.append((preset, found := _findings_of(job, needs)))
+        missing, obstacles = missing_for(preset, found, job.needs)
+        lacks[job.section] = _Lack(missing, tuple(obstacles))
+    if all(lack.obstacles for lack in lacks.values()) or (
+        strict and any(lack.reasons for lack in lacks.values())
+    ):
+        _refuse_all(jobs, lacks)
+    _warn_of(jobs[0].run.preset.name, lacks)
+    return lacks
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-check-asked
-def _other_sections(jobs: "list[Job]", wrong: list[str]) -> str:
-    "Name the sections that still run, if every problem concerns a need that they do not have."
-    from seeing_words.app.run import short_path
+def _refuse_all(jobs: "list[Job]", lacks: Mapping[str, _Lack]) -> NoReturn:
+    "Refuse to run anything, with everything that is wrong."
+    from seeing_words.core.errors import InputError
 
-    amiss = {problem.partition(": ")[0] for problem in wrong}
-    needs = frozenset().union(*(job.needs for job in jobs))
-    others = [job.section for job in jobs if not job.needs & amiss]
-    if not others or not amiss <= needs:
-        return ""
-    preset = short_path(Path(jobs[0].given["preset"]))
-    return (
-        "\nThe sections that do not need it can run:  "
-        f"seeing-words figures {' '.join(others)} --preset {preset}"
-    )
+    wrong = dict.fromkeys(reason for lack in lacks.values() for reason in lack.reasons)
+    problems_found = "\n".join(f"• {problem}" for problem in wrong)
+    message = f"preset {jobs[0].run.preset.name} cannot run; nothing was started:\n{problems_found}"
+    can_run = [section for section, lack in lacks.items() if not lack.obstacles]
+    if can_run:
+        message += f"\nWithout --strict, {', '.join(can_run)} would run without what is missing"
+    raise InputError(message)
+
+
+def _warn_of(preset: str, lacks: Mapping[str, _Lack]) -> None:
+    "Say before anything runs what is left out, and why."
+    of_whom: dict[str, list[str]] = {}  # what is wrong → sections that have to do without it
+    for section, lack in lacks.items():
+        for reason in lack.reasons if not lack.obstacles else ():
+            of_whom.setdefault(reason, []).append(section)
+    n_run = sum(not lack.obstacles for lack in lacks.values())
+    lines = []
+    for reason, of_sections in of_whom.items():
+        where = f" (of {', '.join(of_sections)})" if len(of_sections) < n_run else ""
+        lines.append(f"left out{where}: {reason}")
+    for section, lack in lacks.items():
+        if lack.obstacles:
+            lines.append(f"section {section} is left out: {'; '.join(lack.reasons)}")
+    for line in lines:
+        _bars.print(
+            f"{_SIGNS['warning']} {preset}: {escape(line)}", highlight=False, soft_wrap=True
+        )
+
+
+def _print_left_out(lacks: Mapping[str, _Lack]) -> None:
+    "Repeat at the end what was left out, in one line."
+    parts = dict.fromkeys(name for lack in lacks.values() for name in lack.missing)
+    left = [f"section {section}" for section, lack in lacks.items() if lack.obstacles]
+    if parts or left:
+        _bars.print(
+            f"{_SIGNS['warning']} Left out, since missing or unusable: "
+            f"{escape(', '.join([*parts, *left]))}. Figures and provenance say so; `--strict` "
+            "refuses to run without.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
@@ -271,12 +361,12 @@ def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
     return [job for job in jobs if job not in few]
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-helpers
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str = "-p") -> tuple[str, str]:
     from seeing_words.core.errors import InputError
 
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"-p {text} has no value: write -p name=value")
+        raise InputError(f"{option} {text} has no value: write {option} name=value")
     return name.strip(), value.strip()
 
 
@@ -326,7 +416,9 @@ def _check_room(jobs: "list[Job]") -> None:
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
-    preset = jobs[0].run.preset
+    preset = max((job.run.preset for job in jobs), key=lambda preset: len(preset.networks))
+    if not any("judge" in job.needs for job in jobs):  # it costs nothing, and may be unusable
+        preset = replace(preset, judge="oracle")
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:
@@ -415,7 +507,7 @@ def _summary(outcomes: "list[Outcome]") -> None:
         _console.print(f"Claims and verdicts of this run: [bold]{command}[/]", soft_wrap=True)
 
 
-def _as_dict(outcome: "Outcome") -> dict[str, object]:
+def _as_dict(outcome: "Outcome", lack: _Lack) -> dict[str, object]:
     from seeing_words.app.run import short_path
 
     return {
@@ -424,6 +516,8 @@ def _as_dict(outcome: "Outcome") -> dict[str, object]:
         "figures": outcome.figures,
         "verdicts": outcome.verdicts,
         "folder": short_path(outcome.job.run.folder),
+        "without": list(outcome.job.run.preset.without),
+        "missing": dict(lack.missing),
     }
 
 # %% ../../nbs/library/app/08_cli.ipynb #claims
@@ -744,6 +838,34 @@ def _print_findings(findings: "list[Finding]", line: str) -> None:
         )
         typer.echo(line)
 
+# %% ../../nbs/library/app/08_cli.ipynb #presets-pin
+@presets_app.command("pin", epilog=_EXIT_CODES)
+def presets_pin(
+    name: Annotated[
+        str,
+        typer.Argument(help="Preset name or TOML file.", autocompletion=_preset_names),
+    ],
+    as_json: Json = False,
+) -> None:
+    "Print the newest commit of each network on the hub, as the `revisions` of a preset file."
+    from seeing_words.app.download import current_pins
+    from seeing_words.app.presets import get_preset
+
+    preset = get_preset(name)
+    pins, failed = current_pins(preset)
+    if as_json:
+        _print_json({"preset": preset.name, "revisions": pins, "failed": failed})
+    else:
+        typer.echo("[revisions]")
+        for repository, commit in pins.items():
+            before = preset.revisions.get(repository, "left open")
+            remark = "" if before == commit else f"  # in {preset.name}: {before}"
+            typer.echo(f'"{repository}" = "{commit}"{remark}')
+        for why in failed.values():
+            _bars.print(f"{_SIGNS['bad']} {escape(why)}", highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs
 _UNITS = (
     (172_800, 86_400, "days"),
@@ -859,19 +981,34 @@ def download(
         str | None,
         typer.Option(metavar="URL", help="Mirror base URL (for the HF Hub set HF_ENDPOINT)."),
     ] = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA=REPOSITORY",
+            help="Fetch a data set that its authors withdrew from a copy on the hub that you name, "
+            "as in pick-a-pic=OWNER/NAME@COMMIT.",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out a network or data set of the preset."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Download what a preset needs, after listing files, sizes and licences."
     from seeing_words.app.download import plan
+    from seeing_words.app.presets import spelled
 
+    preset = spelled(preset, without or ())
     root = data.expanduser().resolve() if data else None
-    needed = plan(preset, root)
+    copies = dict(_pair(text, "--copy") for text in copy or [])
+    needed = plan(preset, root, copies=copies)
     if dry_run:
         return _print_json(needed.as_dict()) if as_json else _console.print(needed)
     if not as_json:
         _console.print(needed)
     failed = _with_bars(needed, mirror, hidden=as_json)
-    left = plan(preset, root)
+    left = plan(preset, root, copies=copies)
     if as_json:
         _print_json(left.as_dict() | {"failed": failed})
     else:
@@ -1104,8 +1241,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "figures": (
         "figures",
         "figures layers averaging --jobs 2",
-        "figures layers --preset mine.toml -p pooling=last",
-        "figures -p scenes=20000",
+        "figures layers --preset mine.toml -p pooling=last -p scenes=20000",
+        "figures --preset paper --without open_llama_13b --without pick-a-pic",
     ),
     "sections": ("sections", "sections --json"),
     "claims": (
@@ -1127,6 +1264,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
     "presets check": ("presets check mine.toml", "presets check mine.toml --json"),
+    "presets pin": ("presets pin paper", "presets pin mine.toml --json"),
     "presets show": ("presets show paper", "presets show mine.toml --json"),
     "store": ("store list", "store verify"),
     "store list": ("store list", "store list --json"),

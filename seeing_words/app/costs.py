@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import transformers
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from seeing_words.app.download import (
     NETWORKS,
@@ -37,7 +38,13 @@ from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
 from ..measures.predictivity import count_grid
 from ..models.checkpoints import CHECKPOINTS
-from ..models.config import known_config, network_class, read_config
+from seeing_words.models.config import (
+    feature_map_layers,
+    known_config,
+    network_class,
+    read_config,
+)
+from ..models.extract import capture
 from ..models.hub import NetworkId, weight_files
 from ..models.store import Store
 from ..models.weights import BUILDING, DTYPES, build_network
@@ -135,29 +142,45 @@ def _published(name: str, modality: str) -> ModelSize | None:
     )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here
-def _patches(folder: Path, config, card: dict) -> int:  # with a class token
-    side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+def _side(folder: Path, config, card: dict) -> int:  # of an image as the network sees it
+    usual = getattr(config, "image_size", 224)
     described = card or (
         json.loads(path.read_text())
         if (path := folder / "preprocessor_config.json").is_file()
         else {}
     )
     size = (
-        described.get("preprocess")
-        or described.get("crop_size")
-        or described.get("size")
-        or config.image_size
+        described.get("preprocess") or described.get("crop_size") or described.get("size") or usual
     )
     while isinstance(size, dict):
-        size = (
-            size.get("size") or size.get("height") or size.get("shortest_edge") or config.image_size
-        )
-    return (size // side) ** 2 + 1
+        size = size.get("size") or size.get("height") or size.get("shortest_edge") or usual
+    return size if isinstance(size, int) else max(size)
+
+
+def _patches(config, image_size: int) -> int:  # with a class token
+    side = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+    return (image_size // side) ** 2 + 1
 
 
 def _multiplied(network: nn.Module) -> int:
     looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
     return sum(w.numel() for w in network.parameters()) - looked_up
+
+
+def _feature_map_shape(network: nn.Module, n_bytes: float, side: int) -> ModelSize:
+    "The size of a convolutional network without weights, by a pass of one image of no content."
+    layers = feature_map_layers(network)
+    counter = FlopCounterMode(display=False)
+    with counter, capture(network, lambda hidden: hidden.shape[1], layers) as units:
+        network.eval()(pixel_values=torch.zeros(1, 3, side, side, device="meta"))
+    return ModelSize(
+        len(layers) - 1,
+        max(units),
+        sum(w.numel() for w in network.parameters()),
+        counter.get_total_flops() / 2,  # at all places of the image, so there is one token
+        n_bytes,
+        1,
+    )
 
 
 def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> ModelSize:
@@ -174,7 +197,7 @@ def _shape_of(network: nn.Module, n_bytes: float, n_tokens: int) -> ModelSize:
     )
 
 # %% ../../nbs/library/app/02_costs.ipynb #shape-here-whole
-def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
+def _here(folder: Path, modality: str, *, judge: bool = False, image_size: int = 0) -> ModelSize:
     "The shape of a network whose files are here."
     card = json.loads(path.read_text()) if (path := folder / "card.json").is_file() else {}
     config = known_config(folder) if card else read_config(folder)
@@ -188,8 +211,13 @@ def _here(folder: Path, modality: str, *, judge: bool = False) -> ModelSize:
             else network_class(config)(seen)
         )
     files = [folder / "model.safetensors"] if card else weight_files(folder)
-    n_tokens = _patches(folder, seen, card) if modality == "vision" else N_TOKENS["language"]
-    return _shape_of(network, sum(path.stat().st_size for path in files), n_tokens)
+    n_bytes = sum(path.stat().st_size for path in files)
+    if feature_map_layers(network):
+        return _feature_map_shape(network, n_bytes, image_size or _side(folder, seen, card))
+    n_tokens = N_TOKENS["language"]
+    if modality == "vision":
+        n_tokens = _patches(seen, image_size or _side(folder, seen, card))
+    return _shape_of(network, n_bytes, n_tokens)
 
 # %% ../../nbs/library/app/02_costs.ipynb #shapes
 def _folder_of(preset: Preset, name: str, judge: bool) -> Path | None:
@@ -224,7 +252,8 @@ def shape(
     Returns
     -------
     ModelSize or None
-        None if the size is unknown until the network is downloaded.
+        None if the size is unknown until the network is downloaded, or until the function of one's
+        own that makes it is run.
 
     Examples
     --------
@@ -233,10 +262,14 @@ def shape(
     24
     """
     folder = _folder_of(preset, name, judge)
+    size = preset.image_size if modality == "vision" and not judge else 0
     if folder is None:
-        return _published(NetworkId.parse(name).label, modality)
+        published = _published(NetworkId.parse(name).label, modality)
+        if published is None or not size:
+            return published
+        return replace(published, n_tokens=(size // 14) ** 2 + 1)  # all have patches of 14 pixels
     try:
-        return _here(folder, modality, judge=judge)
+        return _here(folder, modality, judge=judge, image_size=size)
     except (InputError, OSError):
         return None  # the plan says what is missing of it
 
@@ -490,6 +523,13 @@ class WorkCount:
     passes: dict[tuple[str, str, int, str], int] = field(default_factory=dict)
     multiplications: float = 0
 
+    def _n_stimuli(self, condition: str) -> int:
+        "Stimuli of a condition; trials of Pick-a-Pic are a set of their own, of at most that many."
+        preset = self.preset
+        if preset.trials == "pick-a-pic" and condition in ("preferred", "rejected", "prompts"):
+            return preset.n_trials or preset.n_stimuli
+        return preset.n_stimuli
+
     @cached_property
     def folds(self) -> Folds:
         return make_folds(self.preset.n_stimuli, n_folds=self.preset.n_folds)
@@ -515,7 +555,7 @@ class WorkCount:
         n_poolings = 1 if request.pooling else len(self.preset.poolings[request.modality])
         for name in GROUPS[request.networks](self.preset):
             for condition in CONDITIONS[request.stimuli](self.preset):
-                key = (name, condition, self.preset.n_stimuli, request.pooling)
+                key = (name, condition, self._n_stimuli(condition), request.pooling)
                 self.passes[key] = n_poolings if request.stored else 0
 
     def _count_fits(self, request: FeatureRequest, work: SectionWork) -> None:
@@ -880,5 +920,5 @@ def check_room(expected: Expected, store: Store, *, free: int | None = None) -> 
         )
     line += f", {format_bytes(free)} free"
     if expected.unknown:
-        line += f" (without {', '.join(expected.unknown)}: not known before download)"
+        line += f" (without {', '.join(expected.unknown)}: not known yet)"
     return line

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
            'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'format_bytes', 'cached_network', 'fetch_repository',
-           'Item', 'Plan', 'plan', 'execute_plan']
+           'current_pins', 'Item', 'Plan', 'plan', 'execute_plan']
 
 # %% ../../nbs/library/app/01_download.ipynb #imports
 import os
@@ -26,17 +26,19 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from filelock import FileLock, Timeout
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from rich.console import Group
 from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
-from .presets import Preset, data_root, get_preset
+from .presets import Preset, data_root, get_preset, pin_remark
 from ..core.errors import InputError, did_you_mean
 from ..core.files import file_digest, write_atomic
+from ..data.sources import FLICKR_FORMS, FLICKR_PARQUET, PICK_FORMS, PICK_SPLITS
 from ..models.checkpoints import checkpoint_card
 from ..models.hub import NetworkId, fetch_network, hub_refusal
+from ..models.own import own_function
 from ..models.weights import check_whole
 
 # %% ../../nbs/library/app/01_download.ipynb #download
@@ -132,6 +134,8 @@ class DataSet:
         Licence, and the address of the terms of use.
     by_hand : str
         How to get the data set if it cannot be downloaded automatically.
+    copied : tuple of str
+        Patterns of its files in a copy on the hub that a user names; none: no copy is fetched.
 
     Examples
     --------
@@ -146,6 +150,7 @@ class DataSet:
     licence: str = "unknown"
     about: str = ""
     by_hand: str = ""
+    copied: tuple[str, ...] = ()
 
     def is_there(self, root: Path) -> bool:
         "Whether it lies in the data folder `root`, unpacked to its end."
@@ -204,33 +209,43 @@ COCO = DataSet(
 
 # %% ../../nbs/library/app/01_download.ipynb #datasets
 _PICK = {"licence": "none stated", "about": "https://github.com/yuvalkirstain/PickScore"}
+_PICK_SPLITS = [tuple(form.format(split=split) for form in PICK_FORMS) for split in PICK_SPLITS]
 PICK_A_PIC = DataSet(
-    "Pick-a-Pic v2, validation_unique",
+    "Pick-a-Pic, validation_unique and test_unique",
     "pick-a-pic",
     **_PICK,
-    has=(("data/validation_unique-*.parquet", "*.parquet"),),
-    parts=(
-        Repository(
-            "yuvalkirstain/pickapic_v2",
-            "dataset",
-            "pick-a-pic",
-            ("data/validation_unique-*.parquet",),
-            **_PICK,
-            note="reported gone from the hub since April 2025 (PickScore, issue 36)",
-        ),
-    ),
-    by_hand="if it is gone from the hub, ask its authors; put any of its parquet files into "
-    "{folder}",
+    has=tuple(_PICK_SPLITS),
+    copied=tuple(form for forms in _PICK_SPLITS for form in forms),
+    by_hand="the repositories of its authors, yuvalkirstain/pickapic_v1 and _v2, are reported gone "
+    "from the hub since April 2025 (PickScore, issue 36), so it is not fetched unless you name a "
+    "copy that you may use, with --copy pick-a-pic=OWNER/NAME@COMMIT or in the preset's `copies`. "
+    "Of either version, two files of 500 prompts each are needed in {folder}: "
+    "data/validation_unique-00000-of-00001-<hash>.parquet and "
+    "data/test_unique-00000-of-00001-<hash>.parquet, or as the hub converts them, "
+    "default/validation_unique/0000.parquet and default/test_unique/0000.parquet. Without them, "
+    "trials are of other images",
 )
 FLICKR30K = DataSet(
     "Flickr30k",
     "flickr30k",
-    has=(("*.csv", "*.json", "*.token"), ("*/*.jpg",)),
+    has=(
+        (*FLICKR_FORMS, *(f"flickr30k_images/{name}" for name in FLICKR_FORMS), *FLICKR_PARQUET),
+        (
+            "flickr30k-images/*.jpg",
+            "flickr30k_images/*.jpg",
+            "flickr30k_images/flickr30k_images/*.jpg",
+            "images/*.jpg",
+            *FLICKR_PARQUET,
+        ),
+    ),
     licence="images under Flickr's terms of use; non-commercial research and education only",
     about="https://shannon.cs.illinois.edu/DenotationGraph/",
     by_hand="ask for it with the form at https://shannon.cs.illinois.edu/DenotationGraph/ and "
-    "put the folder of images and "
-    "the file of captions (csv, json or token) into {folder}",
+    "put the folder of images and the file of captions (results_20130124.token) into {folder}. "
+    "Read as well, as they are unpacked: flickr30k-images.zip with flickr_annotations_30k.csv (on "
+    "the hub: nlphuji/flickr30k), data/*.parquet with images and captions (lmms-lab/flickr30k), "
+    "flickr30k_images/results.csv with flickr30k_images/flickr30k_images/*.jpg (Kaggle), "
+    "dataset_flickr30k.json",
 )
 DATA: Mapping[str, DataSet] = {"coco": COCO, "pick-a-pic": PICK_A_PIC, "flickr30k": FLICKR30K}
 
@@ -284,9 +299,16 @@ NETWORKS: Mapping[str, Network] = {
     "bigscience/bloom-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
     "bigscience/bloom-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
     "bigscience/bloom-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
+    "bigscience/bloomz-560m": Network(559e6, 24, 1024, 2, _RAIL, 250_880),
+    "bigscience/bloomz-1b1": Network(1.07e9, 24, 1536, 2, _RAIL, 250_880),
+    "bigscience/bloomz-1b7": Network(1.72e9, 24, 2048, 2, _RAIL, 250_880),
+    "bigscience/bloomz-3b": Network(3.0e9, 30, 2560, 2, _RAIL, 250_880),
+    "bigscience/bloomz-7b1": Network(7.07e9, 30, 4096, 2, _RAIL, 250_880),
     "openlm-research/open_llama_3b": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
     "openlm-research/open_llama_7b": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
     "openlm-research/open_llama_13b": Network(13.0e9, 40, 5120, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_3b_v2": Network(3.4e9, 26, 3200, 2, _APACHE, 32_000),
+    "openlm-research/open_llama_7b_v2": Network(6.7e9, 32, 4096, 2, _APACHE, 32_000),
     "openai/clip-vit-large-patch14": Network(428e6, 24, 1024, 4, _MIT, n_reading=124e6),
 }
 
@@ -333,7 +355,7 @@ def repository_of(
         licence=known.licence if known else "see its page",
         about=f"https://huggingface.co/{repository}",
         both=both,
-        note="" if revision else "revision left open: the newest",
+        note=pin_remark(repository, revision),
     )
 
 # %% ../../nbs/library/app/01_download.ipynb #url
@@ -895,20 +917,59 @@ def fetch_repository(
     how = {"endpoint": endpoint, "max_workers": n_parallel}
     if repository.kind == "model":
         return _network_folder(repository, **how)
+    place = folder / repository.path
     try:
-        return Path(
-            snapshot_download(
-                repository.name,
-                repo_type=repository.kind,
-                revision=repository.revision,
-                allow_patterns=list(repository.patterns),
-                local_dir=folder / repository.path,
-                **how,
-            )
+        snapshot_download(
+            repository.name,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            allow_patterns=list(repository.patterns),
+            local_dir=place,
+            **how,
         )
     except Exception as error:  # the kinds that its transport raises change from version to version
         refusal = hub_refusal(error, repository.name, repository.revision)
         raise InputError(f"{refusal} ({repository.note or repository.about})") from error
+    if not any(next(place.glob(pattern), None) for pattern in repository.patterns):
+        raise InputError(
+            f"{repository.name} has none of the files that are needed "
+            f"({', '.join(repository.patterns)}): name another repository"
+        )
+    return place
+
+# %% ../../nbs/library/app/01_download.ipynb #hub-pins
+def current_pins(preset: Preset, *, endpoint: str | None = None) -> tuple[dict, dict]:
+    """Ask the hub for the newest commit of each network of a preset.
+
+    Parameters
+    ----------
+    preset : Preset
+        Its networks whose name includes a revision are left out.
+    endpoint : str, optional
+        Address of the hub; default: ``HF_ENDPOINT``, or the public one.
+
+    Returns
+    -------
+    pins : dict of str to str
+        Repository → commit of its main branch, as the preset's `revisions`.
+    failed : dict of str to str
+        Repository → why it could not be asked.
+
+    Examples
+    --------
+    >>> current_pins(get_preset("microworld"))
+    ({}, {})
+    """
+    pins, failed = {}, {}
+    for name in preset.networks:
+        repository = repository_of(name)
+        if repository is None or repository.revision:
+            continue
+        try:
+            pins[repository.name] = HfApi(endpoint=endpoint).model_info(repository.name).sha
+        except Exception as error:  # the kinds that its transport raises change
+            failed[repository.name] = str(hub_refusal(error, repository.name, None))
+    return pins, failed
 
 # %% ../../nbs/library/app/01_download.ipynb #item
 @dataclass(frozen=True)
@@ -970,7 +1031,29 @@ def _data_item(name: str, part: Download | Repository, root: Path, by_hand: str)
     )
 
 
-def _data_items(name: str, root: Path) -> list[Item]:
+def _copy(name: str, copy: str) -> Repository:
+    "The copy of a data set that a user names, as OWNER/NAME@COMMIT."
+    data = DATA[name]
+    repository, _, revision = copy.partition("@")
+    if not data.copied or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        known = [key for key, one in DATA.items() if one.copied]
+        raise InputError(
+            f"copy of {name}: {copy!r}: a copy is named as OWNER/NAME@COMMIT, a repository of "
+            f"data sets on the hub, and can be had of {', '.join(known)}"
+        )
+    return Repository(
+        repository,
+        "dataset",
+        data.folder,
+        data.copied,
+        revision or None,
+        licence=data.licence,
+        about=f"https://huggingface.co/datasets/{repository}",
+        note="a copy that you named" + ("" if revision else ", of which the newest is taken"),
+    )
+
+
+def _data_items(name: str, root: Path, copy: str = "") -> list[Item]:
     if name not in DATA:
         raise InputError(f"data set {name!r} is not known: {did_you_mean(name, DATA)}")
     data = DATA[name]
@@ -978,15 +1061,23 @@ def _data_items(name: str, root: Path) -> list[Item]:
     if data.is_there(root):
         return [Item(name, None, folder, "there", None, 0, data.licence, data.about)]
     by_hand = data.by_hand.format(folder=folder)
+    if copy:
+        part = _copy(name, copy)
+        return [Item(name, part, folder, "missing", None, 0, part.licence, part.about, part.note)]
     return [_data_item(name, part, root, by_hand) for part in data.parts] or [
         Item(name, None, folder, "by hand", None, 0, data.licence, data.about, by_hand)
     ]
 
 # %% ../../nbs/library/app/01_download.ipynb #plan-networks
 def _own_item(name: str) -> Item:
-    "A network that need not be fetched: one of the package, or a folder."
+    "A network that need not be fetched: one of the package, a folder, or a function of a file."
     if NetworkId.parse(name).is_embedded:
         return Item(name, None, Path(name), "there", None, note="comes with the package")
+    if own := own_function(name):
+        state, note = "there", "a function of yours, which is run when its features are computed"
+        if not own[0].is_file():
+            state, note = "by hand", f"there is no file {own[0]}"
+        return Item(name, None, own[0], state, None, note=note)
     try:
         checkpoint_card(name) if (Path(name) / "card.json").is_file() else check_whole(Path(name))
     except InputError as error:
@@ -1146,7 +1237,9 @@ def _small_print(plan: Plan) -> list[str]:
     return lines or ["Nothing is to be fetched."]
 
 # %% ../../nbs/library/app/01_download.ipynb #plan
-def plan(preset: Preset | str, root: Path | None = None) -> Plan:
+def plan(
+    preset: Preset | str, root: Path | None = None, *, copies: Mapping[str, str] | None = None
+) -> Plan:
     """List what a preset needs from elsewhere, and what of it is there; nothing is fetched.
 
     Parameters
@@ -1155,6 +1248,9 @@ def plan(preset: Preset | str, root: Path | None = None) -> Plan:
         A preset, or its name or file.
     root : Path, optional
         Data folder; default: `data_root()`.
+    copies : mapping, optional
+        Data set → repository on the hub from which a copy is to be fetched, OWNER/NAME@COMMIT;
+        they go before the preset's own.
 
     Returns
     -------
@@ -1163,7 +1259,7 @@ def plan(preset: Preset | str, root: Path | None = None) -> Plan:
     Raises
     ------
     InputError
-        If the preset or one of its data sets is unknown.
+        If the preset or one of its data sets is unknown, or a copy cannot be had.
 
     Examples
     --------
@@ -1172,7 +1268,14 @@ def plan(preset: Preset | str, root: Path | None = None) -> Plan:
     """
     preset = get_preset(preset) if isinstance(preset, str) else preset
     root, revisions = root or data_root(), preset.revisions
-    data = [item for name in preset.data for item in _data_items(name, root)]
+    copies = {**preset.copies, **(copies or {})}
+    for name in copies:
+        if name not in preset.data:
+            raise InputError(
+                f"copy of {name!r}: preset {preset.name} needs no such data set: "
+                f"{did_you_mean(name, preset.data)}"
+            )
+    data = [item for name in preset.data for item in _data_items(name, root, copies.get(name, ""))]
     networks = [
         _network_item(name, revisions.get(name), both=name == preset.judge)
         for name in preset.networks

@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +26,16 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from .presets import preset_file, split_scenes
+from .presets import preset_file, spelled, split_parts, split_scenes
 from seeing_words.app.run import (
     Parameter,
     Run,
     find_section,
     parameters,
+    prepare,
     section_needs,
     sections,
     short_path,
-    start,
 )
 from ..core.errors import InputError, did_you_mean
 from ..core.files import checkout
@@ -151,16 +151,28 @@ class Job:
         return section_needs(self.notebook)
 
 
-def _preset_parameter(given: Mapping[str, str], default: str) -> str:
-    "The preset that is meant: scenes join its name, and a file is named by its whole path."
-    name, scenes = split_scenes(given.get("preset", default))
+def _preset_parameter(
+    given: Mapping[str, str], default: str, without: Sequence[str], missing: Sequence[str]
+) -> str:
+    """The preset that is meant, as a notebook is told: scenes and what is left out join its name,
+    and a file is named by its whole path.
+    """
+    whole, *parts = split_parts(given.get("preset", default))
+    name, scenes = split_scenes(whole)
     if file := preset_file(name):
         name = str(file)  # the notebook runs in another folder
     scenes = given.get("scenes", scenes)
-    return f"{name}@{scenes}" if scenes else name
+    name = f"{name}@{scenes}" if scenes else name
+    return spelled(name, (*parts[0], *without), (*parts[1], *missing))
 
 
-def plan_section(name: str, given: Mapping[str, str]) -> Job:
+def plan_section(
+    name: str,
+    given: Mapping[str, str],
+    *,
+    without: Sequence[str] = (),
+    missing: Sequence[str] = (),
+) -> Job:
     """Check everything that can be checked before a section runs.
 
     Parameters
@@ -170,6 +182,8 @@ def plan_section(name: str, given: Mapping[str, str]) -> Job:
     given : mapping
         Parameter → value as typed. Besides the notebook's own parameters, ``scenes`` is the number
         of the first scene, for presets whose stimuli are numbered scenes.
+    without, missing : sequence of str
+        Networks and data sets to be left out, on demand or because they are not there.
 
     Returns
     -------
@@ -178,7 +192,8 @@ def plan_section(name: str, given: Mapping[str, str]) -> Job:
     Raises
     ------
     InputError
-        If a parameter is unknown or impossible, or the preset cannot be run.
+        If a parameter is unknown or impossible. Whether networks and data are there is another
+        question, see `check_preset`.
 
     Examples
     --------
@@ -196,9 +211,10 @@ def plan_section(name: str, given: Mapping[str, str]) -> Job:
         )
     own = {key: value for key, value in given.items() if key not in _OF_THE_PRESET}
     values = read_parameters(notebook, own)
-    if "preset" in given or "scenes" in given:
-        values["preset"] = _preset_parameter(given, str(known["preset"].default))
-    run = start(section, **({p.name: p.default for p in known.values()} | values))
+    if "preset" in given or "scenes" in given or without or missing:
+        default = str(known["preset"].default)
+        values["preset"] = _preset_parameter(given, default, without, missing)
+    run = prepare(section, **({p.name: p.default for p in known.values()} | values))
     executed = (checkout() or Path.cwd()) / "_runs" / run.place / f"{section}.ipynb"
     return Job(section, notebook, values, run, executed)
 

@@ -373,11 +373,15 @@ def redo_command(asked: str, section: str = "", out: str = "figures") -> str:
 
 # %% ../../nbs/library/app/07_report.ipynb #notes
 def _notes(folder: Path, found: tuple[Section, ...]) -> Iterator[str]:
-    "Name the sections that are missing, and the files of the folder that are not in the report."
+    "Name what is missing of the preset, and the files of the folder that are not in the report."
     missing = [section.name for section in found if not section.provenance]
     if missing:
         n_run = len(found) - len(missing)
         yield f"{n_run} of {len(found)} sections were run. Not run yet: {', '.join(missing)}."
+    for section in found:
+        for how, why in (("missing", " because missing or unusable"), ("without", "")):
+            if names := section.provenance.get(how):
+                yield f"Left out of section {section.name}{why}: {', '.join(names)}."
     known = {f"claims.{kind}" for kind in ("csv", "json", "svg", "png")} | {"report.html"}
     for section in found:
         known.add(f"{section.name}_provenance.json")

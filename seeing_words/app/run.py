@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs', 'Parameter', 'parameters',
-           'sources', 'Run', 'start']
+           'sources', 'missing_parts', 'Run', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -43,11 +44,11 @@ from ..measures.folds import Folds, make_folds
 from ..models.cache import Results
 from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
-from ..models.config import predicts_next_word
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
+from ..models.own import own_function
 from ..models.store import Store
 from ..plots import SavedFigure, Table, csv_text, save_figure
 from seeing_words.studies.pick_a_pic import (
@@ -159,8 +160,9 @@ def find_section(name: str) -> Path:
     return (known | numbered)[name]
 
 
-# what a section may ask of a preset beyond images and captions
-_NEEDS = ("judge", "next words", "several captions")
+# what a section may ask of a preset beyond images and captions; "trials of a data set" are needed
+# only if the preset has such, as Pick-a-Pic
+_NEEDS = ("judge", "trials", "trials of a data set", "next words", "several captions")
 
 
 def section_metadata(notebook: Path) -> dict:
@@ -193,7 +195,7 @@ def section_needs(notebook: Path) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Any of "judge", "next words" and "several captions".
+        Any of "judge", "trials", "trials of a data set", "next words" and "several captions".
 
     Raises
     ------
@@ -202,8 +204,8 @@ def section_needs(notebook: Path) -> frozenset[str]:
 
     Examples
     --------
-    >>> section_needs(find_section("pick_a_pic"))
-    frozenset({'judge'})
+    >>> sorted(section_needs(find_section("pick_a_pic")))
+    ['judge', 'trials']
     """
     needs = frozenset(section_metadata(notebook).get("needs", ()))
     if unknown := sorted(needs.difference(_NEEDS)):
@@ -339,6 +341,12 @@ def _sizes(preset: Preset) -> dict[str, int]:
     return {name: getattr(preset, name) for name in _MINIMUM if name != "seed"}
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes-place
+def _briefly(names: Iterable[str]) -> str:
+    "Names of networks and data sets, as a part of the name of a folder."
+    short = ",".join(name.rstrip("/").rpartition("/")[2] for name in names)
+    return short if len(short) < 150 else f"{len(list(names))}-parts-{digest(short)[:12]}"
+
+
 def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]) -> str:
     "The folder of a run: its preset, and beneath it what differs from its own sizes."
     usual = _sizes(own) | {"seed": 0}
@@ -347,6 +355,8 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
         for name, value in (_sizes(preset) | {"seed": seed}).items()
         if value != usual[name]
     }
+    if preset.without:
+        differs["without"] = _briefly(preset.without)
     name = ",".join(f"{key}={value}" for key, value in {**differs, **changed}.items())
     if not name:
         return preset.name
@@ -405,20 +415,58 @@ def _changed(section: str, preset: Preset, choices: Mapping[str, object]) -> dic
     return {name: value for name, value in choices.items() if value != known[name].default}
 
 # %% ../../nbs/library/app/04_run.ipynb #missing
-def _refuse_missing(preset: Preset) -> None:
-    "Refuse networks and trials whose folder does not exist; the hub is not asked."
-    places = [(name, Path(name)) for name in preset.networks if os.path.isabs(name)]
-    places += [(preset.trials_folder, Path(preset.trials_folder))] * bool(preset.trials_folder)
+def missing_parts(preset: Preset) -> dict[str, str]:
+    """Find networks and data sets of a preset whose folder does not exist; the hub is not asked.
+
+    Parameters
+    ----------
+    preset : Preset
+
+    Returns
+    -------
+    dict
+        Name of the network or data set → what is wrong.
+
+    Examples
+    --------
+    >>> missing_parts(get_preset("microworld"))
+    {}
+    """
+    known = [f"microworld/{name}" for name in checkpoints()]
+    own = {name: own_function(name) for name in preset.networks}
+    folders = [name for name in preset.networks if os.path.isabs(name) and not own[name]]
+    places = [(name, name) for name in folders]
+    if preset.trials_folder:
+        places.append((preset.trials, preset.trials_folder))
+    missing = {}
+    for name, function in own.items():
+        if function and not function[0].is_file():
+            missing[name] = (
+                f"preset {preset.name} names {name}, but there is no file {function[0]}: correct "
+                "the path in the preset"
+            )
     for name, place in places:
-        if not place.is_dir():
-            raise InputError(
-                f"preset {preset.name} names {name}, which is not a folder here: correct the path "
+        if not Path(place).is_dir():
+            missing[name] = (
+                f"preset {preset.name} names {place}, which is not a folder here: correct the path "
                 "in the preset"
             )
-    known = [f"microworld/{name}" for name in checkpoints()]
     for name in preset.networks:
         if NetworkId.parse(name).is_embedded and name not in known:
-            raise InputError(f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}")
+            missing[name] = f"preset {preset.name} names {name!r}: {did_you_mean(name, known)}"
+    return missing
+
+
+def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
+    "Refuse networks, and a judge and trials if they are needed, whose folder does not exist."
+    used = [*preset.vision, *preset.language]
+    if "judge" in needs:
+        used.append(preset.judge)
+    if not {"trials", "trials of a data set"}.isdisjoint(needs):
+        used.append(preset.trials)
+    for name, reason in missing_parts(preset).items():
+        if name in used:
+            raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
@@ -553,13 +601,15 @@ class Run:
 
     @cached_property
     def trials(self) -> PreferenceSet:
-        "The trials of forced choice, as many as stimuli; those of one prompt share a fold."
+        "The trials of forced choice; those of one prompt share a fold."
         make = TRIALS[self.preset.trials]
         # the image of another stimulus comes from the same fold, in which a prompt's trials stay
         folds = prompt_folds(self.stimuli.caption(), n_folds=self.preset.n_folds, seed=self.seed)
         trials = make(self.stimuli, folds, self.seed, self.preset, self._ids_file("trials"))
         self._used["trials"] = {
             "kind": self.preset.trials,
+            "n": len(trials),
+            **({"left_out": dict(trials.left_out)} if trials.left_out else {}),
             trials.names[0]: trials.preferred.key,
             trials.names[1]: trials.rejected.key,
         }
@@ -674,12 +724,12 @@ class Run:
         -------
         dict
             Condition → mean loss of each caption, in nats a token (caption,). Empty for a text
-            encoder, which predicts no next token.
+            encoder and for a module of one's own, which predict no next token.
         """
         self.networks.release()  # it is loaded with its head, and no two are in memory
         with self.networks.get(name) as (model, _):
             self.models[name] = model.revision
-            if not predicts_next_word(model.network.config):
+            if not model.predicts_next_word:
                 return {}
             load = partial(load_reader, name, **self.preset.options(name))
             return self.results(losses_by_condition, model, captions, load=load)
@@ -694,6 +744,11 @@ class Run:
     @cached_property
     def _judge(self) -> Judge:
         name = self._used["judge"] = self.preset.judge
+        if name in self.preset.left_out:
+            raise InputError(
+                f"preset {self.preset.name} is without its judge {name}, which {self.section} "
+                "needs: name another judge, or run the other sections"
+            )
         if name in JUDGES:
             return JUDGES[name]
         options = self.preset.options(name)
@@ -725,6 +780,11 @@ class Run:
             **self.choices,
             "stimuli": self.stimuli.key,
             **({"scenes": [scenes.start, scenes.stop - 1]} if scenes else {}),
+            **{
+                how: list(names)
+                for how in ("without", "missing")
+                if (names := getattr(self.preset, how))
+            },
             **self._used,
             "models": dict(sorted(self.models.items())),
             "sources": self._sources,
@@ -743,9 +803,16 @@ class Run:
             _together(self.models if networks is None else networks),
             f"n = {self.preset.n_stimuli if n is None else n}, {self.preset.n_folds} folds",
             f"seed {self.seed}",
+            self._left_out,
             f"seeing_words {__version__}",
         )
         return " · ".join(filter(None, parts))
+
+    @property
+    def _left_out(self) -> str:
+        "What the preset names and this run is without, for the small print."
+        names = ", ".join(name.rstrip("/").rpartition("/")[2] for name in self.preset.left_out)
+        return f"left out: {names}" if names else ""
 
     def save(
         self,
@@ -838,7 +905,8 @@ def start(
     section : str
         Name of the notebook without its number, such as ``"layers"``.
     preset : str, default "microworld"
-        Stimuli, networks and sizes: a name, or a file such as ``mine.toml``.
+        Stimuli, networks and sizes: a name, or a file such as ``mine.toml``, perhaps without some
+        of its networks or data sets, as in ``"mine.toml without pick-a-pic"``.
     n_stimuli, n_folds, n_permutations, n_draws : int, optional
         Stimuli, cross-validation folds, random pairings of the null and bootstrap draws; default:
         those of the preset.
@@ -865,6 +933,55 @@ def start(
     >>> run.folds.n
     40
     """
+    run = prepare(
+        section,
+        preset=preset,
+        n_stimuli=n_stimuli,
+        n_folds=n_folds,
+        n_permutations=n_permutations,
+        n_draws=n_draws,
+        seed=seed,
+        out=out,
+        **choices,
+    )
+    notebook = sections(beyond=True).get(section)
+    _refuse_missing(run.preset, section_needs(notebook) if notebook else _NEEDS)
+    return run
+
+
+def prepare(
+    section: str,
+    *,
+    preset: str = "microworld",
+    n_stimuli: int | None = None,
+    n_folds: int | None = None,
+    n_permutations: int | None = None,
+    n_draws: int | None = None,
+    seed: int = 0,
+    out: str | Path = "figures",
+    **choices,
+) -> Run:
+    """Make the `Run` of a section without looking whether its networks are there.
+
+    Parameters
+    ----------
+    section, preset, n_stimuli, n_folds, n_permutations, n_draws, seed, out, **choices
+        As in `start`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown or impossible.
+
+    Examples
+    --------
+    >>> prepare("example", n_stimuli=40).place
+    'microworld/n_stimuli=40'
+    """
     if not re.fullmatch(r"[a-z]\w*", section):
         raise InputError(
             f"section {section!r}: letters, digits and _ only, since files are named by it"
@@ -872,7 +989,6 @@ def start(
     _refuse_unlike(Parameter("preset", "str", "microworld"), preset)
     _refuse_unlike(Parameter("out", "str | Path", "figures"), out)
     own = get_preset(preset).of_section(section)
-    _refuse_missing(own)
     sized = _sized(
         own,
         seed,

@@ -15,6 +15,7 @@ EXTRAS = {
         "filelock",
         "huggingface_hub",
         "pyarrow",
+        "sentencepiece",
         "sklearn",
         "spacy",
         "tokenizers",

@@ -211,7 +211,7 @@ def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
 
 def _null_fold(
     fold: _Fold,
-    sources: np.ndarray,  # (layer, stimulus, unit)
+    sources: Sequence[np.ndarray],  # (stimulus, unit) of each layer
     targets: np.ndarray,  # (layer, stimulus, unit)
     pairings: np.ndarray,  # (pairing, stimulus)
     blocks: tuple[int, int],  # source and target layers at a time

@@ -18,7 +18,14 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from ..core.arrays import check_features, check_pair, one_layer, pair_coords
+from seeing_words.core.arrays import (
+    check_features,
+    check_pair,
+    layer_values,
+    narrowest,
+    one_layer,
+    pair_coords,
+)
 from ..core.errors import InputError
 from ..core.parallel import _at_once, usable_device
 from seeing_words.measures._ridge_costs import (
@@ -255,7 +262,7 @@ def predictivity_grids(
     """
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
     setting = _Setting(folds, alphas, penalty, dtype, device, progress, scaling)
-    layers = [layer for target in targets.values() for layer in target.values]
+    layers = [layer for target in targets.values() for layer in layer_values(target)]
     sizes = Sizes(
         folds,
         p=source.sizes["unit"],
@@ -268,7 +275,7 @@ def predictivity_grids(
     form = choose_form(max_memory, sizes)
     blocks = FORM_BLOCKS[form](max_memory, sizes)
     setting = replace(setting, held=form == "primal" and primal_held(max_memory, sizes))
-    cells = _SWEEPS[form](source.values, layers, setting, blocks)
+    cells = _SWEEPS[form](layer_values(source), layers, setting, blocks)
     grids, start = {}, 0
     for name, target in targets.items():
         stop = start + len(target)
@@ -591,7 +598,8 @@ def null_grid(
     n_permutations : int
         Number of shuffles.
     n_units : int
-        Target units on which the statistic is computed; all, if there are no more.
+        Target units on which the statistic is computed; all, if there are no more. Layers that
+        differ in width have at most as many as the narrowest of them.
     seed : int
         Seed of the shuffles and of the subset. Networks compared with one seed share shuffles.
     alphas, device, max_memory, progress
@@ -618,7 +626,7 @@ def null_grid(
     source, targets, folds, alphas = _check(source, {"": target}, folds, alphas)
     target = targets[""]
     pairings = np.vstack([np.arange(folds.n), fold_permutations(folds, n_permutations, seed=seed)])
-    chosen = np.random.default_rng(seed).permutation(target.sizes["unit"])[:n_units]
+    chosen = np.random.default_rng(seed).permutation(narrowest(target))[:n_units]
     values = target.values[:, :, np.sort(chosen)]  # (layer, stimulus, unit)
     sizes = Sizes(
         folds,
@@ -631,7 +639,7 @@ def null_grid(
     blocks = null_blocks(max_memory, sizes, len(pairings))
     scores = []
     for fold in tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress):
-        scores.append(_null_fold(fold, source.values, values, pairings, blocks))
+        scores.append(_null_fold(fold, layer_values(source), values, pairings, blocks))
     dims = ("fold", "permutation", "source_layer", "target_layer")
     mean = mean_over_folds(xr.DataArray(np.stack(scores), pair_coords(source, target), dims))
     attrs = {"n_units": len(chosen), "seed": seed}

@@ -32,6 +32,8 @@ def _check_layer(values: object, where: str) -> xr.DataArray:
         if set(values.dims) != {"stimulus", "unit"}:
             raise InputError(f"{where} has dims {values.dims}: they must be (stimulus, unit)")
         values = values.transpose("stimulus", "unit")
+        if "n_units" in values.coords:  # what `stack_layers` filled in is left out
+            values = values.isel(unit=slice(int(values.n_units)))
         for name in ("stimulus", "depth"):
             if name in values.coords:
                 coords[name] = values[name].values

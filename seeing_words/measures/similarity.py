@@ -15,7 +15,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..core.arrays import check_features, check_pair, one_layer, pair_coords
+from seeing_words.core.arrays import (
+    check_features,
+    check_pair,
+    layer_values,
+    one_layer,
+    pair_coords,
+)
 from ..core.errors import InputError
 from ._ridge_costs import GIB, slices
 from seeing_words.measures.numerics import (
@@ -64,10 +70,13 @@ def _clipped(X: np.ndarray, eps: float, threshold: float) -> _Layer:
     return _layer(x, x.norm(dim=1), eps)
 
 
-def _clip_threshold(features: np.ndarray) -> float:  # (layer, stimulus, unit)
+def _clip_threshold(layers: Sequence[np.ndarray]) -> float:  # (stimulus, unit) each
     "The 95 % quantile of each stimulus' absolute values, averaged over stimuli."
-    magnitudes = (np.abs(features[:, i].astype(float)) for i in range(features.shape[1]))
-    return float(np.mean([np.quantile(magnitude, 0.95) for magnitude in magnitudes]))
+    quantiles = []
+    for i in range(len(layers[0])):
+        magnitude = np.abs(np.concatenate([layer[i] for layer in layers]).astype(float))
+        quantiles.append(np.quantile(magnitude, 0.95))
+    return float(np.mean(quantiles))
 
 
 def _preparation(features: xr.DataArray, units: str) -> Callable[[np.ndarray], _Layer]:
@@ -78,7 +87,7 @@ def _preparation(features: xr.DataArray, units: str) -> Callable[[np.ndarray], _
     if features.attrs.get("converted_from", "").startswith(("int", "uint", "bool")):
         eps = 0.0  # whole numbers are exact, whatever type they were converted to
     if units == "platonic":
-        return partial(_clipped, eps=eps, threshold=_clip_threshold(features.values))
+        return partial(_clipped, eps=eps, threshold=_clip_threshold(layer_values(features)))
     return partial({"zscore": _zscored, "raw": _raw}[units], eps=eps)
 
 # %% ../../nbs/library/measures/06_similarity.ipynb #centred
@@ -592,10 +601,11 @@ def _all_pairs(
     size = _layers_that_fit(max_memory, source.shape[1])
     cells = torch.empty(len(pairings), len(source), len(target), dtype=torch.float64)
     of_source, of_target = _preparation(source, units), _preparation(target, units)
+    source_layers, target_layers = layer_values(source), layer_values(target)
     for columns in slices(len(target), size):
-        targets = [measure.represent(of_target(layer)).float() for layer in target.values[columns]]
+        targets = [measure.represent(of_target(layer)).float() for layer in target_layers[columns]]
         for rows in slices(len(source), size):
-            sources = [measure.represent(of_source(layer)).float() for layer in source.values[rows]]
+            sources = [measure.represent(of_source(layer)).float() for layer in source_layers[rows]]
             cells[:, rows, columns] = measure.compare(sources, targets, pairings)
     return cells
 

@@ -48,6 +48,24 @@ def _warn_of_cut(
         )
 
 
+def _text_features(
+    network: nn.Module, inputs: dict[str, torch.Tensor], end: int | None
+) -> torch.Tensor:  # (caption, dimension)
+    """Features of captions: of the first token `end`, which closes each of them.
+
+    For networks whose config.json holds the old eos_token_id 2, transformers pools the highest id
+    instead, which a word added to the vocabulary can have.
+    """
+    is_end = inputs["input_ids"] == (-1 if end is None else end)
+    if not is_end.any(1).all():
+        raise InputError(
+            f"a tokenized caption lacks the token that closes it (eos_token, {end}), which CLIP "
+            "pools: the tokenizer does not belong to the network; fetch or save it again"
+        )
+    hidden = network.text_model(**inputs).last_hidden_state
+    return network.text_projection(hidden[torch.arange(len(hidden)), is_end.int().argmax(1)])
+
+
 @torch.no_grad()
 def _directions(
     tower: Callable, inputs: dict[str, torch.Tensor], like: torch.Tensor
@@ -57,7 +75,7 @@ def _directions(
         k: v.to(like.device, like.dtype if v.is_floating_point() else None)
         for k, v in inputs.items()
     }
-    output = tower(**moved)
+    output = tower(moved)
     values = getattr(output, "pooler_output", output).double()
     return (values / values.norm(dim=-1, keepdim=True)).cpu().numpy()
 
@@ -178,21 +196,28 @@ def clip_scores(
     like, limit = next(network.parameters()), max_tokens(tokenizer, network.config.text_config)
     texts = [caption for own in captions for caption in own]
     _warn_of_cut(tokenizer, texts, limit, name)
-    seen, _ = in_batches(
-        lambda some: _directions(network.get_image_features, encode(some), like),
+
+    def see(inputs: dict[str, torch.Tensor]):
+        return network.get_image_features(**inputs)
+
+    def read(inputs: dict[str, torch.Tensor]):
+        return _text_features(network, inputs, tokenizer.eos_token_id)
+
+    image_parts, _ = in_batches(
+        lambda some: _directions(see, encode(some), like),
         images,
         batch_size,
         name,
     )
-    read, _ = in_batches(
-        lambda some: _directions(network.get_text_features, _tokens(tokenizer, some, limit), like),
+    caption_parts, _ = in_batches(
+        lambda some: _directions(read, _tokens(tokenizer, some, limit), like),
         texts,
         batch_size,
         name,
     )
     v, w = (
-        np.concatenate(seen),
-        np.concatenate(read).reshape(len(images), -1, network.config.projection_dim),
+        np.concatenate(image_parts),
+        np.concatenate(caption_parts).reshape(len(images), -1, network.config.projection_dim),
     )
     return np.einsum("sd,scd->sc", v, w)
 

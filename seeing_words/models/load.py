@@ -6,17 +6,28 @@
 __all__ = ['Model', 'blocks', 'pretrained_folder', 'short_names', 'load_model']
 
 # %% ../../nbs/library/models/04_load.ipynb #imports
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import difflib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
+from ..core.files import file_digest
 from .checkpoints import checkpoint_card, checkpoint_folder, checkpoint_network
-from .config import config_errors, for_inference, network_class, read_config
+from seeing_words.models.config import (
+    config_errors,
+    feature_map_layers,
+    for_inference,
+    network_class,
+    predicts_next_word,
+    read_config,
+)
 from .hub import NetworkId, fetch_network, is_commit, verified
 from seeing_words.models.inputs import (
     caption_encoder,
@@ -24,6 +35,13 @@ from seeing_words.models.inputs import (
     image_encoder,
     image_preprocessor,
     read_tokenizer,
+)
+from seeing_words.models.own import (
+    own_function,
+    own_revision,
+    redraw,
+    run_function,
+    source_of,
 )
 from seeing_words.models.weights import (
     BUILDING,
@@ -34,11 +52,62 @@ from seeing_words.models.weights import (
 )
 
 # %% ../../nbs/library/models/04_load.ipynb #model
+_ARGUMENT = "the argument"  # the input of a module that takes one tensor, whatever it calls it
+
+
+def _check_layers(module: nn.Module, layers: Sequence[str], name: str) -> tuple[str, ...]:
+    "Refuse layers that are not modules of the network, or are named twice."
+    known = [known for known, _ in module.named_modules() if known]
+    if isinstance(layers, str) or not layers:
+        raise InputError(f"{name}: layers = {layers!r}: give the names of one or more modules")
+    for layer in layers:
+        if layer not in known:
+            near = difflib.get_close_matches(str(layer), known, n=3, cutoff=0.5)
+            hint = (
+                f"did you mean {' or '.join(near)}?" if near else "it has " + ", ".join(known[:9])
+            )
+            raise InputError(
+                f"{name} has no layer {layer!r} among its {len(known)} modules: {hint}"
+            )
+    if len(set(layers)) < len(layers):
+        raise InputError(f"{name}: layers = {list(layers)} names a module twice")
+    return tuple(layers)
+
+
+def _checked(preprocess: Callable, name: str) -> Callable[[Sequence], dict[str, torch.Tensor]]:
+    "The preprocessing of one's own, whose errors and results are checked."
+
+    def encode(stimuli: Sequence) -> dict[str, torch.Tensor]:
+        try:
+            made = preprocess(list(stimuli))
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{name}: preprocess raises {type(error).__name__} on a batch of {len(stimuli)} "
+                f"({first_line(error)})"
+            ) from error
+        inputs = dict(made) if isinstance(made, Mapping) else {_ARGUMENT: made}
+        for key, value in inputs.items():
+            if isinstance(value, np.ndarray):
+                value = inputs[key] = torch.from_numpy(value)
+            if not isinstance(value, torch.Tensor) or value.shape[:1] != (len(stimuli),):
+                shape = tuple(getattr(value, "shape", ()))
+                raise InputError(
+                    f"{name}: preprocess returns {type(value).__name__} of shape {shape} for "
+                    f"{len(stimuli)} stimuli: it must return a tensor whose first axis is the "
+                    "batch, or a dict of such tensors"
+                )
+        return inputs
+
+    return encode
+
+
 @dataclass(frozen=True, repr=False)
 class Model:
     """A network in evaluation mode, with the preprocessing of its stimuli.
 
-    Made by `load_model`.
+    Made by `load_model`, or by `Model.from_module` from a module of one's own.
 
     Attributes
     ----------
@@ -52,6 +121,12 @@ class Model:
         Turns a batch of stimuli into the keyword arguments of the network.
     special_ids : tuple of int
         Tokens that the tokenizer adds to every caption; mean pooling leaves them out.
+    layers : tuple of str
+        Names of the modules in the network whose outputs are its layers; empty: the blocks of a
+        transformer, and what goes into the first of them.
+    n_prefix : int or None
+        Tokens of an image that come before those of patches, such as a class token; None: as the
+        configuration says.
 
     Examples
     --------
@@ -67,18 +142,119 @@ class Model:
     network: nn.Module
     encode: Callable[[Sequence], dict[str, torch.Tensor]]
     special_ids: tuple[int, ...] = ()
+    layers: tuple[str, ...] = ()
+    n_prefix: int | None = None
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        layers: Sequence[str],
+        preprocess: Callable[[Sequence], torch.Tensor | Mapping[str, torch.Tensor]],
+        modality: str = "vision",
+        name: str = "",
+        revision: str = "",
+        n_prefix: int = 0,
+        special_ids: Sequence[int] = (),
+    ) -> "Model":
+        """Compare the layers of any module of torch.
+
+        The module is put into evaluation mode. While it runs, hooks take the outputs of the named
+        modules; they are removed afterwards, also after an error.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        layers : sequence of str
+            Names of modules in it, as `module.named_modules()` gives them, from the first layer to
+            the last. The output of each is a feature map (stimulus, channel, height, width), which
+            is pooled by its mean over space, tokens (stimulus, token, unit), or one vector for each
+            stimulus (stimulus, unit).
+        preprocess : callable
+            Takes a batch: a list of images (uint8, of shape (height, width, 3)), or of captions.
+            Returns the module's argument, whose first axis is the batch, or a dict of its keyword
+            arguments. Tokens of captions need an ``attention_mask`` in it.
+        modality : {"vision", "language"}, default "vision"
+        name : str, optional
+            For figures and tables; default: that of the module's class.
+        revision : str, optional
+            Identifies the network in a store; default: a digest of its weights, of its structure,
+            and of the source of its class and of `preprocess`.
+        n_prefix : int, default 0
+            Tokens of an image that come before those of patches: class token and registers.
+        special_ids : sequence of int
+            As in the attributes.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        InputError
+            If a layer or the modality is unknown.
+
+        Examples
+        --------
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3))
+        >>> def preprocess(images):
+        ...     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+        >>> Model.from_module(net, layers=["0", "1"], preprocess=preprocess).n_layers
+        1
+        """
+        if not isinstance(module, nn.Module) or not callable(preprocess):
+            raise InputError(
+                f"a network is a torch.nn.Module with a function for its input, not "
+                f"{type(module).__name__} and {type(preprocess).__name__}"
+            )
+        if modality not in ("vision", "language"):
+            raise InputError(f"modality {modality!r}: give vision or language")
+        if n_prefix < 0:
+            raise InputError(f"n_prefix is {n_prefix}: give 0 or more")
+        name, layers = name or type(module).__name__, _check_layers(module, layers, name)
+        about = {
+            "layers": list(layers),
+            "code": [source_of(module), source_of(preprocess)],
+            "n_prefix": n_prefix,
+            "special_ids": list(special_ids),
+        }
+        revision = revision or own_revision(module, **about)
+        encode = _checked(preprocess, name)
+        special_ids = tuple(special_ids)
+        return cls(name, revision, modality, module.eval(), encode, special_ids, layers, n_prefix)
 
     @property
     def n_layers(self) -> int:
         """Number of blocks, L; layers are numbered 0 (embedding output) to L."""
-        return self.network.config.num_hidden_layers
+        return len(self.layers) - 1 if self.layers else self.network.config.num_hidden_layers
+
+    @property
+    def like(self) -> torch.Tensor:
+        """A weight, whose device and number type are those of the input."""
+        tensors = itertools.chain(self.network.parameters(), self.network.buffers())
+        return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(0))
 
     @property
     def has_weights(self) -> bool:
         """Whether the weights are in memory; without them the model only names its features."""
-        return next(self.network.parameters()).device.type != "meta"
+        return self.like.device.type != "meta"
+
+    @property
+    def predicts_next_word(self) -> bool:
+        """Whether it is a language network of transformers that predicts the next word."""
+        config = getattr(self.network, "config", None)
+        return self.n_prefix is None and config is not None and predicts_next_word(config)
+
+    def run(self, inputs: Mapping[str, torch.Tensor]) -> object:
+        """Run the network on what `encode` returned."""
+        if _ARGUMENT in inputs:
+            return self.network(inputs[_ARGUMENT])
+        return self.network(**inputs)
 
     def __repr__(self) -> str:
+        if self.layers:
+            return f"{self.name} ({self.modality}, {len(self.layers)} layers)"
         n_units = self.network.config.hidden_size
         return f"{self.name} ({self.modality}, {self.n_layers} blocks of {n_units} units)"
 
@@ -151,7 +327,8 @@ def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Modu
     config = read_config(folder)
     with BUILDING, torch.device("meta"):
         network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
-    blocks(network)
+    if not feature_map_layers(network):
+        blocks(network)
     return network
 
 
@@ -162,8 +339,28 @@ def _revision(folder: Path, seed: int | None, weights: bool) -> str:
     return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
 
 # %% ../../nbs/library/models/04_load.ipynb #load-from-pretrained
+@torch.no_grad()
+def _check_image_size(name: str, modality: str, skeleton: nn.Module, image_size: int) -> None:
+    "Refuse a size that a network does not accept; it is tried without weights."
+    if modality != "vision":
+        raise InputError(f"{name} is a language network: leave image_size out")
+    dtype = next(skeleton.parameters()).dtype
+    try:
+        skeleton(pixel_values=torch.empty(1, 3, image_size, image_size, dtype=dtype, device="meta"))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} does not accept images of {image_size} pixels a side ({error}): leave "
+            "image_size out, or choose a network that interpolates its positions, as DINOv2 does"
+        ) from None
+
+
 def _from_pretrained(
-    name: str, folder: Path, seed: int | None, weights: bool, options: dict
+    name: str,
+    folder: Path,
+    seed: int | None,
+    weights: bool,
+    image_size: int | None,
+    options: dict,
 ) -> Model:
     "Load a network of others; what is damaged is reported before gigabytes are read."
     verified(folder, weights=False)
@@ -171,15 +368,46 @@ def _from_pretrained(
         cls = network_class(read_config(folder))
         network = _skeleton(folder, cls, options["dtype"])
     if cls.main_input_name == "pixel_values":
-        modality, encode, special_ids = "vision", image_preprocessor(folder), ()
+        modality, encode, special_ids = "vision", image_preprocessor(folder, image_size), ()
     else:
         tokenizer = read_tokenizer(folder)
         modality, encode = "language", caption_tokenizer(tokenizer, network.config)
         special_ids = tuple(tokenizer("")["input_ids"])
     revision = _revision(folder, seed, weights)
+    if image_size:
+        _check_image_size(name, modality, network, image_size)
+        revision += f"-{image_size}px"  # its features are others
     if weights:
         network = _pretrained_network(folder, cls, seed, options)
-    return Model(name, revision, modality, network, encode, special_ids)
+    layers = feature_map_layers(network)
+    return Model(name, revision, modality, network, encode, special_ids, layers)
+
+# %% ../../nbs/library/models/04_load.ipynb #load-own
+def _from_file(name: str, trained: str, seed: int | None, revision: str | None) -> Model:
+    "Run the function that a name stands for, and identify the network that it makes."
+    if revision:
+        raise InputError(
+            f"{trained!r} is a function of yours, so it has no revision {revision!r}: leave the "
+            "revision out"
+        )
+    file, function = own_function(trained)
+    made, is_drawn = run_function(file, function, seed)
+    if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], nn.Module):
+        module, preprocess, layers = made
+        made = Model.from_module(module, layers=layers, preprocess=preprocess, name=trained)
+    if not isinstance(made, Model):
+        what = f"{len(made)} things" if isinstance(made, tuple) else f"a {type(made).__name__}"
+        raise InputError(
+            f"{file}: {function}() returns {what}: it must return (module, preprocess, layers), "
+            "or a Model, as `Model.from_module` makes it"
+        )
+    # of the trained weights, so that twins of other weights differ, too
+    revision = own_revision(made.network, source=file_digest(file), made=made.revision)
+    if seed is not None:
+        if not is_drawn:
+            redraw(made.network, seed, name)
+        revision = f"untrained-seed-{seed}-{revision[:16]}"
+    return replace(made, name=name, revision=revision)
 
 # %% ../../nbs/library/models/04_load.ipynb #load-names
 def pretrained_folder(
@@ -249,6 +477,8 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     parts = {}
     for name, network in networks.items():
         place = network.label if network.is_trained else name
+        if network.is_trained and own_function(place):
+            place = "/".join(map(str, own_function(place)))
         parts[name] = place.strip("/").split("/")
 
     def cut(name: str, n: int) -> str:
@@ -275,14 +505,16 @@ def load_model(
     dtype: str | torch.dtype = torch.float32,
     root: str | Path | None = None,
     weights: bool = True,
+    image_size: int | None = None,
 ) -> Model:
     """Load a network with its preprocessing, by name.
 
     Parameters
     ----------
     name : str
-        `microworld/vision-0`, `facebook/dinov2-large`, a folder that `save_pretrained` wrote, or
-        one of these with random weights: `untrained:NAME@SEED`.
+        `microworld/vision-0`, `facebook/dinov2-large`, a folder that `save_pretrained` wrote, a
+        function of a file, `my_nets.py:FUNCTION`, which is run, or one of these with random
+        weights: `untrained:NAME@SEED`.
     revision : str, optional
         Commit, branch or tag of a repository on the hub; default: its newest commit.
     device : str or torch.device, default "cpu"
@@ -294,6 +526,10 @@ def load_model(
     weights : bool, default True
         False: leave out the weights of a pretrained network, as is enough to read its features
         from a store.
+    image_size : int, optional
+        Pixels a side of the images that a pretrained vision network gets; default: as its own
+        preprocessor says. The network must accept it, as DINOv2 does, which interpolates its
+        positions.
 
     Returns
     -------
@@ -313,13 +549,25 @@ def load_model(
     check_device(device)
     dtype, network = number_type(dtype), NetworkId.parse(name)
     trained, seed = network.trained, network.seed
+    if own_function(trained):
+        if image_size:
+            raise InputError(f"{name} prepares images itself: leave image_size out")
+        model = _from_file(name, trained, seed, revision)
+        place = "meta" if not weights else "cpu" if device == "offload" else device
+        model.network.to(place, dtype).requires_grad_(False)
+        return model
     folder = pretrained_folder(trained, revision, weights=weights and seed is None)
     if folder is None:
+        if image_size:
+            raise InputError(f"{name} takes images of the size that its card names: no image_size")
         model = _from_checkpoint(name, trained, seed, root)
     else:
-        model = _from_pretrained(name, folder, seed, weights, {"device": device, "dtype": dtype})
+        options = {"device": device, "dtype": dtype}
+        model = _from_pretrained(name, folder, seed, weights, image_size, options)
     if folder is not None and not (weights and seed is not None):
         return model  # on its device, with its number type
+    if model.layers:
+        model.network.to(dtype)  # also the statistics that batch normalisation keeps
     for weight in model.network.parameters():
         weight.data = weight.data.to(dtype)  # buffers (rotary angles) stay exact
     model.network.to("cpu" if device == "offload" else device).eval().requires_grad_(False)

@@ -114,6 +114,11 @@ class Store:
             raise InputError(f"store entry {folder} cannot be used: {error}") from None
         return check_codecs(array)[:]
 
+    def units(self, spec: dict) -> tuple[int, ...] | None:
+        "Number of units of each layer of an entry; None if all have as many as the array."
+        array = zarr.open_array(self.folder(spec) / "features.zarr/features", mode="r")
+        return tuple(array.attrs["n_units"]) if "n_units" in array.attrs else None
+
     def lock(self, spec: dict) -> FileLock:
         return FileLock(f"{self.folder(spec)}.lock")
 
@@ -170,7 +175,7 @@ _CHUNK = 2**24
 
 @lru_cache(maxsize=8)
 def _documents(
-    shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+    shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, units: tuple[int, ...]
 ) -> dict[str, bytes]:  # path → content
     "The files that zarr writes for an array without values: the same for all of one shape."
     held: dict = {}
@@ -181,6 +186,7 @@ def _documents(
         dtype=dtype,
         compressors=None,
         dimension_names=("layer", "stimulus", "unit"),
+        attributes={"n_units": list(units)} if units else None,
     )
     return {path: document.to_bytes() for path, document in held.items()}
 
@@ -203,6 +209,8 @@ class Writer:
         (layer, stimulus, unit).
     dtype : str
         ``"float32"`` or ``"float16"``.
+    units : tuple of int
+        Number of units of each layer; empty: as many as `shape` says.
 
     Examples
     --------
@@ -216,6 +224,7 @@ class Writer:
     folder: Path
     shape: tuple[int, int, int]
     dtype: str
+    units: tuple[int, ...] = ()
 
     def has(self, part: str) -> bool:
         "Whether a part is there, with the checksum in the notes."
@@ -236,7 +245,8 @@ class Writer:
                 return
             shutil.rmtree(self.folder, ignore_errors=True)
         self._notes.unlink(missing_ok=True)
-        for name, document in _documents(self.shape, self._chunks, self.dtype).items():
+        documents = _documents(self.shape, self._chunks, self.dtype, self._widths)
+        for name, document in documents.items():
             _write(self.folder / "features.zarr" / name, document)
         self._note(self._layout)
 
@@ -273,8 +283,14 @@ class Writer:
         return max(1, min(_CHUNK // layer, n_layers)), min(BLOCK, n), n_units
 
     @property
+    def _widths(self) -> tuple[int, ...]:
+        "Widths of the layers, where they differ."
+        return self.units if len(set(self.units)) > 1 else ()
+
+    @property
     def _layout(self) -> str:
-        return f"layout {self.shape} {self.dtype} {self._chunks}"
+        layout = f"layout {self.shape} {self.dtype} {self._chunks}"
+        return f"{layout} {self._widths}" if self._widths else layout
 
     def _sum(self, part: str) -> str:
         root = self.folder / "features.zarr"
@@ -351,7 +367,7 @@ def feature_spec(
     if dtype not in ("float32", "float16"):
         raise InputError(f"dtype {dtype!r}: features are stored as float32 or float16")
     key = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
-    precision = str(next(model.network.parameters()).dtype).removeprefix("torch.")
+    precision = str(model.like.dtype).removeprefix("torch.")
     return dict(
         zip(SPEC, (key, stimuli.condition, model.name, model.revision, pooling, dtype, precision))
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedConfig
@@ -30,8 +30,8 @@ from seeing_words.models.config import (
     quiet_transformers,
     read_config,
 )
-from .hub import _check_header, verified, weight_files
-from .inputs import PREPROCESSOR_FILES, TOKENIZER_FILES, check_files
+from .hub import verified, weight_files, weight_shapes
+from .inputs import PREPROCESSOR_FILES, check_files, read_tokenizer
 
 # %% ../../nbs/library/models/03_weights.ipynb #load
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
@@ -115,11 +115,17 @@ BUILDING = threading.RLock()
 # %% ../../nbs/library/models/03_weights.ipynb #load-from-files
 def _from_files(folder: Path, cls: type[nn.Module], **options) -> nn.Module:
     "Read a network with transformers, whose many kinds of errors become one."
+    files = weight_files(folder)
+    is_safe = files[0].suffix == ".safetensors"
+    if not is_safe:
+        for path in files:
+            weight_shapes(path)  # refuses what is not a tensor
     try:
         with BUILDING, quiet_transformers():
             network, report = cls.from_pretrained(
                 folder,
-                use_safetensors=True,
+                use_safetensors=is_safe,
+                weights_only=True,  # of a .bin, tensors and nothing else
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -289,8 +295,7 @@ def check_head(folder: Path) -> None:
         return
     stored = set()
     for path in weight_files(folder):
-        with safe_open(path, "pt") as file:
-            stored |= {name.partition(".")[0] for name in file.keys()}
+        stored |= {name.partition(".")[0] for name in weight_shapes(path)}
     # older files may name the head differently: whatever is not part of the body counts as head
     body = {name.partition(".")[0] for name in network.base_model.state_dict()}
     if not stored - body - {prefix, "pooler"}:
@@ -315,7 +320,8 @@ def check_whole(folder: Path, *, both: bool = False) -> None:
     Raises
     ------
     InputError
-        If a file is missing or cut off, or the network is of a kind that is not supported.
+        If a file is missing or cut off, the tokenizer cannot be read, or the network is of a kind
+        that is not supported.
 
     Examples
     --------
@@ -324,13 +330,13 @@ def check_whole(folder: Path, *, both: bool = False) -> None:
     verified(folder, weights=False)
     config = read_config(folder)
     for path in weight_files(folder):
-        _check_header(path)
+        weight_shapes(path)
     with config_errors(folder):
         is_vision = network_class(config).main_input_name == "pixel_values"
     if is_vision or both:
         check_files(folder, PREPROCESSOR_FILES)
     if both or not is_vision:
-        check_files(folder, TOKENIZER_FILES)
+        read_tokenizer(folder)  # its packages may be missing
 
 # %% ../../nbs/library/models/03_weights.ipynb #build
 def _architecture(config: PreTrainedConfig) -> type[nn.Module]:

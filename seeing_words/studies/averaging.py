@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.arrays import check_features, check_pair
+from ..core.arrays import check_features, check_pair, take_layer
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS
@@ -286,8 +286,11 @@ def penultimate(
     >>> penultimate({"a": features}, n_stimuli=6)["a"].shape
     (2, 6, 4)
     """
-    stimulus = slice(n_stimuli)
-    return {name: f.isel(layer=-2, stimulus=stimulus, drop=True) for name, f in features.items()}
+    layers = {}
+    for name, every in features.items():
+        one = take_layer(every, -2).isel(stimulus=slice(n_stimuli))
+        layers[name] = one.drop_vars(["layer", "depth", "n_units", "layer_name"], errors="ignore")
+    return layers
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #others
 def other_stimuli(folds: Folds, n_orders: int, *, seed: int = 0) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.arrays import take_layer
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, sides
@@ -194,7 +195,7 @@ def reliability_ceilings(
 
     def ceiling(task: tuple[str, int]) -> xr.Dataset:
         name, layer = task
-        own = repeats[name].isel(layer=layer).values
+        own = take_layer(repeats[name], layer).values
         return reliability_ceiling(own, weights=weights, averaged=averaged)
 
     made = dict(zip(tasks, parallel_map(ceiling, tasks), strict=True))
@@ -334,7 +335,7 @@ def oracle_scores(
 
     def score(task: tuple[str, str, int]) -> xr.Dataset:
         kind, name, layer = task
-        Y = targets[name].values[layer]
+        Y = take_layer(targets[name], layer).values
         return predictivity_estimate(facts[kind], Y, folds=folds, weights=weights)
 
     made = dict(zip(tasks, parallel_map(score, tasks), strict=True))

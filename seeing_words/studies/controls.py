@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.arrays import take_layer
 from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..measures.folds import Folds
@@ -206,7 +207,7 @@ def strongest_scores(baselines: AlignedBaselines) -> xr.Dataset:
         return baselines.results(
             predictivity_estimates,
             baselines.features[name].values[0],
-            {n: baselines.targets[n].values[layer] for n, layer in groups[group].items()},
+            {n: take_layer(baselines.targets[n], i).values for n, i in groups[group].items()},
             folds=baselines.folds,
             weights=baselines.weights,
             alphas=np.unique(np.concatenate(near)),
@@ -387,9 +388,9 @@ def _fold_squares(
     source, target = sides(direction)
     features, networks, targets = baselines.features[name], {}, {}
     for network, layer in groups:
-        networks[network, layer] = getattr(aligned, source)[network].values[layer]
+        networks[network, layer] = take_layer(getattr(aligned, source)[network], layer).values
         targets[network, layer] = {
-            other: getattr(aligned, target)[other].values[position]
+            other: take_layer(getattr(aligned, target)[other], position).values
             for other, position in groups[network, layer].items()
         }
     return aligned.results(

@@ -30,6 +30,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..core.arrays import take_layer
 from ..core.errors import InputError
 from ..data.microworld.caption import caption, text
 from ..data.microworld.near_miss import scene_of, stated_facts
@@ -396,7 +397,8 @@ def cross_modal(
             "images and "
             f"{read.sizes['stimulus']} captions: all must be of the same stimuli"
         )
-    V, W = seen.values[vision.layer].astype(float), read.values[language.layer].astype(float)
+    V = take_layer(seen, vision.layer).values.astype(float)
+    W = take_layer(read, language.layer).values.astype(float)
     train, test = folds.train(0), folds.test[0]
     v, w = (StandardScaler().fit(x[train]) for x in (V, W))
     maps = _fitted(W[train], v.transform(V[train])), _fitted(V[train], w.transform(W[train]))
@@ -1152,7 +1154,10 @@ def _layer_pair(
         return right.set_title(
             f"vision {v}, language {w}:\nno score, since units are constant in a fold"
         )
-    layers = aligned.vision[pair[0]].values[v], aligned.language[pair[1]].values[w]
+    layers = [
+        take_layer(aligned.vision[pair[0]], v).values,
+        take_layer(aligned.language[pair[1]], w).values,
+    ]
     source, target = layers if direction == DIRECTIONS[0] else layers[::-1]
     alphas = chosen_alphas(own.alpha.isel(vision_layer=v, language_layer=w).values)
     observed, predicted = out_of_fold(source, target, folds=aligned.folds, alphas=alphas)
@@ -1223,10 +1228,10 @@ def _conditions(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     "The penultimate layer of the first network: intact, and under every condition."
     name = next(iter(intact))
-    X = intact[name].values[-2]
+    X = take_layer(intact[name], -2).values
     return X, {
         "intact": X,
-        **{condition: networks[name].values[-2] for condition, networks in changed.items()},
+        **{condition: take_layer(each[name], -2).values for condition, each in changed.items()},
     }
 
 

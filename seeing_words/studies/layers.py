@@ -21,6 +21,7 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
+from ..core.arrays import narrowest, take_layer
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, DIRECTIONS, MODALITIES, as_modalities, sides
@@ -429,8 +430,8 @@ def _fit(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Source layer, target layer, and the penalties that come into question for them."
     layers = {
-        "vision": aligned.vision[vision].values[vision_layer],
-        "language": aligned.language[language].values[language_layer],
+        "vision": take_layer(aligned.vision[vision], vision_layer).values,
+        "language": take_layer(aligned.language[language], language_layer).values,
     }
     source, target = sides(direction)
     at = (list(aligned.grid[dim].values) for dim in ("direction", *MODALITIES))
@@ -819,6 +820,7 @@ def null_scores(
         }
         source, target = sides(direction)
         some = features[target].isel(unit=null_units(features[target], n_units, seed))
+        some = some.drop_vars("n_units", errors="ignore")  # these units are in all layers
         grid = aligned.results(
             null_grid,
             features[source],
@@ -856,7 +858,7 @@ def null_units(features: xr.DataArray, n_units: int, seed: int) -> np.ndarray:
     Returns
     -------
     array of int
-        Positions in ascending order; all units, if there are no more.
+        Positions in ascending order; all units of the narrowest layer, if there are no more.
 
     Examples
     --------
@@ -864,7 +866,7 @@ def null_units(features: xr.DataArray, n_units: int, seed: int) -> np.ndarray:
     ...     aligned.vision["v0"], 3, seed=0)})
     True
     """
-    units = np.random.default_rng(seed).permutation(features.sizes["unit"])
+    units = np.random.default_rng(seed).permutation(narrowest(features))
     return np.sort(units[:n_units])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.arrays import take_layer
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, DIRECTIONS, MODALITIES
@@ -90,8 +91,8 @@ def change_scores(
     layers = {}  # (condition, name) → (stimulus, unit)
     for condition, networks in {INTACT: intact, **changed}.items():
         for name, features in networks.items():
-            layers[condition, name] = features.values[layer]
-    fixed = {name: features.values[layer] for name, features in partners.items()}
+            layers[condition, name] = take_layer(features, layer).values
+    fixed = {name: take_layer(features, layer).values for name, features in partners.items()}
     fixed_z = {name: fold_zscore(Y, folds=folds) for name, Y in fixed.items()}
     setting = {"folds": folds, "weights": weights}
 
@@ -602,7 +603,7 @@ def fact_scores(
         return arrange_scores({}, axes, weights)
 
     def estimates(name):
-        X = features[name].values[layer]
+        X = take_layer(features[name], layer).values
         return predictivity_estimates(X, targets, folds=folds, weights=weights)
 
     scores = {}

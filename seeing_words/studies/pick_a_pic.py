@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import binomtest, spearmanr
 
+from ..core.arrays import layer_values, take_layer
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map
 from seeing_words.data.microworld.near_miss import (
@@ -799,7 +800,7 @@ def at_layer(networks: FeaturesByName, layer: int = -2) -> dict[str, np.ndarray]
     """
     layers = {}
     for name, features in networks.items():
-        layers[name] = features.values[layer if len(features) > 1 else 0]
+        layers[name] = take_layer(features, layer if len(features) > 1 else 0).values
     return layers
 
 
@@ -824,7 +825,7 @@ def every_layer(networks: FeaturesByName) -> dict[tuple[str, int], np.ndarray]:
     """
     layers = {}
     for name, features in networks.items():
-        for position, values in enumerate(features.values):
+        for position, values in enumerate(layer_values(features)):
             layers[name, position] = values
     return layers
 

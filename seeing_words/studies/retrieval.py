@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.arrays import take_layer
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, DIRECTIONS
@@ -97,8 +98,7 @@ def retrieve(
 
 def _layer_of(features: xr.DataArray, layer: int) -> np.ndarray:
     """One layer of a network, (stimulus, unit); of a baseline the only one."""
-    values = features.values
-    return values[0] if len(values) == 1 else values[layer]
+    return take_layer(features, 0 if len(features) == 1 else layer).values
 
 # %% ../../nbs/library/studies/07_retrieval.ipynb #both
 def retrieve_both_ways(

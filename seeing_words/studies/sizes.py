@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.arrays import take_layer
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import DIRECTIONS, sides
@@ -68,7 +69,7 @@ def size_curves(
         )
     networks = {"vision": vision, "language": language}
     layers = {
-        side: {name: features.values[layer] for name, features in each.items()}
+        side: {name: take_layer(features, layer).values for name, features in each.items()}
         for side, each in networks.items()
     }
     means = []

@@ -332,6 +332,8 @@ main()"""  # half of the time that the first line of help would take
         "figures": 0,
         "verdicts": {},
         "folder": "figures/microworld",
+        "without": [],
+        "missing": {},
     }
     assert ran.stderr == ""
 

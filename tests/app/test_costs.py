@@ -314,3 +314,15 @@ def test_presets_show_as_json(name):
 )
 def test_times_in_words(seconds, words):
     assert cli._time(seconds) == words
+
+
+def test_images_of_another_size_have_other_tokens(tmp_path):
+    preset = replace(get_preset("paper-small"), image_size=518)
+    assert shape(preset, "facebook/dinov2-small", "vision").n_tokens == 37**2 + 1
+    assert shape(preset, "bigscience/bloom-560m", "language").n_tokens == 15
+    usual = shape(get_preset("paper-small"), "facebook/dinov2-small", "vision")
+    assert usual.n_tokens == 16**2 + 1
+    folder = str(save("dinov2", tmp_path / "dinov2"))  # patches of 8 pixels
+    own = replace(preset, vision=(folder,))
+    assert shape(own, folder, "vision").n_tokens == 64**2 + 1
+    assert shape(replace(own, image_size=0), folder, "vision").n_tokens == 2**2 + 1

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.numpy import save
+from tokenizers import Tokenizer, models
 from typer.testing import CliRunner
 
 from seeing_words.app import cli, download
@@ -826,7 +828,7 @@ CONFIG = json.dumps(
 ).encode()
 FILES = {
     "config.json": CONFIG,
-    "tokenizer.json": b"{}",
+    "tokenizer.json": Tokenizer(models.WordLevel({"a": 0}, "a")).to_str().encode(),
     "model.safetensors": save({"w": np.zeros(3, np.float32)}),
     "pytorch_model.bin": b"pickle",
     "onnx/model.onnx": b"onnx",
@@ -886,25 +888,12 @@ def test_a_network_is_fetched_from_the_hub_without_its_pickle(hub, tmp_path):
     assert download.cached_network(repository) is None
 
 
-def test_pickled_weights_are_refused_with_the_way_out(hub, tmp_path):
-    publish(hub, "models/lab/old", {"config.json": CONFIG, "pytorch_model.bin": b"pickle"})
-    discussion = {
-        "num": 4,
-        "title": "Adding `safetensors` variant of this model",
-        "isPullRequest": True,
-        "status": "open",
-        "author": {"name": "bot"},
-        "repo": {"name": "lab/old", "type": "model"},
-        "createdAt": "2023-01-01T00:00:00.000Z",
-    }
-    page = {"discussions": [discussion], "count": 1, "start": 0, "numClosedDiscussions": 0}
-    hub.content["/api/models/lab/old/discussions?p=0"] = json.dumps(page).encode()
-    hub.content["/api/models/lab/old/discussions?p=1"] = json.dumps(
-        page | {"discussions": []}
-    ).encode()
+def test_weights_of_another_format_are_refused_with_the_way_out(hub, tmp_path):
+    publish(hub, "models/lab/old", {"config.json": CONFIG, "flax_model.msgpack": b"flax"})
     with pytest.raises(
         InputError,
-        match=r"lab/old has no safetensors at .*can run code.*them, `lab/old@refs/pr/4`; or",
+        match=r"lab/old has no model.safetensors and no pytorch_model.bin at revision main: weights"
+        r".*convert those of another format",
     ):
         fetch_repository(repository_of("lab/old"), tmp_path, endpoint=hub.address)
 
@@ -914,9 +903,9 @@ def test_what_the_hub_lacks_is_reported(hub, tmp_path, monkeypatch):
         InputError, match=r"lab/none is not a folder.*run `hf download lab/none.*404"
     ):
         fetch_repository(repository_of("lab/none"), tmp_path, endpoint=hub.address)
-    pick = DATA["pick-a-pic"].parts[0]
+    gone = Repository("yuvalkirstain/pickapic_v2", "dataset", "pick-a-pic", ("data/*.parquet",))
     with pytest.raises(InputError, match=r"yuvalkirstain/pickapic_v2 "):
-        fetch_repository(pick, tmp_path, endpoint=hub.address)
+        fetch_repository(gone, tmp_path, endpoint=hub.address)
     hub.shutdown()
     hub.server_close()
     monkeypatch.setattr(
@@ -926,18 +915,70 @@ def test_what_the_hub_lacks_is_reported(hub, tmp_path, monkeypatch):
         fetch_repository(repository_of("lab/net", "1" * 40), tmp_path, endpoint=hub.address)
 
 
-def test_a_data_set_from_the_hub_goes_to_the_data_folder(hub, tmp_path):
-    publish(
-        hub,
-        "datasets/lab/pairs",
-        {"data/validation_unique-0.parquet": b"PAR1", "data/train-0.parquet": b"PAR1"},
+PICK_FILES = {
+    f"data/{split}-00000-of-00001-c163d5839d8aed9f.parquet": b"PAR1" + split.encode()
+    for split in ("validation_unique", "test_unique")
+}
+
+
+def test_pick_a_pic_is_fetched_only_from_a_copy_that_is_named(hub, tmp_path, monkeypatch):
+    publish(hub, "datasets/lab/copy", PICK_FILES | {"data/train-00000-of-00645-ab.parquet": b"1"})
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    (item,) = [i for i in plan("paper", tmp_path).items if i.what == "pick-a-pic"]
+    assert item.state == "by hand" and item.source is None
+    for file in PICK_FILES:
+        assert re.sub("-[0-9a-f]{16}", "-<hash>", file) in item.note
+    (item,) = [
+        one
+        for one in plan("paper", tmp_path, copies={"pick-a-pic": "lab/copy"}).items
+        if one.what == "pick-a-pic"
+    ]
+    assert (
+        item.state == "missing"
+        and item.note == "a copy that you named, of which the newest is taken"
     )
-    repository = Repository(
-        "lab/pairs", "dataset", "pick-a-pic", ("data/validation_unique-*.parquet",)
-    )
-    fetch_repository(repository, tmp_path, endpoint=hub.address)
+    fetch_repository(item.source, tmp_path, endpoint=hub.address)
     assert DATA["pick-a-pic"].is_there(tmp_path)
-    assert {path.name for path in tmp_path.rglob("*.parquet")} == {"validation_unique-0.parquet"}
+    fetched = {
+        path.relative_to(tmp_path / "pick-a-pic").as_posix(): path.read_bytes()
+        for path in (tmp_path / "pick-a-pic").rglob("*.parquet")
+    }
+    assert fetched == PICK_FILES
+
+
+def test_a_preset_may_name_a_copy_and_the_command_goes_before_it(tmp_path):
+    preset = replace(get_preset("paper"), copies={"pick-a-pic": f"lab/one@{'1' * 40}"})
+    for copies, name, revision in (
+        (None, "lab/one", "1" * 40),
+        ({"pick-a-pic": f"lab/two@{'2' * 40}"}, "lab/two", "2" * 40),
+    ):
+        needed = plan(preset, tmp_path, copies=copies)
+        (item,) = [item for item in needed.items if item.what == "pick-a-pic"]
+        assert (item.source.name, item.source.revision) == (name, revision)
+        assert item.note == "a copy that you named"
+
+
+@pytest.mark.parametrize(
+    ("copies", "match"),
+    [
+        ({"coco": "lab/copy"}, "can be had of pick-a-pic"),
+        ({"pick-a-pic": "copy"}, "'copy': a copy is named as OWNER/NAME@COMMIT"),
+        ({"pick-a-pic": "https://huggingface.co/lab/copy"}, "is named as OWNER/NAME@COMMIT"),
+        ({"pick-a-pick": "lab/copy"}, "needs no such data set: did you mean pick-a-pic"),
+    ],
+)
+def test_a_copy_that_cannot_be_had_is_refused(tmp_path, copies, match):
+    with pytest.raises(InputError, match=match):
+        plan("paper", tmp_path, copies=copies)
+
+
+def test_a_copy_without_the_files_is_refused(hub, tmp_path):
+    publish(hub, "datasets/lab/empty", {"data/train-0.parquet": b"PAR1"})
+    repository = Repository(
+        "lab/empty", "dataset", "pick-a-pic", ("data/validation_unique-*.parquet",)
+    )
+    with pytest.raises(InputError, match="lab/empty has none of the files that are needed"):
+        fetch_repository(repository, tmp_path, endpoint=hub.address)
 
 
 @pytest.mark.parametrize(

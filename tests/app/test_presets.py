@@ -9,19 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from seeing_words.app.download import DATA
+from seeing_words.app.download import DATA, NETWORKS, repository_of
 from seeing_words.app.presets import (
     DATA_SETS,
+    PINS,
     PRESETS,
     SOURCES,
+    UNCONFIRMED_PINS,
     Preset,
+    _rows,
+    data_folder,
     get_preset,
     preset_file,
     read_preset,
+    reduced,
+    spelled,
+    split_parts,
 )
 from seeing_words.app.run import start
 from seeing_words.core.errors import InputError, did_you_mean
 from seeing_words.models.checkpoints import checkpoints
+from seeing_words.models.clip import CLIP
+from seeing_words.models.hub import NetworkId
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
@@ -37,6 +46,35 @@ def test_a_preset_is_possible(preset):
     assert preset.n_stimuli >= 2 * preset.n_folds
     assert preset.revisions.keys() <= set(preset.networks)
     assert all(len(revision) == 40 and int(revision, 16) for revision in preset.revisions.values())
+
+
+def test_every_network_of_a_built_in_preset_is_pinned_but_one_whose_commit_is_not_known():
+    left_open = {
+        name
+        for preset in PRESETS.values()
+        for name in preset.networks
+        if NetworkId.parse(name).repository and name not in preset.revisions
+    }
+    assert left_open == {"bigscience/bloom-1b1"}
+    for preset in PRESETS.values():
+        assert preset.revisions == {n: PINS[n] for n in preset.networks if n in PINS}
+    assert PINS.keys() <= NETWORKS.keys() and PINS.keys() >= UNCONFIRMED_PINS
+    assert all(len(commit) == 40 and int(commit, 16) for commit in PINS.values())
+
+
+def test_what_is_uncertain_about_a_revision_is_shown_where_revisions_are():
+    (shown,) = (value for label, value in _rows(PRESETS["paper"]) if label == "revisions")
+    lines = dict(line.split(": ", 1) for line in shown.split("\n"))
+    assert lines.keys() == set(PRESETS["paper"].networks)
+    assert lines["bigscience/bloom-1b1"] == "revision left open: the newest"
+    for name in UNCONFIRMED_PINS:
+        assert lines[name].startswith(f"{PINS[name]}, revision not confirmed: compare")
+    assert lines["openlm-research/open_llama_3b"] == PINS["openlm-research/open_llama_3b"]
+    notes = {name: repository_of(name, PINS.get(name)).note for name in lines}
+    assert {name for name, note in notes.items() if note} == UNCONFIRMED_PINS | {
+        "bigscience/bloom-1b1"
+    }
+    assert repository_of("bigscience/bloom-1b7", "0" * 40).note == ""  # a commit of one's own
 
 
 @pytest.mark.parametrize("preset", HERE, ids=lambda preset: preset.name)
@@ -180,6 +218,79 @@ def test_the_confirmatory_preset_differs_in_its_scenes_alone():
     assert not set(confirmatory.scene_range) & set(get_preset("microworld").scene_range)
 
 
+def test_the_files_of_pick_a_pic_are_named_where_there_are_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEING_WORDS_DATA", str(tmp_path))
+    with pytest.raises(InputError) as error:
+        data_folder("pick-a-pic", "")
+    for split in ("validation_unique", "test_unique"):
+        assert f"data/{split}-00000-of-00001-<hash>.parquet" in str(error.value)
+
+
+# Without some of it
+
+
+def test_networks_and_data_sets_are_left_out_by_short_or_whole_name():
+    paper = get_preset("paper")
+    less = get_preset("paper without open_llama_13b bigscience/bloom-560m missing pick-a-pic")
+    gone = ("openlm-research/open_llama_13b", "bigscience/bloom-560m")
+    assert less == replace(
+        paper,
+        language=tuple(name for name in paper.language if name not in gone),
+        data=("coco",),
+        trials="other images",
+        revisions={name: one for name, one in paper.revisions.items() if name not in gone},
+        without=gone,
+        missing=("pick-a-pic",),
+    )
+    assert less.left_out == (*gone, "pick-a-pic") and not set(gone) & set(less.networks)
+    assert reduced(reduced(paper, gone), missing=["pick-a-pic"]) == less
+
+
+def test_a_judge_that_is_left_out_is_no_network_of_the_preset():
+    less = get_preset("paper-small without clip-vit-large-patch14")
+    assert less.networks == ("facebook/dinov2-small", "bigscience/bloom-560m")
+    assert less.judge == CLIP and less.short[CLIP] == CLIP
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("paper without open_lama_13b", "no such network or data set: did you mean open_llama_13b"),
+        ("paper without coco", "its stimuli are from there, so that nothing would be left"),
+        ("paper-flickr30k without flickr30k", "its stimuli are from there"),
+        ("paper-small without flickr30k", "no such network or data set"),
+        ("paper missing dinov2-large", "no vision network is left"),
+        ("paper without 'a b", "a quotation mark is not closed"),
+        ("papre without coco", "preset 'papre' is not known"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(name, said):
+    with pytest.raises(InputError, match=said):
+        get_preset(name)
+
+
+PART = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+PARTS = st.lists(PART.filter(lambda name: name not in ("without", "missing")), max_size=3)
+
+
+@given(
+    st.sampled_from(["paper", "microworld@7", "a b/mine.toml", "/x without y/my.toml@3"]),
+    PARTS,
+    PARTS,
+)
+def test_what_is_left_out_is_read_as_it_was_written(name, without, missing):
+    assert split_parts(spelled(name, without, missing)) == (name, tuple(without), tuple(missing))
+
+
+def test_a_file_says_what_it_is_without(tmp_path):
+    text = MINE.replace('["microworld/llama-0"]', '["microworld/llama-0", "microworld/bloom-0"]')
+    less = get_preset(write(tmp_path, text + 'without = ["bloom-0"]\n'))
+    assert less.language == ("microworld/llama-0",) and less.without == ("microworld/bloom-0",)
+    assert get_preset(write(tmp_path, text) + " without llama-0").language == (
+        "microworld/bloom-0",
+    )
+
+
 # One's own, from a file
 
 
@@ -209,15 +320,19 @@ def test_every_field_can_be_given(tmp_path):
         + """name = "other"
 summary = "all of it"
 n_captions = 2
+n_trials = 12
 scenes = 7
 n_folds = 4
 n_permutations = 3
 n_draws = 2
 n_untrained = 2
+image_size = 518
 dtype = "bfloat16"
 folder = "pictures"
 table = "captions.csv"
-data = ["coco"]
+data = ["coco", "flickr30k"]
+without = ["clip"]
+missing = ["flickr30k"]
 device = "cuda"
 batch_size = 2
 trials = "other images"
@@ -228,6 +343,8 @@ ids_file = "mine.tsv"
 encoding = "cp1252"
 separator = ";"
 leave_out = ["a"]
+[copies]
+coco = "lab/coco"
 [columns]
 image = "file"
 [revisions]
@@ -273,7 +390,7 @@ language = ["last", "mean"]
         ),
         (
             "poolings = {vision = ['first'], language = ['last']}",
-            "poolings = .*'first' is none: Available: cls, mean, last",
+            "poolings = .*'first' is none: Available: cls, mean, mean_all, last",
         ),
         (
             "revisions = {llama = 'a'}",
@@ -281,6 +398,9 @@ language = ["last", "mean"]
         ),
         ("n_folds = 1", "n_folds = 1 is impossible: at least 2"),
         ("n_folds = 21", "n_stimuli = 40 is impossible: too few for n_folds = 21"),
+        ("n_trials = 9", "n_trials = 9 is impossible: too few for n_folds = 5"),
+        ("n_trials = -1", "n_trials = -1 is impossible: at least 0 is needed"),
+        ("copies = {coco = 'lab/coco'}", "'coco' is none of its data sets"),
         ("n_untrained = 0", "n_untrained = 0 is impossible: at least 1 is needed"),
         (
             "sections = {layers = {n_untrained = 0}}",

@@ -341,6 +341,15 @@ def test_the_figure_of_all_claims_is_drawn_again_when_they_have_changed(root):
     assert write_report("microworld", root / "report.html").overview
 
 
+def test_what_a_run_left_out_is_noted(tmp_path, monkeypatch):
+    root = new_checkout(tmp_path, monkeypatch)
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters='preset: str = "microworld"')
+    run(root / "figures/microworld", "toy", missing=["lab/large"], without=["pick-a-pic"])
+    notes = collect("microworld").notes
+    assert "Left out of section toy because missing or unusable: lab/large." in notes
+    assert "Left out of section toy: pick-a-pic." in notes
+
+
 def test_files_of_other_runs_are_named_only(root):
     folder = run(root / "figures/microworld", "toy")
     run(folder / "n_stimuli=40", "toy", preset="microworld")

@@ -159,6 +159,8 @@ def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
     assert record["stimuli"] == run.stimuli.key
     assert record["trials"] == {
         "kind": "pick-a-pic",
+        "n": 22,
+        "left_out": {"tie": 8, "no label": 8},
         "preferred": run.trials.preferred.key,
         "rejected": run.trials.rejected.key,
     }

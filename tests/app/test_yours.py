@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,7 +183,7 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ({"n_stimuli": "12"}, "n_stimuli = '12': it must be a whole number, as in 40"),
         (
             {"language": ["./pickled"]},
-            "pickled has no model.safetensors: weights are read as safetensors only",
+            "pytorch_model.bin is damaged or not a file of weights (it holds more than tensors)",
         ),
         ({"language": ["./unknown"]}, "of a network that transformers"),
         (
@@ -195,8 +196,8 @@ assert run.judge(run.stimuli).shape == (12, 2)"""
         ),
         (
             {"vision": ["./siglip"]},
-            "it has no class token; its first token is an ordinary patch: pool by mean, in the "
-            "preset",
+            "it has no class token; its first token is an ordinary patch, or it has feature maps "
+            "without tokens: pool by mean, in the preset",
         ),
         (
             {"language": ["./llama"]},
@@ -272,7 +273,7 @@ def test_a_run_before_it_was_mended_does_not_stand_in_the_way_of_a_check(
     assert len(start("toy", preset=preset).stimuli) == N
     ids_file = root / "figures/mine/toy_stimuli.tsv"
     before = ids_file.read_bytes()
-    found = check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False)
+    found = check_preset(read_preset(preset), ids_file=ids_file, needs=())
     assert (
         not problems(found)
         and ids_file.read_bytes() == before
@@ -283,7 +284,7 @@ def test_a_run_before_it_was_mended_does_not_stand_in_the_way_of_a_check(
     )
     assert not problems(fewer)
     (mine / "pictures/7.webp").write_bytes(encoded(picture(3), "WEBP"))
-    reported = problems(check_preset(read_preset(preset), ids_file=ids_file, forced_choice=False))
+    reported = problems(check_preset(read_preset(preset), ids_file=ids_file, needs=()))
     assert (
         len(reported) == 1
         and "'pictures/7.webp' are not those that" in reported[0]
@@ -348,30 +349,140 @@ def test_a_section_that_averages_captions_is_left_out_where_images_have_one_each
     )
 
 
-def test_an_error_names_the_sections_that_run_without_what_is_missing(
+SAVES = """import pandas as pd
+from seeing_words.app.run import start
+from seeing_words.plots import forest
+run = start("toy{n}", preset=preset, out=out)
+for name in run.preset.vision + run.preset.language:
+    run.features(name)
+if {trials}:
+    print(repr(run.trials))
+table = pd.DataFrame([("a", 0.5, 0.4, 0.6)], columns=["condition", "effect", "low", "high"])
+run.save(forest(table, label="r"), "best", data=table, caption="A dot.", alt="A dot.")"""
+
+
+def run_figures(*words: str):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["figures", *words])
+
+
+def sections_of(root: Path, *needs: tuple[str, ...]) -> Path:
+    "A checkout with a section for each of these needs, which saves a figure of all networks."
+    for i, needed in enumerate(needs):
+        work = SAVES.format(n=i, trials="trials" in needed)
+        notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", *needed, parameters=USES, work=work)
+    return root / "figures/mine"
+
+
+def about(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def picture_text(folder: Path, name: str) -> str:
+    "The words of a figure, whose small print may be broken into lines."
+    words = re.findall(r"<!-- (.*?) -->", (folder / f"{name}.svg").read_text())
+    return " ".join(words)
+
+
+def test_a_missing_network_is_left_out_of_every_section_and_each_figure_says_so(
+    mine, monkeypatch, tmp_path_factory
+):
+    preset = write(mine, language=["./bloom", "./open_llama_13b"])
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    folder = sections_of(root, (), ("judge",))
+    missing = str(mine / "open_llama_13b")
+    ran = run_figures("--preset", preset)
+    assert ran.exit_code == 3, ran.output
+    first = ran.stderr.splitlines()[0]
+    assert first.startswith(f"! mine: left out: {missing}") and "is not a folder" in first
+    assert "Left out, since missing or unusable: " + missing + ". Figures" in ran.stderr
+    for n in (0, 1):
+        record = about(folder, f"toy{n}_provenance")
+        assert record["missing"] == [missing] and "without" not in record
+        assert set(record["models"]) == {str(mine / "dinov2"), str(mine / "bloom")}
+        assert about(folder, f"toy{n}_best")["provenance"]["missing"] == [missing]
+        assert "left out: open_llama_13b" in picture_text(folder, f"toy{n}_best")
+    printed = json.loads(run_figures("--preset", preset, "--json").stdout)
+    assert [list(one["missing"]) for one in printed] == [[missing]] * 2
+    assert all("is not a folder" in one["missing"][missing] for one in printed)
+
+
+def test_strict_refuses_to_run_without_what_is_missing(mine, monkeypatch, capsys, tmp_path_factory):
+    preset = write(mine, language=["./bloom", "./open_llama_13b"])
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    sections_of(root, (), ("judge",))
+    monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "--strict", "--preset", preset])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert stopped.value.code == 2 and not (root / "_runs").exists()
+    assert "preset mine cannot run; nothing was started: • " + str(mine / "open_llama_13b") in said
+    assert said.endswith("Without --strict, toy0, toy1 would run without what is missing")
+
+
+def test_without_pick_a_pic_trials_are_of_other_images(mine, monkeypatch, tmp_path_factory):
+    preset = write(mine, trials="pick-a-pic", trials_folder="nowhere")
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    folder = sections_of(root, (), ("judge", "trials"), ("trials of a data set",))
+    ran = run_figures("--preset", preset)
+    assert ran.exit_code == 3, ran.output
+    first = ran.stderr.splitlines()[0]
+    assert first.startswith("! mine: left out (of toy1, toy2): pick-a-pic: ")
+    assert "nowhere does not exist: correct `trials_folder` in the preset" in first
+    assert "missing" not in about(folder, "toy0_provenance")
+    assert about(folder, "toy2_provenance")["missing"] == ["pick-a-pic"]
+    record = about(folder, "toy1_provenance")
+    assert record["missing"] == ["pick-a-pic"] and record["trials"]["kind"] == "other images"
+    assert record["trials"]["n"] == 12
+    assert "left out: pick-a-pic" in picture_text(folder, "toy1_best")
+    # with one of the two splits, as many trials as there are
+    datasets.pick_a_pic(mine / "nowhere", 18)
+    datasets.pick_a_pic(mine / "nowhere", 6, "test_unique")
+    ran = run_figures("--preset", preset)
+    assert ran.exit_code == 0, ran.output
+    record = about(folder, "toy1_provenance")
+    assert record["trials"]["kind"] == "pick-a-pic" and record["trials"]["n"] == 12
+    assert record["trials"]["left_out"] == {"tie": 4, "no label": 4}
+
+
+def test_a_section_is_left_out_only_if_nothing_that_it_needs_is_left(
     mine, monkeypatch, capsys, tmp_path_factory
 ):
-    preset, root = (
-        write(mine, judge="bloom"),
-        new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch),
-    )
-    for i, needs in enumerate(((), ("judge",), ("next words",))):
-        notebook(root / f"nbs/paper/{i}_toy{i}.ipynb", *needs, parameters=USES, work="0")
-    code, reported = figures(monkeypatch, capsys, preset)
-    assert (
-        code == 2
-        and "The sections that do not need it can run: seeing-words figures toy0 toy2 --preset "
-        f"{preset}"
-        in " ".join(reported.split())
-    )
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    sections_of(root, (), ("judge",), ("next words",))
+    ran = run_figures("--preset", write(mine, judge="bloom"), "--json")
+    assert ran.exit_code == 3, ran.output
+    assert "! mine: section toy1 is left out: judge: " in ran.stderr
+    printed = json.loads(ran.stdout)
+    assert [one["section"] for one in printed] == ["toy0", "toy2", "toy1"]
+    assert "is a bloom: a judge must be" in printed[-1]["left_out"]
+    # a network without a head reads no next words
     llama = Path(shutil.copytree(mine / "llama", mine / "body"))
     load_network(llama).save_pretrained(llama)
-    code, reported = figures(monkeypatch, capsys, write(mine, judge="bloom", language=["body"]))
-    assert code == 2 and "body has no head" in reported and "figures toy0 --preset" in reported
-    code, reported = figures(
-        monkeypatch, capsys, write(mine, judge="bloom", vision=["nowhere/here"], device="cpu")
-    )
-    assert code == 2 and "do not need it" not in reported
+    ran = run_figures("--preset", write(mine, judge="bloom", language=["body"]), "--json")
+    assert ran.exit_code == 3, ran.output
+    *ran_ones, one, two = json.loads(ran.stdout)
+    assert [done["section"] for done in ran_ones] == ["toy0"]
+    assert (one["section"], two["section"]) == ("toy1", "toy2")
+    assert two["left_out"] == "no language network is left"
+    assert "section toy2 is left out: next words" in ran.stderr or "has no head" in ran.stderr
+    code, reported = figures(monkeypatch, capsys, write(mine, vision=["nowhere/here"]))
+    assert code == 2 and "nothing was started" in reported
+    assert "no vision network is left" in reported and "Without --strict" not in reported
+
+
+def test_what_is_left_out_by_name_has_a_folder_of_its_own(mine, monkeypatch, tmp_path_factory):
+    preset = write(mine, vision=["./dinov2"], language=["./bloom", "./llama"])
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    folder = sections_of(root, ()) / "without=llama"
+    ran = run_figures("--preset", preset, "--without", "llama", "--json")
+    assert ran.exit_code == 0 and "left out" not in ran.stderr.lower(), ran.output
+    (one,) = json.loads(ran.stdout)
+    assert one["without"] == [str(mine / "llama")] and one["missing"] == {}
+    assert about(folder, "toy0_provenance")["without"] == [str(mine / "llama")]
+    assert "left out: llama" in picture_text(folder, "toy0_best")
+    assert not (root / "figures/mine/toy0_best.svg").exists()
+    ran = run_figures("--preset", preset, "--without", "lama")
+    assert ran.exit_code == 1 and "did you mean llama" in str(ran.exception)
 
 
 def test_the_least_that_a_preset_says_has_short_names_for_figures(mine):

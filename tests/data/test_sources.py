@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from seeing_words.app.download import DATA
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import inside
 from seeing_words.data import selection, tables
@@ -24,6 +25,9 @@ from seeing_words.data.images import MAX_SIDE, read_header, read_image
 from seeing_words.data.selection import TooFew, Unusable, damaged_images, read_ids
 from seeing_words.data.sources import (
     FLICKR_FORMS,
+    PICK_COLUMNS,
+    PICK_FORMS,
+    PICK_SPLITS,
     coco_stimuli,
     flickr30k_stimuli,
     folder_stimuli,
@@ -34,6 +38,7 @@ from seeing_words.models.baselines import pixels
 from seeing_words.studies.pick_a_pic import PreferenceSet
 
 SMOOTH = picture(0, 30, 20)
+VALIDATION = ("validation_unique",)  # one of the two splits of Pick-a-Pic
 often = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -470,7 +475,7 @@ def listed(tmp_path_factory):
         folder = made[name]
         ids_file = folder / "ids.txt"
         if name.startswith("pick"):
-            found = pick_a_pic(folder, 3, ids_file=ids_file)
+            found = pick_a_pic(folder, 3, splits=VALIDATION, ids_file=ids_file)
             return [shown(found.preferred), shown(found.rejected), found.kinds]
         if name == "coco":
             return [shown(coco_stimuli(folder, 2, ids_file=ids_file))]
@@ -735,11 +740,85 @@ def test_all_damaged_images_are_reported_together(coco):
 
 @pytest.fixture(scope="module")
 def picks(tmp_path_factory) -> Path:
-    return datasets.pick_a_pic(tmp_path_factory.mktemp("pick-a-pic"), 12)
+    folder = datasets.pick_a_pic(tmp_path_factory.mktemp("pick-a-pic"), 12)
+    return datasets.pick_a_pic(folder, 6, "test_unique")
+
+
+def test_both_splits_of_unique_prompts_are_read_and_as_many_trials_as_there_are(picks):
+    found = pick_a_pic(picks, 1000)
+    assert found.preferred.name == "pick-a-pic validation_unique + test_unique"
+    # of every six rankings one is a tie and one has no label
+    assert len(found.kinds) == 4 * (12 + 6) // 6 and found.left_out == {"tie": 3, "no label": 3}
+    assert pick_a_pic(picks).preferred.key == found.preferred.key
+    assert len(pick_a_pic(picks, 5).kinds) == 5
+    one = pick_a_pic(picks, splits=["test_unique"])
+    assert one.preferred.name == "pick-a-pic test_unique" and len(one.kinds) == 4
+    assert set(one.preferred.ids) < set(found.preferred.ids)
+
+
+@pytest.mark.parametrize("form", PICK_FORMS)
+def test_files_of_a_split_are_found_where_the_data_set_has_them(tmp_path, form):
+    datasets.pick_a_pic(tmp_path / "published", 12)
+    datasets.pick_a_pic(tmp_path / "published", 6, "test_unique")
+    moved = {}
+    for path in sorted((tmp_path / "published/data").glob("*.parquet")):
+        split, _, rest = path.name.partition("-")
+        moved.setdefault(split, []).append(path)
+        place = form.format(split=split).replace("*", rest.removesuffix(".parquet"))
+        if form.endswith("/*.parquet"):  # as the hub numbers them
+            place = form.format(split=split).replace("*", f"{len(moved[split]) - 1:04}")
+        (tmp_path / "pick-a-pic" / place).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "pick-a-pic" / place)
+    assert DATA["pick-a-pic"].is_there(tmp_path)
+    assert len(pick_a_pic(tmp_path / "pick-a-pic").kinds) == 12
+
+
+def test_a_thousand_prompts_of_which_some_are_ties_make_fewer_trials(tmp_path):
+    image = encoded(picture(0))
+    for k, split in enumerate(PICK_SPLITS):
+        rows = []
+        for i in range(500):
+            first = 0.5 if i < 60 else float(i % 2)
+            rows.append((f"prompt {k} {i}", image, image, first, 1 - first, True, "a", "b", i))
+        frame = pd.DataFrame(rows, columns=PICK_COLUMNS)
+        frame["ranking_id"] += 500 * k
+        place = tmp_path / f"data/{split}-00000-of-00001-c163d5839d8aed9f.parquet"
+        place.parent.mkdir(exist_ok=True)
+        frame.to_parquet(place)
+    found = pick_a_pic(tmp_path, 1000)
+    assert len(found.kinds) == 880 and found.left_out == {"tie": 120}
+    assert len(set(found.preferred.ids)) == 880
+
+
+def test_other_parquet_files_are_not_taken_for_the_data_set(tmp_path):
+    (tmp_path / "pick-a-pic/data").mkdir(parents=True)
+    frame = pd.DataFrame({"caption": ["a"]})
+    for name in ("train-00000-of-00645-ab.parquet", "some.parquet"):
+        frame.to_parquet(tmp_path / "pick-a-pic/data" / name)
+        assert not DATA["pick-a-pic"].is_there(tmp_path)
+        with pytest.raises(InputError, match="has no parquet file of split 'validation_unique'"):
+            pick_a_pic(tmp_path / "pick-a-pic")
+
+
+def test_a_split_that_is_missing_is_told_and_the_other_one_read(tmp_path):
+    folder = datasets.pick_a_pic(tmp_path / "p", 12)
+    with pytest.warns(UserWarning, match="no parquet file of split 'test_unique': trials"):
+        found = pick_a_pic(folder)
+    assert found.preferred.name == "pick-a-pic validation_unique" and len(found.kinds) == 8
+
+
+def test_a_list_that_is_shorter_than_what_is_asked_for_is_refused(picks, tmp_path):
+    ids_file = tmp_path / "ids.tsv"
+    assert len(pick_a_pic(picks, splits=["test_unique"], ids_file=ids_file).kinds) == 4
+    with pytest.raises(InputError, match=r"4 stimuli in the list.*12 are asked for.*n_trials = 4"):
+        pick_a_pic(picks, ids_file=ids_file)
+    assert len(pick_a_pic(picks, 4, ids_file=ids_file).kinds) == 4
+    with pytest.raises(InputError, match="0 stimuli beside 12 left out"):
+        pick_a_pic(picks, leave_out=pick_a_pic(picks).preferred.ids)
 
 
 def test_preferred_and_rejected_by_the_label_of_each_ranking(picks):
-    found = pick_a_pic(picks, 8)
+    found = pick_a_pic(picks, 8, splits=VALIDATION)
     assert found.left_out == {"tie": 2, "no label": 2}
     assert (
         found.preferred.ids == found.rejected.ids
@@ -774,7 +853,7 @@ def test_trials_are_chosen_by_seed_and_listed(picks, tmp_path):
 
 
 def test_rankings_are_a_set_of_trials(picks):
-    found = pick_a_pic(picks, 8)
+    found = pick_a_pic(picks, 8, splits=VALIDATION)
     trials = PreferenceSet(**vars(found))
     assert (
         repr(trials) == "8 trials, preferred and rejected (2 left out: tie, 2 left out: no label)"
@@ -785,7 +864,7 @@ def test_rankings_are_a_set_of_trials(picks):
 
 def repicked(picks: Path, folder: Path, **columns) -> Path:
     frame = pd.concat(
-        [pd.read_parquet(path) for path in sorted((picks / "data").glob("*.parquet"))],
+        [pd.read_parquet(path) for path in sorted((picks / "data").glob("validation*.parquet"))],
         ignore_index=True,
     )
     for name, change in columns.items():
@@ -819,13 +898,12 @@ def repicked(picks: Path, folder: Path, **columns) -> Path:
             "4 of 8 images cannot be used. the image of 5.. is not an image",
         ),
         ({"jpg_1": lambda c: ["http://x"] * 12}, 3, "jpg_1.*must be.*bytes"),
-        ({}, 99, "pick-a-pic validation_unique has 8 stimuli, 99 are asked for"),
     ],
 )
 def test_unusable_rankings_are_reported(picks, tmp_path, columns, n, match):
     folder = repicked(picks, tmp_path / "data", **columns)
     with pytest.raises(InputError, match=match):
-        pick_a_pic(folder, n)
+        pick_a_pic(folder, n, splits=VALIDATION)
 
 
 def test_repeated_rankings_and_empty_prompts_are_left_out_and_counted(picks, tmp_path):
@@ -835,7 +913,7 @@ def test_repeated_rankings_and_empty_prompts_are_left_out_and_counted(picks, tmp
         caption=lambda c: c.where(c.index > 0, " "),
         ranking_id=lambda c: c.where(c.index != 9, 501),
     )
-    assert pick_a_pic(folder, 6).left_out == {
+    assert pick_a_pic(folder, 6, splits=VALIDATION).left_out == {
         "no prompt": 1,
         "the same ranking again": 1,
         "tie": 2,
@@ -845,10 +923,14 @@ def test_repeated_rankings_and_empty_prompts_are_left_out_and_counted(picks, tmp
 
 def test_a_split_or_column_that_is_not_there(picks, tmp_path):
     with pytest.raises(
-        InputError, match=r"no parquet file of split 'validation': did you mean validation_unique\?"
+        InputError,
+        match=r"no parquet file of split 'validatoin_unique', such as data/validatoin_unique-00000-"
+        r"of-00001-<hash>\.parquet: did you mean validation_unique",
     ):
-        pick_a_pic(picks, 3, split="validation")
-    with pytest.raises(InputError, match="Available: nothing"):
+        pick_a_pic(picks, 3, splits=["validatoin_unique"])
+    with pytest.raises(
+        InputError, match="'validation_unique' or 'test_unique'.*Available: nothing"
+    ):
         pick_a_pic(tmp_path, 3)
     pd.DataFrame({"caption": ["a"], "image_0_url": ["x"], "label_0": [1.0]}).to_parquet(
         tmp_path / "test-0.parquet"
@@ -857,7 +939,7 @@ def test_a_split_or_column_that_is_not_there(picks, tmp_path):
         InputError,
         match=r"test-0\.parquet has no column 'jpg_0': Available: caption, image_0_url, label_0",
     ):
-        pick_a_pic(tmp_path, 3, split="test")
+        pick_a_pic(tmp_path, 3, splits=["test"])
 
 
 def test_parquet_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
@@ -896,6 +978,47 @@ def test_flickr30k_by_split(tmp_path, form):
     assert set(flickr30k_stimuli(folder, 2, split="test").ids) == {"1000092796", "1000092798"}
     with pytest.raises(InputError, match=f"{form} has no split 'tset': did you mean test"):
         flickr30k_stimuli(folder, 2, split="tset")
+
+
+@pytest.mark.parametrize("layout", ["zip and csv", "parquet", "converted", "Kaggle"])
+def test_flickr30k_as_others_distribute_it(tmp_path, layout):
+    folder = tmp_path / "flickr30k"
+    if layout == "zip and csv":  # nlphuji/flickr30k, unpacked
+        datasets.flickr30k(folder, "flickr_annotations_30k.csv")
+    elif layout == "Kaggle":
+        inner = datasets.flickr30k(folder / "flickr30k_images", "results.csv")
+        (inner / "flickr30k-images").rename(inner / "flickr30k_images")
+    else:
+        datasets.flickr30k_parquet(folder, converted=layout == "converted")
+    assert DATA["flickr30k"].is_there(tmp_path)
+    stimuli = flickr30k_stimuli(folder, 4)
+    assert sorted(stimuli.ids) == ["1000092795", "1000092796", "1000092797", "1000092798"]
+    for id_, own, image in zip(stimuli.ids, stimuli.captions, stimuli.images):
+        i = int(id_) - 1000092795
+        assert own == tuple(datasets.FLICKR_CAPTIONS[i % 2])
+        assert (image == read_image(encoded(picture(i)))).all()
+    if layout == "converted":
+        assert set(flickr30k_stimuli(folder, 2, split="test").ids) == {"1000092796", "1000092798"}
+    elif layout == "parquet":
+        with pytest.raises(InputError, match="parquet has no split 'test'"):
+            flickr30k_stimuli(folder, 2, split="test")
+
+
+@pytest.mark.parametrize(
+    ("frame", "match"),
+    [
+        ({"image": [b"x"], "filename": ["a.jpg"]}, "0.parquet has no column 'caption'"),
+        (
+            {"image": [b"x"], "caption": ["one"], "filename": ["a.jpg"]},
+            "must be a list of captions",
+        ),
+        ({"image": ["a"], "caption": [["one"]], "filename": ["a.jpg"]}, "the bytes of an image"),
+    ],
+)
+def test_parquet_that_is_not_flickr30k_is_refused(tmp_path, frame, match):
+    pd.DataFrame(frame).to_parquet(tmp_path / "0.parquet")
+    with pytest.raises(InputError, match=match):
+        flickr30k_stimuli(tmp_path, 1, n_captions=1)
 
 
 def test_flickr30k_that_cannot_be_read(tmp_path):
@@ -1162,7 +1285,7 @@ def test_another_separator(mine):
 
 
 def test_a_parquet_file_that_has_fewer_rows_than_it_says(picks):
-    path = sorted((picks / "data").glob("*.parquet"))[0]
+    path = sorted((picks / "data").glob("validation*.parquet"))[0]
     for column, row in (("jpg_0", 99), ("caption", 0)):
         with pytest.raises(
             InputError,

@@ -34,7 +34,12 @@ def plainly(made, shown, pooling) -> np.ndarray:
             tokens[:, 1:] if made.modality == "vision" else tokens[:, 1:-1]
         )  # without class token; without <s>, </s>
         out.append(
-            {"cls": tokens[:, 0], "mean": inner.mean(1), "last": tokens[:, -1]}[pooling].numpy()
+            {
+                "cls": tokens[:, 0],
+                "mean": inner.mean(1),
+                "mean_all": tokens.mean(1),
+                "last": tokens[:, -1],
+            }[pooling].numpy()
         )
     return np.stack(out, 1)
 
@@ -140,7 +145,7 @@ def test_half_precision_costs_its_rounding_and_says_so_when_it_overflows(tmp_pat
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, last"),
+        ({"pooling": "max"}, "pooling 'max' is unknown: choose one of cls, mean, mean_all, last"),
         (
             {"pooling": "mean", "dtype": "int8"},
             "dtype 'int8': features are stored as float32 or float16",
@@ -201,15 +206,16 @@ def test_a_stimulus_that_does_not_fit_alone_is_said(tmp_path):
         extract(made, stimuli(), pooling="mean", progress=False)
 
 
-def test_other_errors_of_a_network_are_its_own(tmp_path):
+def test_other_errors_of_a_network_name_it(tmp_path):
     made = model("llama", tmp_path)
 
     def fail(module, args):
         raise RuntimeError("shapes differ")
 
     made.network.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    with pytest.raises(InputError, match=r"refuses its input \(RuntimeError: shapes differ\)") as e:
         extract(made, stimuli(), pooling="mean", progress=False)
+    assert isinstance(e.value.__cause__, RuntimeError)
 
 
 def test_writing_does_not_hold_up_the_network_and_is_one_block_behind(tmp_path, monkeypatch):
@@ -258,13 +264,13 @@ def test_an_error_of_the_disk_ends_the_run_and_no_thread_is_left(tmp_path, monke
 def test_of_a_layer_only_what_is_pooled_is_kept(tmp_path, monkeypatch):
     made, capture, kept = model("llama", tmp_path), ft.capture, []
 
-    def watched(network, keep):
+    def watched(network, keep, layers):
         def noted(hidden):
             parts = keep(hidden)
             kept.extend(part.untyped_storage().nbytes() for part in parts)
             return parts
 
-        return capture(network, noted)
+        return capture(network, noted, layers)
 
     monkeypatch.setattr(ft, "capture", watched)
     extract_many(made, stimuli(), list(POOLINGS), progress=False)

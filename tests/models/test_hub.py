@@ -2,8 +2,10 @@
 from a damaged file."""
 
 import json
+import re
 import shutil
 import time
+import tomllib
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,15 +16,23 @@ import pytest
 import torch
 from families import TEXTS, photographs, save
 from hub import commit_of, hub
+from open_llama import write
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from seeing_words.app.cli import app
-from seeing_words.app.download import execute_plan, plan
+from seeing_words.app.download import (
+    cached_network,
+    execute_plan,
+    fetch_repository,
+    plan,
+    repository_of,
+)
 from seeing_words.app.presets import read_preset
 from seeing_words.core.errors import InputError
 from seeing_words.models.clip import clip_scores
 from seeing_words.models.extract import pooled_layers
+from seeing_words.models.hub import check_weights
 from seeing_words.models.load import load_model
 
 
@@ -30,8 +40,9 @@ from seeing_words.models.load import load_model
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("published")
     made = {kind: save(kind, root / kind) for kind in ("dinov2", "llama")}
-    made["pickles"] = shutil.copytree(made["llama"], root / "pickles")
-    (made["pickles"] / "model.safetensors").rename(made["pickles"] / "pytorch_model.bin")
+    made["bin"] = write(root / "bin", n_parts=3)
+    made["flax"] = shutil.copytree(made["llama"], root / "flax")
+    (made["flax"] / "model.safetensors").rename(made["flax"] / "flax_model.msgpack")
     for kind in ("dinov2", "llama"):  # other formats of the same, and notes, which nobody needs
         for name in ("pytorch_model.bin", "flax_model.msgpack", "README.md"):
             (made[kind] / name).write_bytes(b"0" * 99)
@@ -64,7 +75,8 @@ def go_to(server, cache, monkeypatch):
 def online(folders, tmp_path, monkeypatch):
     repositories = {
         "maker/vision": {"main": folders["dinov2"]},
-        "maker/words": {"main": folders["pickles"], "refs/pr/7": folders["llama"]},
+        "maker/words": {"main": folders["flax"], "refs/pr/7": folders["llama"]},
+        "maker/bin": {"main": folders["bin"]},
     }
     with hub(repositories, gated=("maker/closed",)) as server:
         go_to(server, tmp_path / "cache", monkeypatch)
@@ -94,14 +106,64 @@ def test_a_name_is_fetched_once_and_its_commit_recorded(online, folders, offline
     )
 
 
-def test_a_revision_with_converted_weights_is_the_way_past_pickles(online, folders):
-    with pytest.raises(InputError, match="never as pickle .*owner/name@refs/pr/N"):
+def test_a_revision_with_converted_weights_is_the_way_past_other_formats(online, folders):
+    with pytest.raises(
+        InputError, match="maker/words has no model.safetensors and no pytorch_model.bin at revis"
+    ):
         load_model("maker/words")
     made = load_model("maker/words@refs/pr/7")
     assert made.revision == commit_of(folders["llama"], "refs/pr/7") and made.modality == "language"
     assert load_model("maker/words", revision="refs/pr/7").revision == made.revision
     assert pooled_layers(made, TEXTS, ["last"])["last"].shape == (4, len(TEXTS), 16)
+    assert not any(name.endswith((".bin", ".msgpack")) for name in online.asked)
+
+
+def test_a_bin_is_read_at_a_commit_that_is_named_and_at_no_branch(online, folders, offline):
+    commit = commit_of(folders["bin"], "main")
+    for opens in (
+        lambda: load_model("maker/bin"),
+        lambda: load_model("maker/bin@main"),
+        lambda: check_weights("maker/bin"),
+        lambda: fetch_repository(repository_of("maker/bin"), folders["bin"]),
+    ):
+        with pytest.raises(
+            InputError,
+            match=rf"maker/bin has no safetensors, only pytorch_model.bin, .*: write "
+            rf"maker/bin@{commit} \(what main is now\), or add it to the `revisions`",
+        ):
+            opens()
     assert not any(name.endswith(".bin") for name in online.asked)
+    check_weights("maker/bin", commit)
+    assert not any(name.endswith(".bin") for name in online.asked)
+    made = load_model(f"maker/bin@{commit}")
+    assert made.revision == commit
+    expected = pooled_layers(load_model(str(folders["bin"])), TEXTS, ["mean"])["mean"]
+    assert np.array_equal(pooled_layers(made, TEXTS, ["mean"])["mean"], expected)
+    read = {name.rpartition("/")[2] for name in online.asked if "resolve" in name}
+    assert read == {path.name for path in folders["bin"].iterdir()} - {"README.md"}
+    with pytest.raises(InputError, match="maker/bin has no safetensors, only pytorch_model.bin"):
+        load_model("maker/bin")  # though it is here now
+    online.asked.clear()
+    offline()
+    assert load_model("maker/bin", revision=commit).revision == commit
+    check_weights("maker/bin", commit)
+    assert cached_network(repository_of("maker/bin", commit)).name == commit
+    assert cached_network(repository_of("maker/bin")) is None
+    assert not online.asked
+
+
+def test_any_changed_byte_of_a_bin_is_found_by_the_hubs_checksum(online, folders, tmp_path):
+    name = f"maker/bin@{commit_of(folders['bin'], 'main')}"
+    load_model(name)
+    pattern = "models--maker--bin/snapshots/*/pytorch_model-00002-of-00003.bin"
+    path = next((tmp_path / "cache").glob(pattern)).resolve()
+    whole = path.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 10).astype(int):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"-00002-of-00003.bin is damaged \(its checksum is n"):
+            load_model(name)
+    path.unlink()
+    assert load_model(name).modality == "language"
 
 
 def test_an_untrained_twin_fetches_no_weights(online):
@@ -187,7 +249,13 @@ def test_any_changed_byte_in_the_cache_is_found_by_the_hubs_checksum(online, tmp
 
 # What `download` fetches is what `load_model` reads
 
-MODELS = {"lab/sees": "dinov2", "lab/reads": "llama", "lab/parts": "bloom", "lab/judge": "clip"}
+MODELS = {
+    "lab/sees": "dinov2",
+    "lab/reads": "llama",
+    "lab/parts": "bloom",
+    "lab/bin": "open_llama",
+    "lab/judge": "clip",
+}
 
 
 def in_parts(folder, prefix: str):
@@ -210,7 +278,10 @@ def in_parts(folder, prefix: str):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("lab")
-    made = {name: {"main": save(kind, root / kind)} for name, kind in MODELS.items()}
+    made = {
+        name: {"main": write(root / kind) if kind == "open_llama" else save(kind, root / kind)}
+        for name, kind in MODELS.items()
+    }
     in_parts(made["lab/parts"]["main"], "pytorch_model")
     save_file(
         {"w": torch.zeros(3)}, made["lab/reads"]["main"] / "consolidated.safetensors"
@@ -227,13 +298,13 @@ def lab(published, tmp_path, monkeypatch):
 
 @pytest.fixture
 def mine(published, tmp_path):
-    "A preset of these networks, one of them pinned."
-    commit = commit_of(published["lab/parts"]["main"], "main")
+    "A preset of these networks, two of them pinned."
+    parts, whole = (commit_of(published[name]["main"], "main") for name in ("lab/parts", "lab/bin"))
     path = tmp_path / "mine.toml"
     path.write_text(
         'source = "microworld"\nvision = ["lab/sees"]\nlanguage = ["lab/reads", '
-        '"lab/parts"]\njudge = "lab/judge"\n'
-        f'[revisions]\n"lab/parts" = "{commit}"\n'
+        '"lab/parts", "lab/bin"]\njudge = "lab/judge"\n'
+        f'[revisions]\n"lab/parts" = "{parts}"\n"lab/bin" = "{whole}"\n'
     )
     return read_preset(path)
 
@@ -288,6 +359,37 @@ def test_the_command_fetches_what_is_loaded(lab, mine, tmp_path, offline):
     assert printed["failed"] == {} and {item["state"] for item in printed["items"]} == {"there"}
     offline()
     assert all(loads(mine, name) for name in mine.networks)
+
+
+def test_pins_of_today_are_printed_as_a_preset_file_has_them(lab, mine, published, tmp_path):
+    "Those that the preset has already, those that differ, and those it leaves open."
+    path = tmp_path / "mine.toml"
+    text = path.read_text()
+    old = commit_of(published["lab/bin"]["main"], "main")
+    path.write_text(text.replace(old, "0" * 40))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path)])
+    assert done.exit_code == 0, done.output
+    expected = {name: commit_of(folder["main"], "main") for name, folder in published.items()}
+    assert tomllib.loads(done.stdout) == {"revisions": expected}
+    remarks = dict(re.findall(r'"(.*)" = ".*"  # in mine: (.*)', done.stdout))
+    open_ones = dict.fromkeys(("lab/sees", "lab/reads", "lab/judge"), "left open")
+    assert remarks == {"lab/bin": "0" * 40} | open_ones
+    assert not any("resolve" in name for name in lab.asked)
+    path.write_text(text.partition("[revisions]")[0] + done.stdout)  # as it is meant to be used
+    assert read_preset(path).revisions == expected
+
+
+def test_pins_that_cannot_be_asked_for_are_named_and_end_with_1(lab, mine, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(path.read_text().replace("lab/sees", "lab/none"))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path), "--json"])
+    printed = json.loads(done.stdout)
+    assert done.exit_code == 1 and printed["failed"].keys() == {"lab/none"}
+    assert "neither a folder nor a public repository" in printed["failed"]["lab/none"]
+    assert printed["revisions"].keys() == {"lab/reads", "lab/parts", "lab/bin", "lab/judge"}
+    path.write_text(path.read_text().replace('"lab/none"', '"lab/sees@main"'))
+    done = CliRunner().invoke(app, ["presets", "pin", str(path)])
+    assert done.exit_code == 0 and "lab/sees" not in done.stdout  # its name has a revision
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -19,7 +19,8 @@ NETWORKS = ("dinov2", "bloom", "llama", "clip")
 def write(root: Path) -> Path:
     "Write the folder that the preset names."
     datasets.coco(root / "coco", n=30)
-    datasets.pick_a_pic(root / "pick-a-pic", n=48)
+    for split, n in (("validation_unique", 30), ("test_unique", 18)):
+        datasets.pick_a_pic(root / "pick-a-pic", n, split)
     for kind in NETWORKS:
         families.save(kind, root / kind, seed=7)  # their untrained twins are drawn from 0 on
     return root
