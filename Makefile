@@ -45,16 +45,9 @@ bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/
 lab: $(READY) ## open nbs/index.ipynb in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
-train: $(READY) ## train the microworld's seven networks again and replace the checkpoints (hours)
-	@mkdir -p _runs/train
-	for seed in 0 1 2; do \
-		$(BIN)/papermill --cwd nbs/train -p retrain True -p seed $$seed \
-			nbs/train/vision.ipynb _runs/train/vision-$$seed.ipynb || exit 1; \
-	done
-	for network in llama-0 llama-1 bloom-0 bloom-1; do \
-		$(BIN)/papermill --cwd nbs/train -p retrain True -p architecture $${network%-*} -p seed $${network#*-} \
-			nbs/train/language.ipynb _runs/train/$$network.ipynb || exit 1; \
-	done
+train: $(READY) ## train the networks of the microworld again and replace the shipped ones (hours)
+	$(BIN)/seeing-words train --out _runs/train --snapshots _runs/train/steps
+	cp -r _runs/train/vision-* _runs/train/llama-* _runs/train/bloom-* seeing_words/checkpoints/
 
 export: $(READY) ## write the package from the notebooks, clean the notebooks, write README.md
 	$(BIN)/nbdev_export

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
            'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'sections_list', 'download', 'store_ls',
-           'store_verify', 'store_rm', 'doctor']
+           'store_verify', 'store_rm', 'doctor', 'train']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -1235,6 +1235,55 @@ def doctor(as_json: Json = False) -> None:
     if any(state == "bad" for _, state, _ in found):
         raise typer.Exit(1)
 
+# %% ../../nbs/library/app/08_cli.ipynb #train
+@app.command(epilog=_EXIT_CODES)
+def train(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NETWORK", help="Networks to train, such as vision-0 (default: all)."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of checkpoints.")] = Path(
+        "networks"
+    ),
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads (default: one per core).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of training (default: the recipe's).")
+    ] = None,
+    snapshots: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also keep each network at 24 steps on the way, here."),
+    ] = None,
+) -> None:
+    "Train the microworld's networks: vision on images alone, language on captions alone."
+    import torch
+
+    from seeing_words.core.errors import InputError
+    from seeing_words.models.checkpoints import checkpoint_card
+    from seeing_words.models.train import NETWORKS, train_network
+    from seeing_words.models.weights import check_device
+
+    unknown = [name for name in names or () if name not in NETWORKS]
+    if unknown:
+        raise InputError(f"network {unknown[0]!r} is unknown: choose from {', '.join(NETWORKS)}")
+    check_device(device)
+    _can_write(out)
+    torch.set_num_threads(threads or n_cores())
+    for name in names or NETWORKS:
+        if not (out / name).is_dir():
+            try:
+                train_network(name, out, device=device, steps=steps, snapshots=snapshots)
+            except KeyboardInterrupt:
+                _bars.print("Stopped. The same command continues from there.")
+                raise typer.Exit(130) from None
+        card = checkpoint_card(f"microworld/{name}", root=out)
+        took = _time(card["curve"][-1]["seconds"])
+        _console.print(f"{name}: {card['steps']} steps in {took} → {out / name}", soft_wrap=True)
+
 # %% ../../nbs/library/app/08_cli.ipynb #examples
 EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "": ("figures", "claims", "report --out report.html"),
@@ -1261,6 +1310,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "download --preset paper --data /data/seeing_words",
     ),
     "doctor": ("doctor", "doctor --json"),
+    "train": ("train", "train vision-0 llama-0 --device cuda --out mine"),
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
     "presets check": ("presets check mine.toml", "presets check mine.toml --json"),

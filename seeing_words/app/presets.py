@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 from rich.table import Table
 
 from ..core.errors import InputError, did_you_mean
 from ..core.files import cache_dir, checkout
-from ..data.microworld.scene import EVALUATION
+from ..data.microworld.scene import EVALUATION, SURPRISE
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
 from seeing_words.data.sources import (
@@ -104,6 +104,9 @@ class Preset:
     )
     scenes: StrictInt = _described(
         0, "of the microworld: number of the first scene; the next n_stimuli scenes are the stimuli"
+    )
+    surprise: StrictFloat = _described(
+        SURPRISE, "of the microworld: share of things, 0 to 1, that turn up anywhere"
     )
     n_folds: StrictInt = _described(5, "parts of the cross-validation")
     n_permutations: StrictInt = _described(100, "shuffled pairings for the null")
@@ -387,7 +390,9 @@ def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
     for _, remedy in _unsuited_scenes(preset):  # sizes may have changed since it was read
         raise InputError(f"preset {preset.name}, scenes = {preset.scenes}: {remedy}")
     seeds = EVALUATION[preset.scenes :]
-    return microworld_stimuli(preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds)
+    return microworld_stimuli(
+        preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds, surprise=preset.surprise
+    )
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources-own
 def _own_table(preset: Preset) -> dict[str, object]:
@@ -503,6 +508,13 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
             "scenes",
             f"{preset.n_stimuli} scenes from there on must lie within 0 to {n_scenes - 1}: name a "
             f"number from 0 to {n_scenes - preset.n_stimuli}",
+        )
+    if not 0 <= preset.surprise <= 1:
+        yield "surprise", f"{preset.surprise} is not a share: name a number from 0 to 1"
+    elif not n_scenes and preset.surprise != SURPRISE:
+        yield (
+            "surprise",
+            f"only the microworld has it, not {preset.source}: leave it out",
         )
 
 # %% ../../nbs/library/app/00_presets.ipynb #trials
@@ -651,6 +663,15 @@ PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         _MICROWORLD,
+        replace(
+            _MICROWORLD,
+            name="microworld-all",
+            summary="the microworld with all of its networks: five of vision, six of language",
+            vision=tuple(f"microworld/vision-{k}" for k in range(5)),
+            language=tuple(
+                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(3)
+            ),
+        ),
         replace(
             _MICROWORLD,
             name="microworld-confirmatory",
@@ -964,6 +985,7 @@ _FIELDS = {f.name: f for f in fields(Preset)}
 _WRITTEN: Mapping[object, str] = {  # type of a field → how it is written
     StrictStr: 'some text, as in "text"',
     StrictInt: "a whole number, as in 40",
+    StrictFloat: "a number, as in 0.3",
     tuple[StrictStr, ...]: 'a list, as in ["one", "two"]',
     dict[StrictStr, StrictStr]: 'a table, as in {key = "value"}',
     dict[StrictStr, dict[StrictStr, StrictInt]]: (
