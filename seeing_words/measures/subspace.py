@@ -24,7 +24,7 @@ from .numerics import _zscore_moments, machine_eps, to_float64
 from .scores import make_scores
 
 # %% ../../nbs/library/measures/20_subspace.ipynb #pcs
-MIN_STIMULI = 20  # fewer say nothing about a subspace
+MIN_STIMULI = 12  # fewer say nothing about a subspace
 
 
 class _Components:
