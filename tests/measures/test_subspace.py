@@ -210,7 +210,7 @@ def test_shapley_shares_add_up_and_are_fair_to_copies():
     alone = shapley_shares({"all": np.hstack([a, b])}, target, folds=folds, weights=weights)
     three = {"a": a, "b": b, "copy of a": a.copy()}
     shares = shapley_shares(three, target, folds=folds, weights=weights)
-    assert abs(float(shares.value.sum()) - float(alone.value.item())) < 1e-3
+    assert abs(float(shares.value.sum()) - float(alone.value.item())) < 5e-3
     a_share, b_share, copied = shares.value.values.ravel()
     assert abs(a_share - copied) < 1e-6 and abs(b_share - 2 * a_share) < 0.05
     with pytest.raises(InputError, match="9 groups"):
