@@ -15,12 +15,17 @@ from math import factorial
 import numpy as np
 import xarray as xr
 from scipy.linalg import eigh
-from sklearn.linear_model import RidgeCV
 
 from ..core.arrays import check_pair, one_layer
 from ..core.errors import InputError, counted, without_mask
 from .folds import Folds, fold_permutations
-from .numerics import _zscore_moments, machine_eps, to_float64
+from seeing_words.measures.numerics import (
+    _zscore_moments,
+    fold_zscore,
+    machine_eps,
+    to_float64,
+)
+from .predictivity import out_of_folds
 from .scores import make_scores
 
 # %% ../../nbs/library/measures/20_subspace.ipynb #pcs
@@ -692,7 +697,7 @@ def shapley_shares(
     Y : array of shape (stimulus, dimension)
         Such as variates.
     folds : Folds
-        Ridge regressions are fitted to the training parts, λ by leave-one-out.
+        Ridge regressions are fitted to the training parts, see `out_of_folds`.
     weights : array of shape (draw, stimulus)
         From `resample_weights`. Regressions are not refitted in draws.
 
@@ -721,15 +726,15 @@ def shapley_shares(
         raise InputError(
             f"{counted(len(names), 'group')} of predictors: give 1 to {_MOST_KINDS}, or merge some"
         )
-    Y = np.asarray(Y, dtype=float)
+    Y = one_layer(Y, "Y").values[0]
+    z = fold_zscore(Y, folds=folds)
     counts = np.vstack([np.ones(folds.n), without_mask(weights, "weights")])
-    centre = counts @ Y / counts.sum(1)[:, None]
-    total = counts @ Y**2 - counts.sum(1)[:, None] * centre**2  # (draw, dimension)
+    total = counts @ z**2  # (draw, dimension); the mean is that of the training stimuli
     explained = {(): np.zeros_like(total)}
     for size in range(1, len(names) + 1):
         for chosen in combinations(names, size):
             X = np.hstack([groups[name] for name in chosen])
-            explained[chosen] = 1 - counts @ _squared_errors(X, Y, folds) / total
+            explained[chosen] = 1 - counts @ _squared_errors(X, Y, z, folds) / total
     shares = []
     for name in names:
         others = [other for other in names if other != name]
@@ -749,14 +754,9 @@ def shapley_shares(
     )
 
 
-def _squared_errors(X: np.ndarray, Y: np.ndarray, folds: Folds) -> np.ndarray:
-    """Squared errors of held-out predictions, (stimulus, dimension)."""
-    errors = np.empty_like(Y)
-    for i, test in enumerate(folds.test):
-        train = folds.train(i)
-        map_ = RidgeCV(np.logspace(-1, 4, 11)).fit(X[train], Y[train])
-        errors[test] = (Y[test] - map_.predict(X[test]).reshape(Y[test].shape)) ** 2
-    return errors
+def _squared_errors(X: np.ndarray, Y: np.ndarray, z: np.ndarray, folds: Folds) -> np.ndarray:
+    """Squared errors of held-out predictions, (stimulus, dimension); `z` is `Y` z-scored."""
+    return (z - out_of_folds(X, {"": Y}, folds=folds)[""][0]) ** 2
 
 # %% ../../nbs/library/measures/20_subspace.ipynb #participation
 def participation_ratio(weights: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def claims_about(*, recurrence: bool, facts: bool) -> list[Claim]:
     claims = [
         Claim(
             "D1",
-            "Trained networks share more dimensions than a trained and an untrained one.",
+            "trained networks share more dimensions than a trained and an untrained one",
             "shared dimensions of trained pairs minus those of the better kind of pair with one "
             "untrained network",
             threshold=SMALLEST["D1"],
@@ -72,8 +72,8 @@ def claims_about(*, recurrence: bool, facts: bool) -> list[Claim]:
         ),
         Claim(
             "D2",
-            "Alignment rests on the shared dimensions: without them it falls by more than without "
-            "random ones of the same variance.",
+            "alignment falls by more without the shared dimensions than without random ones of the "
+            "same variance",
             "mean r without random minus without shared dimensions, averaged over numbers of "
             "dimensions and directions",
             threshold=SMALLEST["D2"],
@@ -84,7 +84,7 @@ def claims_about(*, recurrence: bool, facts: bool) -> list[Claim]:
         claims.append(
             Claim(
                 "D3",
-                "The same dimensions are found again with another network of the modality.",
+                "the same dimensions are found again with another network of the modality",
                 "share of one network's shared subspace that lies in the other's, least of all "
                 "modalities",
                 threshold=SMALLEST["D3"],
@@ -96,7 +96,7 @@ def claims_about(*, recurrence: bool, facts: bool) -> list[Claim]:
         claims.append(
             Claim(
                 "D4",
-                "The shared dimensions are about things rather than about their surroundings.",
+                "the shared dimensions are about things rather than about their surroundings",
                 "Shapley share of R² of facts about things minus that of all other facts, mean "
                 "over shared dimensions",
                 threshold=SMALLEST["D4"],

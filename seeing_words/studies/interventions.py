@@ -53,8 +53,8 @@ def claims_about(*, facts: bool) -> list[Claim]:
     claims = [
         Claim(
             "I1",
-            "The language network needs the shared dimensions for content words: without them "
-            "their loss rises more, relative to function words, than without random ones.",
+            "the language network needs the shared dimensions for content words more than for "
+            "function words",
             "rise of the loss of content words minus that of function words, against random "
             "subspaces of the same variance",
             label="Needed for content",
@@ -62,7 +62,7 @@ def claims_about(*, facts: bool) -> list[Claim]:
         ),
         Claim(
             "I2",
-            "Function words are predicted as well without the shared dimensions.",
+            "function words are predicted as well without the shared dimensions",
             "rise of the loss of function words, in nats a token",
             kind="equivalence",
             margin=UNCHANGED,
@@ -70,14 +70,14 @@ def claims_about(*, facts: bool) -> list[Claim]:
         ),
         Claim(
             "I3",
-            "The vision network needs the shared dimensions to find images of the same content.",
+            "the vision network needs the shared dimensions to find images of the same content",
             "fall of the share of nearest neighbours with the same content, against random "
             "subspaces of the same variance",
             label="Needed in vision",
         ),
         Claim(
             "I4",
-            "A state made from the image tells the language network what comes next.",
+            "a state made from the image tells the language network what comes next",
             "loss of the next caption with another image's state minus that with the image's own, "
             "in nats a token",
             threshold=BETTER,
@@ -88,8 +88,8 @@ def claims_about(*, facts: bool) -> list[Claim]:
         claims.append(
             Claim(
                 "I5",
-                "With the shared coordinates of another scene, the network takes that scene's "
-                "facts for true.",
+                "with the shared coordinates of another scene, the network takes that scene's facts "
+                "for true",
                 "share of facts that switch, against random subspaces of the same variance",
                 label="Facts switch",
             )
