@@ -66,7 +66,7 @@ def claims_about(*, facts: bool) -> list[Claim]:
             "rise of the loss of function words, in nats a token",
             kind="equivalence",
             margin=UNCHANGED,
-            label="Not for syntax",
+            label="Syntax stays",
         ),
         Claim(
             "I3",
@@ -88,8 +88,8 @@ def claims_about(*, facts: bool) -> list[Claim]:
         claims.append(
             Claim(
                 "I5",
-                "with the shared coordinates of another scene, the network takes that scene's facts "
-                "for true",
+                "with the shared coordinates of another scene, the network takes the facts of that "
+                "scene for true",
                 "share of facts that switch, against random subspaces of the same variance",
                 label="Facts switch",
             )
