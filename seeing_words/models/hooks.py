@@ -144,7 +144,8 @@ def project_out(
     mean : array of shape (unit,)
         Mean activations of the layer, whose part in the subspace takes the place.
     keep_norm : bool, default True
-        Rescale what is outside the subspace so that every activation keeps its norm.
+        Rescale what is outside the subspace so that every activation keeps its norm, as far as that
+        is not below the norm of the mean's part.
 
     Yields
     ------
