@@ -141,7 +141,7 @@ def dimension_counts(
     >>> networks = {"a": feature_array(rng.normal(size=(3, 60, 4)))}
     >>> weights = resample_weights(folds, n_draws=5)
     >>> made = dimension_counts(networks, networks, folds=folds, weights=weights)
-    >>> float(made["count"].value) > 2
+    >>> made["count"].value.item() > 2
     True
     """
     if not vision or not language:

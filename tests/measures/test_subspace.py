@@ -95,6 +95,20 @@ def test_planted_dimensions_are_counted(k):
             assert int(found.n_dimensions) == k, (seed, refit)
 
 
+def test_kept_directions_count_too_many_as_rarely_as_the_level_says():
+    "Two dimensions among few units, where folds vary together most: without widening, 13 %."
+    too_many = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(200, 2))
+        X, Y = (shared @ rng.normal(size=(2, 8)) + rng.normal(size=(200, 8)) for _ in "XY")
+        folds = make_folds(200, seed=seed)
+        found = shared_dimensions(X, Y, folds=folds, refit=False, seed=seed)
+        assert int(found.n_dimensions) >= 2
+        too_many += int(found.n_dimensions) > 2
+    assert too_many <= 6  # 3 of 60 are expected at 5 %
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [0, 3, 10])
 def test_planted_dimensions_are_counted_among_more_stimuli(k):
@@ -114,8 +128,8 @@ def test_p_is_uniform_where_nothing_is_shared(refit):
     # p is a multiple of 1/40: half a step makes it symmetric
     if refit:
         assert kstest(np.array(p) - 1 / 80, "uniform").pvalue > 0.01
-    # with kept directions, held-out correlations of noise lie a little below 0: p is too large
-    assert np.mean(np.array(p) <= 0.05) < 0.15 and np.mean(np.array(p) <= 0.5) < 0.62
+    # with kept directions it is on the safe side: the spread of shuffles is widened
+    assert np.mean(np.array(p) <= 0.05) < 0.12 and np.mean(np.array(p) <= 0.5) < 0.62
 
 
 def test_variances_are_those_of_each_variate():
