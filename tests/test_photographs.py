@@ -47,8 +47,10 @@ def test_photographs_are_the_first_by_name_in_every_layout(get, tmp_path, layout
         rows = list(csv.reader(file))
     expected = [(f"images/{name}", text) for name in ("a.jpg", "b.jpg") for text in TOLD[name]]
     assert list(map(tuple, rows)) == [("file", "text"), *expected]
-    assert Image.open(out / "images/b.jpg").size == (320, 240)  # a short side of 240
-    assert Image.open(out / "images/a.jpg").size == (100, 180)  # small ones as they are
+    # a short side of 240, and small ones as they are
+    for name, size in (("b.jpg", (320, 240)), ("a.jpg", (100, 180))):
+        with Image.open(out / "images" / name) as image:
+            assert image.size == size
 
 
 def test_a_folder_without_captions_is_refused(get, tmp_path):
