@@ -572,7 +572,7 @@ def _renamed(thing: Any, names: Mapping[str, str]) -> Any:
     "The same table, text or provenance, with other names of networks."
     if not names:
         return thing
-    if isinstance(thing, str):  # whole paths only: not /home/net in /home/net-2
+    if isinstance(thing, str):  # whole paths only: not /data/net in /data/net-2
         paths = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         return re.sub(rf"(?<![\w/.-])({paths})(?![\w/.-])", lambda found: names[found[0]], thing)
     if isinstance(thing, Mapping) and not isinstance(thing, xr.Dataset):
