@@ -657,7 +657,12 @@ _MICROWORLD = Preset(
     vision=tuple(f"microworld/vision-{k}" for k in range(3)),
     language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)),
     device="cpu",
-    sections={"perturbations": {"n_stimuli": 400}},
+    sections={
+        "perturbations": {"n_stimuli": 400},
+        "content": {"n_stimuli": 400},
+        "transfer": {"n_stimuli": 400},
+        "concreteness": {"n_stimuli": 400},
+    },
 )
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
