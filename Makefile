@@ -48,6 +48,7 @@ lab: $(READY) ## open nbs/index.ipynb in JupyterLab
 train: $(READY) ## train the networks of the microworld again and replace the shipped ones (hours)
 	$(BIN)/seeing-words train --out _runs/train --snapshots _runs/train/steps
 	cp -r _runs/train/vision-* _runs/train/llama-* _runs/train/bloom-* seeing_words/checkpoints/
+	mkdir -p seeing_words/snapshots && cp _runs/train/steps/*.npz seeing_words/snapshots/
 
 export: $(READY) ## write the package from the notebooks, clean the notebooks, write README.md
 	$(BIN)/nbdev_export

@@ -41,7 +41,7 @@ from seeing_words.core.files import (
 from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
-from ..models.cache import Results
+from ..models.cache import Results, code_digest, imported_modules
 from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
 from ..models.extract import extract_many, stored
@@ -294,25 +294,36 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
 
 # %% ../../nbs/library/app/04_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
-    """SHA-256 of the code that makes a figure.
+    """SHA-256 of the code that can reach a figure.
 
     Parameters
     ----------
     notebook : Path, optional
-        The section's notebook, of which the code counts and the outputs do not.
+        The section's notebook, of which the code counts and the outputs do not; default: none, and
+        all code of the package counts.
 
     Returns
     -------
     str
-        Digest of the package's code (see `package_digest`) and of the notebook's.
+        Digest of the notebook's code, of the modules of the package that it imports, directly or
+        not (see `code_digest`), and of the package's tables.
 
     Examples
     --------
     >>> len(sources(find_section("layers")))
     64
     """
-    code = [source for source, _ in _code_cells(notebook)] if notebook else []
-    return digest({"package": package_digest(), "notebook": code})
+    if notebook is None:
+        return package_digest()
+    code = [source for source, _ in _code_cells(notebook)]
+    modules = imported_modules("\n".join(code))
+    return digest(
+        {
+            "notebook": code,
+            "package": {name: code_digest(name) for name in sorted(modules)},
+            "tables": {path.name: file_digest(path) for path in sorted(PACKAGE.rglob("*.toml"))},
+        }
+    )
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
 _MINIMUM = {

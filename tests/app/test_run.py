@@ -202,6 +202,17 @@ def test_sources_change_with_code_and_not_with_outputs(root):
     assert sources(notebook(path, parameters="n_folds: int = 5", work="1 + 2")) != before
 
 
+def test_sources_change_with_the_modules_that_a_section_reaches_and_not_with_others(
+    root, monkeypatch
+):
+    work = "from seeing_words.studies import averaging"
+    path = notebook(root / "nbs/paper/1_toy.ipynb", parameters="n_folds: int = 5", work=work)
+    before, reached = sources(path), {}
+    monkeypatch.setattr(run, "code_digest", lambda name: reached.setdefault(name, "changed"))
+    assert sources(path) != before
+    assert set(reached) == {"seeing_words.studies", "seeing_words.studies.averaging"}
+
+
 def test_sections_are_known_with_and_without_their_number(root):
     paths = [
         notebook(root / f"nbs/paper/{name}.ipynb", parameters="seed: int = 0")
