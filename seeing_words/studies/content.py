@@ -214,7 +214,7 @@ def _annotated(stimuli: StimulusSet) -> tuple[dict, dict]:
     """What masks and parts of speech allow to take out of both sides, and why nothing else is."""
     if stimuli.tags is None:
         raise InputError(
-            f"{stimuli.name} has neither the facts of scenes nor tags, so that no kind of content can be taken "
+            f"{stimuli.name} has neither scenes nor tags, so that no kind of content can be taken "
             "out: add tags with `tagged(stimuli)`"
         )
     left_out = {
@@ -271,7 +271,8 @@ def cell_scores(
     -------
     xarray.Dataset
         ``value`` and ``draws`` on (direction, measure, edit, kind, cell, vision, language), with
-        the measures of `fixed_target_estimates`; NaN where a kind has no such edit.
+        the measures of `fixed_target_estimates`; NaN where a kind has no such edit, and for the
+        edit "alike" where one side alone is edited.
 
     Raises
     ------
@@ -303,7 +304,10 @@ def cell_scores(
     def from_source(task: tuple) -> dict:
         direction, edit, name = task
         source, target = sides(direction)
-        wanted = [None, *changed] if edit is None else [None, edit]
+        wanted: list = [None, *(key for key in changed if key[1] != "alike")]
+        if edit is not None:
+            # of the same new facts on both sides, only the cell of both is of interest
+            wanted = [edit] if edit[1] == "alike" else [None, edit]
         targets = {}
         for other in intact[target]:
             for to in wanted:
@@ -574,7 +578,7 @@ def _claims() -> list[Claim]:
     claims = [
         Claim(
             "N3",
-            "Objects are shared beyond what a placebo of the same size costs.",
+            "objects are shared beyond what a placebo of the same size costs",
             "interaction of removed objects − that of the placebo, ÷ intact covariance, mean of "
             "both directions",
             threshold=SESOI,
@@ -588,7 +592,7 @@ def _claims() -> list[Claim]:
             claims.append(
                 Claim(
                     f"N3 {kind} {arrow}",
-                    f"Of {kind}, more is lost than by a placebo of the same size, {arrow}.",
+                    f"of {kind}, more is shared than a placebo of the same size costs, {arrow}",
                     f"interaction of removed {kind} − that of the placebo, ÷ intact covariance",
                     label=f"{kind}, {arrow}",
                 )
@@ -596,7 +600,7 @@ def _claims() -> list[Claim]:
     claims.append(
         Claim(
             "N3 order",
-            "Kinds of facts that are a larger part of what is shared have larger interactions.",
+            "kinds of facts that are a larger part of what is shared have larger interactions",
             "Spearman correlation over kinds of interaction and share, means of both directions",
             label="edits agree with facts",
         )
