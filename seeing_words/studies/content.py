@@ -290,16 +290,7 @@ def cell_scores(
     """
     if not changed:
         raise InputError("there is no kind of content that could be edited on both sides")
-    layers: dict[tuple, np.ndarray] = {}  # (modality, edit or None, name) → (stimulus, unit)
-    for edit, networks in {None: intact, **changed}.items():
-        for m in MODALITIES:
-            if set(networks[m]) != set(intact[m]):
-                raise InputError(
-                    f"edit {edit}: features of {', '.join(networks[m]) or 'no network'}, intact "
-                    f"ones of {', '.join(intact[m])}: cells are compared, so all need the same"
-                )
-            for name, features in networks[m].items():
-                layers[m, edit, name] = take_layer(features, layer).values
+    layers = _layers(intact, changed, layer)
 
     def from_source(task: tuple) -> dict:
         direction, edit, name = task
@@ -337,6 +328,21 @@ def cell_scores(
         **{m: list(intact[m]) for m in MODALITIES},
     }
     return arrange_scores(scores, axes, weights)
+
+
+def _layers(intact: Mapping, changed: Mapping, layer: int) -> dict[tuple, np.ndarray]:
+    """One layer of every network: (modality, edit or None, name) → (stimulus, unit)."""
+    layers = {}
+    for edit, networks in {None: intact, **changed}.items():
+        for m in MODALITIES:
+            if set(networks[m]) != set(intact[m]):
+                raise InputError(
+                    f"edit {edit}: features of {', '.join(networks[m]) or 'no network'}, intact "
+                    f"ones of {', '.join(intact[m])}: cells are compared, so all need the same"
+                )
+            for name, features in networks[m].items():
+                layers[m, edit, name] = take_layer(features, layer).values
+    return layers
 
 
 def _cell(edit: tuple | None, to: tuple | None, own: tuple, direction: str) -> str | None:
