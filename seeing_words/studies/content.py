@@ -372,6 +372,7 @@ def content_effects(scores: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
+    >>> from seeing_words.measures.scores import concat_scores
     >>> weights = np.ones((2, 10), dtype=int)
     >>> cells = {c: make_scores(v, np.full(2, v), weights)
     ...     for c, v in zip(CELLS, (0.5, 0.3, 0.3, 0.3))}
@@ -406,7 +407,8 @@ def kind_facts(scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
 
     Examples
     --------
-    >>> scenes = scenes_of(microworld_stimuli(50, n_captions=1))
+    >>> from seeing_words.data.microworld.scene import sample_scene
+    >>> scenes = [sample_scene(seed) for seed in range(50)]
     >>> {kind: facts.shape[1] for kind, facts in kind_facts(scenes).items()}["place"]
     10
     """
@@ -554,6 +556,7 @@ def rank_agreement(a: xr.Dataset, b: xr.Dataset, dim: str = "kind") -> xr.Datase
 
     Examples
     --------
+    >>> from seeing_words.measures.scores import concat_scores
     >>> weights = np.ones((2, 10), dtype=int)
     >>> up = {k: make_scores(v, np.full(2, v), weights) for k, v in zip("abc", (1.0, 2.0, 3.0))}
     >>> float(rank_agreement(concat_scores(up, "kind"), concat_scores(up, "kind")).value)
