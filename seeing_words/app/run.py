@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs', 'Parameter', 'parameters',
-           'sources', 'missing_parts', 'Run', 'start', 'prepare']
+           'sources', 'missing_parts', 'lost_parts', 'Run', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -467,6 +467,37 @@ def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
     for name, reason in missing_parts(preset).items():
         if name in used:
             raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
+
+
+def lost_parts(folder: Path, section: str, missing: Iterable[str]) -> list[str]:
+    """Find parts of a preset with which figures were made that a run without them would replace.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the figures.
+    section : str
+    missing : iterable of str
+        Networks and data sets that are not there for a new run.
+
+    Returns
+    -------
+    list of str
+        Those of them that the figures in the folder were made with; empty if there are no figures.
+
+    Examples
+    --------
+    >>> lost_parts(Path("nowhere"), "layers", ["facebook/dinov2-large"])
+    []
+    """
+    try:
+        before = json.loads((folder / f"{section}_provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    used = {NetworkId.parse(name).trained for name in before.get("models", ())}
+    used.add(before.get("trials", {}).get("kind", ""))
+    return [name for name in missing if name in used]
+
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
