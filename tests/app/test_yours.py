@@ -589,15 +589,16 @@ def test_a_check_reads_the_images_of_trials(mine):
         datasets.pick_a_pic(mine / "picks", 30, split)
     path = sorted((mine / "picks/data").glob("*.parquet"))[0]
     rows = pd.read_parquet(path)
-    image = rows.loc[0, "jpg_1"]  # of a ranking that prefers the other
-    rows.at[0, "jpg_1"] = image[: len(image) // 2]
-    rows.to_parquet(path)
     changes = {"trials": "pick-a-pic", "trials_folder": "picks", "n_trials": 40}
-    found = check_preset(read_preset(write(mine, **changes)), needs=("trials",))
-    (images,) = [one for one in found if one.problem]
-    id_ = str(rows.loc[0, "ranking_id"])
-    assert images.what == "images of trials" and images.leave_out == (id_,)
-    assert f"the image of {id_} cannot be read" in images.problem
+    id_, whole = str(rows.loc[0, "ranking_id"]), rows.loc[0, "jpg_1"]  # the other is preferred
+    # cut off at its end, and in its header
+    for n_left, what in ((len(whole) - 30, "images of trials"), (40, "trials")):
+        rows.at[0, "jpg_1"] = whole[:n_left]
+        rows.to_parquet(path)
+        found = check_preset(read_preset(write(mine, **changes)), needs=("trials",))
+        wrong = [one for one in found if one.problem]
+        assert [one.what for one in wrong] == [what] and wrong[0].leave_out == (id_,)
+        assert f"the image of {id_} cannot be read" in wrong[0].problem
     changes["leave_out"] = [id_]
     assert not problems(check_preset(read_preset(write(mine, **changes)), needs=("trials",)))
 

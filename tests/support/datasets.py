@@ -203,7 +203,9 @@ def flickr30k(root: Path, form: str, n: int = 4, size: tuple[int, int] = (24, 16
     """Flickr30k, `form` by `form` in which it is passed on; the last row of results.csv lacks a
     bar, as the original does."""
     names = [f"{1000092795 + i}.jpg" for i in range(n)]
-    captions = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
+    said = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
+    for i in range(4, n):  # of many images, no two have the same
+        said[i] = [f"{words} : {text}" for words, text in zip(captions(i), said[i])]
     (root / "flickr30k-images").mkdir(parents=True)
     for i, name in enumerate(names):
         (root / "flickr30k-images" / name).write_bytes(encoded(picture(i, *size)))
@@ -213,7 +215,7 @@ def flickr30k(root: Path, form: str, n: int = 4, size: tuple[int, int] = (24, 16
         "results_20130124.token": _token,
         "flickr_annotations_30k.csv": _raw_csv,
         "dataset_flickr30k.json": _karpathy,
-    }[form](names, captions, splits)
+    }[form](names, said, splits)
     (root / form).write_text(text, encoding="utf-8", newline="")
     return root
 
