@@ -294,7 +294,7 @@ def _failure(job: Job, cell: str, error: PapermillExecutionError) -> SectionErro
     where = f", line {line[1]}:\n    {line[2].strip()}\n" if line else ":\n"
     remedy = ""
     if error.ename == "DamagedFile":
-        preset = split_parts(str(job.given.get("preset", job.run.preset.name)))[0]
+        preset = split_parts(str(job.given.get("preset") or job.run.preset.name))[0]
         command = shlex.join(["seeing-words", "presets", "check", preset])
         remedy = f"All that are damaged, and the line that leaves them out: {command}\n"
     return SectionError(

@@ -1,4 +1,4 @@
-"""The dress rehearsal on narrow networks, in the files of the true ones: it is killed and goes on."""
+"""The dress rehearsal on narrow networks, in the files of the true ones: killed, it goes on."""
 
 import json
 from pathlib import Path

@@ -116,6 +116,7 @@ def same(found: object, expected: object, what: str, allowed: float = 0.0) -> No
         assert np.shape(found) == expected.shape, (what, np.shape(found), expected.shape)
         apart = float(np.abs(np.asarray(found, float) - expected).max())
         assert apart <= allowed, (what, apart, allowed)
+        assert np.ptp(expected) > 1e-3, (what, "nothing to be compared")
         what += f", shape {expected.shape}" + (f", apart by {apart:.1e}" if allowed else "")
     else:
         assert found == expected, (what, found, expected)
@@ -193,9 +194,11 @@ def compare_vision(run, name: str) -> None:
         hidden = network(**shown, output_hidden_states=True).hidden_states
     expected = np.stack([state[:, 0].numpy() for state in hidden])  # (layer, stimulus, unit)
     found = run.features(name)[:, :3].to_numpy()
-    scale = np.abs(expected).max()
+    scale = np.abs(expected).max((1, 2), keepdims=True)  # of each layer
     n_blocks = network.config.num_hidden_layers
     same(found.shape[0], n_blocks + 1, f"{name}: layers 0 to {n_blocks}")
+    told_apart = np.ptp(expected / scale, axis=1).max(-1)  # in the embedding, the token is the same
+    assert (told_apart[1:] > 1e-3).all(), "images are not told apart"
     same(found / scale, expected / scale, f"{name}: class token at every layer", 1e-4)
 
 
@@ -239,6 +242,7 @@ def compare_language(run, name: str) -> None:
     n_blocks = network.config.num_hidden_layers
     same(found.shape[0], n_blocks + 1, f"{name}: layers 0 to {n_blocks}")
     scale = np.abs(expected).max((1, 2), keepdims=True)
+    assert (np.ptp(expected / scale, axis=1).max(-1) > 1e-3).all(), "captions are not told apart"
     same(found / scale, expected / scale, f"{name}: mean of 3 captions at every layer", 1e-4)
 
 
@@ -267,7 +271,7 @@ def compare_judge(run, name: str, *, has_run: bool) -> None:
         read = tokenizer(list(stimuli.captions[i]), padding=True, return_tensors="pt")
         with torch.no_grad():
             out = network(pixel_values=seen["pixel_values"][i : i + 1], **read)
-        expected.append((out.logits_per_image[0] / network.logit_scale.exp()).numpy())
+            expected.append((out.logits_per_image[0] / network.logit_scale.exp()).numpy())
     same(scores, np.stack(expected), f"{name}: cosines of 3 images and their captions", 1e-5)
 
 
