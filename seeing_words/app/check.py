@@ -128,7 +128,6 @@ def _images(stimuli: StimulusSet, faults: Mapping[str, str], what: str = "images
     lines = "".join(f"\n  {fault}" for fault in faults.values())
     return Finding(what, problem=f"{message}:{lines}", leave_out=tuple(faults))
 
-
 # %% ../../nbs/library/app/03_check.ipynb #networks
 def _check_captions(
     captions: Sequence[tuple[str, str]], model: Model, progress: Callable[[int], None]

@@ -498,7 +498,6 @@ def lost_parts(folder: Path, section: str, missing: Iterable[str]) -> list[str]:
     used.add(before.get("trials", {}).get("kind", ""))
     return [name for name in missing if name in used]
 
-
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     """Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`.

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub import errors as hub_errors
-from huggingface_hub import snapshot_download
 from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 
