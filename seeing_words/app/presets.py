@@ -675,9 +675,10 @@ _MICROWORLD = Preset(
     device="cpu",
     sections={
         "perturbations": {"n_stimuli": 400},
-        "content": {"n_stimuli": 400},
+        "probes": {"n_stimuli": 400},
         "transfer": {"n_stimuli": 400},
-        "concreteness": {"n_stimuli": 400},
+        "content": {"n_stimuli": 400},
+        "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
     },
 )
 PRESETS: Mapping[str, Preset] = {

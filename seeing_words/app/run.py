@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs', 'Parameter', 'parameters',
-           'sources', 'missing_parts', 'LeftOut', 'Run', 'start', 'prepare']
+           'sources', 'missing_parts', 'lost_parts', 'LeftOut', 'Run', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -490,6 +490,36 @@ def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
         if name in used:
             raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
 
+
+def lost_parts(folder: Path, section: str, missing: Iterable[str]) -> list[str]:
+    """Find parts of a preset with which figures were made that a run without them would replace.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the figures.
+    section : str
+    missing : iterable of str
+        Networks and data sets that are not there for a new run.
+
+    Returns
+    -------
+    list of str
+        Those of them that the figures in the folder were made with; empty if there are no figures.
+
+    Examples
+    --------
+    >>> lost_parts(Path("nowhere"), "layers", ["facebook/dinov2-large"])
+    []
+    """
+    try:
+        before = json.loads((folder / f"{section}_provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    used = {NetworkId.parse(name).trained for name in before.get("models", ())}
+    used.add(before.get("trials", {}).get("kind", ""))
+    return [name for name in missing if name in used]
+
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     """Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`.
@@ -947,8 +977,8 @@ class Run:
         """
         stem = f"{self.section}_{name}"
         if shows_stimuli(fig) and not self.preset.show_stimuli:
-            for file in self.folder.glob(f"{stem}.*"):
-                file.unlink()
+            for kind in ("svg", "png", "csv", "json"):  # not the list of ids, a tsv
+                (self.folder / f"{stem}.{kind}").unlink(missing_ok=True)
             return LeftOut(stem)
         saved = save_figure(
             fig,
