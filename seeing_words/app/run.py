@@ -25,7 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import __version__
-from .presets import MINIMUM, TRIALS, Preset, get_preset
+from .presets import MINIMUM, TRIALS, Preset, best_device, get_preset
 from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
@@ -731,7 +731,9 @@ class Run:
             self.models[name] = model.revision
             if not model.predicts_next_word:
                 return {}
-            load = partial(load_reader, name, **self.preset.options(name))
+            options = self.preset.options(name)
+            options["dtype"] = str(model.like.dtype).removeprefix("torch.")  # as chosen, if "auto"
+            load = partial(load_reader, name, **options)
             return self.results(losses_by_condition, model, captions, load=load)
 
     def judge(self, stimuli: StimulusSet) -> np.ndarray:
@@ -763,8 +765,15 @@ class Run:
 
     @cached_property
     def results(self) -> Results:
-        "A cache of results, stored beside the features: `run.results(function, *arguments)`."
-        return Results(self.store.root / "results")
+        """A cache of results, stored beside the features: `run.results(function, *arguments)`.
+
+        Fits are computed on the graphics card on which networks run, if it is one of CUDA.
+        """
+        device = self.preset.options("")["device"]
+        device = best_device() if device == "offload" else device
+        is_card = device.partition(":")[0] == "cuda"
+        root = self.store.root / "results"
+        return Results(root, device if is_card else "cpu", self.networks.release)
 
     # Figures, tables and provenance
 

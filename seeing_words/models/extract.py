@@ -33,6 +33,7 @@ from seeing_words.models.store import (
     feature_spec,
     find_damage,
 )
+from .weights import is_out_of_memory
 
 # %% ../../nbs/library/models/08_extract.ipynb #capture-capture
 def _activations(value: object) -> torch.Tensor:
@@ -179,7 +180,7 @@ def _run(model: Model, inputs: Mapping[str, torch.Tensor]) -> None:
     except InputError:
         raise
     except Exception as error:  # networks raise many kinds
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         remedy = "its preprocessor_config.json or tokenizer do not match its config.json; fetch or "
         remedy += "save them again, or choose another network"
@@ -189,12 +190,6 @@ def _run(model: Model, inputs: Mapping[str, torch.Tensor]) -> None:
             f"{model.name} refuses its input ({type(error).__name__}: {first_line(error)}): "
             f"{remedy}"
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(
-        error, (MemoryError, torch.OutOfMemoryError)
-    ) or "can't allocate memory" in str(error)  # the CPU's
 
 
 def _moved(model: Model, inputs: Mapping, home: torch.device) -> dict[str, torch.Tensor]:
@@ -431,7 +426,7 @@ def pooled_layers(
 
 # %% ../../nbs/library/models/08_extract.ipynb #batch-memory
 def _halved(name: str, size: int, error: Exception) -> int:
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         raise error
     if size == 1:
         raise InputError(
