@@ -463,4 +463,3 @@ class Results:
         if self.device != "cpu":
             what.append(torch.device(self.device).type)
         return hashlib.sha256(canonical_json(what).encode()).hexdigest()
-

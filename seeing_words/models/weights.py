@@ -177,7 +177,10 @@ FILLED = 0.8  # largest share of a device's memory for weights; activations and 
 
 
 def fitting_dtype(
-    dtype: str | torch.dtype, n_parameters: float, device: str | torch.device
+    dtype: str | torch.dtype,
+    n_parameters: float,
+    device: str | torch.device,
+    total: float | None = None,
 ) -> torch.dtype:
     """Choose the number type of a network.
 
@@ -189,6 +192,8 @@ def fitting_dtype(
         Parameters of the network.
     device : str or torch.device
         As in `check_device`; networks that are offloaded are spread over the machine's memory.
+    total : float, optional
+        Bytes of memory of the device; default: as `device_memory` measures them.
 
     Returns
     -------
@@ -206,8 +211,8 @@ def fitting_dtype(
     """
     if dtype != "auto":
         return number_type(dtype)
-    n_bytes = n_parameters * torch.float32.itemsize
-    fits = n_bytes <= FILLED * device_memory(device)[1]
+    total = total or device_memory(device)[1]
+    fits = n_parameters * torch.float32.itemsize <= FILLED * total
     return torch.float32 if fits else torch.bfloat16
 
 # %% ../../nbs/library/models/03_weights.ipynb #load-network
