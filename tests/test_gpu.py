@@ -1,4 +1,4 @@
-"""What only a machine with an NVIDIA graphics card can show, in some eight minutes, without network.
+"""What only a machine with an NVIDIA graphics card shows, in some eight minutes, without network.
 
     python -m pytest -s tests/test_gpu.py
 
