@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
            'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'sections_list', 'download', 'store_ls',
-           'store_verify', 'store_rm', 'doctor', 'train']
+           'store_verify', 'store_rm', 'doctor', 'train', 'snapshots']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -1264,7 +1264,10 @@ def train(
     ] = None,
     snapshots: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Also keep each network at 24 steps on the way, here."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Also keep each network at 24 steps on the way, here, and their features.",
+        ),
     ] = None,
 ) -> None:
     "Train the microworld's networks: vision on images alone, language on captions alone."
@@ -1272,6 +1275,7 @@ def train(
 
     from seeing_words.core.errors import InputError
     from seeing_words.models.checkpoints import checkpoint_card
+    from seeing_words.models.snapshots import write_snapshots
     from seeing_words.models.train import NETWORKS, train_network
     from seeing_words.models.weights import check_device
 
@@ -1291,6 +1295,45 @@ def train(
         card = checkpoint_card(f"microworld/{name}", root=out)
         took = _time(card["curve"][-1]["seconds"])
         _console.print(f"{name}: {card['steps']} steps in {took} → {out / name}", soft_wrap=True)
+        if snapshots and not (snapshots / f"{name}.npz").is_file():
+            (file,) = write_snapshots(snapshots, snapshots, networks=[name], trained=out)
+            _console.print(f"{name}: features along training → {file}", soft_wrap=True)
+
+# %% ../../nbs/library/app/08_cli.ipynb #snapshots
+@app.command(epilog=_EXIT_CODES)
+def snapshots(
+    folder: Annotated[
+        Path, typer.Argument(help="What `train --snapshots` wrote: a folder for each network.")
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK", help="Networks, such as vision-0 (default: all there)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write NETWORK.npz (default: FOLDER)."),
+    ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The trained checkpoints, for their learning curves (default: the shipped ones).",
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept a series that lacks steps.")
+    ] = False,
+) -> None:
+    "Write features of the microworld's networks along their training in small files."
+    from seeing_words.models.snapshots import write_snapshots
+
+    out = out or folder
+    _can_write(out)
+    for file in write_snapshots(
+        folder, out, networks=names or (), trained=trained, complete=not partial, progress=True
+    ):
+        size = file.stat().st_size / 1e6
+        _console.print(f"{file.stem}: {size:.1f} MB → {file}", soft_wrap=True)
 
 # %% ../../nbs/library/app/08_cli.ipynb #examples
 EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
@@ -1318,7 +1361,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "download --preset paper --data /data/seeing_words",
     ),
     "doctor": ("doctor", "doctor --json"),
-    "train": ("train", "train vision-0 llama-0 --device cuda --out mine"),
+    "train": (
+        "train",
+        "train vision-0 llama-0 --device cuda --out mine",
+        "train --out mine --snapshots mine/steps",
+    ),
+    "snapshots": ("snapshots mine/steps", "snapshots mine/steps vision-0 --trained mine"),
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
     "presets check": ("presets check mine.toml", "presets check mine.toml --json"),

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as validated_dataclass
 from rich.table import Table
 
@@ -140,7 +148,9 @@ class Preset:
     batch_size: StrictInt = _described(64, "stimuli a forward pass; halved where memory is short")
     trials: StrictStr = _described("", "of forced choice: one of TRIALS; empty: the source's usual")
     judge: StrictStr = _described(
-        "", "of captions: oracle, or a network of the CLIP family; empty: the source's usual"
+        "",
+        "of captions: oracle, consensus (their likeness to the other captions of the image), or a "
+        "network of the CLIP family; empty: the source's usual",
     )
     folder: StrictStr = _described("", "of the stimuli; empty: where `download` puts the data set")
     split: StrictStr = _described("", "of the data set; empty: its usual one")
@@ -158,6 +168,11 @@ class Preset:
     separator: StrictStr = _described("", "of its cells; empty: comma, in .tsv tab")
     leave_out: tuple[StrictStr, ...] = _described(
         (), "ids of stimuli that are not used, such as those whose image is damaged"
+    )
+    show_stimuli: StrictBool = _described(
+        True,
+        "whether figures and tables may show the images and captions themselves; false of stimuli "
+        "that must not be passed on",
     )
     sections: dict[StrictStr, dict[StrictStr, StrictInt]] = _described(
         {}, "by section, sizes that differ from the preset's"
@@ -575,6 +590,7 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
     rows = [
         ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}{numbers}, {captions} each"),
         ("left out", f"{len(preset.leave_out)} stimuli" if preset.leave_out else ""),
+        ("shown", "" if preset.show_stimuli else "no images and no captions"),
         ("data", ", ".join(preset.data)),
         ("copies", ", ".join(f"{name}: {copy}" for name, copy in preset.copies.items())),
         ("vision", ", ".join(preset.vision)),
@@ -992,6 +1008,7 @@ _WRITTEN: Mapping[object, str] = {  # type of a field → how it is written
     StrictStr: 'some text, as in "text"',
     StrictInt: "a whole number, as in 40",
     StrictFloat: "a number, as in 0.3",
+    StrictBool: "true or false, without quotation marks",
     tuple[StrictStr, ...]: 'a list, as in ["one", "two"]',
     dict[StrictStr, StrictStr]: 'a table, as in {key = "value"}',
     dict[StrictStr, dict[StrictStr, StrictInt]]: (
@@ -1047,7 +1064,22 @@ def _unsuited(preset: Preset) -> _Problems:
     if preset.judge == "oracle":
         yield (
             "judge",
-            f'only the {known} has one: name a network of the CLIP family, as judge = "{CLIP}"',
+            f'only the {known} has one: name a network of the CLIP family, as judge = "{CLIP}", or '
+            'write judge = "consensus"',
+        )
+
+
+def _unjudged(preset: Preset) -> _Problems:
+    "Find what keeps captions from being compared with the others of their image."
+    if preset.judge != "consensus":
+        return
+    if preset.n_captions < 3:
+        yield "judge", "it compares a caption with the others of its image: 3 or more are needed"
+    if preset.trials != "other images":
+        yield (
+            "judge",
+            "it knows an image by its captions, which the pictures of other trials lack: write "
+            'trials = "other images"',
         )
 
 
@@ -1111,6 +1143,7 @@ def _impossible(preset: Preset) -> _Problems:
             f"{', '.join(PRESETS)}",
         )
     yield from _unsuited(preset)
+    yield from _unjudged(preset)
     yield from _too_small(preset)
     for modality in ("vision", "language"):
         if not getattr(preset, modality):

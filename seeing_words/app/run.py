@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'KEPT', 'store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs',
-           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'Run', 'start', 'prepare']
+           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'LeftOut', 'Run', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -19,13 +19,24 @@ from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import __version__
-from .presets import MINIMUM, TRIALS, Preset, best_device, get_preset
+from seeing_words.app.presets import (
+    MINIMUM,
+    TRIALS,
+    Preset,
+    best_device,
+    get_preset,
+    preset_file,
+    split_parts,
+    split_scenes,
+)
 from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
@@ -41,16 +52,17 @@ from seeing_words.core.files import (
 from ..core.parallel import parallel_map
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
-from ..models.cache import Results
+from ..models.cache import Results, code_digest, imported_modules
 from ..models.checkpoints import checkpoints
 from ..models.clip import clip_judge, clip_revision
+from ..models.consensus import consensus
 from ..models.extract import extract_many, stored
 from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.own import own_function
 from ..models.store import Store
-from ..plots import SavedFigure, Table, csv_text, save_figure
+from ..plots import SavedFigure, Table, csv_text, save_figure, shows_stimuli
 from ..studies.layers import one_per_architecture
 from seeing_words.studies.pick_a_pic import (
     JUDGES,
@@ -366,25 +378,36 @@ def _parameter(notebook: Path, line: ast.stmt) -> Parameter:
 
 # %% ../../nbs/library/app/04_run.ipynb #sources
 def sources(notebook: Path | None = None) -> str:
-    """SHA-256 of the code that makes a figure.
+    """SHA-256 of the code that can reach a figure.
 
     Parameters
     ----------
     notebook : Path, optional
-        The section's notebook, of which the code counts and the outputs do not.
+        The section's notebook, of which the code counts and the outputs do not; default: none, and
+        all code of the package counts.
 
     Returns
     -------
     str
-        Digest of the package's code (see `package_digest`) and of the notebook's.
+        Digest of the notebook's code, of the modules of the package that it imports, directly or
+        not (see `code_digest`), and of the package's tables.
 
     Examples
     --------
     >>> len(sources(find_section("layers")))
     64
     """
-    code = [source for source, _ in _code_cells(notebook)] if notebook else []
-    return digest({"package": package_digest(), "notebook": code})
+    if notebook is None:
+        return package_digest()
+    code = [source for source, _ in _code_cells(notebook)]
+    modules = imported_modules("\n".join(code))
+    return digest(
+        {
+            "notebook": code,
+            "package": {name: code_digest(name) for name in sorted(modules)},
+            "tables": {path.name: file_digest(path) for path in sorted(PACKAGE.rglob("*.toml"))},
+        }
+    )
 
 # %% ../../nbs/library/app/04_run.ipynb #sizes
 _MINIMUM = {
@@ -601,6 +624,75 @@ class _LoadedNetworks:
         with self._lock:
             self.loaded.clear()
 
+# %% ../../nbs/library/app/04_run.ipynb #published
+def _published_names(preset: Preset, folder: Path | None) -> dict[str, str]:
+    "Network whose name is a path → the path from the preset's folder, or else its last part."
+    names = {}
+    for name in (*preset.networks, *preset.left_out):
+        if not os.path.isabs(name):
+            continue
+        path = Path(name)
+        if folder and path.is_relative_to(folder):
+            names[name] = path.relative_to(folder).as_posix()
+        else:
+            names[name] = path.name
+    if len(set(names.values())) < len(names):  # two folders of the same name elsewhere
+        names = {name: f"{short}-{digest(name)[:6]}" for name, short in names.items()}
+    return names
+
+
+def _renamed(thing: Any, names: Mapping[str, str]) -> Any:
+    "The same table, text or provenance, with other names of networks."
+    if not names:
+        return thing
+    if isinstance(thing, str):  # whole paths only: not /data/net in /data/net-2
+        paths = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        return re.sub(rf"(?<![\w/.-])({paths})(?![\w/.-])", lambda found: names[found[0]], thing)
+    if isinstance(thing, Mapping) and not isinstance(thing, xr.Dataset):
+        return {_renamed(key, names): _renamed(value, names) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return type(thing)(_renamed(part, names) for part in thing)
+    if isinstance(thing, xr.DataArray | xr.Dataset):
+        return thing.assign_coords(
+            {
+                name: (values.dims, [_renamed(value, names) for value in values.values.tolist()])
+                for name, values in thing.coords.items()
+                if values.dtype.kind in "OU" and values.ndim == 1
+            }
+        )
+    if isinstance(thing, pd.DataFrame):
+        thing = thing.rename(index=partial(_renamed, names=names))
+        thing = thing.rename(columns=partial(_renamed, names=names))
+        return thing.map(partial(_renamed, names=names))
+    return thing
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a notebook shows in place of a figure with stimuli that are not to be passed on.
+
+    Attributes
+    ----------
+    name : str
+        Of the figure.
+    files : tuple
+        Empty.
+
+    Examples
+    --------
+    >>> LeftOut("layers_stimuli").files
+    ()
+    """
+
+    name: str
+    files: tuple[Path, ...] = ()
+
+    def _repr_markdown_(self) -> str:
+        return (
+            f"*`{self.name}` shows images or captions, and is not written: the preset says "
+            "`show_stimuli = false`.*"
+        )
+
 # %% ../../nbs/library/app/04_run.ipynb #run
 class Run:
     """One execution of a section: its stimuli, networks and results, and where its figures go.
@@ -630,6 +722,8 @@ class Run:
         Network → number type in which it computed.
     written : dict
         File → SHA-256, of those saved so far.
+    home : Path, optional
+        Folder of the preset's file, from which files name the networks that lie in it.
 
     Examples
     --------
@@ -648,6 +742,7 @@ class Run:
         folder: Path,
         store: Store,
         choices: Mapping[str, object],
+        home: Path | None = None,
     ):
         self.section = section
         self.preset = preset
@@ -660,6 +755,7 @@ class Run:
         self.precisions: dict[str, str] = {}
         self.written: dict[str, str] = {}
         self.networks = _LoadedNetworks(preset)
+        self._names = _published_names(preset, home)
         self._used: dict[str, object] = {}  # trials and judge, for the provenance
 
     # Stimuli and trials
@@ -849,8 +945,11 @@ class Run:
         if name in self.preset.left_out:
             raise InputError(
                 f"preset {self.preset.name} is without its judge {name}, which {self.section} "
-                "needs: name another judge, or run the other sections"
+                'needs: name another one, such as judge = "consensus", which is no network, or run '
+                "the other sections"
             )
+        if name == "consensus":  # of all captions, also where others are judged
+            return partial(consensus, references=self.stimuli)
         if name in JUDGES:
             return JUDGES[name]
         options = self.preset.options(name)
@@ -881,7 +980,7 @@ class Run:
     def provenance(self) -> dict[str, object]:
         "What the figures were made from so far; without dates, so that files do not change."
         scenes, rounded = self.preset.scene_range, self._rounded
-        return {
+        about = {
             "section": self.section,
             "preset": self.preset.name,
             **_sizes(self.preset),
@@ -900,6 +999,7 @@ class Run:
             "sources": self._sources,
             "seeing_words": __version__,
         }
+        return _renamed(about, self._names)
 
     @property
     def small_print(self) -> str:
@@ -951,8 +1051,11 @@ class Run:
         alt: str,
         n: int | None = None,
         networks: Iterable[str] | None = None,
-    ) -> SavedFigure:
+    ) -> SavedFigure | LeftOut:
         """Save a figure with its numbers and provenance, and show it.
+
+        A figure that shows stimuli is not written if the preset says ``show_stimuli = false``, and
+        files that an earlier run wrote for it are removed.
 
         Parameters
         ----------
@@ -970,10 +1073,15 @@ class Run:
         networks : iterable of str, optional
             Networks in the figure, for the small print; default: all that were used so far.
         """
+        stem = f"{self.section}_{name}"
+        if shows_stimuli(fig) and not self.preset.show_stimuli:
+            for file in self.folder.glob(f"{stem}.*"):
+                file.unlink()
+            return LeftOut(stem)
         saved = save_figure(
             fig,
-            self.folder / f"{self.section}_{name}",
-            data=data,
+            self.folder / stem,
+            data=_renamed(data, self._names),
             caption=caption,
             alt=alt,
             provenance=self.provenance,
@@ -985,7 +1093,7 @@ class Run:
     def table(self, table: Table, name: str) -> Table:
         "Save a table as <section>_<name>.csv, and return it."
         path = self.folder / f"{self.section}_{name}.csv"
-        write_atomic(path, csv_text(table))
+        write_atomic(path, csv_text(_renamed(table, self._names)))
         self._record(path)
         return table
 
@@ -1125,6 +1233,7 @@ def prepare(
         n_draws=n_draws,
     )
     place = _place(sized, own, seed, _changed(section, sized, choices))
+    file = preset_file(split_scenes(split_parts(preset)[0])[0])
     return Run(
         section,
         sized,
@@ -1133,4 +1242,5 @@ def prepare(
         folder=_folder(out, place),
         store=Store(store_root()),
         choices=choices,
+        home=file.parent if file else None,
     )
