@@ -949,7 +949,10 @@ def _estimated(expected: "Expected") -> Iterator[str]:
         "Stored features take no time."
     )
     if expected.unknown:
-        yield f"Unknown before the download, and not counted: {', '.join(expected.unknown)}."
+        yield (
+            "Unknown before the download, or since a function of yours makes the network, and not "
+            f"counted: {', '.join(expected.unknown)}."
+        )
 
 # %% ../../nbs/library/app/08_cli.ipynb #sections
 @app.command("sections")

@@ -677,7 +677,11 @@ _MICROWORLD = Preset(
     vision=tuple(f"microworld/vision-{k}" for k in range(3)),
     language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)),
     device="cpu",
-    sections={"perturbations": {"n_stimuli": 400}},
+    sections={
+        "perturbations": {"n_stimuli": 400},
+        "probes": {"n_stimuli": 400},
+        "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
+    },
 )
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset

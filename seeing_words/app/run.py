@@ -1075,8 +1075,8 @@ class Run:
         """
         stem = f"{self.section}_{name}"
         if shows_stimuli(fig) and not self.preset.show_stimuli:
-            for file in self.folder.glob(f"{stem}.*"):
-                file.unlink()
+            for kind in ("svg", "png", "csv", "json"):  # not the list of ids, a tsv
+                (self.folder / f"{stem}.{kind}").unlink(missing_ok=True)
             return LeftOut(stem)
         saved = save_figure(
             fig,

@@ -336,6 +336,9 @@ def test_committed_figures_come_from_these_sources(path):
 def test_stimuli_that_must_not_be_passed_on_are_in_no_file(root):
     lines = 'source = "microworld"\nvision = ["microworld/vision-0"]\n'
     lines += 'language = ["microworld/llama-0"]\nn_stimuli = 12\n'
+    ids = root / "figures/mine/toy_stimuli.tsv"  # the choice of stimuli has the figure's name
+    ids.parent.mkdir(parents=True)
+    ids.write_text("id")
     for shown in ("true", "false"):  # the second run removes what the first one wrote
         (root / "mine.toml").write_text(f"{lines}show_stimuli = {shown}\n")
         a_run = start("toy", preset="mine.toml")
@@ -354,7 +357,7 @@ def test_stimuli_that_must_not_be_passed_on_are_in_no_file(root):
         assert {path.name for path in a_run.folder.glob("toy_best.*")} == {
             f"toy_best.{kind}" for kind in ("svg", "png", "csv", "json")
         }
-    assert not [*a_run.folder.glob("toy_stimuli*")]
+    assert [*a_run.folder.glob("toy_stimuli*")] == [ids]
     assert "show_stimuli = false" in saved._repr_markdown_()
 
 
