@@ -277,9 +277,22 @@ def _findings_of(job: "Job", needs: frozenset[str]) -> "list[Finding]":
         )
 
 
+def _would_replace(job: "Job", lost: Iterable[str]) -> str:
+    "Why a section is not run in whose folder there are figures that were made with more."
+    from seeing_words.app.run import short_path
+
+    without = " ".join(f"--without {shlex.quote(name)}" for name in lost)
+    return (
+        f"{short_path(job.run.folder)} has figures of {job.section} made with {', '.join(lost)}, "
+        "which figures made without would replace: to have those, too, in a folder of their own, "
+        f"add {without}"
+    )
+
+
 def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
     "Find what each section has to do without; refuse if nothing can run, or all is to be there."
     from seeing_words.app.check import missing_for
+    from seeing_words.app.run import lost_parts
 
     needs = frozenset().union(*(job.needs for job in jobs))
     checked = []  # presets, of which sections may have other sizes, with their findings
@@ -290,6 +303,8 @@ def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
         if found is None:
             checked.append((preset, found := _findings_of(job, needs)))
         missing, obstacles = missing_for(preset, found, job.needs)
+        if lost := lost_parts(job.run.folder, job.section, missing):
+            obstacles.append(_would_replace(job, lost))
         lacks[job.section] = _Lack(missing, tuple(obstacles))
     if all(lack.obstacles for lack in lacks.values()) or (
         strict and any(lack.reasons for lack in lacks.values())
@@ -301,11 +316,18 @@ def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
 # %% ../../nbs/library/app/08_cli.ipynb #figures-check-asked
 def _refuse_all(jobs: "list[Job]", lacks: Mapping[str, _Lack]) -> NoReturn:
     "Refuse to run anything, with everything that is wrong."
+    from seeing_words.app.presets import split_parts
     from seeing_words.core.errors import InputError
 
     wrong = dict.fromkeys(reason for lack in lacks.values() for reason in lack.reasons)
     problems_found = "\n".join(f"• {problem}" for problem in wrong)
     message = f"preset {jobs[0].run.preset.name} cannot run; nothing was started:\n{problems_found}"
+    preset = shlex.quote(split_parts(jobs[0].given.get("preset", jobs[0].run.preset.name))[0])
+    if "leave_out = [" in problems_found or "presets check" in problems_found:
+        message += (
+            "\nEvery image and caption that cannot be used, and one line that leaves them out: "
+            f"seeing-words presets check {preset}"
+        )
     can_run = [section for section, lack in lacks.items() if not lack.obstacles]
     if can_run:
         message += f"\nWithout --strict, {', '.join(can_run)} would run without what is missing"
@@ -1054,8 +1076,9 @@ def _what_is_left(left: "Plan", failed: dict[str, str]) -> None:
         )
     by_hand = [item for item in left.items if item.state == "by hand"]
     for item in by_hand:
+        licence = f", {item.licence}" if item.licence else ""
         _console.print(
-            f"By hand: {item.what}, {escape(item.licence)}: {escape(item.note)}",
+            escape(f"By hand: {item.what}{licence}: {item.note}"),
             highlight=False,
             soft_wrap=True,
         )

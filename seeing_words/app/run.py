@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'KEPT', 'store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs',
-           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'LeftOut', 'Run', 'start', 'prepare']
+           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'lost_parts', 'LeftOut', 'Run',
+           'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -562,6 +563,36 @@ def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
     for name, reason in missing_parts(preset).items():
         if name in used:
             raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
+
+
+def lost_parts(folder: Path, section: str, missing: Iterable[str]) -> list[str]:
+    """Find parts of a preset with which figures were made that a run without them would replace.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the figures.
+    section : str
+    missing : iterable of str
+        Networks and data sets that are not there for a new run.
+
+    Returns
+    -------
+    list of str
+        Those of them that the figures in the folder were made with; empty if there are no figures.
+
+    Examples
+    --------
+    >>> lost_parts(Path("nowhere"), "layers", ["facebook/dinov2-large"])
+    []
+    """
+    try:
+        before = json.loads((folder / f"{section}_provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    used = {NetworkId.parse(name).trained for name in before.get("models", ())}
+    used.add(before.get("trials", {}).get("kind", ""))
+    return [name for name in missing if name in used]
 
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
