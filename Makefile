@@ -17,7 +17,7 @@ ALONE = OMP_NUM_THREADS=1 TQDM_DISABLE=1
 # IN_TEST would make nbdev_export do nothing; PYTHONPATH could hide this package behind another one
 unexport IN_TEST PYTHONPATH
 
-.PHONY: help figures photographs test lint wheel bench lab train export outputs site clean
+.PHONY: help figures photographs test lint wheel bench rehearsal lab train export outputs site clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets (the default)
@@ -46,6 +46,9 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 
 bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+rehearsal: $(READY) ## run the paper on random networks of its formats and shapes (15 minutes, 10 GB)
+	$(BIN)/python tests/support/rehearsal.py
 
 lab: $(READY) ## open nbs/index.ipynb in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
