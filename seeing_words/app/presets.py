@@ -680,6 +680,8 @@ _MICROWORLD = Preset(
     sections={
         "perturbations": {"n_stimuli": 400},
         "probes": {"n_stimuli": 400},
+        "transfer": {"n_stimuli": 400},
+        "content": {"n_stimuli": 400},
         "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
     },
 )
