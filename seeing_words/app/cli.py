@@ -215,7 +215,8 @@ def figures(
             runnable.append(job)
     _check_room(runnable)
     outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
-    for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
+    of_paper = [o for o in outcomes if o.verdicts and o.job.section in sections()]
+    for folder in {o.job.run.folder for o in of_paper}:
         save_claims(folder)
     if as_json:
         left = [
