@@ -136,7 +136,11 @@ class Preset:
     revisions: dict[StrictStr, StrictStr] = _described(
         {}, "by network, the commit of its repository; of others, the newest"
     )
-    dtype: StrictStr = _described("float32", "of the networks' arithmetic")
+    dtype: StrictStr = _described(
+        "float32",
+        "of the networks' arithmetic; auto: float32, and bfloat16 for networks that would not fit "
+        "on the device",
+    )
     device: StrictStr = _described(
         "auto",
         "where networks run: auto, cpu, cuda, mps, or offload for one too large for its device",
@@ -676,6 +680,8 @@ _MICROWORLD = Preset(
     sections={
         "perturbations": {"n_stimuli": 400},
         "probes": {"n_stimuli": 400},
+        "transfer": {"n_stimuli": 400},
+        "content": {"n_stimuli": 400},
         "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
     },
 )
@@ -705,6 +711,7 @@ PRESETS: Mapping[str, Preset] = {
             vision=_VISION,
             language=_LANGUAGE,
             n_untrained=1,
+            dtype="auto",
             data=("coco", "pick-a-pic"),
             trials="pick-a-pic",
             revisions=_pinned(*_VISION, *_LANGUAGE),
@@ -716,6 +723,7 @@ PRESETS: Mapping[str, Preset] = {
             vision=_VISION,
             language=_LANGUAGE,
             n_untrained=1,
+            dtype="auto",
             data=("flickr30k",),
             revisions=_pinned(*_VISION, *_LANGUAGE),
         ),
@@ -1109,8 +1117,8 @@ def _unknown_names(preset: Preset) -> _Problems:
     for name in preset.copies:
         if name not in preset.data:
             yield "copies", f"{name!r} is none of its data sets: {did_you_mean(name, preset.data)}"
-    if preset.dtype not in DTYPES:
-        yield "dtype", did_you_mean(preset.dtype, DTYPES)
+    if preset.dtype not in (kinds := ["auto", *DTYPES]):
+        yield "dtype", did_you_mean(preset.dtype, kinds)
     if preset.device not in DEVICES and not re.fullmatch(r"(cuda|mps|cpu):\d+", preset.device):
         yield "device", did_you_mean(preset.device, DEVICES)
     for name in preset.columns:
