@@ -215,7 +215,8 @@ def figures(
             runnable.append(job)
     _check_room(runnable)
     outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
-    for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
+    of_paper = [o for o in outcomes if o.verdicts and o.job.section in sections()]
+    for folder in {o.job.run.folder for o in of_paper}:
         save_claims(folder)
     if as_json:
         left = [
@@ -433,8 +434,11 @@ def _usual_jobs(jobs: "list[Job]") -> int:
 
 
 def _check_room(jobs: "list[Job]") -> None:
-    "Print how much the store will grow, if by much; refuse a run that does not fit on the disk."
-    from seeing_words.app.costs import check_room, estimate
+    """Print how much the store will grow, if by much.
+
+    Refuse a run that does not fit on the disk or into memory.
+    """
+    from seeing_words.app.costs import check_memory, check_room, estimate
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
@@ -442,6 +446,7 @@ def _check_room(jobs: "list[Job]") -> None:
     if not any("judge" in job.needs for job in jobs):  # it costs nothing, and may be unusable
         preset = replace(preset, judge="oracle")
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
+    check_memory(expected)
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:
         _bars.print(escape(message), highlight=False, soft_wrap=True)
@@ -930,7 +935,9 @@ def _networks_table(expected: "Expected") -> Table:
 def _sections_table(expected: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
 
-    columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
+    columns = (
+        Column(what, justify="right") for what in ("passes", "fits", "beside", "in all", "features")
+    )
     table = Table(
         "section",
         *columns,
@@ -940,10 +947,10 @@ def _sections_table(expected: "Expected") -> Table:
     for one in expected.sections:
         table.add_row(
             one.section,
-            *map(_time, (one.extraction, one.alignment, one.seconds)),
+            *map(_time, (one.extraction, one.alignment, one.beside, one.seconds)),
             format_bytes(one.store),
         )
-    table.add_row("all in turn", "", "", _time(expected.seconds), format_bytes(expected.store))
+    table.add_row("all in turn", "", "", "", _time(expected.seconds), format_bytes(expected.store))
     return table
 
 
@@ -959,7 +966,9 @@ def _estimated(expected: "Expected") -> Iterator[str]:
     yield (
         "Times are estimates: 2 operations for each multiplication, at the "
         f"{' and '.join(dict.fromkeys(speeds))} GFLOP/s (float32) measured just now, plus 20 s for "
-        "each section. Small networks do not reach that speed and take up to twice as long. "
+        "each section. Beside: weights are read, checked and drawn, images prepared and features "
+        "stored, at assumed rates. Small networks do not reach the speed and take up to twice as "
+        "long. "
         "Stored features take no time."
     )
     if expected.unknown:
