@@ -304,7 +304,7 @@ def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
         if found is None:
             checked.append((preset, found := _findings_of(job, needs)))
         missing, obstacles = missing_for(preset, found, job.needs)
-        if lost := lost_parts(job.run.folder, job.section, missing):
+        if lost := lost_parts(job.run, missing):
             obstacles.append(_would_replace(job, lost))
         lacks[job.section] = _Lack(missing, tuple(obstacles))
     if all(lack.obstacles for lack in lacks.values()) or (

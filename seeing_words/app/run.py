@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'KEPT', 'store_root', 'short_path', 'sections', 'find_section', 'section_metadata', 'section_needs',
-           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'lost_parts', 'LeftOut', 'Run',
+           'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts', 'LeftOut', 'Run', 'lost_parts',
            'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
@@ -564,36 +564,6 @@ def _refuse_missing(preset: Preset, needs: Collection[str] = _NEEDS) -> None:
         if name in used:
             raise InputError(f"{reason}, or leave it out: --without {shlex.quote(name)}")
 
-
-def lost_parts(folder: Path, section: str, missing: Iterable[str]) -> list[str]:
-    """Find parts of a preset with which figures were made that a run without them would replace.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the figures.
-    section : str
-    missing : iterable of str
-        Networks and data sets that are not there for a new run.
-
-    Returns
-    -------
-    list of str
-        Those of them that the figures in the folder were made with; empty if there are no figures.
-
-    Examples
-    --------
-    >>> lost_parts(Path("nowhere"), "layers", ["facebook/dinov2-large"])
-    []
-    """
-    try:
-        before = json.loads((folder / f"{section}_provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    used = {NetworkId.parse(name).trained for name in before.get("models", ())}
-    used.add(before.get("trials", {}).get("kind", ""))
-    return [name for name in missing if name in used]
-
 # %% ../../nbs/library/app/04_run.ipynb #line
 def _together(names: Iterable[str]) -> str:
     """Name networks briefly: `microworld/vision-0` and `-1` become `vision-0,1`.
@@ -1150,6 +1120,36 @@ class Run:
         place = escape(short_path(self.folder))
         line = f"<b>{escape(self.section)}</b>, figures in <code>{place}</code>"
         return f"<p>{line}</p>{self.preset._repr_html_()}"
+
+
+def lost_parts(run: Run, missing: Iterable[str]) -> list[str]:
+    """Find what the figures in a run's folder were made with, and the run would be without.
+
+    Parameters
+    ----------
+    run : Run
+        Of the whole preset.
+    missing : iterable of str
+        Networks and data sets that are not there for it.
+
+    Returns
+    -------
+    list of str
+        Those of them that the section's figures were made with; empty if there are no figures.
+
+    Examples
+    --------
+    >>> lost_parts(start("example", n_stimuli=40, n_folds=2), ["microworld/llama-0"])
+    []
+    """
+    record = run.folder / f"{run.section}_provenance.json"
+    try:
+        before = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    used = {NetworkId.parse(name).trained for name in before.get("models", ())}
+    used.add(before.get("trials", {}).get("kind", ""))
+    return [name for name in missing if not used.isdisjoint((name, run._names.get(name, name)))]
 
 # %% ../../nbs/library/app/04_run.ipynb #start
 def start(

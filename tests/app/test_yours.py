@@ -23,7 +23,7 @@ from seeing_words.app import cli
 from seeing_words.app.check import all_left_out, check_preset, problems
 from seeing_words.app.execute import _failure
 from seeing_words.app.presets import read_preset
-from seeing_words.app.run import lost_parts, start
+from seeing_words.app.run import lost_parts, prepare, start
 from seeing_words.core.files import DamagedFile
 from seeing_words.data.images import read_image
 from seeing_words.data.selection import damaged_images
@@ -403,9 +403,9 @@ def test_a_missing_network_is_left_out_of_every_section_and_each_figure_says_so(
     assert "Left out, since missing or unusable: " + missing + ". Figures" in ran.stderr
     for n in (0, 1):
         record = about(folder, f"toy{n}_provenance")
-        assert record["missing"] == [missing] and "without" not in record
-        assert set(record["models"]) == {str(mine / "dinov2"), str(mine / "bloom")}
-        assert about(folder, f"toy{n}_best")["provenance"]["missing"] == [missing]
+        assert record["missing"] == ["open_llama_13b"] and "without" not in record
+        assert set(record["models"]) == {"dinov2", "bloom"}  # named from the preset's folder
+        assert about(folder, f"toy{n}_best")["provenance"]["missing"] == ["open_llama_13b"]
         assert "left out: open_llama_13b" in picture_text(folder, f"toy{n}_best")
     printed = json.loads(run_figures("--preset", preset, "--json").stdout)
     assert [list(one["missing"]) for one in printed] == [[missing]] * 2
@@ -519,7 +519,7 @@ def test_figures_made_with_more_are_not_replaced(mine, monkeypatch, capsys, tmp_
     root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
     folder = sections_of(root, (), ())
     folder.mkdir(parents=True)
-    record = {"models": {str(mine / "bloom"): "1", f"untrained:{llama}@0": "2"}}
+    record = {"models": {"bloom": "1", "untrained:llama@0": "2"}}  # named from the preset's folder
     for n in (0, 1):
         (folder / f"toy{n}_provenance.json").write_text(json.dumps(record))
     code, said = figures(monkeypatch, capsys, preset)
@@ -539,12 +539,13 @@ def test_figures_made_with_more_are_not_replaced(mine, monkeypatch, capsys, tmp_
     assert f"section toy0 is left out: {llama}" in " ".join(ran.stderr.split())
     assert json.loads((folder / "toy0_provenance.json").read_text()) == record
     # nothing would be lost of figures that were made without it, too
-    assert lost_parts(folder, "toy1", [llama]) == []
-    assert lost_parts(folder, "toy0", [llama, "pick-a-pic"]) == [llama]
+    toy0, toy1 = (prepare(f"toy{n}", preset=preset) for n in (0, 1))
+    assert lost_parts(toy1, [llama]) == []
+    assert lost_parts(toy0, [llama, "pick-a-pic"]) == [llama]
     (folder / "toy0_provenance.json").write_text(json.dumps({"trials": {"kind": "pick-a-pic"}}))
-    assert lost_parts(folder, "toy0", [llama, "pick-a-pic"]) == ["pick-a-pic"]
+    assert lost_parts(toy0, [llama, "pick-a-pic"]) == ["pick-a-pic"]
     (folder / "toy0_provenance.json").write_text("{")
-    assert lost_parts(folder, "toy0", [llama]) == []
+    assert lost_parts(toy0, [llama]) == []
 
 
 # Damaged files
