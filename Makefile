@@ -3,6 +3,7 @@
 
 PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
+FLICKR8K = _data/flickr8k
 SECTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction predictivity
@@ -16,14 +17,18 @@ ALONE = OMP_NUM_THREADS=1 TQDM_DISABLE=1
 # IN_TEST would make nbdev_export do nothing; PYTHONPATH could hide this package behind another one
 unexport IN_TEST PYTHONPATH
 
-.PHONY: help figures test lint wheel bench lab train export outputs site clean
+.PHONY: help figures photographs test lint wheel bench rehearsal lab train export outputs site clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 figures: $(READY) ## run the paper's sections and write their figures into figures/; SECTIONS=layers, PRESET=microworld
 	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET)
+
+photographs: $(READY) ## real photographs and networks, then all sections (hours); FLICKR8K=folder of Flickr8k
+	$(BIN)/python tools/photographs/get.py --flickr8k "$(FLICKR8K)" --out _data/photographs
+	$(BIN)/seeing-words figures $(SECTIONS) --preset _data/photographs/photographs.toml
 
 test: lint ## lint, then every test and every notebook (some minutes)
 	$(ALONE) $(BIN)/python -m pytest $(WORKERS) --no-loadscope-reorder
@@ -42,19 +47,16 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
+rehearsal: $(READY) ## run the paper on random networks of its formats and shapes (15 minutes, 10 GB)
+	$(BIN)/python tests/support/rehearsal.py
+
 lab: $(READY) ## open nbs/index.ipynb in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
-train: $(READY) ## train the microworld's seven networks again and replace the checkpoints (hours)
-	@mkdir -p _runs/train
-	for seed in 0 1 2; do \
-		$(BIN)/papermill --cwd nbs/train -p retrain True -p seed $$seed \
-			nbs/train/vision.ipynb _runs/train/vision-$$seed.ipynb || exit 1; \
-	done
-	for network in llama-0 llama-1 bloom-0 bloom-1; do \
-		$(BIN)/papermill --cwd nbs/train -p retrain True -p architecture $${network%-*} -p seed $${network#*-} \
-			nbs/train/language.ipynb _runs/train/$$network.ipynb || exit 1; \
-	done
+train: $(READY) ## train the networks of the microworld again and replace the shipped ones (hours)
+	$(BIN)/seeing-words train --out _runs/train --snapshots _runs/train/steps
+	cp -r _runs/train/vision-* _runs/train/llama-* _runs/train/bloom-* seeing_words/checkpoints/
+	mkdir -p seeing_words/snapshots && cp _runs/train/steps/*.npz seeing_words/snapshots/
 
 export: $(READY) ## write the package from the notebooks, clean the notebooks, write README.md
 	$(BIN)/nbdev_export

@@ -40,9 +40,8 @@ def section(cell: dict) -> str:
 def readme() -> str:
     "README.md as nbs/index.ipynb has it now."
     cells = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4).cells
-    return (
-        "\n\n".join(section(cell) for cell in cells if not cell.source.startswith("#| hide")) + "\n"
-    )
+    sections = [section(cell) for cell in cells if not cell.source.startswith("#| hide")]
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 if __name__ == "__main__":

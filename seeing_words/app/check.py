@@ -6,7 +6,7 @@
 __all__ = ['Progress', 'Finding', 'check_preset', 'problems', 'all_left_out', 'missing_for']
 
 # %% ../../nbs/library/app/03_check.ipynb #imports
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..models.inputs import image_preprocessor, read_tokenizer
 from ..models.load import Model, pretrained_folder
 from ..models.own import own_function
 from ..models.weights import check_device, check_head
-from ..studies.pick_a_pic import JUDGES, prompt_folds
+from ..studies.pick_a_pic import JUDGES, PreferenceSet, prompt_folds
 
 # %% ../../nbs/library/app/03_check.ipynb #finding
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Finding:
     Attributes
     ----------
     what : str
-        What was checked: device, stimuli, images, next words, judge, trials, or a network.
+        What was checked: device, stimuli, images, next words, judge, trials, images of trials, or a
+        network.
     found : str
         The result, in words.
     problem : str
@@ -64,7 +65,7 @@ def _finding(what: str, check: Callable[[], str], part: str = "") -> Finding:
     try:
         return Finding(what, check(), part=part)
     except InputError as error:
-        return Finding(what, problem=str(error), part=part)
+        return Finding(what, problem=str(error), leave_out=getattr(error, "wrong", ()), part=part)
 
 
 Progress = Callable[[str, int, int], None]  # called with what is checked, how many are done, of all
@@ -89,17 +90,43 @@ def _usable(preset: Preset, ids_file: Path | None) -> tuple[StimulusSet | None, 
             return None, [*findings, Finding("stimuli", problem=str(error))]
 
 
-def _images(stimuli: StimulusSet, progress: Progress) -> Finding:
-    "Read every image once."
-    wrong = damaged_images(stimuli, lambda done, n: progress("images", done, n))
-    if not wrong:
-        return Finding("images", f"{len(stimuli)} read")
-    some = "; ".join(list(wrong.values())[:3]) + "; …" * (len(wrong) > 3)
-    return Finding(
-        "images",
-        problem=f"{len(wrong)} of {len(stimuli)} are damaged. {some}",
-        leave_out=tuple(wrong),
-    )
+def _all_damaged(
+    preset: Preset, stimuli: StimulusSet, ids_file: Path | None, progress: Progress
+) -> tuple[dict[str, str], list[Finding]]:
+    """Read every image and its masks; those that take the place of damaged ones are read, too.
+
+    Returns the faults by id, and what is wrong with stimuli that would take a place.
+    """
+    faults, read, findings = {}, set(), []
+    chosen: StimulusSet | None = stimuli
+    while chosen is not None:
+        fresh = [i for i, id_ in enumerate(chosen.ids) if id_ not in read]
+        found = {}
+        if fresh:
+            found = damaged_images(
+                chosen.subset(fresh), lambda done, n: progress("images", done, n)
+            )
+        if not found:
+            break
+        faults |= found
+        read |= set(chosen.ids)
+        left = [*preset.leave_out, *faults]
+        left += [id_ for one in findings for id_ in one.leave_out]
+        chosen, more = _usable(replace(preset, leave_out=tuple(left)), ids_file)
+        findings += [one for one in more if one.leave_out]
+    return faults, findings
+
+
+def _images(stimuli: StimulusSet, faults: Mapping[str, str], what: str = "images") -> Finding:
+    "What reading every image has found."
+    if not faults:
+        return Finding(what, f"{len(stimuli)} read")
+    in_place = len(set(faults) - set(stimuli.ids))
+    message = f"{len(faults) - in_place} of {len(stimuli)} are damaged"
+    if in_place:
+        message += f", and {in_place} of those that would take their place"
+    lines = "".join(f"\n  {fault}" for fault in faults.values())
+    return Finding(what, problem=f"{message}:{lines}", leave_out=tuple(faults))
 
 # %% ../../nbs/library/app/03_check.ipynb #networks
 def _check_captions(
@@ -271,12 +298,32 @@ def _all_trials(preset: Preset, stimuli: StimulusSet) -> Iterator[Finding]:
         )
 
 
-def _trials(preset: Preset, stimuli: StimulusSet) -> str:
+def _made_trials(preset: Preset, stimuli: StimulusSet) -> PreferenceSet:
     "Make the trials once; no list of ids is written."
     folds = make_folds(len(stimuli), n_folds=preset.n_folds, seed=0)
     if not preset.n_trials:
         preset = replace(preset, n_trials=preset.n_stimuli)
-    trials = TRIALS[preset.trials](stimuli, folds, 0, replace(preset, n_stimuli=len(stimuli)), None)
+    return TRIALS[preset.trials](stimuli, folds, 0, replace(preset, n_stimuli=len(stimuli)), None)
+
+
+def _images_of_trials(
+    preset: Preset, stimuli: StimulusSet, progress: Progress
+) -> Iterator[Finding]:
+    "Read both images of every trial, if trials can be made."
+    try:
+        trials = _made_trials(preset, stimuli)
+    except InputError:
+        return  # reported with the trials
+    faults = {}
+    for side in (trials.preferred, trials.rejected):
+        what = f"images of trials, {side.condition}"
+        faults |= damaged_images(side, lambda done, n, what=what: progress(what, done, n))
+    yield _images(trials.preferred, faults, "images of trials")
+
+
+def _trials(preset: Preset, stimuli: StimulusSet) -> str:
+    "Describe the trials."
+    trials = _made_trials(preset, stimuli)
     prompt_folds(trials.prompts, n_folds=preset.n_folds)  # refuses too few
     dropped = [f"{n} left out: {reason}" for reason, n in trials.left_out.items()]
     return f"{len(trials)} of {preset.trials}" + f" ({', '.join(dropped)})" * bool(dropped)
@@ -342,19 +389,26 @@ def _findings(
         )
     ]
     if stimuli is not None and every_image:
-        yield _images(stimuli, progress)
+        left_out = tuple(id_ for one in wrong for id_ in one.leave_out)
+        usable = replace(preset, ids_file="", leave_out=(*preset.leave_out, *left_out))
+        faults, more = _all_damaged(usable, stimuli, ids_file, progress)
+        yield from more
+        yield _images(stimuli, faults)
     networks = [
         (name, modality)
         for modality in ("vision", "language")
         for name in getattr(preset, modality)
     ]
+    sound = set()
     for i, (name, modality) in enumerate(networks):
         progress("networks", i, len(networks))
-        yield _check_network(preset, name, modality, stimuli, progress)
+        yield (network := _check_network(preset, name, modality, stimuli, progress))
+        if not network.problem:
+            sound.add(name)
     heads = [
         _finding("next words", lambda name=name: _head(preset, name), name)
         for name in preset.language
-        if "next words" in needs
+        if "next words" in needs and name in sound
     ]
     yield from (head for head in heads if head.problem or head.found)
     if "judge" in needs:
@@ -362,6 +416,8 @@ def _findings(
     asked = "trials" in needs or ("trials of a data set" in needs and preset.trials in DATA_SETS)
     if asked and stimuli is not None:
         yield from _all_trials(preset, stimuli)
+        if every_image and preset.trials in DATA_SETS:
+            yield from _images_of_trials(preset, stimuli, progress)
     progress("networks", len(networks), len(networks))
 
 # %% ../../nbs/library/app/03_check.ipynb #problems

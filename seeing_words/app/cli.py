@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report', 'align_files',
            'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'sections_list', 'download', 'store_ls',
-           'store_verify', 'store_rm', 'doctor']
+           'store_verify', 'store_rm', 'doctor', 'train', 'snapshots']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -215,7 +215,8 @@ def figures(
             runnable.append(job)
     _check_room(runnable)
     outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
-    for folder in {o.job.run.folder for o in outcomes if o.verdicts}:
+    of_paper = [o for o in outcomes if o.verdicts and o.job.section in sections()]
+    for folder in {o.job.run.folder for o in of_paper}:
         save_claims(folder)
     if as_json:
         left = [
@@ -277,9 +278,22 @@ def _findings_of(job: "Job", needs: frozenset[str]) -> "list[Finding]":
         )
 
 
+def _would_replace(job: "Job", lost: Iterable[str]) -> str:
+    "Why a section is not run in whose folder there are figures that were made with more."
+    from seeing_words.app.run import short_path
+
+    without = " ".join(f"--without {shlex.quote(name)}" for name in lost)
+    return (
+        f"{short_path(job.run.folder)} has figures of {job.section} made with {', '.join(lost)}, "
+        "which figures made without would replace: to have those, too, in a folder of their own, "
+        f"add {without}"
+    )
+
+
 def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
     "Find what each section has to do without; refuse if nothing can run, or all is to be there."
     from seeing_words.app.check import missing_for
+    from seeing_words.app.run import lost_parts
 
     needs = frozenset().union(*(job.needs for job in jobs))
     checked = []  # presets, of which sections may have other sizes, with their findings
@@ -290,6 +304,8 @@ def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
         if found is None:
             checked.append((preset, found := _findings_of(job, needs)))
         missing, obstacles = missing_for(preset, found, job.needs)
+        if lost := lost_parts(job.run, missing):
+            obstacles.append(_would_replace(job, lost))
         lacks[job.section] = _Lack(missing, tuple(obstacles))
     if all(lack.obstacles for lack in lacks.values()) or (
         strict and any(lack.reasons for lack in lacks.values())
@@ -301,11 +317,18 @@ def _check_first(jobs: "list[Job]", strict: bool) -> dict[str, _Lack]:
 # %% ../../nbs/library/app/08_cli.ipynb #figures-check-asked
 def _refuse_all(jobs: "list[Job]", lacks: Mapping[str, _Lack]) -> NoReturn:
     "Refuse to run anything, with everything that is wrong."
+    from seeing_words.app.presets import split_parts
     from seeing_words.core.errors import InputError
 
     wrong = dict.fromkeys(reason for lack in lacks.values() for reason in lack.reasons)
     problems_found = "\n".join(f"• {problem}" for problem in wrong)
     message = f"preset {jobs[0].run.preset.name} cannot run; nothing was started:\n{problems_found}"
+    preset = shlex.quote(split_parts(jobs[0].given.get("preset", jobs[0].run.preset.name))[0])
+    if "leave_out = [" in problems_found or "presets check" in problems_found:
+        message += (
+            "\nEvery image and caption that cannot be used, and one line that leaves them out: "
+            f"seeing-words presets check {preset}"
+        )
     can_run = [section for section, lack in lacks.items() if not lack.obstacles]
     if can_run:
         message += f"\nWithout --strict, {', '.join(can_run)} would run without what is missing"
@@ -411,8 +434,11 @@ def _usual_jobs(jobs: "list[Job]") -> int:
 
 
 def _check_room(jobs: "list[Job]") -> None:
-    "Print how much the store will grow, if by much; refuse a run that does not fit on the disk."
-    from seeing_words.app.costs import check_room, estimate
+    """Print how much the store will grow, if by much.
+
+    Refuse a run that does not fit on the disk or into memory.
+    """
+    from seeing_words.app.costs import check_memory, check_room, estimate
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
@@ -420,6 +446,7 @@ def _check_room(jobs: "list[Job]") -> None:
     if not any("judge" in job.needs for job in jobs):  # it costs nothing, and may be unusable
         preset = replace(preset, judge="oracle")
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
+    check_memory(expected)
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:
         _bars.print(escape(message), highlight=False, soft_wrap=True)
@@ -908,7 +935,9 @@ def _networks_table(expected: "Expected") -> Table:
 def _sections_table(expected: "Expected") -> Table:
     from seeing_words.app.download import format_bytes
 
-    columns = (Column(what, justify="right") for what in ("passes", "fits", "in all", "features"))
+    columns = (
+        Column(what, justify="right") for what in ("passes", "fits", "beside", "in all", "features")
+    )
     table = Table(
         "section",
         *columns,
@@ -918,10 +947,10 @@ def _sections_table(expected: "Expected") -> Table:
     for one in expected.sections:
         table.add_row(
             one.section,
-            *map(_time, (one.extraction, one.alignment, one.seconds)),
+            *map(_time, (one.extraction, one.alignment, one.beside, one.seconds)),
             format_bytes(one.store),
         )
-    table.add_row("all in turn", "", "", _time(expected.seconds), format_bytes(expected.store))
+    table.add_row("all in turn", "", "", "", _time(expected.seconds), format_bytes(expected.store))
     return table
 
 
@@ -937,11 +966,16 @@ def _estimated(expected: "Expected") -> Iterator[str]:
     yield (
         "Times are estimates: 2 operations for each multiplication, at the "
         f"{' and '.join(dict.fromkeys(speeds))} GFLOP/s (float32) measured just now, plus 20 s for "
-        "each section. Small networks do not reach that speed and take up to twice as long. "
+        "each section. Beside: weights are read, checked and drawn, images prepared and features "
+        "stored, at assumed rates. Small networks do not reach the speed and take up to twice as "
+        "long. "
         "Stored features take no time."
     )
     if expected.unknown:
-        yield f"Unknown before the download, and not counted: {', '.join(expected.unknown)}."
+        yield (
+            "Unknown before the download, or since a function of yours makes the network, and not "
+            f"counted: {', '.join(expected.unknown)}."
+        )
 
 # %% ../../nbs/library/app/08_cli.ipynb #sections
 @app.command("sections")
@@ -1043,8 +1077,9 @@ def _what_is_left(left: "Plan", failed: dict[str, str]) -> None:
         )
     by_hand = [item for item in left.items if item.state == "by hand"]
     for item in by_hand:
+        licence = f", {item.licence}" if item.licence else ""
         _console.print(
-            f"By hand: {item.what}, {escape(item.licence)}: {escape(item.note)}",
+            escape(f"By hand: {item.what}{licence}: {item.note}"),
             highlight=False,
             soft_wrap=True,
         )
@@ -1235,6 +1270,98 @@ def doctor(as_json: Json = False) -> None:
     if any(state == "bad" for _, state, _ in found):
         raise typer.Exit(1)
 
+# %% ../../nbs/library/app/08_cli.ipynb #train
+@app.command(epilog=_EXIT_CODES)
+def train(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NETWORK", help="Networks to train, such as vision-0 (default: all)."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of checkpoints.")] = Path(
+        "networks"
+    ),
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads (default: one per core).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of training (default: the recipe's).")
+    ] = None,
+    snapshots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also keep each network at 24 steps on the way, here, and their features.",
+        ),
+    ] = None,
+) -> None:
+    "Train the microworld's networks: vision on images alone, language on captions alone."
+    import torch
+
+    from seeing_words.core.errors import InputError
+    from seeing_words.models.checkpoints import checkpoint_card
+    from seeing_words.models.snapshots import write_snapshots
+    from seeing_words.models.train import NETWORKS, train_network
+    from seeing_words.models.weights import check_device
+
+    unknown = [name for name in names or () if name not in NETWORKS]
+    if unknown:
+        raise InputError(f"network {unknown[0]!r} is unknown: choose from {', '.join(NETWORKS)}")
+    check_device(device)
+    _can_write(out)
+    torch.set_num_threads(threads or n_cores())
+    for name in names or NETWORKS:
+        if not (out / name).is_dir():
+            try:
+                train_network(name, out, device=device, steps=steps, snapshots=snapshots)
+            except KeyboardInterrupt:
+                _bars.print("Stopped. The same command continues from there.")
+                raise typer.Exit(130) from None
+        card = checkpoint_card(f"microworld/{name}", root=out)
+        took = _time(card["curve"][-1]["seconds"])
+        _console.print(f"{name}: {card['steps']} steps in {took} → {out / name}", soft_wrap=True)
+        if snapshots and not (snapshots / f"{name}.npz").is_file():
+            (file,) = write_snapshots(snapshots, snapshots, networks=[name], trained=out)
+            _console.print(f"{name}: features along training → {file}", soft_wrap=True)
+
+# %% ../../nbs/library/app/08_cli.ipynb #snapshots
+@app.command(epilog=_EXIT_CODES)
+def snapshots(
+    folder: Annotated[
+        Path, typer.Argument(help="What `train --snapshots` wrote: a folder for each network.")
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK", help="Networks, such as vision-0 (default: all there)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write NETWORK.npz (default: FOLDER)."),
+    ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The trained checkpoints, for their learning curves (default: the shipped ones).",
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept a series that lacks steps.")
+    ] = False,
+) -> None:
+    "Write features of the microworld's networks along their training in small files."
+    from seeing_words.models.snapshots import write_snapshots
+
+    out = out or folder
+    _can_write(out)
+    for file in write_snapshots(
+        folder, out, networks=names or (), trained=trained, complete=not partial, progress=True
+    ):
+        size = file.stat().st_size / 1e6
+        _console.print(f"{file.stem}: {size:.1f} MB → {file}", soft_wrap=True)
+
 # %% ../../nbs/library/app/08_cli.ipynb #examples
 EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "": ("figures", "claims", "report --out report.html"),
@@ -1261,6 +1388,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "download --preset paper --data /data/seeing_words",
     ),
     "doctor": ("doctor", "doctor --json"),
+    "train": (
+        "train",
+        "train vision-0 llama-0 --device cuda --out mine",
+        "train --out mine --snapshots mine/steps",
+    ),
+    "snapshots": ("snapshots mine/steps", "snapshots mine/steps vision-0 --trained mine"),
     "presets": ("presets list", "presets show paper"),
     "presets list": ("presets list", "presets list --json"),
     "presets check": ("presets check mine.toml", "presets check mine.toml --json"),

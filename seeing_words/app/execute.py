@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -291,8 +292,14 @@ def _failure(job: Job, cell: str, error: PapermillExecutionError) -> SectionErro
     traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
     line = re.search(r"^-+> *(\d+) (.*)", traceback, re.MULTILINE)
     where = f", line {line[1]}:\n    {line[2].strip()}\n" if line else ":\n"
+    remedy = ""
+    if error.ename == "DamagedFile":
+        preset = split_parts(str(job.given.get("preset") or job.run.preset.name))[0]
+        command = shlex.join(["seeing-words", "presets", "check", preset])
+        remedy = f"All that are damaged, and the line that leaves them out: {command}\n"
     return SectionError(
         f"cell `{cell}` of {short_path(job.notebook)}{where}{error.ename}: {error.evalue}\n"
+        f"{remedy}"
         f"The full traceback is in {short_path(job.executed)}"
     )
 

@@ -20,13 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as validated_dataclass
 from rich.table import Table
 
 from ..core.errors import InputError, did_you_mean
 from ..core.files import cache_dir, checkout
-from ..data.microworld.scene import EVALUATION
+from ..data.microworld.scene import EVALUATION, SURPRISE
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
 from seeing_words.data.sources import (
@@ -105,6 +113,9 @@ class Preset:
     scenes: StrictInt = _described(
         0, "of the microworld: number of the first scene; the next n_stimuli scenes are the stimuli"
     )
+    surprise: StrictFloat = _described(
+        SURPRISE, "of the microworld: share of things, 0 to 1, that turn up anywhere"
+    )
     n_folds: StrictInt = _described(5, "parts of the cross-validation")
     n_permutations: StrictInt = _described(100, "shuffled pairings for the null")
     n_draws: StrictInt = _described(1000, "bootstrap draws for an interval")
@@ -125,7 +136,11 @@ class Preset:
     revisions: dict[StrictStr, StrictStr] = _described(
         {}, "by network, the commit of its repository; of others, the newest"
     )
-    dtype: StrictStr = _described("float32", "of the networks' arithmetic")
+    dtype: StrictStr = _described(
+        "float32",
+        "of the networks' arithmetic; auto: float32, and bfloat16 for networks that would not fit "
+        "on the device",
+    )
     device: StrictStr = _described(
         "auto",
         "where networks run: auto, cpu, cuda, mps, or offload for one too large for its device",
@@ -133,7 +148,9 @@ class Preset:
     batch_size: StrictInt = _described(64, "stimuli a forward pass; halved where memory is short")
     trials: StrictStr = _described("", "of forced choice: one of TRIALS; empty: the source's usual")
     judge: StrictStr = _described(
-        "", "of captions: oracle, or a network of the CLIP family; empty: the source's usual"
+        "",
+        "of captions: oracle, consensus (their likeness to the other captions of the image), or a "
+        "network of the CLIP family; empty: the source's usual",
     )
     folder: StrictStr = _described("", "of the stimuli; empty: where `download` puts the data set")
     split: StrictStr = _described("", "of the data set; empty: its usual one")
@@ -151,6 +168,11 @@ class Preset:
     separator: StrictStr = _described("", "of its cells; empty: comma, in .tsv tab")
     leave_out: tuple[StrictStr, ...] = _described(
         (), "ids of stimuli that are not used, such as those whose image is damaged"
+    )
+    show_stimuli: StrictBool = _described(
+        True,
+        "whether figures and tables may show the images and captions themselves; false of stimuli "
+        "that must not be passed on",
     )
     sections: dict[StrictStr, dict[StrictStr, StrictInt]] = _described(
         {}, "by section, sizes that differ from the preset's"
@@ -387,7 +409,9 @@ def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
     for _, remedy in _unsuited_scenes(preset):  # sizes may have changed since it was read
         raise InputError(f"preset {preset.name}, scenes = {preset.scenes}: {remedy}")
     seeds = EVALUATION[preset.scenes :]
-    return microworld_stimuli(preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds)
+    return microworld_stimuli(
+        preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds, surprise=preset.surprise
+    )
 
 # %% ../../nbs/library/app/00_presets.ipynb #sources-own
 def _own_table(preset: Preset) -> dict[str, object]:
@@ -504,6 +528,13 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
             f"{preset.n_stimuli} scenes from there on must lie within 0 to {n_scenes - 1}: name a "
             f"number from 0 to {n_scenes - preset.n_stimuli}",
         )
+    if not 0 <= preset.surprise <= 1:
+        yield "surprise", f"{preset.surprise} is not a share: name a number from 0 to 1"
+    elif not n_scenes and preset.surprise != SURPRISE:
+        yield (
+            "surprise",
+            f"only the microworld has it, not {preset.source}: leave it out",
+        )
 
 # %% ../../nbs/library/app/00_presets.ipynb #trials
 def _pick_a_pic(
@@ -559,6 +590,7 @@ def _rows(preset: Preset) -> list[tuple[str, str]]:
     rows = [
         ("stimuli", f"{preset.n_stimuli} from {preset.source}{place}{numbers}, {captions} each"),
         ("left out", f"{len(preset.leave_out)} stimuli" if preset.leave_out else ""),
+        ("shown", "" if preset.show_stimuli else "no images and no captions"),
         ("data", ", ".join(preset.data)),
         ("copies", ", ".join(f"{name}: {copy}" for name, copy in preset.copies.items())),
         ("vision", ", ".join(preset.vision)),
@@ -645,12 +677,27 @@ _MICROWORLD = Preset(
     vision=tuple(f"microworld/vision-{k}" for k in range(3)),
     language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)),
     device="cpu",
-    sections={"perturbations": {"n_stimuli": 400}},
+    sections={
+        "perturbations": {"n_stimuli": 400},
+        "probes": {"n_stimuli": 400},
+        "transfer": {"n_stimuli": 400},
+        "content": {"n_stimuli": 400},
+        "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
+    },
 )
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         _MICROWORLD,
+        replace(
+            _MICROWORLD,
+            name="microworld-all",
+            summary="the microworld with all of its networks: five of vision, six of language",
+            vision=tuple(f"microworld/vision-{k}" for k in range(5)),
+            language=tuple(
+                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(3)
+            ),
+        ),
         replace(
             _MICROWORLD,
             name="microworld-confirmatory",
@@ -664,6 +711,7 @@ PRESETS: Mapping[str, Preset] = {
             vision=_VISION,
             language=_LANGUAGE,
             n_untrained=1,
+            dtype="auto",
             data=("coco", "pick-a-pic"),
             trials="pick-a-pic",
             revisions=_pinned(*_VISION, *_LANGUAGE),
@@ -675,6 +723,7 @@ PRESETS: Mapping[str, Preset] = {
             vision=_VISION,
             language=_LANGUAGE,
             n_untrained=1,
+            dtype="auto",
             data=("flickr30k",),
             revisions=_pinned(*_VISION, *_LANGUAGE),
         ),
@@ -964,6 +1013,8 @@ _FIELDS = {f.name: f for f in fields(Preset)}
 _WRITTEN: Mapping[object, str] = {  # type of a field → how it is written
     StrictStr: 'some text, as in "text"',
     StrictInt: "a whole number, as in 40",
+    StrictFloat: "a number, as in 0.3",
+    StrictBool: "true or false, without quotation marks",
     tuple[StrictStr, ...]: 'a list, as in ["one", "two"]',
     dict[StrictStr, StrictStr]: 'a table, as in {key = "value"}',
     dict[StrictStr, dict[StrictStr, StrictInt]]: (
@@ -1019,7 +1070,22 @@ def _unsuited(preset: Preset) -> _Problems:
     if preset.judge == "oracle":
         yield (
             "judge",
-            f'only the {known} has one: name a network of the CLIP family, as judge = "{CLIP}"',
+            f'only the {known} has one: name a network of the CLIP family, as judge = "{CLIP}", or '
+            'write judge = "consensus"',
+        )
+
+
+def _unjudged(preset: Preset) -> _Problems:
+    "Find what keeps captions from being compared with the others of their image."
+    if preset.judge != "consensus":
+        return
+    if preset.n_captions < 3:
+        yield "judge", "it compares a caption with the others of its image: 3 or more are needed"
+    if preset.trials != "other images":
+        yield (
+            "judge",
+            "it knows an image by its captions, which the pictures of other trials lack: write "
+            'trials = "other images"',
         )
 
 
@@ -1051,8 +1117,8 @@ def _unknown_names(preset: Preset) -> _Problems:
     for name in preset.copies:
         if name not in preset.data:
             yield "copies", f"{name!r} is none of its data sets: {did_you_mean(name, preset.data)}"
-    if preset.dtype not in DTYPES:
-        yield "dtype", did_you_mean(preset.dtype, DTYPES)
+    if preset.dtype not in (kinds := ["auto", *DTYPES]):
+        yield "dtype", did_you_mean(preset.dtype, kinds)
     if preset.device not in DEVICES and not re.fullmatch(r"(cuda|mps|cpu):\d+", preset.device):
         yield "device", did_you_mean(preset.device, DEVICES)
     for name in preset.columns:
@@ -1083,6 +1149,7 @@ def _impossible(preset: Preset) -> _Problems:
             f"{', '.join(PRESETS)}",
         )
     yield from _unsuited(preset)
+    yield from _unjudged(preset)
     yield from _too_small(preset)
     for modality in ("vision", "language"):
         if not getattr(preset, modality):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'code_text', 'source_digest', 'write_atomic', 'versions',
-           'commit', 'checkout', 'cache_dir', 'package_digest', 'file_errors', 'inside', 'check_codecs']
+           'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'file_errors', 'inside', 'check_codecs']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -341,6 +341,17 @@ def package_digest() -> str:
     return digest(sources)
 
 # %% ../../nbs/library/core/01_files.ipynb #file-errors
+class DamagedFile(InputError):
+    """The content of a file is not what it should be.
+
+    Examples
+    --------
+    >>> raise DamagedFile("dog.jpg cannot be read")
+    Traceback (most recent call last):
+    seeing_words.core.files.DamagedFile: dog.jpg cannot be read
+    """
+
+
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
     """Turn whatever fails while a file is read into an error that names the file.
@@ -357,7 +368,8 @@ def file_errors(name: str) -> Iterator[None]:
     Raises
     ------
     InputError
-        If anything raises within the context. An `InputError` passes unchanged.
+        If anything raises within the context: `DamagedFile`, unless the file cannot be opened. An
+        `InputError` passes unchanged.
 
     Examples
     --------
@@ -375,7 +387,7 @@ def file_errors(name: str) -> Iterator[None]:
             raise InputError(
                 f"{name}: {error.strerror}: check the path and who may read it"
             ) from error
-        raise InputError(
+        raise DamagedFile(
             f"{name} cannot be read ({type(error).__name__}: {first_line(error)}): it is damaged, "
             "incomplete or not what its name says: get it again, or leave it out"
         ) from error

@@ -37,7 +37,7 @@ def picture_code(image: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> bool(picture_code(np.zeros((20, 30, 3), np.uint8)).any())
+    >>> picture_code(np.zeros((20, 30, 3), np.uint8)).any()
     False
     """
     small = Image.fromarray(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)

@@ -683,7 +683,7 @@ def as_stimulus_set(
 def damaged_images(
     stimuli: StimulusSet, progress: Callable[[int, int], None] = lambda done, n: None
 ) -> dict[str, str]:
-    """Read every image once, to find those that are damaged before a long run.
+    """Read every image and its masks once, to find those that are damaged before a long run.
 
     Parameters
     ----------
@@ -694,7 +694,7 @@ def damaged_images(
     Returns
     -------
     dict of str to str
-        Id → fault, for each damaged image.
+        Id → fault, for each stimulus whose image or masks are damaged.
 
     Examples
     --------
@@ -702,10 +702,12 @@ def damaged_images(
     {'139': '000000000139.jpg cannot be read (OSError: image file is truncated …'}
     """
     faults = {}
-    images = stimuli.require_images()
+    images, masks = stimuli.require_images(), stimuli.thing_masks
     for i, id_ in enumerate(stimuli.ids):
         try:
             images[i]
+            if masks is not None:
+                masks[i]
         except InputError as error:
             faults[id_] = str(error)
         progress(i + 1, len(stimuli))

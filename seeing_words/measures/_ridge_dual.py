@@ -92,15 +92,15 @@ def _device64(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device  # Apple's has no float64
 
 
-def _fold(train, test, alphas, dtype=torch.float32, device="cpu", scaling="unit") -> _Fold:
+def _fold(train, test, alphas, dtype=torch.float32, device=None, scaling="unit") -> _Fold:
     "Make a fold from plain indices, penalties and names."
-    device = torch.device(device)
+    device = usable_device(device)
     alphas = torch.as_tensor(alphas, dtype=torch.float64).to(_device64(device))
     return _Fold(train, test, alphas, dtype, device, scaling)
 
 # %% ../../nbs/library/measures/03_ridge_dual.ipynb #check-settings
 def check_setting(
-    penalty: str, dtype: torch.dtype, device: str | torch.device, scaling: str = "unit"
+    penalty: str, dtype: torch.dtype, device: str | torch.device | None, scaling: str = "unit"
 ) -> None:
     "Refuse an unknown penalty or scaling, and a device that cannot be used."
     if scaling not in SCALINGS:
@@ -122,7 +122,8 @@ class _Setting:
     penalty : str
         A name in `PENALTIES`.
     dtype : torch.dtype
-    device : torch.device
+    device : torch.device or None
+        None: that of the surrounding block, see `computing_on`.
     progress : bool
         Whether to show a progress bar.
     scaling : str
@@ -135,7 +136,7 @@ class _Setting:
     alphas: np.ndarray
     penalty: str = "shared"
     dtype: torch.dtype = torch.float32
-    device: str | torch.device = "cpu"
+    device: str | torch.device | None = None
     progress: bool = False
     scaling: str = "unit"
     held: bool = False

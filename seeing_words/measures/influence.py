@@ -246,7 +246,7 @@ def score_influences(
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
     scaling: str = "unit",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     neighbours: Sequence[int] = NEIGHBOURS,
     only: Sequence[int] | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:

@@ -205,7 +205,7 @@ def predictivity_grids(
     penalty: str = "shared",
     scaling: str = "unit",
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     max_memory: float = 4.0,
     progress: bool = False,
 ) -> dict[str, xr.Dataset]:
@@ -231,8 +231,9 @@ def predictivity_grids(
         are. Target units are z-scored in any case.
     dtype : torch.dtype
         Of products with target units; decompositions are in float64.
-    device : str or torch.device
-        Where to compute.
+    device : str or torch.device, optional
+        Where to compute; default: where the surrounding block says (see `computing_on`), without
+        one on the CPU.
     max_memory : float
         GiB to work in, the features not included.
     progress : bool
@@ -293,7 +294,7 @@ def predictivity_grid(
     penalty: str = "shared",
     scaling: str = "unit",
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     max_memory: float = 4.0,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -348,7 +349,7 @@ def predictivity(
     seed: int = 0,
     alphas: Sequence[float] = ALPHAS,
     penalty: str = "shared",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> float:
     """Measure how well one layer is predicted linearly from another.
 
@@ -366,8 +367,9 @@ def predictivity(
         Ridge penalties to choose from.
     penalty : {"shared", "per_target"}
         One λ for all units of `Y`, or one for each unit.
-    device : str or torch.device
-        Where to compute.
+    device : str or torch.device, optional
+        Where to compute; default: where the surrounding block says (see `computing_on`), without
+        one on the CPU.
 
     Returns
     -------
@@ -456,7 +458,7 @@ def out_of_fold(
     alphas: Sequence[float] = ALPHAS,
     penalty: str = "shared",
     scaling: str = "unit",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     max_memory: float = 4.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Target and held-out prediction of every stimulus, each in the z-scores of its own fold.
@@ -517,7 +519,7 @@ def out_of_folds(
     folds: Any = None,
     alphas: Sequence[float] = ALPHAS,
     scaling: str = "unit",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> dict[Hashable, list[np.ndarray]]:
     """Held-out predictions of many targets from one source.
 
@@ -581,7 +583,7 @@ def null_grid(
     n_units: int = 32,
     seed: int = 0,
     alphas: Sequence[float] = ALPHAS,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     max_memory: float = 4.0,
     progress: bool = False,
 ) -> xr.Dataset:

@@ -9,16 +9,19 @@ __all__ = ['imported_modules', 'code_digest', 'fingerprint', 'uncached', 'Result
 import ast
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, partial, singledispatch
 from importlib import import_module
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from threading import RLock
 from types import CodeType, FunctionType
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -32,8 +35,10 @@ from seeing_words.core.files import (
     source_digest,
     write_atomic,
 )
+from ..core.parallel import computing_on
 from ..data.stimuli import OnDemand, StimulusSet
 from .load import Model
+from .weights import is_out_of_memory
 
 # %% ../../nbs/library/models/11_cache.ipynb #code-imports
 _PACKAGE = PACKAGE.name
@@ -401,6 +406,9 @@ def uncached(function: Callable, *args: object, **kwargs: object) -> object:
 _WITHOUT_EFFECT = ("progress",)  # arguments that do not change a result
 
 # %% ../../nbs/library/models/11_cache.ipynb #results
+_CARD = RLock()  # held by the one computation on a graphics card: several would share its memory
+
+
 @dataclass(frozen=True)
 class Results:
     """A folder of cached results.
@@ -409,6 +417,12 @@ class Results:
     ----------
     root : Path
         The folder, made when the first result is written.
+    device : str, default "cpu"
+        Where fits, nulls and bootstraps within the function are computed. Results of a graphics
+        card are cached apart from those of the CPU, from which they differ by rounding.
+    release : callable, optional
+        Called where that device has no memory left, before the second attempt, which computes on
+        the CPU if it fails as well.
 
     Examples
     --------
@@ -417,6 +431,8 @@ class Results:
     """
 
     root: Path
+    device: str = "cpu"
+    release: Callable[[], object] | None = None
 
     def __call__(self, function: Callable, *args: object, **kwargs: object) -> object:
         "Return `function(*args, **kwargs)`, from its file if it was computed before."
@@ -424,9 +440,40 @@ class Results:
         try:
             return _read(path)
         except (FileNotFoundError, ValueError):
+            pass
+        if self.device == "cpu":
             value = function(*args, **kwargs)
-            _write(path, value)
-            return value
+        else:
+            with _CARD:
+                try:
+                    value = self._on_card(partial(function, *args, **kwargs))
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    value = None
+            if value is None:  # outside of the block above, whose error holds on to memory
+                name = getattr(function, "__name__", "a result")
+                warnings.warn(
+                    f"{name} does not fit in the memory of {self.device}: it is computed on the "
+                    "CPU, which takes longer",
+                    stacklevel=2,
+                )
+                return replace(self, device="cpu")(function, *args, **kwargs)
+        _write(path, value)
+        return value
+
+    def _on_card(self, compute: Callable[[], object]) -> object:
+        "Compute on the device; where its memory runs out, once more without the networks there."
+        with computing_on(self.device):
+            try:
+                return compute()
+            except (MemoryError, RuntimeError) as error:
+                if self.release is None or not is_out_of_memory(error):
+                    raise
+            self.release()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return compute()
 
     def _key(self, function: Callable, args: tuple, kwargs: dict) -> str:
         "Digest of the function's code and of its arguments' content, as they are now."
@@ -436,4 +483,6 @@ class Results:
             if name not in _WITHOUT_EFFECT
         }
         what = [_code_of(function), [fingerprint(value) for value in args], named]
+        if self.device != "cpu":
+            what.append(torch.device(self.device).type)
         return hashlib.sha256(canonical_json(what).encode()).hexdigest()

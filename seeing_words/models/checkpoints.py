@@ -185,9 +185,14 @@ def checkpoint_folder(name: str, root: str | Path | None = None) -> Path:
             raise InputError(
                 f"no checkpoint {name!r}: there are {there}. If it should be there, {_REMEDY}"
             )
-        lacks = "the folder has no config.json" if folder.is_dir() else "not a folder"
+        if folder.is_dir():
+            raise InputError(
+                f"the folder {name} has no config.json: a folder of a network holds that, its "
+                "weights, and its tokenizer or preprocessor_config.json, as `save_pretrained` "
+                "writes them or the hub has them"
+            )
         raise InputError(
-            f"there is no network {name!r} ({lacks}): a network is owner/name on the hub, a "
+            f"there is no network {name!r} (not a folder): a network is owner/name on the hub, a "
             f"folder that `save_pretrained` wrote, or one of {there}"
         )
     return folder

@@ -33,6 +33,7 @@ from seeing_words.models.store import (
     feature_spec,
     find_damage,
 )
+from .weights import is_out_of_memory
 
 # %% ../../nbs/library/models/08_extract.ipynb #capture-capture
 def _activations(value: object) -> torch.Tensor:
@@ -179,7 +180,7 @@ def _run(model: Model, inputs: Mapping[str, torch.Tensor]) -> None:
     except InputError:
         raise
     except Exception as error:  # networks raise many kinds
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         remedy = "its preprocessor_config.json or tokenizer do not match its config.json; fetch or "
         remedy += "save them again, or choose another network"
@@ -189,12 +190,6 @@ def _run(model: Model, inputs: Mapping[str, torch.Tensor]) -> None:
             f"{model.name} refuses its input ({type(error).__name__}: {first_line(error)}): "
             f"{remedy}"
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(
-        error, (MemoryError, torch.OutOfMemoryError)
-    ) or "can't allocate memory" in str(error)  # the CPU's
 
 
 def _moved(model: Model, inputs: Mapping, home: torch.device) -> dict[str, torch.Tensor]:
@@ -431,7 +426,7 @@ def pooled_layers(
 
 # %% ../../nbs/library/models/08_extract.ipynb #batch-memory
 def _halved(name: str, size: int, error: Exception) -> int:
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         raise error
     if size == 1:
         raise InputError(
@@ -511,8 +506,10 @@ def _blocks(
     inputs: Sequence,
     wanted: Iterable[tuple[int, dict[str, dict]]],
     batch_size: int,
+    layers: Sequence[int],
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     "Start of each wanted block of stimuli, and its features: pooling → (layer, stimulus, unit)."
+    some = list(layers) or slice(None)
     for start, specs in wanted:
         run = partial(pooled_layers, model, poolings=list(specs))
         parts, batch_size = in_batches(
@@ -521,7 +518,7 @@ def _blocks(
         yield (
             start,
             {
-                name: _rounded(np.concatenate([part[name] for part in parts], 1), spec)
+                name: _rounded(np.concatenate([part[name][some] for part in parts], 1), spec)
                 for name, spec in specs.items()
             },
         )
@@ -566,9 +563,11 @@ def _fill(
     store: Store,
     batch_size: int,
     progress: bool,
+    layers: Sequence[int],
 ) -> dict[str, np.ndarray]:  # those computed as a whole
     "Compute what is missing of the entries `specs` (pooling → spec), all in one pass."
     units = layer_units(model, inputs)
+    units = tuple(units[layer] for layer in layers) or units
     shape = (len(units), len(inputs), max(units))
     writers = {
         name: Writer(store.folder(s).with_suffix(".partial"), shape, s["dtype"], units)
@@ -589,7 +588,7 @@ def _fill(
     )
     wanted = ((start, missing) for start, missing in lacking if missing)
     with _behind() as do:
-        for start, block in _blocks(model, inputs, wanted, batch_size):
+        for start, block in _blocks(model, inputs, wanted, batch_size, layers):
             do(_put, writers, start, block)
             for name, new in block.items():
                 values[name][:, start : start + feature_store.BLOCK] = new
@@ -613,24 +612,60 @@ def _usable(store: Store, spec: dict) -> bool:
     return not damage
 
 # %% ../../nbs/library/models/08_extract.ipynb #extract-store-from-store
+def _whole(spec: dict) -> dict:
+    "The spec of the same features with all layers."
+    return {key: value for key, value in spec.items() if key != "layers"}
+
+
 def _from_store(
-    model: Model, inputs: Sequence, specs: dict, store: Store, batch_size: int, progress: bool
+    model: Model,
+    inputs: Sequence,
+    specs: dict,
+    store: Store,
+    batch_size: int,
+    progress: bool,
+    layers: Sequence[int],
 ) -> dict:
+    "Features and widths of layers, read or computed; all layers serve where some are asked for."
+    whole = {name: _whole(spec) for name, spec in specs.items()}
+    each = {digest(spec): spec for spec in (*specs.values(), *whole.values())}
     with _full_disk_explained(store.root), ExitStack() as locks:
         store.root.mkdir(parents=True, exist_ok=True)
-        for spec in sorted(
-            specs.values(), key=digest
-        ):  # in one order everywhere, or two runs could wait for each other
+        for _, spec in sorted(each.items()):
+            # in one order everywhere, or two runs could wait for each other
             locks.enter_context(store.lock(spec))
-        missing = {name: spec for name, spec in specs.items() if not _usable(store, spec)}
-        new = _fill(model, inputs, missing, store, batch_size, progress) if missing else {}
+        there = {
+            name: next((one for one in (spec, whole[name]) if _usable(store, one)), None)
+            for name, spec in specs.items()
+        }
+        missing = {name: spec for name, spec in specs.items() if there[name] is None}
+        new = {}
+        if missing:
+            new = _fill(model, inputs, missing, store, batch_size, progress, layers)
         found = {}
         for name, spec in specs.items():
-            values = new[name] if name in new else store.read(spec)
-            found[name] = values, store.units(spec)
+            kept = there[name] or spec
+            some = layers if kept != spec else ()  # of an entry with all of them
+            values = new[name] if name in new else store.read(kept, some)
+            units = store.units(kept)
+            if some and units:
+                units = tuple(units[layer] for layer in some)
+            found[name] = values, units
         return found
 
 # %% ../../nbs/library/models/08_extract.ipynb #stored
+def _positions(model: Model, layers: Sequence[int]) -> list[int]:
+    "Layers counted from 0; those that are counted from the end are negative."
+    n = model.n_layers + 1
+    for layer in layers:
+        if not -n <= layer < n:
+            raise InputError(
+                f"layer {layer} of {model.name}, which has {n}: name positions from 0 to {n - 1}, "
+                "or -1 for the last"
+            )
+    return [layer % n for layer in layers]
+
+
 def stored(
     model: Model,
     stimuli: StimulusSet,
@@ -639,6 +674,7 @@ def stored(
     *,
     caption: int = 0,
     dtype: str = "float32",
+    layers: Sequence[int] = (),
 ) -> bool:
     """Tell whether the store has features under all these poolings, so that no weights are needed.
 
@@ -654,6 +690,8 @@ def stored(
         Which caption of each stimulus a language network reads.
     dtype : {"float32", "float16"}
         Number type in the store.
+    layers : sequence of int
+        As in `extract`.
 
     Returns
     -------
@@ -669,10 +707,12 @@ def stored(
     >>> stored(model, stimuli, ["mean"], Store("_store"))  # doctest: +SKIP
     True
     """
-    return all(
-        feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype) in store
-        for name in poolings
-    )
+    kept = _positions(model, layers)
+    for name in poolings:
+        spec = feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype, layers=kept)
+        if spec not in store and _whole(spec) not in store:
+            return False
+    return True
 
 # %% ../../nbs/library/models/08_extract.ipynb #extract
 def extract_many(
@@ -683,6 +723,7 @@ def extract_many(
     caption: int = 0,
     batch_size: int = 64,
     dtype: str = "float32",
+    layers: Sequence[int] = (),
     store: Store | None = None,
     progress: bool = True,
 ) -> dict[str, xr.DataArray]:
@@ -690,7 +731,7 @@ def extract_many(
 
     Parameters
     ----------
-    model, caption, batch_size, dtype, store, progress
+    model, caption, batch_size, dtype, layers, store, progress
         As in `extract`.
     stimuli : StimulusSet
         Images for a vision network, captions for a language network.
@@ -718,24 +759,35 @@ def extract_many(
         raise InputError(f"batch_size is {batch_size}: it must be 1 or more")
     is_vision = model.modality == "vision"
     inputs = stimuli.require_images() if is_vision else stimuli.caption(caption)
+    kept = _positions(model, layers)
     specs = {
-        name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype)
+        name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype, layers=kept)
         for name in poolings
     }
     if store is None:
         wanted = ((start, specs) for start in _starts(model, inputs, progress))
-        blocks = [block for _, block in _blocks(model, inputs, wanted, batch_size)]
+        blocks = [block for _, block in _blocks(model, inputs, wanted, batch_size, kept)]
         units, found = layer_units(model, inputs), {}
+        units = tuple(units[layer] for layer in kept) or units
         for name in specs:
             found[name] = np.concatenate([block[name] for block in blocks], 1), units
     else:
-        found = _from_store(model, inputs, specs, store, batch_size, progress)
+        found = _from_store(model, inputs, specs, store, batch_size, progress, kept)
     features = {}
+    names = list(model.layers) or None
+    if names and kept:
+        names = [names[layer] for layer in kept]
     for name, spec in specs.items():
         values, units = found[name]
-        features[name] = feature_array(
-            values, ids=stimuli.ids, n_units=units, layer_names=model.layers or None, **spec
+        made = feature_array(
+            values, ids=stimuli.ids, n_units=units, layer_names=names, **_whole(spec)
         )
+        if kept:  # as a selection of all layers is labelled
+            positions = np.array(kept)
+            made = made.assign_coords(
+                layer=positions, depth=("layer", positions / max(1, model.n_layers))
+            )
+        features[name] = made
     return features
 
 # %% ../../nbs/library/models/08_extract.ipynb #extract-extract
@@ -769,6 +821,7 @@ def extract(
     caption: int = 0,
     batch_size: int = 64,
     dtype: str = "float32",
+    layers: Sequence[int] = (),
     store: Store | None = None,
     progress: bool = True,
 ) -> xr.DataArray:
@@ -791,6 +844,9 @@ def extract(
         Stimuli in a forward pass, halved where memory is short; changes results by rounding only.
     dtype : {"float32", "float16"}
         Of what is stored: `float32`, or `float16`, which halves the store.
+    layers : sequence of int
+        Positions of the layers to return and to store, such as (-2, -1) for the last two; default:
+        all. If the store has all of them, they are read from there.
     store : Store, optional
         Where features are read from if they were computed before, and written to; default: nowhere.
     progress : bool, default True
@@ -824,6 +880,7 @@ def extract(
         caption=caption,
         batch_size=batch_size,
         dtype=dtype,
+        layers=layers,
         store=store,
         progress=progress,
     )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub import errors as hub_errors
-from huggingface_hub import snapshot_download
 from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 
@@ -154,9 +154,8 @@ _REFUSALS = {  # the first that fits
     ),
     hub_errors.LocalEntryNotFoundError: (
         "is not a folder, is not complete in the hub's cache, and the hub cannot be reached: on "
-        "a machine with a network, run `hf download {name} --revision {revision}` "
-        "(HF_HUB_OFFLINE must not "
-        "be 1; behind a proxy, set HTTPS_PROXY; for a "
+        "a machine with a network, run `seeing-words download` for all that a preset needs, or run "
+        "`hf download {name} --revision {revision}` (behind a proxy, set HTTPS_PROXY; for a "
         "mirror, HF_ENDPOINT), or copy its folder here and name that ({error})"
     ),
     Exception: (
@@ -188,6 +187,8 @@ def hub_refusal(error: Exception, name: str, revision: str | None) -> InputError
     """
     words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
     first = f"{type(error).__name__}, {first_line(error)}"
+    if constants.HF_HUB_OFFLINE:
+        first = "HF_HUB_OFFLINE is 1, so that it was not asked"
     return InputError(
         f"{name} " + words.format(name=name, revision=revision or "main", error=first)
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
 from tokenizers import Tokenizer
 from torch import nn
@@ -386,13 +387,14 @@ def image_encoder(
     ----------
     preprocess : mapping
         ``mean`` and ``std``, three numbers each (RGB, of pixels from 0 to 1), and ``size``, the
-        width and height of an image in pixels.
+        width and height in pixels at which the network reads an image.
 
     Returns
     -------
     callable
-        From uint8 RGB images of shape (size, size, 3) to a dict with ``pixel_values`` of shape
-        (image, 3, size, size). It raises `InputError` for images of another size.
+        From uint8 RGB images, square and at least of this size, to a dict with ``pixel_values``
+        of shape (image, 3, size, size); larger images are resized, each pixel the weighted mean
+        of those it covers. It raises `InputError` for images that are smaller or not square.
 
     Examples
     --------
@@ -401,15 +403,19 @@ def image_encoder(
     torch.Size([1, 3, 8, 8])
     """
     mean, std = (torch.tensor(preprocess[key]).view(3, 1, 1) for key in ("mean", "std"))
+    size = preprocess["size"]
 
     def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        if batch.shape[2:] != (preprocess["size"],) * 2:
+        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+        height, width = batch.shape[2:]
+        if height != width or height < size:
             raise InputError(
-                f"images are {batch.shape[3]} × {batch.shape[2]} pixels; the network accepts "
-                f"{preprocess['size']} × {preprocess['size']}: resize them first"
+                f"images are {width} × {height} pixels; the network accepts {size} × {size}, or "
+                "larger squares: resize them first"
             )
-        return {"pixel_values": (batch / 255 - mean) / std}
+        if height > size:
+            batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
+        return {"pixel_values": (batch - mean) / std}
 
     return encode
 

@@ -44,11 +44,13 @@ from seeing_words.models.own import (
     source_of,
 )
 from seeing_words.models.weights import (
-    BUILDING,
     check_device,
     draw_network,
+    fitting_dtype,
     load_network,
-    number_type,
+    loading,
+    on_meta,
+    place,
 )
 
 # %% ../../nbs/library/models/04_load.ipynb #model
@@ -312,31 +314,43 @@ def _from_checkpoint(name: str, trained: str, seed: int | None, root: str | Path
     return Model(name, revision, "language", network, encode, tuple(tokenizer.encode("").ids))
 
 # %% ../../nbs/library/models/04_load.ipynb #load-pretrained
+def _draws_on(device: str | torch.device) -> torch.device | None:
+    "Where weights of untrained networks are drawn: on a CUDA device, or (None) here."
+    found = None if device == "offload" else torch.device(device)
+    return found if found is not None and found.type == "cuda" else None
+
+
 def _pretrained_network(
-    folder: Path, cls: type[nn.Module], seed: int | None, options: dict
+    folder: Path, cls: type[nn.Module], seed: int | None, device: str, dtype: torch.dtype
 ) -> nn.Module:
     "The network with its own weights, or with random ones drawn by a seed."
     if seed is None:
-        return load_network(folder, cls=cls, **options)
+        return load_network(folder, cls=cls, device=device, dtype=dtype)
     config = read_config(folder)
-    return draw_network(cls, for_inference(getattr(config, "vision_config", config)), seed=seed)
+    config = for_inference(getattr(config, "vision_config", config))
+    where = _draws_on(device)
+    if where is None:  # in float32 and cast afterwards, so that numbers do not depend on the type
+        return draw_network(cls, config, seed=seed)
+    return draw_network(cls, config, seed=seed, device=where, dtype=dtype)
 
 
-def _skeleton(folder: Path, cls: type[nn.Module], dtype: torch.dtype) -> nn.Module:
+def _skeleton(folder: Path, cls: type[nn.Module]) -> nn.Module:
     "The network without memory for weights; raises `InputError` if it has no list of blocks."
     config = read_config(folder)
-    with BUILDING, torch.device("meta"):
-        network = cls(getattr(config, "vision_config", config)).to(dtype).eval()
+    network = on_meta(cls, getattr(config, "vision_config", config))
     if not feature_map_layers(network):
         blocks(network)
     return network
 
 
-def _revision(folder: Path, seed: int | None, weights: bool) -> str:
+def _revision(folder: Path, seed: int | None, weights: bool, device: str | torch.device) -> str:
     "Digest of a network's files, of those with weights only where nothing else identifies them."
     is_identified = seed is not None or (not weights and is_commit(folder))
     revision = verified(folder, weights=not is_identified)
-    return revision if seed is None else f"untrained-seed-{seed}-{revision[:16]}"
+    if seed is None:
+        return revision
+    where = _draws_on(device)  # which draws other numbers
+    return f"untrained-seed-{seed}-{revision[:16]}" + (f"-{where.type}" if where else "")
 
 # %% ../../nbs/library/models/04_load.ipynb #load-from-pretrained
 @torch.no_grad()
@@ -354,31 +368,47 @@ def _check_image_size(name: str, modality: str, skeleton: nn.Module, image_size:
         ) from None
 
 
+def _cast(
+    network: nn.Module, device: str | torch.device, dtype: torch.dtype, layers: Sequence[str]
+) -> nn.Module:
+    "Bring a network that was drawn to its device and number type, without gradients."
+    if layers:
+        network.to(dtype)  # also the statistics that batch normalisation keeps
+    place(network, "cpu" if device == "offload" else device, dtype)  # buffers (angles) stay exact
+    return network.eval().requires_grad_(False)
+
+
 def _from_pretrained(
     name: str,
     folder: Path,
     seed: int | None,
     weights: bool,
     image_size: int | None,
-    options: dict,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
 ) -> Model:
     "Load a network of others; what is damaged is reported before gigabytes are read."
     verified(folder, weights=False)
     with config_errors(folder):
         cls = network_class(read_config(folder))
-        network = _skeleton(folder, cls, options["dtype"])
+        network = _skeleton(folder, cls)
+    n_parameters = sum(weight.numel() for weight in network.parameters())
+    dtype = fitting_dtype(dtype, n_parameters, device)
+    network = network.to(dtype)
     if cls.main_input_name == "pixel_values":
         modality, encode, special_ids = "vision", image_preprocessor(folder, image_size), ()
     else:
         tokenizer = read_tokenizer(folder)
         modality, encode = "language", caption_tokenizer(tokenizer, network.config)
         special_ids = tuple(tokenizer("")["input_ids"])
-    revision = _revision(folder, seed, weights)
+    revision = _revision(folder, seed, weights, device)
     if image_size:
         _check_image_size(name, modality, network, image_size)
         revision += f"-{image_size}px"  # its features are others
     if weights:
-        network = _pretrained_network(folder, cls, seed, options)
+        network = _pretrained_network(folder, cls, seed, device, dtype)
+        if seed is not None:
+            network = _cast(network, device, dtype, feature_map_layers(network))
     layers = feature_map_layers(network)
     return Model(name, revision, modality, network, encode, special_ids, layers)
 
@@ -520,7 +550,8 @@ def load_model(
     device : str or torch.device, default "cpu"
         As in `check_device`.
     dtype : str or torch.dtype, default float32
-        Number type of the computation: float32, bfloat16, float16 or float64.
+        Number type of the computation: float32, bfloat16, float16 or float64; "auto": float32 if
+        it fits on the device, else bfloat16 (see `fitting_dtype`).
     root : str or Path, optional
         Folder of the `microworld/` checkpoints; default: the ones that come with the package.
     weights : bool, default True
@@ -539,7 +570,8 @@ def load_model(
     Raises
     ------
     InputError
-        If the network is missing, damaged, or of a kind that is not supported.
+        If the network is missing, damaged, of a kind that is not supported, or too large for the
+        device.
 
     Examples
     --------
@@ -547,28 +579,39 @@ def load_model(
     'vision'
     """
     check_device(device)
-    dtype, network = number_type(dtype), NetworkId.parse(name)
+    with loading(name, device):
+        return _loaded(name, revision, device, dtype, root, weights, image_size)
+
+
+def _loaded(
+    name: str,
+    revision: str | None,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    root: str | Path | None,
+    weights: bool,
+    image_size: int | None,
+) -> Model:
+    "Load a network from where its name points to."
+    network = NetworkId.parse(name)
     trained, seed = network.trained, network.seed
+    folder = None
     if own_function(trained):
         if image_size:
             raise InputError(f"{name} prepares images itself: leave image_size out")
         model = _from_file(name, trained, seed, revision)
-        place = "meta" if not weights else "cpu" if device == "offload" else device
-        model.network.to(place, dtype).requires_grad_(False)
-        return model
-    folder = pretrained_folder(trained, revision, weights=weights and seed is None)
-    if folder is None:
+    else:
+        folder = pretrained_folder(trained, revision, weights=weights and seed is None)
+        if folder is not None:
+            return _from_pretrained(name, folder, seed, weights, image_size, device, dtype)
         if image_size:
             raise InputError(f"{name} takes images of the size that its card names: no image_size")
         model = _from_checkpoint(name, trained, seed, root)
+    made = model.network
+    dtype = fitting_dtype(dtype, sum(weight.numel() for weight in made.parameters()), device)
+    if own_function(trained):
+        where = "meta" if not weights else "cpu" if device == "offload" else device
+        made.to(where, dtype).requires_grad_(False)
     else:
-        options = {"device": device, "dtype": dtype}
-        model = _from_pretrained(name, folder, seed, weights, image_size, options)
-    if folder is not None and not (weights and seed is not None):
-        return model  # on its device, with its number type
-    if model.layers:
-        model.network.to(dtype)  # also the statistics that batch normalisation keeps
-    for weight in model.network.parameters():
-        weight.data = weight.data.to(dtype)  # buffers (rotary angles) stay exact
-    model.network.to("cpu" if device == "offload" else device).eval().requires_grad_(False)
+        _cast(made, device, dtype, model.layers)
     return model

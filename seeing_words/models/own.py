@@ -45,9 +45,8 @@ def own_function(name: str) -> tuple[Path, str] | None:
 
     Examples
     --------
-    >>> file, function = own_function("nets/mine.py:lite0")
-    >>> file.name, function
-    ('mine.py', 'lite0')
+    >>> own_function("nets/mine.py:lite0")
+    (PosixPath('nets/mine.py'), 'lite0')
     >>> own_function("facebook/dinov2-small") is None
     True
     """

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,9 +102,11 @@ class Store:
     def __contains__(self, spec: dict) -> bool:
         return (self.folder(spec) / "manifest.json").is_file()
 
-    def read(
-        self, spec: dict
-    ) -> np.ndarray:  # (layer, stimulus, unit); raises `InputError` when it is damaged
+    def read(self, spec: dict, layers: Sequence[int] = ()) -> np.ndarray:
+        """Read an entry, or some of its layers, (layer, stimulus, unit).
+
+        Raises `InputError` if the entry is damaged.
+        """
         folder = self.folder(spec)
         if found := find_damage(folder):
             raise InputError(f"store entry {folder} cannot be used: {found[0]}")
@@ -112,7 +114,8 @@ class Store:
             array = zarr.open_array(folder / "features.zarr/features", mode="r")
         except ValueError as error:  # metadata that zarr itself refuses
             raise InputError(f"store entry {folder} cannot be used: {error}") from None
-        return check_codecs(array)[:]
+        array = check_codecs(array)
+        return np.stack([array[layer] for layer in layers]) if len(layers) else array[:]
 
     def units(self, spec: dict) -> tuple[int, ...] | None:
         "Number of units of each layer of an entry; None if all have as many as the array."
@@ -335,6 +338,7 @@ def feature_spec(
     pooling: str,
     caption: int = 0,
     dtype: str = "float32",
+    layers: Sequence[int] = (),
 ) -> dict:
     """Describe features before they exist; the store's key is the digest of the description.
 
@@ -344,11 +348,14 @@ def feature_spec(
     stimuli : StimulusSet
     pooling, caption, dtype
         As in `extract`.
+    layers : sequence of int
+        Positions of the layers, from 0; default: all.
 
     Returns
     -------
     dict
-        Everything that the features depend on, with the keys `SPEC`.
+        Everything that the features depend on, with the keys `SPEC`, and ``layers`` if they are not
+        all.
 
     Raises
     ------
@@ -368,6 +375,7 @@ def feature_spec(
         raise InputError(f"dtype {dtype!r}: features are stored as float32 or float16")
     key = stimuli.images_key if model.modality == "vision" else stimuli.captions_key(caption)
     precision = str(model.like.dtype).removeprefix("torch.")
-    return dict(
+    spec = dict(
         zip(SPEC, (key, stimuli.condition, model.name, model.revision, pooling, dtype, precision))
     )
+    return spec | {"layers": list(layers)} if len(layers) else spec

@@ -246,6 +246,8 @@ def captioned_facts(stimuli: StimulusSet, caption: int | Sequence[int] = 0) -> l
             match fact:
                 case (str(what),) if what in facts:
                     own[what] = facts[what]
+                case ("absent", str(name)):
+                    own.setdefault("missing", []).append(name)
                 case (int(i), str(what)) if what in facts["things"][i]:
                     things.setdefault(i, {})[what] = facts["things"][i][what]
         stated.append(own | {"things": [things[i] for i in sorted(things)]})

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['AGREE', 'ASKED', 'STEPS', 'unknown_words', 'readable', 'agreement', 'ranks_both_ways', 'Side', 'CrossModal',
            'cross_modal', 'alternatives', 'with_fact', 'mime_bundle', 'Interactive', 'retrieval_sheet', 'SceneExplorer',
-           'moved', 'explore_scenes', 'scene_changes', 'explore_layers', 'explore_changes', 'explore_trials',
-           'explore_exemplars']
+           'moved', 'explore_scenes', 'scene_changes', 'ask_for_absence', 'explore_layers', 'explore_changes',
+           'explore_trials', 'explore_exemplars']
 
 # %% ../../nbs/library/studies/04_explore.ipynb #imports
 import difflib
@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..core.arrays import take_layer
 from ..core.errors import InputError
-from ..data.microworld.caption import caption, text
+from ..data.microworld.caption import caption, plural, text, vocabulary
 from ..data.microworld.near_miss import scene_of, stated_facts
 from ..data.microworld.render import render
 from ..data.microworld.scene import PLACES, THINGS, WORLD, Scene, Thing
@@ -61,11 +61,15 @@ def _tokens(model: Model, words: str) -> list[int]:  # without what the tokenize
     return [i for i in model.encode([words])["input_ids"][0].tolist() if i not in model.special_ids]
 
 
+def _learned_words(model: Model) -> tuple[str, ...]:  # all of them, if they are known
+    return vocabulary() if model.name.startswith("microworld/") else ()
+
+
 def unknown_words(
     model: Model,
     words: str,
 ) -> list[str]:
-    """Find the words that a language network cannot distinguish from nonsense.
+    """Find the words that a language network has never read, or cannot distinguish from nonsense.
 
     Parameters
     ----------
@@ -85,8 +89,11 @@ def unknown_words(
     >>> unknown_words(load_model("microworld/llama-0"), "a boat xylophone")
     ['xylophone']
     """
+    typed = dict.fromkeys(words.split())
+    if learned := _learned_words(model):
+        return [word for word in typed if word not in learned]
     nonsense = _tokens(model, "\ue000")
-    return [word for word in dict.fromkeys(words.split()) if _tokens(model, word) == nonsense]
+    return [word for word in typed if _tokens(model, word) == nonsense]
 
 # %% ../../nbs/library/studies/04_explore.ipynb #readable
 def readable(
@@ -130,6 +137,7 @@ def readable(
     written = [word for word in plain.split() if re.search(r"\w", word) or word not in lacking]
     if written and not set(written) & set(lacking):
         return " ".join(written)
+    known = sorted({*known, *_learned_words(model)})
     unknown = ", ".join(f"“{word}”" + _meant(word, known) for word in lacking)
     raise InputError(
         f"{model.name} does not know {unknown}: it was trained on a small vocabulary; choose "
@@ -424,7 +432,8 @@ def _suits(name: str, place: str) -> bool:
 
 
 def _of_thing(scene: Scene, i: int) -> dict[tuple, list]:
-    thing, others = scene.things[i], {other.name for other in scene.things} - {scene.things[i].name}
+    thing = scene.things[i]
+    others = {other.name for other in scene.things} - {thing.name} | set(scene.missing)
     spec = THINGS[thing.name]
     names = [
         name
@@ -1074,6 +1083,53 @@ def _change(scene: Scene, fact: tuple, value) -> str:  # in words
         return f"{fact[0]}: {value}"
     name = scene.things[fact[0]].name
     return f"{value} for {name}" if fact[1] == "name" else f"{name}: {fact[1]} {value}"
+
+# %% ../../nbs/library/studies/04_explore.ipynb #absent
+def ask_for_absence(
+    cross: CrossModal,
+    k: int = 10,
+) -> pd.DataFrame:
+    """Ask for every thing, and for scenes without it, in captions that differ in *no* only.
+
+    Parameters
+    ----------
+    cross : CrossModal
+        Its stimuli must be of the microworld.
+    k : int, default 10
+        How many scenes each caption retrieves.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each thing that is in some scene of the gallery: ``thing``; the ``caption``; and
+        the shares of scenes that have the thing: of those retrieved by the caption (``present``),
+        of those retrieved by the caption after *no* (``absent``), and of the whole ``gallery``.
+
+    Raises
+    ------
+    InputError
+        If the facts of the stimuli are not known.
+
+    Examples
+    --------
+    >>> ask_for_absence(cross).caption[0]  # doctest: +SKIP
+    'boats in sight'
+    """
+    if cross.gallery.facts is None:
+        raise InputError("no facts are known of these stimuli: choose stimuli of the microworld")
+    has = [{thing["name"] for thing in facts["things"]} for facts in cross.gallery.facts]
+    rows = []
+    for name, spec in THINGS.items():
+        everywhere = np.mean([name in names for names in has])
+        if not everywhere:
+            continue
+        asked = f"{plural(spec['nouns'][0])} in sight"
+        shares = [
+            np.mean([name in has[i] for i in cross.scenes(words, k).index])
+            for words in (asked, f"no {asked}")
+        ]
+        rows.append((name, asked, *shares, everywhere))
+    return pd.DataFrame(rows, columns=["thing", "caption", "present", "absent", "gallery"])
 
 # %% ../../nbs/library/studies/04_explore.ipynb #layers
 def explore_layers(aligned: AlignedNetworks) -> Interactive:

@@ -1036,7 +1036,8 @@ def network_panels(
     Parameters
     ----------
     trained : mapping
-        Pooling of captions → (grid, `depth_scores` along `along`).
+        Pooling of captions → (grid, `depth_scores` along `along`); the first has all networks, the
+        others may have fewer.
     untrained : mapping
         Direction → grid of untrained sources with trained targets.
     baselines : mapping
@@ -1068,6 +1069,8 @@ def network_panels(
     for direction, network in product(DIRECTIONS, networks):
         curves = []
         for pooling, (grid, scores) in trained.items():
+            if network not in grid[along]:
+                continue
             one = {along: [network]}
             table = depth_table(grid.sel(one), along, scores.sel(one))
             curves.append(table.assign(condition=f"trained, {pooling}", kind="trained"))

@@ -545,7 +545,8 @@ def _fact_words(facts: dict) -> dict[str, set[str]]:
         if isinstance(value, str):
             words[kind] = {value}
     for kind, value in facts.items():
-        if isinstance(value, list | tuple) and kind != "things":
+        # what captions may call absent is no fact of the picture, it follows from the things
+        if isinstance(value, list | tuple) and kind not in ("things", "missing"):
             words[kind] = set(value)
     for thing in facts.get("things") or ():
         if not isinstance(thing, dict):

@@ -43,6 +43,7 @@ from ..measures.predictivity import Layers
 from ..measures.retrieval import row_similarities
 from ..measures.ridge_pairs import out_of_pairs, pair_zscore
 from ..measures.scores import concat_scores, make_scores, slope, steps
+from ..models.consensus import consensus
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #trials
 @dataclass(frozen=True, eq=False, repr=False)
@@ -1030,7 +1031,7 @@ def oracle(stimuli: StimulusSet) -> np.ndarray:
 
 
 Judge = Callable[[StimulusSet], np.ndarray]
-JUDGES: Mapping[str, Judge] = {"oracle": oracle}
+JUDGES: Mapping[str, Judge] = {"oracle": oracle, "consensus": consensus}
 
 # %% ../../nbs/library/studies/02_pick_a_pic.ipynb #judged
 def judged(stimuli: StimulusSet, judge: str | Judge = "oracle") -> np.ndarray:

@@ -130,10 +130,13 @@ def test_examples_parse(example):
     [
         ("figures to", ["toy"]),
         ("figures toy o", ["other"]),
-        ("figures --preset mi", ["microworld", "microworld-confirmatory", "mine.toml"]),
+        (
+            "figures --preset mi",
+            ["microworld", "microworld-all", "microworld-confirmatory", "mine.toml"],
+        ),
         ("claims --preset paper-s", ["paper-small"]),
         ("report --pre", ["--preset"]),
-        ("presets show microworld-", ["microworld-confirmatory"]),
+        ("presets show microworld-", ["microworld-all", "microworld-confirmatory"]),
         ("store l", ["list"]),
         ("rep", ["report"]),
     ],

@@ -18,6 +18,7 @@ from seeing_words.app.costs import (
     FeatureRequest,
     SectionWork,
     WorkCount,
+    check_memory,
     check_room,
     estimate,
     kept,
@@ -29,7 +30,7 @@ from seeing_words.app.costs import (
 )
 from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
-from seeing_words.app.run import section_needs, sections
+from seeing_words.app.run import section_metadata, section_needs, sections, stored_layers
 from seeing_words.core.errors import InputError
 from seeing_words.data.perturb import PERTURBATIONS
 from seeing_words.models.load import load_model
@@ -71,7 +72,8 @@ def test_shapes_of_the_shipped_networks(name):
 
 def test_published_sizes_and_what_is_not_known():
     paper = get_preset("paper")
-    expected = {cost.network: cost for cost in estimate(paper, 1e12).networks}
+    card = {"device_bytes": 85e9}
+    expected = {cost.network: cost for cost in estimate(paper, 1e12, **card).networks}
     assert set(expected) == set(paper.networks)
     large, judge = (
         expected["openlm-research/open_llama_13b"],
@@ -81,6 +83,7 @@ def test_published_sizes_and_what_is_not_known():
     assert (judge.download, judge.memory, judge.store) == (428e6 * 4, 428e6 * 4, 0)
     assert judge.seconds == pytest.approx(2 * 1000 * (304e6 * 257 + 124e6 * 15 * 5) / 1e12)
     assert estimate(replace(paper, dtype="bfloat16"), 1e12).largest == 26e9
+    assert estimate(paper, 1e12, device_bytes=40e9).largest == 28.28e9  # of the 7B in float32
     mine = replace(paper, vision=("lab/secret", *paper.vision))
     expected = estimate(mine, 1e12)
     assert expected.unknown == ["lab/secret"] and expected.store == estimate(paper, 1e12).store
@@ -139,7 +142,10 @@ def test_every_section_declares_what_it_asks_for():
 
 def test_all_names_for_metadata_are_used():
     requests = [r for notebook in sections().values() for r in section_work(notebook).requests]
-    assert {request.networks for request in requests} == set(GROUPS)
+    whole = {
+        name for path in sections().values() for name in section_metadata(path).get("whole", ())
+    }
+    assert {request.networks for request in requests} | whole == set(GROUPS)
     assert {request.stimuli for request in requests} == set(CONDITIONS)
     assert {request.only_if for request in requests} - {""} == set(ONLY_IF)
 
@@ -200,12 +206,70 @@ def test_the_machine_has_a_speed():
 
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
     expected, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
-    assert "features: about 118 GB more" in check_room(expected, store, free=10**12)
+    assert "features: about 31 GB more" in check_room(expected, store, free=10**12)
     with pytest.raises(
         InputError,
-        match=r"preset paper adds about 118 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
+        match=r"preset paper adds about 31 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
     ):
         check_room(expected, store, free=10**9)
+
+
+def test_networks_that_do_not_fit_in_memory_are_refused_with_the_ways_out():
+    paper = replace(get_preset("paper"), device="cuda")
+    expected = estimate(replace(paper, dtype="float32"), 1e13)
+    check_memory(expected, on_device=85 * 10**9, on_machine=64 * 10**9)
+    with pytest.raises(InputError) as refused:
+        check_memory(expected, on_device=24 * 10**9, on_machine=64 * 10**9)
+    for part in (
+        "openlm-research/open_llama_13b takes 52 GB of memory, and cuda has 24 GB free",
+        'dtype = "auto"',
+        "bfloat16, here 26 GB",
+        "leave out what is too large (bigscience/bloom-7b1 openlm-research/open_llama_7b",
+        'device = "offload"',
+    ):
+        assert part in str(refused.value), part
+    auto = estimate(paper, 1e13, device_bytes=42e9)
+    check_memory(auto, on_device=40 * 10**9, on_machine=64 * 10**9)
+    with pytest.raises(InputError, match="this machine has 20 GB free"):  # files pass through it
+        check_memory(auto, on_device=40 * 10**9, on_machine=20 * 10**9)
+    check_memory(replace(expected, preset=replace(paper, device="offload")), on_device=1)
+
+
+def test_the_time_is_the_sum_of_its_terms():
+    expected = estimate(replace(get_preset("paper"), device="cuda"), 2e13, 1e13, device_bytes=85e9)
+    terms = {term.what: term for term in expected.terms}
+    assert expected.seconds == pytest.approx(sum(t.amount / t.rate for t in expected.terms))
+    passes = sum(cost.seconds for cost in expected.networks)
+    assert terms["passes of networks"].seconds == pytest.approx(passes)
+    # nine twins for section 1, whose features of intact stimuli section 2 finds in the store, nine
+    # for the trials of section 3, one for the captions of section 4
+    sizes = shapes(get_preset("paper"))
+    every = sum(size.n_parameters for size in sizes.values())
+    again = sizes["openlm-research/open_llama_7b"].n_parameters
+    assert terms["drawing untrained weights"].amount == pytest.approx(2 * every + again)
+    assert expected.store < 40e9
+
+
+def test_sections_store_all_layers_of_the_networks_that_their_metadata_name():
+    paper, found = get_preset("paper"), {}
+    for section, notebook in sections().items():
+        found[section] = {
+            name.rpartition("/")[2]: stored_layers(notebook, paper, name)
+            for name in (*paper.networks[:-1], *paper.untrained("language"))
+        }
+        assert not any(
+            stored_layers(notebook, get_preset("microworld"), name)
+            for name in get_preset("microworld").networks[:-1]
+        )
+    whole = {s: {name for name, layers in own.items() if not layers} for s, own in found.items()}
+    assert len(whole.pop("layers")) == len(found["layers"])
+    assert whole == {
+        "perturbations": {"dinov2-large", "bloom-560m", "open_llama_3b"},
+        "pick_a_pic": {"dinov2-large", "bloom-560m", "open_llama_3b"},
+        "averaging": {"dinov2-large", "bloom-560m"},
+    }
+    last = stored_layers(sections()["perturbations"], paper, paper.vision[0], last=True)
+    assert last == (-2, -1)
 
 
 def test_features_of_other_stimuli_are_mentioned_not_subtracted(tmp_path):

@@ -607,3 +607,21 @@ def test_whatever_a_file_says_it_is_read_or_refused(changes):
         except InputError as error:
             said = str(error)
     assert "some.toml" in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", 'consensus.*pictures of other trials lack: write trials = "other images"'),
+        ('trials = "other images"\nn_captions = 2', "consensus.*3 or more are needed"),
+        ('trials = "other images"\nshow_stimuli = "no"', "'no': it must be true or false"),
+    ],
+)
+def test_a_consensus_needs_other_captions_of_the_same_images(tmp_path, lines, told):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'source = "microworld"\nvision = ["microworld/vision-0"]\n'
+        f'language = ["microworld/llama-0"]\njudge = "consensus"\n{lines}\n'
+    )
+    with pytest.raises(InputError, match=told):
+        read_preset(path)

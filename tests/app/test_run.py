@@ -17,9 +17,10 @@ from seeing_words.app.run import find_section, parameters, sections, sources, st
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import checkout, file_digest
 from seeing_words.models import extract as features
+from seeing_words.models.consensus import consensus
 from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
-from seeing_words.plots import forest
+from seeing_words.plots import contact_sheet, forest
 
 TABLE = pd.DataFrame({"condition": ["trained"], "effect": [1 / 3], "low": [0.3], "high": [0.4]})
 
@@ -330,3 +331,71 @@ def test_committed_figures_come_from_these_sources(path):
     assert record["sources"] == sources(find_section(record["section"])), (
         "the package or the notebook has changed since: make the figures again, `make figures`"
     )
+
+
+def test_stimuli_that_must_not_be_passed_on_are_in_no_file(root):
+    lines = 'source = "microworld"\nvision = ["microworld/vision-0"]\n'
+    lines += 'language = ["microworld/llama-0"]\nn_stimuli = 12\n'
+    ids = root / "figures/mine/toy_stimuli.tsv"  # the choice of stimuli has the figure's name
+    ids.parent.mkdir(parents=True)
+    ids.write_text("id")
+    for shown in ("true", "false"):  # the second run removes what the first one wrote
+        (root / "mine.toml").write_text(f"{lines}show_stimuli = {shown}\n")
+        a_run = start("toy", preset="mine.toml")
+        captions = a_run.stimuli.caption()
+        saved = a_run.save(
+            contact_sheet(a_run.stimuli.images[:2], captions[:2]),
+            "stimuli",
+            data=pd.DataFrame({"id": a_run.stimuli.ids[:2], "caption": captions[:2]}),
+            caption=f"Two images; the first is called {captions[0]}.",
+            alt="Two images.",
+        )
+        figure(a_run)
+        written = b"".join(path.read_bytes() for path in a_run.folder.iterdir())
+        assert (captions[0].encode() in written) == (shown == "true")
+        assert bool(saved.files) == (shown == "true")
+        assert {path.name for path in a_run.folder.glob("toy_best.*")} == {
+            f"toy_best.{kind}" for kind in ("svg", "png", "csv", "json")
+        }
+    assert [*a_run.folder.glob("toy_stimuli*")] == [ids]
+    assert "show_stimuli = false" in saved._repr_markdown_()
+
+
+def test_files_do_not_say_where_networks_lie(root):
+    home = root / "with networks"
+    home.mkdir()
+    tiny_vision(home / "nets/small")
+    lines = 'source = "microworld"\nvision = ["nets/small"]\n'
+    (home / "mine.toml").write_text(lines + 'language = ["microworld/llama-0"]\nn_stimuli = 12\n')
+    a_run = start("toy", preset=str(home / "mine.toml"))
+    name, untrained = a_run.preset.vision[0], a_run.preset.untrained("vision")[0]
+    assert name == str(home / "nets/small")
+    a_run.models.update({name: "1", untrained: "2"})
+    scores = pd.DataFrame({"network": [name, untrained], "r": [0.5, 0.1]})
+    a_run.table(scores, "numbers")
+    fig = forest(TABLE, label="r")
+    a_run.save(fig, "best", data={"": TABLE, "all": scores}, caption="A dot.", alt="A dot.")
+    assert a_run.provenance["models"] == {"nets/small": "1", "untrained:nets/small@0": "2"}
+    assert pd.read_csv(a_run.folder / "toy_numbers.csv").network.tolist() == [
+        "nets/small",
+        "untrained:nets/small@0",
+    ]
+    for path in a_run.folder.iterdir():
+        assert str(home).encode() not in path.read_bytes(), path.name
+
+
+def test_a_consensus_judges_by_all_captions_of_the_run(root):
+    lines = 'source = "microworld"\nvision = ["microworld/vision-0"]\ntrials = "other images"\n'
+    lines += 'language = ["microworld/llama-0"]\nn_stimuli = 12\njudge = "consensus"\n'
+    (root / "mine.toml").write_text(lines)
+    a_run = start("toy", preset="mine.toml")
+    scores = a_run.judge(a_run.stimuli)
+    np.testing.assert_allclose(scores, consensus(a_run.stimuli), atol=1e-12)
+    # a prompt alone beside its image is scored as among all captions of the image
+    first = replace(
+        a_run.stimuli,
+        captions=tuple(captions[:1] for captions in a_run.stimuli.captions),
+        tags=None,
+        caption_facts=None,
+    )
+    np.testing.assert_allclose(a_run.judge(first), scores[:, :1], atol=1e-12)

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -20,8 +21,13 @@ from typer.testing import CliRunner
 
 from seeing_words.app import cli
 from seeing_words.app.check import all_left_out, check_preset, problems
+from seeing_words.app.execute import _failure
 from seeing_words.app.presets import read_preset
-from seeing_words.app.run import start
+from seeing_words.app.run import lost_parts, prepare, start
+from seeing_words.core.files import DamagedFile
+from seeing_words.data.images import read_image
+from seeing_words.data.selection import damaged_images
+from seeing_words.data.sources import coco_stimuli
 from seeing_words.models.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -397,9 +403,9 @@ def test_a_missing_network_is_left_out_of_every_section_and_each_figure_says_so(
     assert "Left out, since missing or unusable: " + missing + ". Figures" in ran.stderr
     for n in (0, 1):
         record = about(folder, f"toy{n}_provenance")
-        assert record["missing"] == [missing] and "without" not in record
-        assert set(record["models"]) == {str(mine / "dinov2"), str(mine / "bloom")}
-        assert about(folder, f"toy{n}_best")["provenance"]["missing"] == [missing]
+        assert record["missing"] == ["open_llama_13b"] and "without" not in record
+        assert set(record["models"]) == {"dinov2", "bloom"}  # named from the preset's folder
+        assert about(folder, f"toy{n}_best")["provenance"]["missing"] == ["open_llama_13b"]
         assert "left out: open_llama_13b" in picture_text(folder, f"toy{n}_best")
     printed = json.loads(run_figures("--preset", preset, "--json").stdout)
     assert [list(one["missing"]) for one in printed] == [[missing]] * 2
@@ -504,3 +510,111 @@ def test_messages_that_the_guide_explains_are_those_of_the_package():
     for message in quoted:
         for part in message.split("…"):
             assert any(part.strip(" ;") in text for text in texts), message
+
+
+def test_figures_made_with_more_are_not_replaced(mine, monkeypatch, capsys, tmp_path_factory):
+    preset = write(mine, language=["./bloom", "./llama"])
+    llama = str(mine / "llama")
+    (mine / "llama").unlink()  # a link
+    root = new_checkout(tmp_path_factory.mktemp("checkout"), monkeypatch)
+    folder = sections_of(root, (), ())
+    folder.mkdir(parents=True)
+    record = {"models": {"bloom": "1", "untrained:llama@0": "2"}}  # named from the preset's folder
+    for n in (0, 1):
+        (folder / f"toy{n}_provenance.json").write_text(json.dumps(record))
+    code, said = figures(monkeypatch, capsys, preset)
+    assert code == 2 and "nothing was started" in said and not (root / "_runs").exists()
+    assert (
+        f"figures/mine has figures of toy1 made with {llama}, which figures made without would "
+        f"replace: to have those, too, in a folder of their own, add --without {llama}"
+    ) in said
+    assert json.loads((folder / "toy0_provenance.json").read_text()) == record
+    # a section without such figures runs all the same
+    (folder / "toy1_provenance.json").unlink()
+    ran = run_figures("--preset", preset, "--json")
+    assert ran.exit_code == 3, ran.output
+    first, second = json.loads(ran.stdout)
+    assert first["section"] == "toy1" and list(first["missing"]) == [llama]
+    assert second["section"] == "toy0" and "would replace" in second["left_out"]
+    assert f"section toy0 is left out: {llama}" in " ".join(ran.stderr.split())
+    assert json.loads((folder / "toy0_provenance.json").read_text()) == record
+    # nothing would be lost of figures that were made without it, too
+    toy0, toy1 = (prepare(f"toy{n}", preset=preset) for n in (0, 1))
+    assert lost_parts(toy1, [llama]) == []
+    assert lost_parts(toy0, [llama, "pick-a-pic"]) == [llama]
+    (folder / "toy0_provenance.json").write_text(json.dumps({"trials": {"kind": "pick-a-pic"}}))
+    assert lost_parts(toy0, [llama, "pick-a-pic"]) == ["pick-a-pic"]
+    (folder / "toy0_provenance.json").write_text("{")
+    assert lost_parts(toy0, [llama]) == []
+
+
+# Damaged files
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def test_a_check_names_every_damaged_image_also_those_that_would_take_a_place(mine):
+    datasets.coco(mine / "coco", 30)
+    order = coco_stimuli(mine / "coco", 30).ids  # the choice of fewer is its beginning
+    broken = set(order[1:14:2]) | {order[25]}
+    for id_ in broken:
+        cut_off(mine / f"coco/val2017/{int(id_):012}.jpg")
+    (mine / f"coco/annotations/panoptic_val2017/{int(order[4]):012}.png").write_bytes(b"png")
+    broken.add(order[4])
+    n_read = next(n for n in range(31) if len(set(order[:n]) - broken) == 12)
+    expected = [id_ for id_ in order[:n_read] if id_ in broken]
+    assert len([id_ for id_ in expected if id_ in order[:12]]) < len(expected) < len(broken)
+    changes = {"source": "coco", "folder": "coco", "table": None, "n_stimuli": 12, "n_captions": 1}
+    preset = read_preset(write(mine, **changes))
+    found = check_preset(preset, needs=())
+    (images,) = [one for one in found if one.problem]
+    assert images.what == "images" and sorted(images.leave_out) == sorted(expected)
+    first, *lines = images.problem.splitlines()
+    n_chosen = sum(id_ in order[:12] for id_ in expected)
+    assert first == (
+        f"{n_chosen} of 12 are damaged, and {len(expected) - n_chosen} of those that would take "
+        "their place:"
+    )
+    assert len(lines) == len(expected)
+    for id_ in expected:
+        assert sum(f"{int(id_):012}." in line for line in lines) == 1
+    preset = read_preset(write(mine, **changes, leave_out=list(images.leave_out)))
+    assert not problems(check_preset(preset, needs=()))
+    assert not damaged_images(preset.stimuli())
+
+
+def test_a_check_reads_the_images_of_trials(mine):
+    for split in ("validation_unique", "test_unique"):
+        datasets.pick_a_pic(mine / "picks", 30, split)
+    path = sorted((mine / "picks/data").glob("*.parquet"))[0]
+    rows = pd.read_parquet(path)
+    changes = {"trials": "pick-a-pic", "trials_folder": "picks", "n_trials": 40}
+    id_, whole = str(rows.loc[0, "ranking_id"]), rows.loc[0, "jpg_1"]  # the other is preferred
+    # cut off at its end, and in its header
+    for n_left, what in ((len(whole) - 30, "images of trials"), (40, "trials")):
+        rows.at[0, "jpg_1"] = whole[:n_left]
+        rows.to_parquet(path)
+        found = check_preset(read_preset(write(mine, **changes)), needs=("trials",))
+        wrong = [one for one in found if one.problem]
+        assert [one.what for one in wrong] == [what] and wrong[0].leave_out == (id_,)
+        assert f"the image of {id_} cannot be read" in wrong[0].problem
+    changes["leave_out"] = [id_]
+    assert not problems(check_preset(read_preset(write(mine, **changes)), needs=("trials",)))
+
+
+def test_a_section_that_meets_a_damaged_file_says_how_to_find_all():
+    job = SimpleNamespace(
+        notebook=Path("1_toy.ipynb"),
+        executed=Path("_runs/1_toy.ipynb"),
+        given={"preset": "/my data/mine.toml missing pick-a-pic"},
+        run=None,
+    )
+    for name, is_damage in (("DamagedFile", True), ("InputError", False)):
+        error = SimpleNamespace(traceback=[], ename=name, evalue="139.jpg cannot be read")
+        said = str(_failure(job, "work", error))
+        assert "139.jpg cannot be read" in said
+        assert ("seeing-words presets check '/my data/mine.toml'\n" in said) == is_damage
+    with pytest.raises(DamagedFile, match="139.jpg cannot be read"):
+        read_image(encoded(picture(3))[:-100], name="139.jpg")

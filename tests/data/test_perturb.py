@@ -75,9 +75,16 @@ def test_another_seed_gives_another_stimulus(world, name):
 
 
 def flat_facts(facts: dict) -> dict:  # every single fact by its name; things by their kind
-    return {key: value for key, value in facts.items() if key != "things"} | {
-        f"{thing['name']} {key}": value for thing in facts["things"] for key, value in thing.items()
-    }
+    own = {key: value for key, value in facts.items() if key != "things"}
+    return (
+        own
+        | {"missing": ", ".join(own["missing"])}
+        | {
+            f"{thing['name']} {key}": value
+            for thing in facts["things"]
+            for key, value in thing.items()
+        }
+    )
 
 
 @pytest.mark.parametrize("entry", PERTURBATIONS.values(), ids=lambda p: p.name)

@@ -159,9 +159,9 @@ def test_bad_options_are_refused(tmp_path, options, match):
         extract(model("bloom", tmp_path), stimuli(), **options)
 
 
-def test_images_of_another_size_are_refused(tmp_path):
-    wrong = StimulusSet("x", ("a",), np.zeros((1, 32, 32, 3), np.uint8), (("a",),))
-    with pytest.raises(InputError, match="images are 32 × 32 pixels; the network accepts 16 × 16"):
+def test_images_that_are_too_small_are_refused(tmp_path):
+    wrong = StimulusSet("x", ("a",), np.zeros((1, 8, 8, 3), np.uint8), (("a",),))
+    with pytest.raises(InputError, match="images are 8 × 8 pixels; the network accepts 16 × 16"):
         extract(model("dinov2", tmp_path), wrong, pooling="cls", progress=False)
 
 

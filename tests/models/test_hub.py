@@ -210,8 +210,8 @@ def test_where_there_is_no_network_it_says_what_to_fetch(online, offline):
     with pytest.raises(
         InputError,
         match="maker/vision is not a folder, is not complete in the hub's cache, and the hub "
-        "cannot be reached: on a machine with a network, run `hf download maker/vision "
-        "--revision main`",
+        "cannot be reached: on a machine with a network, run `seeing-words download` for all that "
+        "a preset needs, or run `hf download maker/vision --revision main` .*HF_HUB_OFFLINE is 1",
     ):
         load_model("maker/vision")
 

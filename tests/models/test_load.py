@@ -304,6 +304,21 @@ def test_images_are_scaled_channel_by_channel():
         encode(images[:, :8])
 
 
+def test_larger_images_are_averaged_down():
+    encode = image_encoder({"mean": [0.5] * 3, "std": [0.25] * 3, "size": 16})
+    images = stimuli(3).images
+    doubled = images.repeat(2, axis=1).repeat(2, axis=2)  # each pixel four times
+    small, large = (encode(some)["pixel_values"].numpy() for some in (images, doubled))
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    # a triangle over four pixels in each direction: weights 1 3 3 1 of two neighbours each
+    side = np.array([1, 6, 1]) / 8
+    padded = np.pad(small, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = sum(
+        side[i] * side[j] * padded[:, :, i : i + 16, j : j + 16] for i in range(3) for j in range(3)
+    )
+    assert np.allclose(large[inside], expected[inside], atol=1e-5)
+
+
 def test_captions_are_closed_and_padded_on_the_right():
     encoded = caption_encoder(tokenizer(), 0)(["a boat", "the", "boat xyz a"])
     ids = tokenizer().get_vocab()

@@ -429,7 +429,7 @@ def test_the_oracle_counts_true_facts(trials):
     scores = pf.judged(trials.preferred)
     facts, stated = trials.preferred.facts[0], trials.preferred.caption_facts[0][1]
     named = {(f[0], "name") if f[-1] == "verb" else f for f, _ in stated}
-    assert scores[0, 1] == len(named) / (4 + 4 * len(facts["things"]))
+    assert scores[0, 1] == len(named) / (5 + 4 * len(facts["things"]))
     assert ((0 < scores) & (scores <= 1)).all()
 
 

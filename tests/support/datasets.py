@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +44,25 @@ def write_json(path: Path, obj) -> None:
 
 def coco_things(i: int, width: int, height: int) -> np.ndarray:  # (thing, height, width) bool
     "Two things in every picture: a person on the left, above, and a dog on the right, below."
+    x, y = width // 24, height // 16  # the smallest pictures have 24 × 16 pixels
     person, dog = np.zeros((2, height, width), bool)
-    person[1:6, 1 : 5 + i % 3] = True
-    dog[8:12, 10:20] = True
+    person[y : 6 * y, x : (5 + i % 3) * x] = True
+    dog[8 * y : 12 * y, 10 * x : 20 * x] = True
     return np.stack([person, dog])
 
 
-def coco(root: Path, n: int = 10, split: str = "val2017") -> Path:
+def coco(
+    root: Path, n: int = 10, split: str = "val2017", sizes: Sequence[tuple[int, int]] = ()
+) -> Path:
     """COCO: images, captions (more than five of some), panoptic annotations with their ids in the
-    colours of a png."""
+    colours of a png. `sizes` are width and height of images, in turn; without, they are tiny."""
     images, records, panoptic = [], [], []
     for folder in (split, f"annotations/panoptic_{split}"):
         (root / folder).mkdir(parents=True)
     for i in range(n):
         number, (width, height) = 139 + 7 * i, (24 + i % 3, 16 + i % 2)
+        if sizes:
+            width, height = sizes[i % len(sizes)]
         file = f"{number:012}.jpg"
         (root / split / file).write_bytes(encoded(picture(i, width, height), quality=95))
         images.append(
@@ -121,9 +128,17 @@ PICK_LABELS = (
 )  # of every six rankings; None: no label
 
 
-def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **options) -> Path:
-    """Pick-a-Pic: parquet with the bytes of both images; preferences, ties, rankings without a
-    label."""
+def pick_a_pic(
+    root: Path,
+    n: int = 12,
+    split: str = "validation_unique",
+    *,
+    side: int = 32,
+    n_files: int = 2,
+    **options,
+) -> Path:
+    """Pick-a-Pic: parquet with the bytes of both images of `side` pixels; preferences, ties,
+    rankings without a label."""
     import pandas as pd
 
     rows = []
@@ -143,8 +158,8 @@ def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **opti
                 "image_0_url": f"https://example.org/{uids[0]}.png",
                 "image_1_uid": uids[1],
                 "image_1_url": f"https://example.org/{uids[1]}.png",
-                "jpg_0": encoded(picture(2 * i, 32, 32)),
-                "jpg_1": encoded(picture(2 * i + 1, 32, 24 + i % 2)),
+                "jpg_0": encoded(picture(2 * i, side, side)),
+                "jpg_1": encoded(picture(2 * i + 1, side, 3 * side // 4 + i % 2)),
                 "label_0": first,
                 "label_1": second,
                 "model_0": "stabilityai/stable-diffusion-2-1",
@@ -158,9 +173,10 @@ def pick_a_pic(root: Path, n: int = 12, split: str = "validation_unique", **opti
             }
         )
     (root / "data").mkdir(parents=True, exist_ok=True)
-    half = n // 2
-    for k, part in enumerate((rows[:half], rows[half:])):
-        name = f"{split}-0000{k}-of-00002-33ead111845fc9c4.parquet"
+    starts = [k * n // n_files for k in range(n_files + 1)]
+    for k, (start, stop) in enumerate(pairwise(starts)):
+        part = rows[start:stop]
+        name = f"{split}-0000{k}-of-0000{n_files}-33ead111845fc9c4.parquet"
         pd.DataFrame(part).to_parquet(root / "data" / name, row_group_size=4, **options)
     return root
 
@@ -183,21 +199,23 @@ FLICKR_CAPTIONS = [  # with commas, quotes, bars and signs that a reader of csv 
 ]
 
 
-def flickr30k(root: Path, form: str, n: int = 4) -> Path:
+def flickr30k(root: Path, form: str, n: int = 4, size: tuple[int, int] = (24, 16)) -> Path:
     """Flickr30k, `form` by `form` in which it is passed on; the last row of results.csv lacks a
     bar, as the original does."""
     names = [f"{1000092795 + i}.jpg" for i in range(n)]
-    captions = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
+    said = [FLICKR_CAPTIONS[i % 2] for i in range(n)]
+    for i in range(4, n):  # of many images, no two have the same
+        said[i] = [f"{words} : {text}" for words, text in zip(captions(i), said[i])]
     (root / "flickr30k-images").mkdir(parents=True)
     for i, name in enumerate(names):
-        (root / "flickr30k-images" / name).write_bytes(encoded(picture(i)))
+        (root / "flickr30k-images" / name).write_bytes(encoded(picture(i, *size)))
     splits = ["train", "test"] * n
     text = {
         "results.csv": _pipes,
         "results_20130124.token": _token,
         "flickr_annotations_30k.csv": _raw_csv,
         "dataset_flickr30k.json": _karpathy,
-    }[form](names, captions, splits)
+    }[form](names, said, splits)
     (root / form).write_text(text, encoding="utf-8", newline="")
     return root
 

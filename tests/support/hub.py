@@ -1,18 +1,20 @@
-"""A hub in miniature: a server of its two calls and its files, over folders here. It counts what is
-asked of it."""
+"""A hub in miniature: a server of its two calls and its files, over folders here, of networks and
+of data sets; and of plain files. It counts what is asked of it. Files are sent in pieces and from
+where one asks, so that large ones take no memory and a download that stopped goes on."""
 
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LARGE = (
-    ".safetensors",
-    ".bin",
-)  # kept under their SHA-256, as git-lfs does; others under git's own checksum
+# kept under their SHA-256, as git-lfs does; others under git's own checksum
+LARGE = (".safetensors", ".bin", ".parquet")
+PIECE = 2**20  # bytes that are sent at once
 
 
 def commit_of(folder: Path, revision: str) -> str:
@@ -23,13 +25,27 @@ def git_digest(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def entry(path: Path) -> dict:
-    data = path.read_bytes()
-    described = {"type": "file", "path": path.name, "size": len(data), "oid": git_digest(data)}
-    sha = hashlib.sha256(data).hexdigest()
-    return described | (
-        {"lfs": {"oid": sha, "size": len(data), "pointerSize": 134}} if path.suffix in LARGE else {}
-    )
+@cache
+def _digests(path: Path, size: int, changed: int) -> tuple[str, str]:
+    "Checksums of git and of git-lfs; computed once for each state of a file."
+    with path.open("rb") as file:
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb") as file:
+        made = hashlib.sha1(b"blob %d\0" % size)
+        while piece := file.read(PIECE):
+            made.update(piece)
+    return made.hexdigest(), sha
+
+
+def entry(path: Path, folder: Path) -> dict:
+    "What the hub says of a file."
+    about = path.stat()
+    git, sha = _digests(path, about.st_size, about.st_mtime_ns)
+    name = path.relative_to(folder).as_posix()
+    described = {"type": "file", "path": name, "size": about.st_size, "oid": git}
+    if path.suffix in LARGE:
+        described["lfs"] = {"oid": sha, "size": about.st_size, "pointerSize": 134}
+    return described
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -50,52 +66,90 @@ class Hub(BaseHTTPRequestHandler):
     def refuse(self, code: int, reason: str):
         self.answer(b"{}", code, X_Error_Code=reason, X_Error_Message=reason)
 
+    def send(self, path: Path, **headers):
+        "A file, from the byte that is asked for."
+        size = path.stat().st_size
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        if start and start >= size:
+            return self.answer(b"", 416, Content_Range=f"bytes */{size}")
+        self.send_response(206 if start else 200)
+        if start:
+            headers["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
+        headers |= {"Content_Length": size - start, "Accept_Ranges": "bytes"}
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(PIECE):
+                self.wfile.write(piece)
+
     def do_GET(self):
+        # a revision may have a slash in it, which is %2F here
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        self.server.asked.append("/".join(parts))
-        api = parts[:2] == ["api", "models"]
-        repository, *rest = (
-            ["/".join(parts[2:4]), *parts[4:]] if api else ["/".join(parts[:2]), *parts[2:]]
-        )
+        address = "/".join(parts)
+        self.server.asked.append(address)
+        if address in self.server.files:
+            return self.send(self.server.files[address])
+        is_api = parts[0] == "api"
+        parts = parts[1:] if is_api else parts
+        kind = "models"
+        if parts[0] in ("models", "datasets"):
+            kind, *parts = parts
+        repository, rest = "/".join(parts[:2]), parts[2:]
+        if kind == "datasets":
+            repository = f"datasets/{repository}"
         if repository in self.server.gated:
             return self.refuse(403, "GatedRepo")
         if repository not in self.server.repositories:
-            return self.refuse(404 if api else 401, "RepoNotFound")
+            return self.refuse(404 if is_api else 401, "RepoNotFound")
         revisions = self.server.repositories[repository]  # revision → folder
         revisions = revisions | {
             commit_of(folder, revision): folder for revision, folder in revisions.items()
         }
-        kind, revision = (rest + ["revision", "main"])[:2]
+        call, revision, *rest = [*rest, "revision", "main"] if len(rest) < 2 else rest
         if revision not in revisions:
             return self.refuse(404, "RevisionNotFound")
         folder = revisions[revision]
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        if kind == "tree":
-            return self.tell([entry(path) for path in files])
-        if kind == "revision":
-            sha = revision if len(revision) == 40 else commit_of(folder, revision)
-            answer = {
-                "id": repository,
-                "sha": sha,
-                "siblings": [{"rfilename": path.name} for path in files],
-            }
-            return self.tell(answer)
-        path = folder / rest[-1]
+        if is_api:
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            return self.describe(call, repository, revision, folder, files)
+        path = folder / "/".join(rest)
         if not path.is_file():
             return self.refuse(404, "EntryNotFound")
-        file_entry = entry(path)
-        etag = file_entry["lfs"]["oid"] if "lfs" in file_entry else file_entry["oid"]
-        self.answer(path.read_bytes(), ETag=f'"{etag}"', X_Repo_Commit=revision)
+        described = entry(path, folder)
+        etag = described.get("lfs", described)["oid"]
+        self.send(path, ETag=f'"{etag}"', X_Repo_Commit=revision)
+
+    def describe(self, call: str, repository: str, revision: str, folder: Path, files: list[Path]):
+        "Answer one of the two calls."
+        if call == "tree":
+            return self.tell([entry(path, folder) for path in files])
+        answer = {
+            "id": repository.removeprefix("datasets/"),
+            "sha": revision if len(revision) == 40 else commit_of(folder, revision),
+            "siblings": [{"rfilename": path.relative_to(folder).as_posix()} for path in files],
+        }
+        self.tell(answer)
 
     do_HEAD = do_GET
 
 
 @contextmanager
 def hub(
-    repositories: dict[str, dict[str, Path]], gated: tuple[str, ...] = ()
-):  # the server; repository → revision → folder
+    repositories: dict[str, dict[str, Path]],
+    gated: tuple[str, ...] = (),
+    files: Mapping[str, Path] | None = None,
+):
+    """The server. `repositories` is name → revision → folder, of data sets as datasets/owner/name;
+    `files` is address → file.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.daemon_threads = True
     server.repositories, server.gated, server.asked = repositories, gated, []
+    server.files = files or {}
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

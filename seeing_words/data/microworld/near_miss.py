@@ -6,6 +6,7 @@
 __all__ = ['NEAR_MISSES', 'scene_facts', 'stated_facts', 'true_of', 'near_miss', 'scene_of']
 
 # %% ../../../nbs/library/data/microworld/03_near_miss.ipynb #imports
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,7 +19,7 @@ from seeing_words.data.microworld.caption import (
     Word,
     _base_form,
     _mood_words,
-    _plural,
+    plural,
     relations,
     text,
 )
@@ -54,7 +55,7 @@ def scene_facts(scene: Scene) -> dict[tuple, object]:
     >>> scene_facts(sample_scene(7))["time",]
     'day'
     """
-    facts = {(name,): getattr(scene, name) for name in ("place", "time", "weather")}
+    facts = {(name,): getattr(scene, name) for name in ("place", "time", "weather", "missing")}
     facts |= {
         (i, name): getattr(thing, name)
         for i, thing in enumerate(scene.things)
@@ -74,14 +75,15 @@ def stated_facts(words: Sequence[Word]) -> tuple[tuple[tuple, str], ...]:
     Returns
     -------
     tuple of (fact, phrase)
-        Facts are keys of `scene_facts`, or follow from them: relations, verbs and moods.
+        Facts are keys of `scene_facts`, or follow from them: relations, verbs, moods, and the
+        absence of a thing, ``("absent", "boat")``.
 
     Examples
     --------
     >>> from seeing_words.data.microworld.caption import caption
     >>> from seeing_words.data.microworld.scene import sample_scene
     >>> stated_facts(caption(sample_scene(7), seed=4))[0]
-    ((0, 'count'), 'three')
+    (('absent', 'bench'), 'bench')
     """
     stated = []
     for fact, part in groupby(words, key=lambda word: word.fact):
@@ -99,7 +101,7 @@ def _thing_phrases(thing: Thing, what: str) -> Sequence[str]:
     "Return every phrase that states one attribute of a thing truly."
     spec = THINGS[thing.name]
     if what == "name":
-        return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], _plural)
+        return _either(spec["nouns"] + WORLD["hypernym"][spec["kind"]], plural)
     if what == "verb":
         return _either(spec["verbs"], _base_form)
     if what == "count":
@@ -112,11 +114,14 @@ def _phrases(scene: Scene, fact: tuple) -> Sequence[str]:
     "Return every phrase that states a fact truly."
     match fact:
         case ("place",):
-            return sum((PLACES[scene.place][key] for key in ("nouns", "told", "vague")), [])
+            return sum((PLACES[scene.place][key] for key in ("nouns", "phrases", "vague")), [])
         case ("mood",):
             return _mood_words(scene)
         case (what,):
             return WORLD[what][getattr(scene, what)]["words"]
+        case ("absent", name):
+            there = name in {thing.name for thing in scene.things}
+            return [] if there else _either(THINGS[name]["nouns"], plural)
         case (i, what):
             return _thing_phrases(scene.things[i], what)
         case (i, relation, j):
@@ -168,8 +173,8 @@ def _name_chance(name: str, place: str) -> float:
 
 
 def _chance(scene: Scene) -> float:
-    "Probability of the things' names, colours, sizes and counts, given the place."
-    chance = 1.0
+    "Probability of all names, and of colours, sizes and counts, given the place."
+    chance = math.prod(_name_chance(name, scene.place) for name in scene.missing)
     for thing in scene.things:
         spec, sizes = THINGS[thing.name], dict(zip(WORLD["size"], _SIZES))
         colours, most = spec.get("colours", list(WORLD["colour"])), spec.get("count", 3)
@@ -187,7 +192,7 @@ def _with_thing(scene: Scene, i: int, **changes) -> Scene:
 
 
 def _any_thing(scene: Scene) -> dict[tuple, list[Scene]]:
-    free = set(THINGS) - {thing.name for thing in scene.things}
+    free = set(THINGS) - {thing.name for thing in scene.things} - set(scene.missing)
     return {
         (i, "name"): [
             _with_thing(scene, i, name=name)
@@ -304,4 +309,5 @@ def scene_of(facts: dict) -> Scene:
     >>> scene_of(asdict(sample_scene(7))) == sample_scene(7)
     True
     """
-    return Scene(**facts | {"things": tuple(Thing(**thing) for thing in facts["things"])})
+    things = tuple(Thing(**thing) for thing in facts["things"])
+    return Scene(**facts | {"things": things, "missing": tuple(facts["missing"])})

@@ -176,8 +176,9 @@ def _pose(rng: Random) -> np.ndarray:
 def _box(thing: Thing, horizon: float, shift: float) -> tuple[float, float, float, float]:
     """Centre x, bottom y, width and height of a copy, as fractions of the picture."""
     spec = THINGS[thing.name]
-    near = 1.0 if thing.on != "ground" else 0.72 + 0.5 * thing.depth
-    scale = WORLD["size"][thing.size]["scale"] * near * 0.9
+    near = 1.0 if thing.on != "ground" else 0.85 + 0.3 * thing.depth
+    crowd = {1: 1.0, 2: 0.78, 3: 0.64}[thing.count]  # several copies have to fit side by side
+    scale = WORLD["size"][thing.size]["scale"] * near * crowd * 1.15
     w, h = spec["w"] * scale, spec["h"] * scale
     foot = horizon + (0.97 - horizon) * (0.12 + 0.88 * thing.depth)
     if thing.on != "ground":
@@ -291,10 +292,6 @@ def _silhouette(n: int, low: float, high: float) -> Callable:
     return paint
 
 
-def _dunes(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
-    _silhouette(3, 0.01, 0.11)(rng, pen, _shade(PLACES["desert"]["palettes"][1], 0.9), top, size)
-
-
 def _far_sea(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
     line = top - size * rng.uniform(0.06, 0.15)
     pen.rectangle([0, line, size, top], fill=_shade(rng.choice(PLACES["sea"]["palettes"]), 1.1))
@@ -322,7 +319,6 @@ def _skyline(rng: Random, pen: Pen, ink: Rgb, top: int, size: int) -> None:
 # %% ../../../nbs/library/data/microworld/01_render.ipynb #render-far-registry
 _FAR = {
     "sea": _far_sea,
-    "dunes": _dunes,
     "trees": _trees,
     "roundtrees": _round_trees,
     "skyline": _skyline,

@@ -15,7 +15,7 @@ from ...core.errors import InputError
 from .caption import caption, text
 from .near_miss import scene_of, stated_facts
 from .render import render
-from .scene import EVALUATION, Scene, sample_scene
+from .scene import EVALUATION, SURPRISE, Scene, sample_scene
 from ..stimuli import StimulusSet
 
 # %% ../../../nbs/library/data/microworld/04_stimulus_set.ipynb #telling
@@ -37,6 +37,7 @@ def microworld_stimuli(
     n_captions: int = 5,
     size: int = 64,
     seeds: range = EVALUATION,
+    surprise: float = SURPRISE,
 ) -> StimulusSet:
     """Sample, render and describe scenes.
 
@@ -52,6 +53,8 @@ def microworld_stimuli(
         Width and height of the images, in pixels (default: 64).
     seeds : range
         `EVALUATION` (default), `CHOOSING` or `TRAINING`.
+    surprise : float
+        Share of things, 0 to 1, that turn up anywhere rather than where they belong (default: 0.3).
 
     Returns
     -------
@@ -74,7 +77,7 @@ def microworld_stimuli(
             f"n = {n}, seed = {seed} asks for scenes {seed * n} to {(seed + 1) * n} of "
             f"{len(seeds)}: choose n ≥ 1 and a smaller seed"
         )
-    scenes = [sample_scene(s) for s in block]
+    scenes = [sample_scene(s, surprise=surprise) for s in block]
     renderings = [render(scene, size=size) for scene in scenes]
     return StimulusSet(
         name="microworld",
