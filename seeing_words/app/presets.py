@@ -48,6 +48,7 @@ from seeing_words.data.sources import (
 from ..data.stimuli import StimulusSet
 from ..data.tables import TABLES
 from ..measures.folds import Folds
+from ..models.checkpoints import checkpoints
 from ..models.clip import CLIP
 from ..models.hub import NetworkId
 from ..models.load import Model, load_model, short_names
@@ -676,9 +677,12 @@ _MICROWORLD = Preset(
     "microworld",
     vision=tuple(f"microworld/vision-{k}" for k in range(3)),
     language=tuple(f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(2)),
+    n_stimuli=500,
     device="cpu",
     sections={
+        "organism": {"n_stimuli": 1000},
         "perturbations": {"n_stimuli": 400},
+        "pick_a_pic": {"n_stimuli": 1000},  # trials, of which each claim has a few hundred
         "probes": {"n_stimuli": 400},
         "transfer": {"n_stimuli": 400},
         "content": {"n_stimuli": 400},
@@ -692,11 +696,9 @@ PRESETS: Mapping[str, Preset] = {
         replace(
             _MICROWORLD,
             name="microworld-all",
-            summary="the microworld with all of its networks: five of vision, six of language",
-            vision=tuple(f"microworld/vision-{k}" for k in range(5)),
-            language=tuple(
-                f"microworld/{make}-{k}" for make in ("llama", "bloom") for k in range(3)
-            ),
+            summary="the microworld with all of its networks",
+            vision=tuple(f"microworld/{name}" for name in checkpoints() if "vision" in name),
+            language=tuple(f"microworld/{name}" for name in checkpoints() if "vision" not in name),
         ),
         replace(
             _MICROWORLD,

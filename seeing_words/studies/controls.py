@@ -46,8 +46,8 @@ def untrained_scores(
     by_seed : mapping
         Seed of the weights → ``"vision"``: untrained vision networks with trained language
         networks; ``"language"``: trained vision networks with untrained language networks;
-        ``"both"``: both untrained. All are aligned in both directions, or the first two in that of
-        their untrained source alone.
+        ``"both"``: both untrained. Of some seeds, the first two may be aligned in the direction of
+        their untrained source alone, and the third left out.
 
     Returns
     -------
@@ -62,17 +62,20 @@ def untrained_scores(
     >>> list(untrained_scores(seeds)["v2l"])
     ['untrained source', 'untrained target', 'both untrained']
     """
-    known = next(iter(by_seed.values()))
-    scores = {}
-    for which in known:
-        of_seeds = {seed: apart_scores(aligned[which]) for seed, aligned in by_seed.items()}
-        scores[which] = concat_scores(of_seeds, "seed")
-    found: dict[str, dict[str, xr.Dataset]] = {}
+    scores = {  # seed → kind → value and draws
+        seed: {which: apart_scores(one) for which, one in aligned.items()}
+        for seed, aligned in by_seed.items()
+    }
+    found: dict[str, dict[str, xr.Dataset]] = {direction: {} for direction in DIRECTIONS}
     for direction in DIRECTIONS:
-        found[direction] = {}
         for name, which in zip(UNTRAINED, (*sides(direction), "both"), strict=True):
-            if which in scores and direction in scores[which].direction:
-                found[direction][name] = scores[which].sel(direction=direction, drop=True)
+            of_seeds = {
+                seed: own[which].sel(direction=direction, drop=True)
+                for seed, own in scores.items()
+                if which in own and direction in own[which].direction
+            }
+            if of_seeds:
+                found[direction][name] = concat_scores(of_seeds, "seed")
     return found
 
 # %% ../../nbs/library/studies/11_controls.ipynb #baselines
