@@ -85,10 +85,14 @@ def imported_modules(code: str | bytes, package: str = "") -> set[str]:
     return {name for name in inside if _source_file(name)}
 
 
-def _imported(module: str, file: Path) -> set[str]:
-    "Modules of the package that one of them imports directly."
+@cache  # most modules are reached from several others
+def _digest_and_imports(module: str) -> tuple[str, list[str]]:
+    "Digest of a module of the package, and the modules of the package that it imports directly."
+    file = _source_file(module)
+    if file is None:
+        return "", []
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    return imported_modules(file.read_bytes(), package)
+    return source_digest(file), sorted(imported_modules(file.read_bytes(), package))
 
 
 @cache
@@ -113,10 +117,9 @@ def code_digest(module: str) -> str:
     sources, waiting = {}, [module]
     while waiting:
         name = waiting.pop()
-        file = _source_file(name)
-        if name not in sources and file is not None:
-            sources[name] = source_digest(file)
-            waiting += sorted(_imported(name, file))
+        if name not in sources:
+            sources[name], imports = _digest_and_imports(name)
+            waiting += imports
     return digest(sources)
 
 # %% ../../nbs/library/models/11_cache.ipynb #fingerprint

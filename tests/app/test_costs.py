@@ -67,7 +67,7 @@ def test_shapes_of_the_shipped_networks(name):
     model = load_model(name)
     found = shape(get_preset("microworld"), name, model.modality)
     assert found.n_parameters == sum(w.numel() for w in model.network.parameters())
-    assert (found.n_layers, found.n_tokens) == (8, 65 if model.modality == "vision" else 15)
+    assert (found.n_layers, found.n_tokens) == (8, 37 if model.modality == "vision" else 15)
 
 
 def test_published_sizes_and_what_is_not_known():

@@ -178,10 +178,12 @@ def package(tmp_path, monkeypatch):
     def digest_after(name: str, text: str) -> str:
         (folder / name).write_text(text)
         cache.code_digest.cache_clear()
+        cache._digest_and_imports.cache_clear()
         return cache.code_digest("small_package.a")
 
     yield digest_after
     cache.code_digest.cache_clear()
+    cache._digest_and_imports.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "small_package"]:
         del sys.modules[name]
 
@@ -200,7 +202,7 @@ def test_a_docstring_of_the_command_line_recomputes_nothing():
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting += cache._imported(name, cache._source_file(name))
+            waiting += cache._digest_and_imports(name)[1]
     assert "seeing_words.measures.folds" in reached
     assert not any(name.startswith("seeing_words.app") for name in reached)
 
