@@ -176,7 +176,7 @@ def test_perturbations_are_counted_from_their_registry():
     n_images = 1 + sum(p.modality == "image" for p in PERTURBATIONS.values())
     n_captions = 1 + sum(p.modality == "caption" for p in PERTURBATIONS.values())
     n_images, n_captions = n_images + 1, n_captions + 1  # the second rendering and caption
-    assert one.store == 4 * 9 * 128 * 1000 * (3 * n_images + 5 + 2 * (4 * n_captions + 2 * 3))
+    assert one.store == 4 * 9 * 128 * 500 * (3 * n_images + 5 + 2 * (4 * n_captions + 2 * 3))
 
 
 def test_what_is_not_fitted_costs_passes_only():
@@ -206,10 +206,10 @@ def test_the_machine_has_a_speed():
 
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
     expected, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
-    assert "features: about 31 GB more" in check_room(expected, store, free=10**12)
+    assert "features: about 31.5 GB more" in check_room(expected, store, free=10**12)
     with pytest.raises(
         InputError,
-        match=r"preset paper adds about 31 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
+        match=r"preset paper adds about 31.5 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
     ):
         check_room(expected, store, free=10**9)
 
