@@ -107,7 +107,7 @@ class Rates:
     drawn : float
         Random weights per second.
     images : float
-        Images per second that are decoded, changed and scaled, on one core.
+        Images per second that are decoded, changed and scaled, on all cores.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class Rates:
     images: float
 
     @classmethod
-    def assumed(cls, passes: float, fits: float, device: str) -> "Rates":
+    def assumed(cls, passes: float, fits: float, device: str, n_cores: int = 1) -> "Rates":
         "Rates of a machine of which the speeds of passes and of fits are known."
         is_card = device.partition(":")[0] == "cuda"
         return cls(
@@ -137,7 +137,7 @@ class Rates:
             checked=1e9,
             written=1e9,
             drawn=2e9 if is_card else 2.8e7,
-            images=40.0,
+            images=40.0 * n_cores,
         )
 
 
@@ -799,8 +799,9 @@ class _Beside:
 
     Attributes
     ----------
-    read, written : float
-        Bytes of weights that are read, and of features that are written.
+    read, checked, written : float
+        Bytes of weights that are read, each time a network is turned to; of those that are
+        checked, once a section; and of features that are written.
     drawn : float
         Weights of untrained networks that are drawn.
     images : float
@@ -808,6 +809,7 @@ class _Beside:
     """
 
     read: float = 0
+    checked: float = 0
     written: float = 0
     drawn: float = 0
     images: float = 0
@@ -816,7 +818,7 @@ class _Beside:
         "Each of it with its rate."
         return [
             Term("reading weights", self.read, "byte", rates.read),
-            Term("checking weights", self.read, "byte", rates.checked),
+            Term("checking weights", self.checked, "byte", rates.checked),
             Term("drawing untrained weights", self.drawn, "weight", rates.drawn),
             Term("preparing images", self.images, "image", rates.images),
             Term("writing features", self.written, "byte", rates.written),
@@ -826,7 +828,7 @@ class _Beside:
 
 def _beside(work: WorkCount, done: Mapping[tuple, int]) -> _Beside:
     "What a section does beside passes and fits, if some passes are in the store already."
-    beside, known = _Beside(), dict(done)
+    beside, known, checked = _Beside(), dict(done), set()
     for name, keys, last in work.batches:
         enough = {key: min(work.n_layers[key], len(KEPT) if last else 10**9) for key in keys}
         new = [key for key in keys if known.get(key, 0) < enough[key]]
@@ -837,6 +839,8 @@ def _beside(work: WorkCount, done: Mapping[tuple, int]) -> _Beside:
             beside.drawn += size.n_parameters
         elif not NetworkId.parse(name).is_embedded:
             beside.read += size.n_bytes
+            beside.checked += 0 if name in checked else size.n_bytes
+            checked.add(name)
         for key in new:
             known[key] = enough[key]
             if name in work.preset.vision or trained(name) in work.preset.vision:
@@ -976,6 +980,7 @@ def estimate(
     sections: Mapping[str, Preset] | None = None,
     rates: Rates | None = None,
     device_bytes: float | None = None,
+    n_cores: int | None = None,
 ) -> Expected:
     """Estimate what a preset needs on this machine; no weights are loaded.
 
@@ -993,6 +998,8 @@ def estimate(
         Of everything, in place of `speed` and `engine_speed`; default: as `Rates.assumed` says.
     device_bytes : float, optional
         Memory of the device that networks run on; default: measured.
+    n_cores : int, optional
+        Cores that prepare images; default: torch's threads.
 
     Returns
     -------
@@ -1012,7 +1019,8 @@ def estimate(
             is_cuda = device.partition(":")[0] == "cuda"
             same = is_cuda or device == "cpu"
             engine_speed = engine_speed or (speed if same else machine_speed(device="cpu"))
-        rates = Rates.assumed(speed, engine_speed or speed, device)
+        n_cores = n_cores or torch.get_num_threads()
+        rates = Rates.assumed(speed, engine_speed or speed, device, n_cores)
     sizes = shapes(preset)
     known = {name: size for name, size in sizes.items() if size}
     judge, judging = None, 0.0
@@ -1041,6 +1049,7 @@ def estimate(
             n_layers[key] = max(n_layers.get(key, 0), count.n_layers[key])
     if judge is not None:
         beside.read += judge.n_bytes * n_judged
+        beside.checked += judge.n_bytes * n_judged
         beside.images += preset.n_stimuli * n_judged
     networks = []
     for name, size in sizes.items():

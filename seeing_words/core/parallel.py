@@ -22,7 +22,9 @@ _DEVICE = ContextVar("device", default="cpu")  # where fits are computed unless 
 _POOL = Lock()  # held by the one call that may set the process's thread counts
 
 
-def parallel_map(function: Callable, items: Iterable, *, at_most: int | None = None) -> list:
+def parallel_map(
+    function: Callable, items: Iterable, *, at_most: int | None = None, on_cpu: bool = False
+) -> list:
     """Apply a function to each item, on several cores.
 
     Threads are used, which suits work that is done within torch and NumPy. Calls may be nested:
@@ -38,6 +40,9 @@ def parallel_map(function: Callable, items: Iterable, *, at_most: int | None = N
     at_most : int, optional
         Largest number of items processed at the same time (default: the number of torch's
         threads, ``torch.get_num_threads()``).
+    on_cpu : bool, default False
+        The function never uses the card, so that its items are processed at the same time within
+        a block `computing_on` one, too.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def parallel_map(function: Callable, items: Iterable, *, at_most: int | None = N
     [1, 2, 3]
     """
     items = list(items)
-    alone = len(items) < 2 or at_most == 1 or _DEVICE.get() != "cpu"
+    alone = len(items) < 2 or at_most == 1 or (_DEVICE.get() != "cpu" and not on_cpu)
     if alone or not _POOL.acquire(blocking=False):
         return [function(item) for item in items]
     n_threads = torch.get_num_threads()

@@ -20,7 +20,7 @@ from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 
 from ..core.errors import InputError, first_line
-from ..core.files import digest, file_digest
+from ..core.files import digest, unchanged_digest
 
 # %% ../../nbs/library/models/00_hub.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -466,7 +466,7 @@ def _verify(path: Path) -> None:
     blob = path.resolve()
     checksum = blob.name
     if blob.parent.name == "blobs" and len(checksum) in (40, 64):
-        actual = file_digest(blob) if len(checksum) == 64 else git_hash(blob.read_bytes())
+        actual = unchanged_digest(blob) if len(checksum) == 64 else git_hash(blob.read_bytes())
         if actual != checksum:
             raise InputError(
                 f"{path} is damaged (its checksum is not {checksum[:12]}…): remove {blob}; it is "
@@ -530,5 +530,5 @@ def verified(folder: Path, *, weights: bool = True) -> str:
     return (
         folder.name
         if is_commit(folder)
-        else digest({path.name: file_digest(path) for path in files})
+        else digest({path.name: unchanged_digest(path) for path in files})
     )

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..core.errors import InputError, first_line
+from ..core.parallel import parallel_map
 from .config import quiet_transformers, refuse_code
 
 # %% ../../nbs/library/models/02_inputs.ipynb #images
@@ -121,14 +122,18 @@ def image_preprocessor(
         ) from None
     options["input_data_format"] = "channels_last"
 
-    def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    def prepared(image: np.ndarray) -> np.ndarray:
         try:
-            batch = processor(list(images), **options)["pixel_values"]
+            return processor([image], **options)["pixel_values"][0]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{folder}: its preprocessor_config.json does not preprocess an image ({error}): "
                 "fetch or save it again, or use another preprocessor"
             ) from error
+
+    def encode(images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        # images that are made on demand are read in these threads, too
+        batch = parallel_map(lambda i: prepared(images[i]), range(len(images)), on_cpu=True)
         if len(sizes := {image.shape for image in batch}) > 1:
             raise InputError(
                 f"{folder / 'preprocessor_config.json'} gives images {len(sizes)} different "

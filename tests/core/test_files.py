@@ -23,6 +23,7 @@ from seeing_words.core.files import (
     commit,
     digest,
     file_digest,
+    unchanged_digest,
     versions,
     write_atomic,
 )
@@ -50,6 +51,25 @@ def test_canonical_json_reads_back_and_ignores_the_order_of_keys(value):
 def test_canonical_json_has_no_nan():
     with pytest.raises(ValueError, match="Out of range"):
         canonical_json({"a": float("nan")})
+
+
+def test_a_remembered_digest_follows_every_change(tmp_path, monkeypatch):
+    path, read = tmp_path / "weights.bin", []
+    path.write_bytes(b"a" * 1000)
+    monkeypatch.setattr(files, "file_digest", lambda p: read.append(p) or file_digest(p))
+    assert (
+        unchanged_digest(path) == unchanged_digest(path) == hashlib.sha256(b"a" * 1000).hexdigest()
+    )
+    assert len(read) == 1
+    before = path.stat()
+    with path.open("r+b") as file:  # one byte, in place, with the old time of change put back
+        file.write(b"b")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert unchanged_digest(path) == hashlib.sha256(b"b" + b"a" * 999).hexdigest()
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"c" * 1000)
+    other.replace(path)
+    assert unchanged_digest(path) == hashlib.sha256(b"c" * 1000).hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 10**6 + 7])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from seeing_words.core.parallel import parallel_map
+from seeing_words.core.parallel import computing_on, parallel_map
 
 
 @pytest.fixture
@@ -75,3 +75,13 @@ def test_an_error_is_raised_and_the_next_call_runs_in_parallel_again(four_thread
         return threading.get_ident()
 
     assert len(set(parallel_map(thread, range(4)))) > 1
+
+
+def test_beside_a_card_only_what_stays_off_it_is_processed_together(four_threads):
+    def thread(_) -> int:
+        time.sleep(0.02)
+        return threading.get_ident()
+
+    with computing_on("meta"):
+        assert set(parallel_map(thread, range(4))) == {threading.get_ident()}
+        assert len(set(parallel_map(thread, range(4), on_cpu=True))) > 1

@@ -11,6 +11,7 @@ import re
 import shutil
 import weakref
 from pathlib import Path
+from threading import get_ident
 
 import families
 import numpy as np
@@ -38,7 +39,7 @@ from seeing_words.app.costs import shape
 from seeing_words.app.presets import get_preset
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import file_digest
-from seeing_words.data.stimuli import StimulusSet
+from seeing_words.data.stimuli import OnDemand, StimulusSet
 from seeing_words.models import weights as loading
 from seeing_words.models.checkpoints import CHECKPOINTS, _companions
 from seeing_words.models.extract import capture, extract, pooled_layers
@@ -352,6 +353,20 @@ def test_preprocessing_is_that_of_the_library_image_by_image(folders, kind):
     for image, values in zip(photographs(), together):
         alone = processor(Image.fromarray(image), return_tensors="pt")["pixel_values"][0]
         assert torch.equal(values, alone.float())
+
+
+def test_images_are_read_and_prepared_on_several_cores(folders):
+    before, seen = torch.get_num_threads(), []
+    images = OnDemand(tuple(photographs()), lambda image: seen.append(get_ident()) or image, str)
+    torch.set_num_threads(4)
+    try:
+        several = image_preprocessor(folders["dinov2"])(images)["pixel_values"]
+        assert get_ident() not in seen and len(seen) == len(photographs())
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(
+        several, image_preprocessor(folders["dinov2"])(photographs())["pixel_values"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "registers"])
