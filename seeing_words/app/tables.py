@@ -210,8 +210,8 @@ def where_supported(real: Path, organism: Path) -> pd.DataFrame:
     """
     key = ["chapter", "section", "claim"]
     by_run = [all_claims(folder).set_index(key) for folder in (real, organism)]
-    both = by_run[0][["text", "verdict"]].join(by_run[1].verdict, how="inner", rsuffix="_organism")
-    both = both.rename(columns={"verdict": "verdict_real"}).reset_index()
+    real_one = by_run[0][["text", "verdict"]].rename(columns={"verdict": "verdict_real"})
+    both = real_one.join(by_run[1].verdict.rename("verdict_organism"), how="inner").reset_index()
     holds = [both[f"verdict_{run}"] == "supported" for run in ("real", "organism")]
     names = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
     return both.assign(holds=[HOLDS[names[pair]] for pair in zip(*holds)])
