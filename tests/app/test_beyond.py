@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 
 from seeing_words.app import cli
 from seeing_words.app.costs import WorkCount, estimate, section_work, shapes
-from seeing_words.app.presets import get_preset
+from seeing_words.app.presets import get_preset, read_preset
 from seeing_words.app.report import collect, render, write_report
 from seeing_words.app.run import chapters, find_section, named_sections, sections
 from seeing_words.app.run import section_needs as needs_of
@@ -25,6 +27,8 @@ from seeing_words.app.tables import (
     where_supported,
 )
 from seeing_words.core.errors import InputError
+from seeing_words.models.store import Store
+from seeing_words.studies import content, dimensions, dynamics, interventions, probes, transfer
 
 STUDIES = sorted((ROOT / "nbs/beyond").glob("[0-9]*.ipynb"))
 PARAMETERS = 'preset: str = "microworld"\nout: str = "figures"'
@@ -284,8 +288,6 @@ def test_room_is_estimated_for_the_studies_that_are_to_run():
 
 
 def test_claims_have_names_of_their_own_over_all_studies():
-    from seeing_words.studies import content, dimensions, dynamics, interventions, probes, transfer
-
     names = [claim.name for claim in content.CLAIMS]
     names += [claim.name for claim in dimensions.claims_about(recurrence=True, facts=True)]
     names += [claim.name for claim in dynamics.claims_about(["place", "thing name"])]
@@ -327,3 +329,49 @@ def test_the_front_page_has_room_for_seven_answers():
     assert all(line.startswith("- [") for line in of_studies)
     others = len(text.split()) - sum(len(line.split()) for line in of_studies)
     assert others + 7 * (2 + 21) <= 800  # sentences of 24 words at most, most of them shorter
+
+
+# On the paper's formats in miniature
+
+
+@pytest.mark.slow
+def test_every_study_runs_on_the_papers_formats(tmp_path, monkeypatch):
+    (tmp_path / "nbs/beyond").mkdir(parents=True)
+    (tmp_path / "nbs/paper").mkdir()
+    for study in STUDIES:
+        shutil.copy(study, tmp_path / "nbs/beyond")
+    (tmp_path / "settings.ini").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "_store"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    preset_file = ROOT / "tests/fixtures/tiny-paper.toml"
+    ran = command("figures", "beyond", "--preset", str(preset_file), "-j", "1")
+    assert ran.exit_code == 0, ran.output
+    folder = tmp_path / "figures/tiny-paper"
+    names = list(chapters()["beyond"])
+    assert len(names) == len(STUDIES)
+    for name in names:
+        record = json.loads((folder / f"{name}_provenance.json").read_text())
+        made = {path.name for path in folder.glob(f"{name}_*") if path.suffix != ".tsv"}
+        assert set(record["written"]) == made - {f"{name}_provenance.json"}
+        assert f"{name}_answer.csv" in made
+        if name != "dynamics":  # random networks have no snapshots of their training
+            assert {f"{name}_claims.csv", f"{name}_claims.svg"} <= made
+    answers = study_answers(folder).set_index("section").answer
+    assert (answers.str.split().str.len() > 5).all()
+    assert answers["dynamics"].startswith("Left open")
+    assert set(all_claims(folder).section) == {*names} - {"dynamics"}
+    assert collect(str(preset_file)).missing == tuple(sections())
+    # the store holds what the studies declare
+    preset = read_preset(preset_file)
+    rows = Store(tmp_path / "_store").ls()
+    stored = {(row["model"], row["stimuli"], row["pooling"]) for row in rows}
+    passes = {}
+    for study in chapters()["beyond"].values():
+        count = WorkCount(preset, shapes(preset), notebook=study)
+        count.count(section_work(study))
+        passes |= count.passes
+    declared = Counter()
+    for (network, *_), n_poolings in passes.items():
+        declared[network] += n_poolings
+    assert Counter(str(network) for network, *_ in stored) == declared
