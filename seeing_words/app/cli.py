@@ -1378,8 +1378,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "": ("figures", "claims", "report --out report.html"),
     "figures": (
         "figures",
-        "figures layers averaging --jobs 2",
-        "figures beyond",
+        "figures beyond --jobs 2",
         "figures layers --preset mine.toml -p pooling=last -p scenes=20000",
         "figures --preset paper --without open_llama_13b --without pick-a-pic",
     ),
