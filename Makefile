@@ -23,7 +23,7 @@ unexport IN_TEST PYTHONPATH
 help: ## list these targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-figures: $(READY) ## run the paper's sections and write their figures into figures/; SECTIONS=layers, PRESET=microworld
+figures: $(READY) ## run the paper's sections and write their figures; SECTIONS=layers, SECTIONS=beyond, PRESET=microworld
 	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET)
 
 photographs: $(READY) ## real photographs and networks, then all sections (hours); FLICKR8K=folder of Flickr8k

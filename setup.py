@@ -1,4 +1,4 @@
-"""The wheel carries the notebooks of the paper's sections, without their outputs."""
+"""The wheel carries the section notebooks, of the paper and beyond it, without their outputs."""
 
 import json
 from pathlib import Path
@@ -20,16 +20,18 @@ def without_outputs(notebook: Path) -> str:
 
 
 class BuildWithSections(build_py):
-    "Build the package, and write nbs/paper into it as seeing_words/sections."
+    "Build the package, and write nbs/paper and the studies of nbs/beyond into its sections."
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:  # the notebooks of the checkout are used
             return
-        folder = Path(self.build_lib) / "seeing_words" / "sections"
-        folder.mkdir(parents=True, exist_ok=True)
-        for notebook in sorted((ROOT / "nbs" / "paper").glob("[!_.]*.ipynb")):
-            (folder / notebook.name).write_text(without_outputs(notebook), encoding="utf-8")
+        sections = Path(self.build_lib) / "seeing_words" / "sections"
+        shipped = {sections: "paper/[!_.]*.ipynb", sections / "beyond": "beyond/[0-9]*_*.ipynb"}
+        for folder, pattern in shipped.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            for notebook in sorted((ROOT / "nbs").glob(pattern)):
+                (folder / notebook.name).write_text(without_outputs(notebook), encoding="utf-8")
 
 
 setup(cmdclass={"build_py": BuildWithSections})

@@ -2,10 +2,11 @@
 
 nbdev_clean takes execution counts away, and nbval reads a missing one as a cell that was never run.
 
-The paper's sections run at a small size, set below their parameters; `make figures` runs them at
-full size. After its last cell, a section's tables are compared with those of `tests/golden`, see
-tests/test_golden.py. For this it starts without tables of earlier runs, and from an empty feature
-store: stored features would hide that their computation has changed.
+The sections, of the paper and beyond it, run at a small size, set below their parameters; `make
+figures` runs them at full size. After the last cell of a section of the paper, its tables are
+compared with those of `tests/golden`, see tests/test_golden.py. For this it starts without tables
+of earlier runs, and from an empty feature store: stored features would hide that their computation
+has changed.
 """
 
 import re
@@ -23,6 +24,7 @@ from support.compare_tables import compare_folders, read_renames  # noqa: E402
 RUNS = ROOT / "_runs/nbval"
 GOLDEN = ROOT / "tests/golden"
 SMALL = {"n_stimuli": 120, "n_permutations": 19, "n_draws": 100}  # those that a notebook has
+AS_THEY_ARE = {"dynamics": ("n_stimuli",)}  # snapshots hold responses to the preset's stimuli
 # Numbers differ a little between machines: their linear algebra sums in different orders. Without
 # AVX
 # (ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE) averaging changes by 1e-6, perturbations by
@@ -62,6 +64,12 @@ def section_of(notebook: Path) -> str:
     return re.sub(r"^\d+[a-z]*_", "", notebook.stem)
 
 
+def is_section(notebook: Path) -> bool:
+    """Whether it is a section: any notebook of the paper, a numbered one beyond it."""
+    folder = notebook.parent.name
+    return folder == "paper" or (folder == "beyond" and notebook.stem[0].isdigit())
+
+
 def pytest_configure(config):
     """Begin with an empty store: once, in the process that starts all others."""
     if config.getoption("nbval_lax", False) and not hasattr(config, "workerinput"):
@@ -76,7 +84,7 @@ def pytest_collection_modifyitems(items):
             continue
         if cell.get("execution_count") is None:
             cell["execution_count"] = 0
-        if item.path.parent.name != "paper":
+        if not is_section(item.path):
             continue
         last_cells[item.path] = item
         if "parameters" in cell.metadata.get("tags", []):
@@ -90,7 +98,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_setup(item):
     """Remove what an earlier run of the same section has written."""
-    if item.path.parent.name == "paper" and item.name == "Cell 0":
+    if is_section(item.path) and item.name == "Cell 0":
         shutil.rmtree(RUNS / section_of(item.path), ignore_errors=True)
 
 
@@ -98,6 +106,8 @@ def _small_size(parameters: str, section: str) -> str:
     """Lines to add below a parameters cell: a small size, and where to read and write."""
     lines = [""]
     for name, value in SMALL.items():
+        if name in AS_THEY_ARE.get(section, ()):
+            continue
         if re.search(rf"^{name}\b", parameters, re.MULTILINE):
             lines.append(f"{name} = {value}")
     lines.append(f"out = {f'_runs/nbval/{section}'!r}")

@@ -94,16 +94,22 @@ def test_wheel_carries_every_file_of_the_package(wheel, files):
 
 def test_wheel_carries_the_sections_without_outputs(wheel):
     archive = zipfile.ZipFile(wheel)
-    for notebook in (ROOT / "nbs" / "paper").glob("[!_.]*.ipynb"):
+    paper = list((ROOT / "nbs" / "paper").glob("[!_.]*.ipynb"))
+    studies = list((ROOT / "nbs" / "beyond").glob("[0-9]_*.ipynb"))
+    names = {f"seeing_words/sections/{notebook.name}": notebook for notebook in paper}
+    names |= {f"seeing_words/sections/beyond/{notebook.name}": notebook for notebook in studies}
+    assert len(names) >= 10
+    assert names.keys() == {name for name in archive.namelist() if name.endswith(".ipynb")}
+    for name, notebook in names.items():
         cells = json.loads(notebook.read_text())["cells"]
-        shipped = json.loads(archive.read(f"seeing_words/sections/{notebook.name}"))["cells"]
+        shipped = json.loads(archive.read(name))["cells"]
         assert [cell["source"] for cell in shipped] == [cell["source"] for cell in cells]
         assert not any(cell.get("outputs") for cell in shipped)
 
 
 def test_the_command_works_without_the_repository(command):
     assert command("--version").startswith("seeing_words ")
-    assert "layers" in json.loads(command("sections", "--json"))
+    assert {"layers", "probes"} <= set(json.loads(command("sections", "--json")))
     layers = np.random.default_rng(0).normal(size=(2, 40, 6))
     for name, features in zip(("vision", "language"), layers):
         np.save(command.folder / f"{name}.npy", features)

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -123,9 +123,10 @@ def _options(
 
 # %% ../../nbs/library/app/08_cli.ipynb #completion
 def _section_names(incomplete: str) -> list[str]:
-    from seeing_words.app.run import sections
+    from seeing_words.app.run import chapters
 
-    return [name for name in sections() if name.startswith(incomplete)]
+    names = [name for of_chapter in chapters().values() for name in of_chapter]
+    return [name for name in (*names, "beyond") if name.startswith(incomplete)]
 
 
 def _preset_names(incomplete: str) -> list[str]:
@@ -160,7 +161,9 @@ def figures(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SECTION", help="Sections to run (default: all).", autocompletion=_section_names
+            metavar="SECTION",
+            help="Sections to run (default: the paper's); `beyond`: all studies beyond the paper.",
+            autocompletion=_section_names,
         ),
     ] = None,
     preset: Annotated[
@@ -194,17 +197,16 @@ def figures(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    "Run sections of the paper and save their figures."
+    "Run sections of the paper, or studies beyond it, and save their figures."
     from seeing_words.app.execute import plan_section
-    from seeing_words.app.run import find_section, sections
+    from seeing_words.app.run import CHAPTERS, chapters, named_sections
     from seeing_words.app.tables import save_claims
 
     given = dict(_pair(text) for text in parameter or []) | ({"preset": preset} if preset else {})
-    if not sections():
-        find_section("")  # raises the error that says why
     dropped = {"without": tuple(without or ())}
-    jobs = [plan_section(name, given, **dropped) for name in names or sections()]
-    jobs = _with_captions(jobs, named=bool(names))
+    jobs = [plan_section(name, given, **dropped) for name in named_sections(names or ())]
+    singly = [name for name in names or () if name not in CHAPTERS]
+    jobs = _with_captions(jobs, named=named_sections(singly) if singly else ())
     lacks = _check_first(jobs, strict)  # before any section runs
     runnable = []
     for job in jobs:
@@ -215,8 +217,9 @@ def figures(
             runnable.append(job)
     _check_room(runnable)
     outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
-    of_paper = [o for o in outcomes if o.verdicts and o.job.section in sections()]
-    for folder in {o.job.run.folder for o in of_paper}:
+    in_table = {name for of_chapter in chapters().values() for name in of_chapter}
+    judged = [o for o in outcomes if o.verdicts and o.job.section in in_table]
+    for folder in {o.job.run.folder for o in judged}:
         save_claims(folder)
     if as_json:
         left = [
@@ -369,18 +372,19 @@ def _print_left_out(lacks: Mapping[str, _Lack]) -> None:
         )
 
 
-def _with_captions(jobs: "list[Job]", named: bool) -> "list[Job]":
-    "Leave out sections that average captions if images have one; refuse them if named."
+def _with_captions(jobs: "list[Job]", named: Sequence[str]) -> "list[Job]":
+    "Leave out sections that need several captions if images have one; refuse them if named."
     from seeing_words.core.errors import InputError
 
     few = [job for job in jobs if job.run.preset.n_captions < 2 and "several captions" in job.needs]
-    if not few:
-        return jobs
-    section, preset = few[0].section, few[0].run.preset.name
-    reason = f"{section} averages captions, but {preset} has one caption per image"
-    if named or len(few) == len(jobs):
-        raise InputError(f"{reason}: add captions, or raise n_captions; the other sections can run")
-    _bars.print(escape(f"{reason}: it is left out"), highlight=False)
+    for job in few:
+        preset = job.run.preset.name
+        reason = f"{job.section} needs several captions per image, but {preset} has one"
+        if job.section in named or len(few) == len(jobs):
+            raise InputError(
+                f"{reason}: add captions, or raise n_captions; the other sections can run"
+            )
+        _bars.print(escape(f"{reason}: it is left out"), highlight=False)
     return [job for job in jobs if job not in few]
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures-helpers
@@ -564,7 +568,7 @@ def claims(
     out: Annotated[str, typer.Option(help="Output folder given to `figures`.")] = "figures",
     as_json: Json = False,
 ) -> None:
-    "Print the claims of the paper with effects, intervals and verdicts."
+    "Print the claims of the paper, and beyond it, with effects, intervals and verdicts."
     from seeing_words.app.presets import get_preset
     from seeing_words.app.tables import compare_claims, runs_on_other_scenes
     from seeing_words.core.files import checkout
@@ -588,8 +592,8 @@ def _claims_table(table: "pd.DataFrame", runs: list[str]) -> Table:
     shown = Table("claim", "in words", *columns, box=SIMPLE_HEAD)
     if "primary" in table and table["primary"].eq(True).any():
         shown.caption = "★ the claim by which its section is judged"
-    for section, of_section in table.groupby("section", sort=False):
-        shown.add_row(f"[bold]{section}[/]")
+    for (chapter, section), of_section in table.groupby(["chapter", "section"], sort=False):
+        shown.add_row(f"[bold]{'beyond: ' if chapter == 'beyond' else ''}{section}[/]")
         for name, of_claim in of_section.groupby("claim", sort=False):
             by_run = {row.run: _verdict_cell(row) for row in of_claim.itertuples()}
             text = escape(of_claim["text"].iloc[0])
@@ -980,22 +984,29 @@ def _estimated(expected: "Expected") -> Iterator[str]:
 # %% ../../nbs/library/app/08_cli.ipynb #sections
 @app.command("sections")
 def sections_list(as_json: Json = False) -> None:
-    "List the sections of the paper and their parameters."
-    from seeing_words.app.run import find_section, parameters, sections
+    "List the sections of the paper, and those beyond it, with their parameters."
+    from seeing_words.app.run import chapters, find_section, parameters
 
-    found = {name: parameters(notebook) for name, notebook in sections().items()}
+    found = {
+        chapter: {name: parameters(notebook) for name, notebook in of_chapter.items()}
+        for chapter, of_chapter in chapters().items()
+    }
     if as_json:
         return _print_json(
             {
                 name: {p.name: {"type": p.type, "default": p.default} for p in known.values()}
-                for name, known in found.items()
+                for of_chapter in found.values()
+                for name, known in of_chapter.items()
             }
         )
-    if not found:
+    if not any(found.values()):
         find_section("")  # raises the error that says why
-    for name, known in found.items():
-        defaults = "  ".join(f"{p.name}={p.default}" for p in known.values())
-        _console.print(f"[bold]{name}[/]  {escape(defaults)}", highlight=False)
+    for chapter, of_chapter in found.items():
+        if chapter == "beyond" and of_chapter:
+            _console.print("\nBeyond the paper; all of them: seeing-words figures beyond\n")
+        for name, known in of_chapter.items():
+            defaults = "  ".join(f"{p.name}={p.default}" for p in known.values())
+            _console.print(f"[bold]{name}[/]  {escape(defaults)}", highlight=False)
 
 # %% ../../nbs/library/app/08_cli.ipynb #download
 @app.command(epilog=_EXIT_CODES)
@@ -1367,7 +1378,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
     "": ("figures", "claims", "report --out report.html"),
     "figures": (
         "figures",
-        "figures layers averaging --jobs 2",
+        "figures beyond --jobs 2",
         "figures layers --preset mine.toml -p pooling=last -p scenes=20000",
         "figures --preset paper --without open_llama_13b --without pick-a-pic",
     ),

@@ -38,6 +38,7 @@ from seeing_words.app.run import (
 )
 from .run import sections as notebooks
 from ..core.errors import InputError, did_you_mean
+from ..data.microworld.shift import SHIFTS
 from ..data.perturb import PERTURBATIONS
 from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
@@ -423,6 +424,18 @@ def _captions(preset: Preset) -> list[str]:
     return ["intact", *(f"caption {i}" for i in range(1, preset.n_captions))]
 
 
+def _shifted_sets(preset: Preset) -> list[str]:
+    "Two sets for each shift of the microworld; of other stimuli, one set and another."
+    n_sets = 2 * len(SHIFTS) if preset.can_rerender else 2
+    return [f"shifted set {i}" for i in range(n_sets)]
+
+
+def _without_content(preset: Preset, n_edits: int) -> list[str]:
+    "Kinds of content, each edited in some ways; removed, and a placebo, where facts are unknown."
+    kinds = 6 if preset.can_rerender else 1 + preset.has_masks
+    return [f"edit {i}" for i in range(kinds * (n_edits if preset.can_rerender else 2))]
+
+
 def _images_of_trials(preset: Preset) -> list[str]:
     "Preferred and rejected images; the preferred ones are the stimuli's own but for Pick-a-Pic."
     return ["preferred" if preset.trials == "pick-a-pic" else "intact", "rejected"]
@@ -441,6 +454,10 @@ CONDITIONS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "images of trials": _images_of_trials,
     "prompts": lambda preset: ["prompts"] if preset.trials == "pick-a-pic" else ["intact"],
     "second caption": lambda preset: _captions(preset)[1:2],
+    "more scenes": lambda preset: ["more scenes"],
+    "shifted sets": _shifted_sets,
+    "images without content": lambda preset: _without_content(preset, 3),
+    "captions without content": lambda preset: _without_content(preset, 4),
     "second rendering": lambda preset: ["rendering 1"],
     "images at depth": lambda preset: [
         c
@@ -993,7 +1010,7 @@ def estimate(
         Operations per second of the device that computes the fits; default: `speed`, or that of a
         graphics card of CUDA or else of the processor, measured now.
     sections : mapping, optional
-        Section → preset with its sizes; default: all sections, with the sizes of `preset`.
+        Section → preset with its sizes; default: the paper's, with the sizes of `preset`.
     rates : Rates, optional
         Of everything, in place of `speed` and `engine_speed`; default: as `Rates.assumed` says.
     device_bytes : float, optional
@@ -1029,7 +1046,7 @@ def estimate(
         judging = _judge_seconds(preset, judge, rates.passes)
     passes, n_layers, works, costs = {}, {}, [], []
     beside, n_judged = _Beside(), 0
-    for name, notebook in notebooks().items():
+    for name, notebook in notebooks(beyond=sections is not None).items():
         work = section_work(notebook)
         if work is None or (sections is not None and name not in sections):
             continue

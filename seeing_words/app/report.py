@@ -27,8 +27,8 @@ from PIL import Image
 
 from .. import __version__
 from .presets import Preset, get_preset
-from .run import sections, short_path
-from .tables import paper_claims, save_claims
+from .run import chapters, sections, short_path
+from .tables import all_claims, read_answer, save_claims
 from ..core.errors import InputError
 from ..core.files import checkout, file_digest, write_atomic
 from ..measures.claims import VERDICTS
@@ -103,7 +103,7 @@ class ReportFigure:
 # %% ../../nbs/library/app/07_report.ipynb #section-class
 @dataclass(frozen=True)
 class Section:
-    """A section of the paper with its figures and tables.
+    """A section of the paper, or a study beyond it, with its figures and tables.
 
     Attributes
     ----------
@@ -117,6 +117,10 @@ class Section:
         Tables that belong to no figure.
     claimed : bool
         Whether the run reached its claims.
+    chapter : str
+        "paper" or "beyond"; empty for a page that belongs to neither.
+    answer : str
+        The answer of a study in one sentence; empty if there is none.
 
     Examples
     --------
@@ -132,6 +136,13 @@ class Section:
     figures: tuple[ReportFigure, ...] = ()
     tables: tuple[ReportTable, ...] = ()
     claimed: bool = False
+    chapter: str = ""
+    answer: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        "Whether the run came to its end: to claims, or to the answer that there can be none."
+        return self.claimed or bool(self.answer)
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -227,12 +238,14 @@ def _heading(notebook: Path | None, name: str) -> tuple[str, str]:
     return title, purpose
 
 # %% ../../nbs/library/app/07_report.ipynb #section
-def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: str) -> Section:
+def _section(
+    folder: Path, name: str, notebook: Path | None, preset: str, redo: str, chapter: str
+) -> Section:
     "Read a section as its run saved it."
     title, purpose = _heading(notebook, name)
     path = folder / f"{name}_provenance.json"
     if not path.is_file():
-        return Section(name, title, purpose, redo, {})
+        return Section(name, title, purpose, redo, {}, chapter=chapter)
     about = _read_json(path, preset, redo)
     written = about.get("written")
     if not isinstance(written, dict):
@@ -240,6 +253,7 @@ def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: 
     _check_written(folder, written, redo)
     figures = [_figure(folder, file, preset, redo) for file in written if file.endswith(".json")]
     drawn = {table.file for figure in figures for table in figure.tables}
+    drawn.add(f"{name}_answer.csv")
     others = [file for file in written if file.endswith(".csv") and file not in drawn]
     return Section(
         name,
@@ -250,6 +264,8 @@ def _section(folder: Path, name: str, notebook: Path | None, preset: str, redo: 
         figures=tuple(figures),
         tables=tuple(_read_table(folder / file) for file in others),
         claimed=f"{name}_claims.csv" in written,
+        chapter=chapter,
+        answer=read_answer(folder, name) if f"{name}_answer.csv" in written else "",
     )
 
 # %% ../../nbs/library/app/07_report.ipynb #report
@@ -293,7 +309,7 @@ class Report:
     @property
     def missing(self) -> tuple[str, ...]:
         "Sections that were not run, or that stopped before their claims."
-        return tuple(section.name for section in self.sections if not section.claimed)
+        return tuple(section.name for section in self.sections if not section.is_finished)
 
     @property
     def claims(self) -> list[dict]:
@@ -319,15 +335,14 @@ class Report:
 
 # %% ../../nbs/library/app/07_report.ipynb #claims-read
 def _claims(folder: Path, found: tuple[Section, ...]) -> pd.DataFrame | None:
-    "The claims of the paper's sections that got as far as their claims."
-    paper = sections()
+    "The claims of those sections, of both chapters, that got as far as their claims."
     names = []
     for section in found:
-        if section.claimed and section.name in paper:
+        if section.claimed and section.chapter:
             names.append(section.name.replace("_", " "))
     if not names:
         return None
-    table = paper_claims(folder)
+    table = all_claims(folder)
     return table[table["section"].isin(names)].reset_index(drop=True)
 
 
@@ -382,6 +397,10 @@ def _notes(folder: Path, found: tuple[Section, ...]) -> Iterator[str]:
         for how, why in (("missing", " because missing or unusable"), ("without", "")):
             if names := section.provenance.get(how):
                 yield f"Left out of section {section.name}{why}: {', '.join(names)}."
+    studies = chapters()["beyond"]
+    not_run = [name for name in studies if name not in {section.name for section in found}]
+    if not_run:
+        yield f"Beyond the paper, not run: {', '.join(not_run)}."
     known = {f"claims.{kind}" for kind in ("csv", "json", "svg", "png")} | {"report.html"}
     for section in found:
         known.add(f"{section.name}_provenance.json")
@@ -430,15 +449,15 @@ def collect(asked: str, out: str = "figures") -> Report:
             f"run `{redo_command(asked, out=out)}` first"
         )
     notebooks = sections(beyond=True)
-    names = list(sections())
-    for path in provenances:
-        name = path.name.removesuffix("_provenance.json")
-        if name not in names:
-            names.append(name)
+    by_chapter = chapters()
+    was_run = [path.name.removesuffix("_provenance.json") for path in provenances]
+    names = [*by_chapter["paper"], *(name for name in by_chapter["beyond"] if name in was_run)]
+    names += [name for name in was_run if name not in names]
     found = []
     for name in names:
         redo = redo_command(asked, name, out)
-        found.append(_section(folder, name, notebooks.get(name), preset.name, redo))
+        chapter = next((c for c, of_chapter in by_chapter.items() if name in of_chapter), "")
+        found.append(_section(folder, name, notebooks.get(name), preset.name, redo, chapter))
     table = _claims(folder, tuple(found))
     return Report(
         preset,

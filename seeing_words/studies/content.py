@@ -586,7 +586,7 @@ SESOI = 0.05  # share of the intact covariance, the smallest effect of interest
 def _claims() -> list[Claim]:
     claims = [
         Claim(
-            "N3",
+            "C objects",
             "objects are shared beyond what a placebo of the same size costs",
             "interaction of removed objects − that of the placebo, ÷ intact covariance, mean of "
             "both directions",
@@ -600,7 +600,7 @@ def _claims() -> list[Claim]:
             arrow = ARROWS[direction]
             claims.append(
                 Claim(
-                    f"N3 {kind} {arrow}",
+                    f"C {kind} {arrow}",
                     f"of {kind}, more is shared than a placebo of the same size costs, {arrow}",
                     f"interaction of removed {kind} − that of the placebo, ÷ intact covariance",
                     label=f"{kind}, {arrow}",
@@ -608,7 +608,7 @@ def _claims() -> list[Claim]:
             )
     claims.append(
         Claim(
-            "N3 order",
+            "C order",
             "kinds of facts that are a larger part of what is shared have larger interactions",
             "Spearman correlation over kinds of interaction and share, means of both directions",
             label="edits agree with facts",
@@ -644,14 +644,14 @@ def claim_effects(effects: xr.Dataset, shares: xr.Dataset | None = None) -> dict
     beyond = removed - own.sel(edit="placebo", drop=True)
     found, kinds = {}, list(map(str, beyond.kind.values))
     if "objects" in kinds:
-        found["N3"] = beyond.sel(kind="objects", drop=True).mean("direction")
+        found["C objects"] = beyond.sel(kind="objects", drop=True).mean("direction")
     for kind in kinds:
         for direction in DIRECTIONS:
-            found[f"N3 {kind} {ARROWS[direction]}"] = beyond.sel(
+            found[f"C {kind} {ARROWS[direction]}"] = beyond.sel(
                 kind=kind, direction=direction, drop=True
             )
     if shares is not None and len(kinds) > 2:
-        found["N3 order"] = rank_agreement(removed.mean("direction"), shares.mean("direction"))
+        found["C order"] = rank_agreement(removed.mean("direction"), shares.mean("direction"))
     return found
 
 

@@ -494,11 +494,11 @@ def claims_about(kinds: Sequence[str] = ()) -> list[Claim]:
     Examples
     --------
     >>> [claim.name for claim in claims_about()]
-    ['D1', 'D2']
+    ['S1', 'S2']
     """
     claims = [
         Claim(
-            "D1",
+            "S1",
             "Alignment arises suddenly",
             "width of V_t × L_t in decades, mean over seeds",
             threshold=SUDDEN,
@@ -507,7 +507,7 @@ def claims_about(kinds: Sequence[str] = ()) -> list[Claim]:
             primary=True,
         ),
         Claim(
-            "D2",
+            "S2",
             "Alignment arises more suddenly than the losses fall",
             "width of V_t × L_t minus the mean width of both losses, decades",
             direction="below",
@@ -518,7 +518,7 @@ def claims_about(kinds: Sequence[str] = ()) -> list[Claim]:
         for modality in ("vision", "language"):
             claims.append(
                 Claim(
-                    f"D3 {modality}",
+                    f"S3 {modality}",
                     f"Places are learned before things: {modality} networks",
                     f"t50 of thing name minus t50 of place in {modality} networks, decades",
                     threshold=LAG,
@@ -527,7 +527,7 @@ def claims_about(kinds: Sequence[str] = ()) -> list[Claim]:
             )
             claims.append(
                 Claim(
-                    f"D4 {modality}",
+                    f"S4 {modality}",
                     f"Alignment comes after things can be read: {modality} networks",
                     f"t50 of V_t × L_t minus t50 of thing name in {modality} networks, decades",
                     label="alignment lags",

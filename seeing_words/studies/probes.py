@@ -17,6 +17,7 @@ import xarray as xr
 from ..core.arrays import take_layer
 from ..core.errors import InputError, counted
 from ..core.parallel import parallel_map
+from ..data.modalities import ARROWS
 from ..measures.claims import Claim
 from ..measures.folds import Folds, make_folds
 from seeing_words.measures.inference import (
@@ -473,7 +474,7 @@ def claims_about(directions: Mapping[str, str]) -> list[Claim]:
     Examples
     --------
     >>> [claim.name for claim in claims_about({"v2l": "vision predicts language"})]
-    ['N2', 'N1 v2l', 'N3 v2l']
+    ['N2', 'N1 V→L', 'N3 V→L']
     """
     claims = [
         Claim(
@@ -489,22 +490,22 @@ def claims_about(directions: Mapping[str, str]) -> list[Claim]:
     for name, words in directions.items():
         claims.append(
             Claim(
-                f"N1 {name}",
+                f"N1 {ARROWS[name]}",
                 f"Where a line reads most, a curve reads no more: {words}",
                 "gain at the layer with the highest score of ridge",
                 kind="equivalence",
                 margin=SMALLEST,
-                label="a line is enough",
+                label=f"a line is enough, {ARROWS[name]}",
             )
         )
         claims.append(
             Claim(
-                f"N3 {name}",
+                f"N3 {ARROWS[name]}",
                 f"The probe finds nothing where nothing is: {words}",
                 "gain for shuffled pairs, mean over layers",
                 kind="equivalence",
                 margin=SMALLEST,
-                label="shuffled pairs",
+                label=f"shuffled pairs, {ARROWS[name]}",
             )
         )
     return claims

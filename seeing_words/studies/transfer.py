@@ -443,5 +443,5 @@ def claims_about(shifts: Sequence[str]) -> list[Claim]:
         else:
             named["threshold"] = SESOI
             text = f"the map between vision and language holds for {shift}"
-        claims.append(Claim(f"N2 {shift}", text, rule, **named))
+        claims.append(Claim(f"T {shift}", text, rule, **named))
     return claims

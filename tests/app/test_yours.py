@@ -342,9 +342,8 @@ def test_a_section_that_averages_captions_is_left_out_where_images_have_one_each
     )
     assert result.exit_code == 0, result.output
     assert [one["section"] for one in json.loads(result.stdout)] == ["toy"]
-    assert (
-        "means averages captions, but mine has one caption per image: it is left out"
-        in " ".join(result.stderr.split())
+    assert "means needs several captions per image, but mine has one: it is left out" in " ".join(
+        result.stderr.split()
     )
     monkeypatch.setattr(sys, "argv", ["seeing-words", "figures", "means", "--preset", preset])
     with pytest.raises(SystemExit) as stopped:

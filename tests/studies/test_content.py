@@ -74,11 +74,11 @@ def test_a_shared_kind_interacts_and_damage_of_either_side_does_not():
     scores = cell_scores(intact, changed, folds=folds, weights=weights, layer=-1)
     effects = content_effects(scores.squeeze(["vision", "language"], drop=True))
     found = claim_effects(effects)
-    assert judge(CLAIMS[0], found["N3"]).verdict == "supported"
+    assert judge(CLAIMS[0], found["C objects"]).verdict == "supported"
     # squares of the sizes: the share of what is shared
-    assert abs(float(found["N3"].value) - 0.64) < 0.08
+    assert abs(float(found["C objects"].value) - 0.64) < 0.08
     for arrow in ("V→L", "L→V"):
-        assert abs(float(found[f"N3 place {arrow}"].value)) < 0.02
+        assert abs(float(found[f"C place {arrow}"].value)) < 0.02
     main = effects.value.sel(measure="covariance", kind="place", edit="removed", effect="main")
     assert float(main.sel(direction="v2l")) > 0.05  # the damage itself is seen
 

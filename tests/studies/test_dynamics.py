@@ -178,8 +178,8 @@ def test_series_of_other_stimuli_or_steps_are_refused():
 
 
 def test_claims_on_order_need_facts():
-    assert [c.name for c in claims_about()] == ["D1", "D2"]
+    assert [c.name for c in claims_about()] == ["S1", "S2"]
     names = [c.name for c in claims_about(["place", "thing name"])]
-    assert names == ["D1", "D2", "D3 vision", "D4 vision", "D3 language", "D4 language"]
+    assert names == ["S1", "S2", "S3 vision", "S4 vision", "S3 language", "S4 language"]
     (first,) = [c for c in claims_about() if c.primary]
     assert first.criterion == "< 0.3"

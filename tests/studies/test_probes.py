@@ -75,10 +75,10 @@ def test_no_gain_is_equivalent_to_none(scores):
     claims = {claim.name: claim for claim in claims_about({"v2l": "vision predicts language"})}
     end = gain(scores.sel(target="target", drop=True)).isel(layer=-1, drop=True)
     shuffled = gain(scores.sel(target="shuffled", drop=True)).mean("layer")
-    assert judge(claims["N1 v2l"], end).verdict == "supported"
+    assert judge(claims["N1 V→L"], end).verdict == "supported"
     assert abs(float(shuffled.value)) < 0.04
     start = gain(scores.sel(target="target", drop=True)).isel(layer=0, drop=True)
-    table = claims_table([(claims["N1 v2l"], start), (claims["N3 v2l"], shuffled)])
+    table = claims_table([(claims["N1 V→L"], start), (claims["N3 V→L"], shuffled)])
     assert table.verdict[0] == "contradicted"
 
 
