@@ -402,10 +402,11 @@ def file_errors(name: str) -> Iterator[None]:
 
     Examples
     --------
-    >>> with file_errors("table.json"):  # doctest: +IGNORE_EXCEPTION_DETAIL
+    >>> with file_errors("table.json"):
     ...     json.loads("[1,")
     Traceback (most recent call last):
-    seeing_words.core.errors.InputError: table.json cannot be read
+        ...
+    seeing_words.core.files.DamagedFile: table.json cannot be read (JSONDecodeError: ...
     """
     try:
         yield

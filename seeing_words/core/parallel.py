@@ -92,6 +92,10 @@ def computing_on(device: str | torch.device) -> Iterator[None]:
     device : str or torch.device
         For fits within the block, and within tasks that `parallel_map` starts there.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     InputError

@@ -135,8 +135,11 @@ def fixed_target_estimates(
     Examples
     --------
     >>> X, noise = np.random.default_rng(0).normal(size=(2, 100, 4))
-    >>> weights = resample_weights(100, n_draws=20)
-    >>> made = fixed_target_estimates(X, {"half": (X / 2, X)}, folds=5, weights=weights)
+    >>> from seeing_words.measures.folds import make_folds
+    >>> from seeing_words.measures.inference import resample_weights
+    >>> folds = make_folds(100)
+    >>> weights = resample_weights(folds, n_draws=20)
+    >>> made = fixed_target_estimates(X, {"half": (X / 2, X)}, folds=folds, weights=weights)
     >>> made["half"].value.round(2).values.tolist()
     [0.24, 1.0]
     """

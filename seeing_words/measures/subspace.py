@@ -359,6 +359,7 @@ def shared_dimensions(
     >>> rng = np.random.default_rng(0)
     >>> shared = rng.normal(size=(200, 2))
     >>> X, Y = (shared @ rng.normal(size=(2, 8)) + rng.normal(size=(200, 8)) for _ in "XY")
+    >>> from seeing_words.measures.folds import make_folds
     >>> int(shared_dimensions(X, Y, folds=make_folds(200)).n_dimensions)
     2
     """
@@ -461,6 +462,8 @@ def dimension_estimates(
 
     Examples
     --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> from seeing_words.measures.inference import resample_weights
     >>> rng, folds = np.random.default_rng(0), make_folds(200)
     >>> shared = rng.normal(size=(200, 2))
     >>> X, Y = (shared @ rng.normal(size=(2, 8)) + rng.normal(size=(200, 8)) for _ in "XY")
@@ -716,6 +719,8 @@ def shapley_shares(
 
     Examples
     --------
+    >>> from seeing_words.measures.folds import make_folds
+    >>> from seeing_words.measures.inference import resample_weights
     >>> rng, folds = np.random.default_rng(0), make_folds(100)
     >>> a, b = rng.normal(size=(2, 100, 1))
     >>> weights = resample_weights(folds, n_draws=5)

@@ -65,6 +65,11 @@ class Transition(NamedTuple):
         Rise of the fit from the first to the last step; negative for a falling curve.
     noise : float
         Standard deviation of the curve about the fit.
+
+    Examples
+    --------
+    >>> Transition(width=0.5, t50=100.0, gain=0.3, noise=0.01).t50
+    100.0
     """
 
     width: float

@@ -220,8 +220,8 @@ def checkpoint_card(name: str, *, root: str | Path | None = None) -> dict:
 
     Examples
     --------
-    >>> checkpoint_card("microworld/vision-0")["data"]
-    'microworld images'
+    >>> checkpoint_card("microworld/vision-0")["steps"]
+    3000
     """
     folder = checkpoint_folder(name, root)
     try:

@@ -145,6 +145,10 @@ def loading(name: str, device: str | torch.device) -> Iterator[None]:
     device : str or torch.device
         Where it is loaded.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     InputError
