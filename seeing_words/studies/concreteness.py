@@ -208,7 +208,13 @@ MEASURES = {"r": stimulus_alignment, "rank": rank_alignment}
 
 
 def alignment_by_stimulus(
-    vision: Networks, language: Networks, *, folds: Folds, layer: int = -2, measure: str = "r"
+    vision: Networks,
+    language: Networks,
+    *,
+    folds: Folds,
+    layer: int = -2,
+    measure: str = "r",
+    directions: Sequence[str] = DIRECTIONS,
 ) -> xr.DataArray:
     """Alignment of each stimulus, for all pairs of networks in both directions.
 
@@ -221,6 +227,8 @@ def alignment_by_stimulus(
         Of all that have several.
     measure : {"r", "rank"}, default "r"
         See `stimulus_alignment` and `rank_alignment`.
+    directions : sequence of str
+        Of "v2l" and "l2v" (default: both).
 
     Returns
     -------
@@ -247,9 +255,9 @@ def alignment_by_stimulus(
         raise InputError(f"measure {measure!r}: choose one of {', '.join(MEASURES)}")
     networks = {"vision": vision, "language": language}
     values = {m: {name: _one_layer(f, layer) for name, f in networks[m].items()} for m in networks}
+    wanted = {sides(direction)[1] for direction in directions}
     targets = {
-        m: {name: fold_zscore(Y, folds=folds) for name, Y in own.items()}
-        for m, own in values.items()
+        m: {name: fold_zscore(Y, folds=folds) for name, Y in values[m].items()} for m in wanted
     }
 
     def from_source(task: tuple[str, str]) -> dict[str, np.ndarray]:
@@ -260,13 +268,13 @@ def alignment_by_stimulus(
             for name, (predicted,) in made.items()
         }
 
-    shape = len(DIRECTIONS), len(vision), len(language), folds.n
+    shape = len(directions), len(vision), len(language), folds.n
     aligned = xr.DataArray(
         np.full(shape, np.nan),
-        {"direction": list(DIRECTIONS), "vision": list(vision), "language": list(language)},
+        {"direction": list(directions), "vision": list(vision), "language": list(language)},
         dims=("direction", "vision", "language", "stimulus"),
     )
-    tasks = [(d, name) for d in DIRECTIONS for name in networks[sides(d)[0]]]
+    tasks = [(d, name) for d in directions for name in networks[sides(d)[0]]]
     for (direction, name), made in zip(tasks, parallel_map(from_source, tasks), strict=True):
         source, target = sides(direction)
         for other, own in made.items():
@@ -1106,6 +1114,7 @@ def style_scores(
     folds: Folds,
     weights: np.ndarray,
     layer: int = -2,
+    directions: Sequence[str] = DIRECTIONS,
 ) -> xr.Dataset:
     """Score every style of pictures by the map that was fitted on every style.
 
@@ -1119,6 +1128,8 @@ def style_scores(
     weights : array of shape (draw, stimulus)
     layer : int, default -2
         Of all that have several.
+    directions : sequence of str
+        Of "v2l" and "l2v" (default: both).
 
     Returns
     -------
@@ -1166,15 +1177,16 @@ def style_scores(
         return fixed_target_estimates(read[name], targets, **settings)
 
     scores = {}
-    tasks = [(name, style) for name in names for style in styles]
+    tasks = [(name, style) for name in names for style in styles if "v2l" in directions]
     for (name, train), made in zip(tasks, parallel_map(forward, tasks), strict=True):
         for other, each in made.items():
             for test, score in zip(styles, each, strict=True):
                 scores["v2l", train, test, name, other] = score
-    for name, made in zip(read, parallel_map(back, read), strict=True):
+    readers = list(read) if "l2v" in directions else []
+    for name, made in zip(readers, parallel_map(back, readers), strict=True):
         for (other, train, test), score in made.items():
             scores["l2v", train, test, other, name] = score.sel(measure="r", drop=True)
-    axes = {"direction": list(DIRECTIONS), "train": styles, "test": styles}
+    axes = {"direction": list(directions), "train": styles, "test": styles}
     return arrange_scores(scores, axes | {"vision": names, "language": list(read)}, weights)
 
 
@@ -1191,7 +1203,7 @@ def style_effects(scores: xr.Dataset, usual: str = "usual") -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``value`` and ``draws`` on (effect, style, …): "lost" is the score of usual pictures minus
+        ``value`` and ``draws`` on (part, style, …): "lost" is the score of usual pictures minus
         that of the style, both by their own maps; "moved" is that of the style by its own map
         minus by the map of usual pictures. Their sum is all that a map of usual pictures misses.
 
@@ -1220,7 +1232,7 @@ def style_effects(scores: xr.Dataset, usual: str = "usual") -> xr.Dataset:
         effects["lost"][style] = from_usual.sel(test=usual, drop=True) - own
         effects["moved"][style] = own - from_usual.sel(test=style, drop=True)
     return concat_scores(
-        {name: concat_scores(own, "style") for name, own in effects.items()}, "effect"
+        {name: concat_scores(own, "style") for name, own in effects.items()}, "part"
     )
 
 # %% ../../nbs/library/studies/20_concreteness.ipynb #table
