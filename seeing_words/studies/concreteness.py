@@ -360,7 +360,9 @@ def partial_slopes(
     counts = np.vstack([np.ones(len(X)), without_mask(weights, "weights")[:, known]])
     p, Y = X.shape[1], flat[:, known].T
     moments = (counts @ (X[:, :, None] * X[:, None]).reshape(len(X), -1)).reshape(-1, p, p)
-    products = (counts @ (X[:, :, None] * Y[:, None]).reshape(len(X), -1)).reshape(len(counts), p, -1)
+    products = (counts @ (X[:, :, None] * Y[:, None]).reshape(len(X), -1)).reshape(
+        len(counts), p, -1
+    )
     # a draw of few stimuli may lack all that tells two predictors apart
     moments += 1e-9 * counts.sum(1)[:, None, None] * np.eye(p)
     beta = np.linalg.solve(moments, products)[:, 1:]  # (draw, predictor, value)
@@ -518,7 +520,9 @@ def content_words(stimuli: StimulusSet, caption: int = 0) -> list[list[str]]:
     found = []
     for text, tags in zip(stimuli.caption(caption), stimuli.tags, strict=True):
         words = zip(text.split(), tags[caption], strict=True)
-        bare = [re.sub(r"^\W+|\W+$", "", word.lower()) for word, (pos, _) in words if pos in CONTENT]
+        bare = [
+            re.sub(r"^\W+|\W+$", "", word.lower()) for word, (pos, _) in words if pos in CONTENT
+        ]
         found.append([word for word in bare if word])
     return found
 
@@ -1277,11 +1281,13 @@ def partial_table(
     rows = []
     for part in np.array_split(np.argsort(x, kind="stable"), n_bins):
         mean, error = score[part].mean(), score[part].std(ddof=1) / np.sqrt(len(part))
-        rows.append(("bins", "points", x[part].mean(), mean, mean - 1.96 * error, mean + 1.96 * error))
+        rows.append(
+            ("bins", "points", x[part].mean(), mean, mean - 1.96 * error, mean + 1.96 * error)
+        )
     for end in (x.min(), x.max()):
         fitted = float(np.polyval(line, end))
         rows.append(("fit", "trained", end, fitted, fitted, fitted))
     bottom = min(row[4] for row in rows) - 0.01
-    rows += [("stimuli", "shuffled", own, bottom, bottom, bottom) for own in x]
+    rows += [("stimuli", "points", own, bottom, bottom, bottom) for own in x]
     table = pd.DataFrame(rows, columns=["condition", "kind", "x", "score", "low", "high"])
     return table.assign(panel=panel)
