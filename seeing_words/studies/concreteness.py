@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from ..core.arrays import feature_array, take_layer
+from ..core.arrays import take_layer
 from ..core.errors import InputError, counted, without_mask
 from ..core.parallel import parallel_map
 from ..data.microworld.edit import has_scenes
