@@ -686,6 +686,7 @@ _MICROWORLD = Preset(
         "probes": {"n_stimuli": 400},
         "transfer": {"n_stimuli": 400},
         "content": {"n_stimuli": 400},
+        "concreteness": {"n_stimuli": 400},
         "dynamics": {"n_stimuli": 400},  # those that snapshots were shown
     },
 )

@@ -28,7 +28,15 @@ from seeing_words.app.tables import (
 )
 from seeing_words.core.errors import InputError
 from seeing_words.models.store import Store
-from seeing_words.studies import content, dimensions, dynamics, interventions, probes, transfer
+from seeing_words.studies import (
+    concreteness,
+    content,
+    dimensions,
+    dynamics,
+    interventions,
+    probes,
+    transfer,
+)
 
 STUDIES = sorted((ROOT / "nbs/beyond").glob("[0-9]*.ipynb"))
 PARAMETERS = 'preset: str = "microworld"\nout: str = "figures"'
@@ -289,6 +297,8 @@ def test_room_is_estimated_for_the_studies_that_are_to_run():
 
 def test_claims_have_names_of_their_own_over_all_studies():
     names = [claim.name for claim in content.CLAIMS]
+    told = {"slope": True, "levels": ["name", "mood"], "words": True, "drawings": True}
+    names += [claim.name for claim in concreteness.claims_about(**told)]
     names += [claim.name for claim in dimensions.claims_about(recurrence=True, facts=True)]
     names += [claim.name for claim in dynamics.claims_about(["place", "thing name"])]
     names += [claim.name for claim in interventions.claims_about(facts=True)]
