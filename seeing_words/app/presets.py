@@ -682,7 +682,6 @@ _MICROWORLD = Preset(
     sections={
         "organism": {"n_stimuli": 1000},
         "perturbations": {"n_stimuli": 400},
-        "pick_a_pic": {"n_stimuli": 1000},  # trials, of which each claim has a few hundred
         "probes": {"n_stimuli": 400},
         "transfer": {"n_stimuli": 400},
         "content": {"n_stimuli": 400},
