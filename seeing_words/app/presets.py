@@ -680,6 +680,7 @@ _MICROWORLD = Preset(
     n_stimuli=500,
     device="cpu",
     sections={
+        "explorer": {"n_stimuli": 1000},
         "organism": {"n_stimuli": 1000},
         "perturbations": {"n_stimuli": 400},
         "probes": {"n_stimuli": 400},
