@@ -980,9 +980,9 @@ def get_preset(name: str) -> Preset:
     Examples
     --------
     >>> get_preset("microworld").n_stimuli
-    1000
+    500
     >>> get_preset("microworld@20000").scene_range
-    range(20000, 21000)
+    range(20000, 20500)
     """
     name, *parts = split_parts(name)
     if any(parts):

@@ -136,6 +136,7 @@ def restyled(stimuli: StimulusSet, style: str) -> StimulusSet:
 
     Examples
     --------
+    >>> from seeing_words.data.microworld.stimulus_set import microworld_stimuli
     >>> restyled(microworld_stimuli(3), "line drawing")
     microworld, line drawing: 3 images of 64×64 pixels, 15 captions
     """

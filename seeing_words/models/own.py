@@ -45,8 +45,8 @@ def own_function(name: str) -> tuple[Path, str] | None:
 
     Examples
     --------
-    >>> own_function("nets/mine.py:lite0")
-    (PosixPath('nets/mine.py'), 'lite0')
+    >>> own_function("nets/mine.py:lite0")[1]
+    'lite0'
     >>> own_function("facebook/dinov2-small") is None
     True
     """

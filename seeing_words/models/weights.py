@@ -34,7 +34,7 @@ from seeing_words.models.config import (
     quiet_transformers,
     read_config,
 )
-from .hub import verified, weight_files, weight_shapes
+from .hub import bin_weights, verified, weight_files, weight_shapes
 from .inputs import PREPROCESSOR_FILES, check_files, read_tokenizer
 
 # %% ../../nbs/library/models/03_weights.ipynb #load
@@ -295,8 +295,8 @@ def _published_type(folder: Path) -> torch.dtype:
                 codes = {file.get_slice(name).get_dtype() for name in file.keys()}
             found |= {names[code] for code in codes if code in names}
         else:
-            weights = torch.load(path, map_location="meta", weights_only=True)
-            found |= {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+            weights = bin_weights(path).values()
+            found |= {weight.dtype for weight in weights if weight.is_floating_point()}
     return max(found, key=lambda dtype: (dtype.itemsize, dtype == torch.bfloat16))
 
 

@@ -375,7 +375,8 @@ def test_every_study_runs_on_the_papers_formats(tmp_path, monkeypatch):
     # the store holds what the studies declare
     preset = read_preset(preset_file)
     rows = Store(tmp_path / "_store").ls()
-    stored = {(row["model"], row["stimuli"], row["pooling"]) for row in rows}
+    names = ("model", "stimuli", "perturbation", "pooling")
+    stored = {tuple(row[name] for name in names) for row in rows}
     passes = {}
     for study in chapters()["beyond"].values():
         count = WorkCount(preset, shapes(preset), notebook=study)

@@ -32,7 +32,7 @@ from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
 from seeing_words.models.store import Store
 
-PARAMETERS = 'preset: str = "microworld"\nn_stimuli: int = 1000'
+PARAMETERS = 'preset: str = "microworld"\nn_stimuli: int = 500'
 
 
 @pytest.fixture
@@ -309,10 +309,10 @@ def test_a_section_runs_from_a_preset_file(root, monkeypatch):
 
 def test_sections_are_listed_with_their_parameters(root):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
-    assert "n_stimuli=1000" in command("sections").output
+    assert "n_stimuli=500" in command("sections").output
     assert json.loads(command("sections", "--json").output)["toy"]["n_stimuli"] == {
         "type": "int",
-        "default": 1000,
+        "default": 500,
     }
 
 

@@ -141,10 +141,9 @@ def test_every_section_declares_what_it_asks_for():
 
 
 def test_all_names_for_metadata_are_used():
-    requests = [r for notebook in sections().values() for r in section_work(notebook).requests]
-    whole = {
-        name for path in sections().values() for name in section_metadata(path).get("whole", ())
-    }
+    works = {path: section_work(path) for path in sections(beyond=True).values()}
+    requests = [request for work in works.values() if work for request in work.requests]
+    whole = {name for path in works for name in section_metadata(path).get("whole", ())}
     assert {request.networks for request in requests} | whole == set(GROUPS)
     assert {request.stimuli for request in requests} == set(CONDITIONS)
     assert {request.only_if for request in requests} - {""} == set(ONLY_IF)

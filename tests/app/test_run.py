@@ -71,7 +71,7 @@ def test_a_section_names_files(root, name):
     ("given", "place"),
     [
         ({}, "microworld"),
-        ({"n_stimuli": 1000, "n_folds": None}, "microworld"),
+        ({"n_stimuli": 500, "n_folds": None}, "microworld"),
         ({"n_stimuli": 50, "seed": 3}, "microworld/n_stimuli=50,seed=3"),
         ({"pooling": "mean"}, "microworld"),
         ({"pooling": "last"}, "microworld/pooling=last"),

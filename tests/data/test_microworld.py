@@ -173,7 +173,7 @@ def vocabulary_of(scene: world.Scene) -> set[str]:
     for thing in scene.things:
         spec = world.THINGS[thing.name]
         nouns = spec["nouns"] + world.WORLD["hypernym"][spec["kind"]]
-        phrases += [grammar._plural(n) if thing.count > 1 else n for n in nouns] + world.WORLD[
+        phrases += [grammar.plural(n) if thing.count > 1 else n for n in nouns] + world.WORLD[
             "colour"
         ][thing.colour]["words"]
         phrases += world.WORLD["size"][thing.size]["words"] + world.WORLD["count"][str(thing.count)]

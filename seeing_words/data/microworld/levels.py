@@ -137,6 +137,7 @@ def told(stimuli: StimulusSet, level: str, *, seed: int = 0) -> StimulusSet:
 
     Examples
     --------
+    >>> from seeing_words.data.microworld.stimulus_set import microworld_stimuli
     >>> told(microworld_stimuli(3), "kind").condition
     'told by kind'
     """
