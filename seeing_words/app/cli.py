@@ -1308,7 +1308,10 @@ def train(
         ),
     ] = None,
 ) -> None:
-    "Train the microworld's networks: vision on images alone, language on captions alone."
+    """Train the microworld's networks: vision on images alone, language on captions alone.
+
+    All eleven take about eight hours of one core. Start the command once a core, with other names.
+    """
     import torch
 
     from seeing_words.core.errors import InputError
