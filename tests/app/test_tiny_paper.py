@@ -167,16 +167,14 @@ def test_provenance_names_stimuli_networks_trials_and_judge(outcome):
         "preferred": run.trials.preferred.key,
         "rejected": run.trials.rejected.key,
     }
+    # names from the preset's folder, not from the machine's root
+    networks = [str(Path(name).relative_to(PRESET.parent)) for name in preset.networks]
+    trained = networks[: len(preset.vision + preset.language)]
     assert record["judge"] == "tiny-paper/clip"
-    assert set(record["models"]) == {
-        *preset.networks,
-        *(f"untrained:{name}@0" for name in preset.vision + preset.language),
-    }
+    assert set(record["models"]) == {*networks, *(f"untrained:{name}@0" for name in trained)}
     for section in FIGURES:
         record = about(outcome, f"{section}_provenance")
-        assert record["stimuli"] == run.stimuli.key and {*preset.vision, *preset.language} <= set(
-            record["models"]
-        )
+        assert record["stimuli"] == run.stimuli.key and {*trained} <= set(record["models"])
     listed = {
         name: (outcome.folder / f"pick_a_pic_{name}.tsv").read_text()
         for name in ("stimuli", "trials")

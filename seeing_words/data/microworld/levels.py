@@ -326,6 +326,7 @@ def concepts(stimuli: StimulusSet) -> xr.DataArray:
 
     Examples
     --------
+    >>> from seeing_words.data.microworld.stimulus_set import microworld_stimuli
     >>> found = concepts(microworld_stimuli(3))
     >>> found.sel(word="boat").shape
     (3,)
