@@ -247,8 +247,8 @@ def section_claims() -> dict[str, tuple[list[Claim], dict[str, tuple[World, Worl
     Returns
     -------
     dict
-        Name of a study module with claims → (its claims, its simulations). A section without a
-        module of simulations has an empty mapping of them.
+        Name of a study module with claims → (its claims, its simulations), of sections that
+        have a module of simulations.
 
     Examples
     --------
@@ -264,8 +264,7 @@ def section_claims() -> dict[str, tuple[list[Claim], dict[str, tuple[World, Worl
         # modules of simulations may import the claims of their section
         if claims is None or name.startswith("simulated"):
             continue
-        simulations = {}
-        if f"simulated_{name}" in names:
+        if f"simulated_{name}" in names:  # studies beyond the paper plant their own effects
             simulations = importlib.import_module(f"{package}.simulated_{name}").SIMULATIONS
-        sections[name] = list(claims), dict(simulations)
+            sections[name] = list(claims), dict(simulations)
     return sections
