@@ -233,9 +233,9 @@ def captioned_facts(stimuli: StimulusSet, caption: int | Sequence[int] = 0) -> l
     --------
     >>> scene = microworld_stimuli(1)
     >>> scene.captions[0][0]
-    'one table at twilight at home . it is beside one girl'
+    'a green settle right of one stool in the cookhouse and no counters and no refrigerators'
     >>> captioned_facts(scene)[0]["things"]
-    [{'count': 1, 'name': 'table'}, {'count': 1, 'name': 'woman'}]
+    [{'count': 1, 'name': 'chair'}, {'count': 1, 'colour': 'green', 'name': 'bench'}]
     """
     if stimuli.facts is None or stimuli.caption_facts is None:
         raise InputError(f"{stimuli.name}: it is not known which facts the captions state")
