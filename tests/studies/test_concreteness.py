@@ -38,7 +38,6 @@ from seeing_words.studies.concreteness import (
     content_words,
     exchanged_labels,
     frequent,
-    known_words,
     level_scores,
     mean_of_words,
     most_and_least,
@@ -53,6 +52,7 @@ from seeing_words.studies.concreteness import (
     word_auc,
     word_values,
     words_used,
+    words_with_norms,
 )
 
 
@@ -418,7 +418,7 @@ def test_input_that_does_not_do_is_named(tmp_path):
         word_values(stimuli, str(tmp_path / "none.csv"))
     french = pd.DataFrame({"concreteness": [4.0]}, index=["chien"])
     with pytest.raises(InputError, match="such as 'dogs': take norms of the captions' language"):
-        known_words(content_words(stimuli), french)
+        words_with_norms(content_words(stimuli), french)
     bare = StimulusSet("bare", ("a",), None, (("dogs",),))
     with pytest.raises(InputError, match="add them with `tagged"):
         content_words(bare)
