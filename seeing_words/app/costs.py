@@ -860,7 +860,7 @@ def _beside(work: WorkCount, done: Mapping[tuple, int]) -> _Beside:
             checked.add(name)
         for key in new:
             known[key] = enough[key]
-            if name in work.preset.vision or trained(name) in work.preset.vision:
+            if trained(name) in work.preset.vision:
                 beside.images += key[2]
         own = {key: work.passes[key] for key in new}
         beside.written += _feature_bytes(work.shapes, own, enough)
