@@ -38,8 +38,10 @@ from seeing_words.app.run import (
 )
 from .run import sections as notebooks
 from ..core.errors import InputError, did_you_mean
+from ..data.microworld.levels import LEVELS
 from ..data.microworld.shift import SHIFTS
 from ..data.perturb import PERTURBATIONS
+from ..data.styles import STYLES
 from ..measures._ridge_costs import GIB
 from ..measures._ridge_dual import ALPHAS
 from ..measures.folds import Folds, make_folds
@@ -436,6 +438,12 @@ def _without_content(preset: Preset, n_edits: int) -> list[str]:
     return [f"edit {i}" for i in range(kinds * (n_edits if preset.can_rerender else 2))]
 
 
+def _styles(preset: Preset) -> list[str]:
+    "Styles in which images are drawn again; a silhouette needs masks, or facts to draw."
+    drawn = STYLES if preset.can_rerender or preset.has_masks else STYLES[:-1]
+    return [style for style in drawn if style != "usual"]
+
+
 def _images_of_trials(preset: Preset) -> list[str]:
     "Preferred and rejected images; the preferred ones are the stimuli's own but for Pick-a-Pic."
     return ["preferred" if preset.trials == "pick-a-pic" else "intact", "rejected"]
@@ -457,6 +465,9 @@ CONDITIONS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "more scenes": lambda preset: ["more scenes"],
     "shifted sets": _shifted_sets,
     "images without content": lambda preset: _without_content(preset, 3),
+    "styles": _styles,
+    # captions of people are told on other levels only by norms, which a parameter names
+    "levels": lambda preset: list(LEVELS) if preset.can_rerender else [],
     "captions without content": lambda preset: _without_content(preset, 4),
     "second rendering": lambda preset: ["rendering 1"],
     "images at depth": lambda preset: [
