@@ -437,7 +437,7 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
-    "points": {"linestyle": "", "markersize": 2.0},  # of things without an order between them
+    "points": {"linestyle": "", "markersize": 3.5},  # of things without an order between them
 }
 _COLOURS = {
     "trained": ("#0072B2", "#D55E00", "#56B4E9"),
@@ -465,8 +465,16 @@ def _looks(conditions: pd.DataFrame) -> dict[str, dict]:
 
 # %% ../nbs/library/plots.ipynb #curve
 def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
-    """Draw a condition: its line, the band of its interval and a fainter one, its range."""
+    """Draw a condition: its line, the band of its interval and a fainter one, its range.
+
+    Points without an order between them have bars in place of a band.
+    """
     rows = rows.sort_values("depth")
+    if look["linestyle"] == "" and {"low", "high"} <= set(rows.columns):
+        ax.vlines(
+            rows["depth"], rows["low"], rows["high"], color=look["color"], alpha=0.5, linewidth=1.4
+        )
+        rows = rows.drop(columns=["low", "high"])
     for low, high, alpha in ("pair_low", "pair_high", 0.12), ("low", "high", 0.28):
         if {low, high} <= set(rows.columns):
             ax.fill_between(
