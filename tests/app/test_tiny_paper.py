@@ -57,8 +57,7 @@ FIGURES = {
     "pick_a_pic": {
         "trials",
         "sets",
-        "choice_v2l",
-        "choice_l2v",
+        "choice",
         "pairs",
         "moved",
         "depth",
@@ -205,10 +204,9 @@ def test_figures_speak_of_nothing_that_only_the_microworld_has(outcome):
         assert not found, (path.name, found)
     for path in outcome.folder.glob("*.svg"):
         assert "microworld" not in path.read_text(), path.name
-    tables = [
-        pd.read_csv(outcome.folder / f"pick_a_pic_choice_{way}.csv") for way in ("v2l", "l2v")
-    ]
-    for table in tables:
+    both = pd.read_csv(outcome.folder / "pick_a_pic_choice.csv")
+    assert both.panel.nunique() == 2
+    for _, table in both.groupby("panel"):
         assert not {"undecidable", "another scene", "oracle"} & set(table.condition)
         assert {
             "trained",
