@@ -457,7 +457,7 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
-    "points": {"linestyle": "", "markersize": 3.5},  # of things without an order between them
+    "points": {"linestyle": "", "markersize": 2.5},  # of things without an order between them
 }
 _COLOURS = {
     "trained": ("#0072B2", "#D55E00", "#56B4E9"),
@@ -490,7 +490,8 @@ def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
     Points without an order between them have bars in place of a band.
     """
     rows = rows.sort_values("depth")
-    if look["linestyle"] == "" and {"low", "high"} <= set(rows.columns):
+    is_points = look["linestyle"] == "" and look["marker"]
+    if is_points and {"low", "high"} <= set(rows.columns):
         ax.vlines(
             rows["depth"], rows["low"], rows["high"], color=look["color"], alpha=0.5, linewidth=1.4
         )
