@@ -17,8 +17,10 @@ import xarray as xr
 
 from ..core.arrays import one_layer
 from ..core.errors import InputError, without_mask
+from ..core.parallel import _at_once, parallel_map, sharing_cores, usable_device
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
+    _Choice,
     _Fold,
     _Setting,
     _shared,
@@ -80,26 +82,10 @@ class _Fitted:
         return self.source.fold.cast(self.Z64)
 
     @cached_property
-    def ZtU64(self) -> torch.Tensor:
-        "ZᵀU in float64, (unit of source, rank)."
-        return self.Z64.T @ self.source.U
-
-    @cached_property
-    def ZtU(self) -> torch.Tensor:
-        "ZᵀU for products, (unit of source, rank)."
-        return self.source.fold.cast(self.ZtU64)
-
-    @cached_property
     def by_scale(self) -> torch.Tensor:
         "∂ log σ of each source unit by the weight of each stimulus, (train, unit of source)."
         varies = (self.Z != 0).any(0)
         return (self.Z.square() - 1) * varies / (2 * len(self.Z))
-
-    def to_units(self, inside: torch.Tensor) -> torch.Tensor:
-        "ZᵀU of what is in ranks, (unit of source, column) from (rank, column)."
-        if self.Z.shape[1] <= len(self.Z):
-            return self.ZtU @ inside
-        return self.Z.T @ (self.source.U_cast @ inside)  # ZᵀU alone would take longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,35 +112,39 @@ def _train_influence(
     G: torch.Tensor,  # derivative of the score by the predictions, (test, λ, unit)
 ) -> tuple[torch.Tensor, torch.Tensor]:
     "Influence of each training stimulus, and its leave-one-out error, (train, λ) both."
-    source, shape = fitted.source, shrunk.shape
+    source, influences, errors = fitted.source, [], []
     cast, U = source.fold.cast, source.U_cast
-    shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))[:, :, None]  # (rank, λ, 1)
-    FtG = shrink * (tested.F.T @ G.flatten(1)).view(shape)
-    # what belongs to all λ is multiplied at once: derivatives, and fitted values
-    both = torch.cat([FtG, cast(source.s2)[:, None, None] * shrunk], 1)
-    KtG, fit = (U @ both.flatten(1)).view(-1, 2, *shape[1:]).unbind(1)  # (train, λ, unit)
-    residual = target.Y[:, None] - fit
-    free = cast(source.free[at]).T  # (train, λ)
-    influence = (KtG * residual).sum(2) / free
-    error = torch.linalg.vector_norm(residual, dim=2).square() / free.square()
-    if source.fold.scaling == "unit":
-        influence = influence - _scale_influence(fitted, tested, G, FtG, shrunk)
-    return influence, error
+    outside = None  # residuals that no penalty changes, (train, unit)
+    for k, i in enumerate(at):
+        alpha = source.fold.alphas[i]
+        K = (tested.F * cast(1 / (source.s2 + alpha))) @ U.T  # (test, train)
+        dual = U @ shrunk[:, k]  # coefficients of the training stimuli, (train, unit)
+        G_dual = G[:, k] @ dual.T  # (test, train)
+        residual, G_residual = cast(alpha) * dual, cast(alpha) * G_dual
+        if not source.full_rank:
+            if outside is None:
+                outside = target.Y - U @ (cast(source.s2 + alpha)[:, None] * shrunk[:, k])
+            residual = residual + outside
+            G_residual = G_residual + G[:, k] @ outside.T
+        free = cast(source.free[i])
+        influence = (K * G_residual).sum(0) / free
+        if source.fold.scaling == "unit":
+            influence = influence - _scale_influence(fitted, tested, K, G_dual)
+        influences.append(influence)
+        errors.append(residual.square().sum(1) / free.square())
+    return torch.stack(influences, 1), torch.stack(errors, 1)
 
 
 def _scale_influence(
     fitted: _Fitted,
     tested: _Tested,
-    G: torch.Tensor,  # (test, λ, unit)
-    FtG: torch.Tensor,  # diag(1/(s²+λ)) FᵀG, (rank, λ, unit)
-    shrunk: torch.Tensor,  # (rank, λ, unit)
+    K: torch.Tensor,  # from training responses to predictions, (test, train)
+    G_dual: torch.Tensor,  # G times the coefficients of the training stimuli, (test, train)
 ) -> torch.Tensor:
-    "Influence of each training stimulus through the scales of source units, negative, (train, λ)."
-    n = FtG.shape[1]
-    products = fitted.to_units(torch.cat([FtG, shrunk], 1).flatten(1))
-    explained, beta = products.view(-1, 2, n, FtG.shape[2]).unbind(1)  # (unit of source, λ, unit)
-    unexplained = (tested.Z.T @ G.flatten(1)).view(beta.shape) - explained
-    by_unit = 2 * (unexplained * beta).sum(2)  # score by the logarithm of each unit's size
+    "Influence of each training stimulus through the scales of source units, negative, (train,)."
+    unexplained = tested.Z - K @ fitted.Z  # (test, unit of source)
+    # score by the logarithm of each unit's size
+    by_unit = 2 * (unexplained * (G_dual @ fitted.Z)).sum(0)
     return fitted.by_scale @ by_unit
 
 # %% ../../nbs/library/measures/15_influence.ipynb #one-fold
@@ -197,7 +187,7 @@ def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.nda
         Z_test, F = scaled[fold.test], source.F + source.F_mean
     else:
         Z_test = fold.scaled(X, tested[fold.test])
-        F = Z_test @ fitted.ZtU64
+        F = torch.linalg.multi_dot((Z_test, fitted.Z64.T, source.U))
     return _Tested(fold.cast(F), fold.cast(Z_test - Z_test.mean(0)))
 
 # %% ../../nbs/library/measures/15_influence.ipynb #partitions
@@ -237,6 +227,7 @@ def as_partitions(folds: Any, n: int) -> list[Folds]:
 NEIGHBOURS = (-1, 0, 1)  # steps on the grid of penalties from the chosen one
 
 
+@sharing_cores()
 @_full_precision()
 def score_influences(
     X: np.ndarray,
@@ -249,6 +240,7 @@ def score_influences(
     device: str | torch.device | None = None,
     neighbours: Sequence[int] = NEIGHBOURS,
     only: Sequence[int] | None = None,
+    chosen: Mapping[Hashable, np.ndarray] | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Score the predictions of many targets from one source, with the influence of each stimulus.
 
@@ -269,6 +261,9 @@ def score_influences(
         for draws that keep the penalty.
     only : sequence of int, optional
         Positions of the folds to compute; default: all.
+    chosen : mapping of name to array of shape (fold,), optional
+        The λ of each target in each fold, where `predictivity_grids` has chosen it before;
+        default: it is chosen.
 
     Returns
     -------
@@ -307,23 +302,30 @@ def score_influences(
     each = []
     for partition in as_partitions(folds, n):
         each += _Setting(partition, alphas, device=device, scaling=scaling).each
-    each = each if only is None else [each[f] for f in only]
+    numbers = range(len(each)) if only is None else only
+    each = [each[f] for f in numbers]
     empty = {
         "score": np.full((len(each), len(neighbours)), np.nan),
         "influence": np.zeros((len(each), len(neighbours), n)),
         "error": np.full((len(each), len(neighbours), n), np.inf),
     }
     made = {name: [_copies(empty) for _ in sources] for name in checked}
-    for f, fold in enumerate(each):
+
+    def one_fold(f: int) -> None:
+        fold = each[f]
         source, scaled = _source(X, fold), fold.scaled(X)
         fitted = _Fitted(source, scaled[fold.train])
         prepared = [_target(Y, fold) for Y in checked.values()]
         parts = [_tested(fitted, X, scaled, other) for other in sources]
-        choices = _shared(source, _Targets(prepared))
+        if chosen is None:
+            choices = _shared(source, _Targets(prepared))
+        else:
+            given = [fold.alphas.new_tensor(float(chosen[name][numbers[f]])) for name in checked]
+            choices = [_Choice(alpha, None) for alpha in given]
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
-            chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])
-            there = [p for p, s in enumerate(neighbours) if 0 <= chosen + s < len(fold.alphas)]
-            at = [chosen + neighbours[p] for p in there]
+            position = int((fold.alphas - choice.alpha).abs().argmin())
+            there = [p for p, s in enumerate(neighbours) if 0 <= position + s < len(fold.alphas)]
+            at = [position + neighbours[p] for p in there]
             c = source.U_cast.T @ target.Y if choice.c is None else choice.c
             for part, out in zip(parts, arrays, strict=True):
                 score, of_test, of_train, error = _fold_influence(fitted, part, target, at, c)
@@ -332,6 +334,8 @@ def score_influences(
                 out["influence"][f, np.array(there)[:, None], fold.train] = of_train
                 out["error"][f, np.array(there)[:, None], fold.test] = 0
                 out["error"][f, np.array(there)[:, None], fold.train] = error
+
+    parallel_map(one_fold, range(len(each)), at_most=_at_once(usable_device(device)))
     return {
         name: [_influence_dataset(out, neighbours) for out in arrays]
         for name, arrays in made.items()
