@@ -15,16 +15,13 @@ time says whether its threads wait for the one that is held back.
 Written: align.csv. `--tiny` shows that it runs.
 """
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from _common import options, pin_threads, publish, say, two_networks
+from _common import busy, options, pin_threads, publish, say, two_networks
 from sklearn.linear_model import RidgeCV
 
 from seeing_words import align
@@ -32,8 +29,6 @@ from seeing_words.measures._ridge_dual import ALPHAS
 from seeing_words.measures.folds import Folds, make_folds
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import predictivity_grid
-
-SPIN = "while True: pass"  # a program that keeps one core busy
 
 
 @dataclass(frozen=True)
@@ -86,17 +81,6 @@ def clocks(call: Callable, times: int) -> tuple[float, float]:
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
     return min(walls), min(cpus)
-
-
-@contextmanager
-def busy() -> Iterator[None]:
-    "Beside a program that never waits."
-    program = subprocess.Popen([sys.executable, "-c", SPIN])
-    try:
-        yield
-    finally:
-        program.kill()
-        program.wait()
 
 
 def measured(case: Case) -> list[dict]:

@@ -1,9 +1,8 @@
 """`make figures`: how long each section of the paper takes, alone and beside a busy program.
 
 Each section is run as `seeing-words figures SECTION` does, in a process of its own, with the
-features in the store: it is run once before, so that only what it computes from them is timed.
-Results of sections are cached by their inputs; here they go to a folder of their own, so that
-everything is computed again. Times quiet and beside a program that keeps one core busy.
+features in the store: it is run once before, so that only what it computes from them is timed. The
+results that it keeps beside them are removed before each run, so that they are computed again.
 
 It takes as long as three runs of the paper (about half an hour), and `make bench` leaves it out.
 
@@ -11,14 +10,14 @@ Written: figures.csv. `--tiny` runs one section on few stimuli, to see that it w
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from _common import options, pin_threads, publish, say
-from align import busy
+from _common import busy, options, pin_threads, publish, say
 
 SECTIONS = ("layers", "perturbations", "pick_a_pic", "averaging")
 FEW = ("n_stimuli=40", "n_permutations=19", "n_draws=50")
@@ -26,8 +25,9 @@ FEW = ("n_stimuli=40", "n_permutations=19", "n_draws=50")
 
 def run(section: str, few: tuple[str, ...], store: Path, folder: Path) -> float:
     "Seconds that a section takes."
-    command = [sys.executable, "-m", "seeing_words.app.cli", "figures", section]
-    command += ["-p", f"out={folder}"]
+    shutil.rmtree(store / "results", ignore_errors=True)
+    command = [sys.executable, "-c", "from seeing_words.app.cli import main; main()"]
+    command += ["figures", section, "-p", f"out={folder}"]
     for setting in few:
         command += ["-p", setting]
     env = os.environ | {"SEEING_WORDS_STORE": str(store)}

@@ -15,12 +15,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..core.arrays import check_pair
@@ -41,7 +41,9 @@ from seeing_words.measures.predictivity import (
 from .reading import read_features
 from .scores import interval
 from .similarity import similarity_grid
-from ..plots import heatmaps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/library/measures/12_align.ipynb #width
 _Groups = Sequence[xr.DataArray]  # layers of equal width, (layer, stimulus, unit) each
@@ -381,8 +383,10 @@ class Alignment:
             columns += [f"{name}_{what}" for what in ("layer", "name", "depth", "units")]
         return means.to_dataframe().reset_index()[[*columns, *means.data_vars]]
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Heat maps of predictivity in both directions, and of debiased CKA of z-scored units."""
+        from seeing_words.plots import heatmaps  # matplotlib takes as long to import as pandas
+
         grids = {direction: self.scores(direction) for direction in self.directions}
         labels = dict.fromkeys(grids, "predictivity (mean held-out r)")
         if self.data.cka_debiased.notnull().any():
