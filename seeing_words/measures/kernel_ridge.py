@@ -36,7 +36,7 @@ from seeing_words.measures.influence import (
     _Tested,
     draw_scores,
 )
-from .numerics import _full_precision
+from .numerics import _eigh, _full_precision
 from .predictivity import _check
 from .scores import draw_labels, make_scores
 
@@ -107,7 +107,7 @@ def _kernel_source(K: torch.Tensor, trace: float, fold: _Fold) -> _Source:
     among = C[fold.train]
     own, rounding = among.trace(), len(among) * 8 * torch.finfo(C.dtype).eps * K.abs().max()
     scale = trace / own if own > rounding else 0.0  # a constant layer predicts nothing
-    s2, U = torch.linalg.eigh(among * scale)
+    s2, U = _eigh(among * scale)
     significant = s2 > len(s2) * torch.finfo(s2.dtype).eps * s2.max()
     U, s2 = U[:, significant], s2[significant]
     F = (C[fold.test] * scale) @ U
