@@ -645,8 +645,15 @@ def _estimates(
 
     def influences(pair: tuple[int, int], only: list[int] | None = None) -> xr.Dataset:
         i, j = pair
-        known = {"": alpha.values[i, j]}
-        made = score_influences(X[i], {"": Y[j]}, folds=folds, only=only, chosen=known, **engine)
+        made = score_influences(
+            X[i],
+            {"": Y[j]},
+            folds=folds,
+            only=only,
+            chosen={"": alpha.values[i, j]},
+            weights=weights,
+            **engine,
+        )
         return made[""][0]
 
     of_best = influences(best)

@@ -103,36 +103,73 @@ class _Tested:
     Z: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A target fitted at some penalties, whatever is predicted from it.
+
+    Attributes
+    ----------
+    at : list of int
+        Positions of the penalties.
+    shrunk : tensor of shape (rank, λ, unit)
+        diag(1/(s²+λ)) UᵀY.
+    dual : list of tensors of shape (train, unit)
+        Coefficients of the training stimuli at each λ, U diag(1/(s²+λ)) UᵀY.
+    outside : tensor of shape (train, unit), or None
+        The residual that no penalty changes; None at full rank, where there is none.
+    error : tensor of shape (train, λ)
+        Squared leave-one-out error of each training stimulus, summed over units.
+    """
+
+    at: list[int]
+    shrunk: torch.Tensor
+    dual: list[torch.Tensor]
+    outside: torch.Tensor | None
+    error: torch.Tensor
+
+    @classmethod
+    def of(cls, source: _Source, target: _Target, at: list[int], c: torch.Tensor) -> "_Fit":
+        "Fit a target at the penalties of these positions, from c = UᵀY."
+        cast, U = source.fold.cast, source.U_cast
+        alphas = source.fold.alphas[at]
+        shrunk = cast(1 / (source.s2[:, None] + alphas))[:, :, None] * c[:, None]
+        outside = None if source.full_rank else target.Y - U @ c
+        dual, errors = [], []
+        for k, i in enumerate(at):
+            dual.append(U @ shrunk[:, k])
+            residual = cast(alphas[k]) * dual[k]
+            if outside is not None:
+                residual += outside
+            errors.append(residual.square_().sum(1) / cast(source.free[i]).square())
+        return cls(at, shrunk, dual, outside, torch.stack(errors, 1))
+
+    def only(self, some: Sequence[int]) -> "_Fit":
+        "The same at some of the penalties, by their positions in `at`."
+        at, dual = ([values[k] for k in some] for values in (self.at, self.dual))
+        return _Fit(at, self.shrunk[:, some], dual, self.outside, self.error[:, some])
+
+
 def _train_influence(
     fitted: _Fitted,
     tested: _Tested,
-    target: _Target,
-    at: list[int],  # positions of some λ among the penalties
-    shrunk: torch.Tensor,  # diag(1/(s²+λ)) UᵀY, (rank, λ, unit)
+    fit: _Fit,
     G: torch.Tensor,  # derivative of the score by the predictions, (test, λ, unit)
-) -> tuple[torch.Tensor, torch.Tensor]:
-    "Influence of each training stimulus, and its leave-one-out error, (train, λ) both."
-    source, influences, errors = fitted.source, [], []
+) -> torch.Tensor:  # (train, λ)
+    "Influence of each training stimulus."
+    source, influences = fitted.source, []
     cast, U = source.fold.cast, source.U_cast
-    outside = None  # residuals that no penalty changes, (train, unit)
-    for k, i in enumerate(at):
+    for k, (i, dual) in enumerate(zip(fit.at, fit.dual, strict=True)):
         alpha = source.fold.alphas[i]
         K = (tested.F * cast(1 / (source.s2 + alpha))) @ U.T  # (test, train)
-        dual = U @ shrunk[:, k]  # coefficients of the training stimuli, (train, unit)
         G_dual = G[:, k] @ dual.T  # (test, train)
-        residual, G_residual = cast(alpha) * dual, cast(alpha) * G_dual
-        if not source.full_rank:
-            if outside is None:
-                outside = target.Y - U @ (cast(source.s2 + alpha)[:, None] * shrunk[:, k])
-            residual = residual + outside
-            G_residual = G_residual + G[:, k] @ outside.T
-        free = cast(source.free[i])
-        influence = (K * G_residual).sum(0) / free
+        G_residual = cast(alpha) * G_dual
+        if fit.outside is not None:
+            G_residual = G_residual + G[:, k] @ fit.outside.T
+        influence = (K * G_residual).sum(0) / cast(source.free[i])
         if source.fold.scaling == "unit":
             influence = influence - _scale_influence(fitted, tested, K, G_dual)
         influences.append(influence)
-        errors.append(residual.square().sum(1) / free.square())
-    return torch.stack(influences, 1), torch.stack(errors, 1)
+    return torch.stack(influences, 1)
 
 
 def _scale_influence(
@@ -149,19 +186,13 @@ def _scale_influence(
 
 # %% ../../nbs/library/measures/15_influence.ipynb #one-fold
 def _fold_influence(
-    fitted: _Fitted,
-    tested: _Tested,
-    target: _Target,
-    at: list[int],  # positions of some λ among the penalties
-    c: torch.Tensor,  # UᵀY, (rank, unit)
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of one fold (λ,), derivatives by test and training stimuli, leave-one-out errors.
+    fitted: _Fitted, tested: _Tested, target: _Target, fit: _Fit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of one fold (λ,), and their derivatives by test and training stimuli.
 
     These are of shape (λ, test) and (λ, train). The score is NaN where no unit has one.
     """
-    source = fitted.source
-    shrink = source.fold.cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, λ)
-    shrunk = shrink[:, :, None] * c[:, None]
+    source, shrunk = fitted.source, fit.shrunk
     prediction = (tested.F @ shrunk.flatten(1)).view(-1, *shrunk.shape[1:]).double()
     mean, norm = unit_moments(prediction, torch.finfo(prediction.dtype).eps)  # (λ, unit)
     y, z = target.units.double()[:, None], (prediction - mean) / norm  # (test, λ, unit)
@@ -173,10 +204,21 @@ def _fold_influence(
         norm = torch.where(scored, norm, 1.0)
     of_test = _test_influence(y, z, r) * (scored.shape[1] / n_scored.clamp_min(1)).T
     G = source.fold.cast((y - r * z) / (norm * n_scored.clamp_min(1)))
-    of_train, error = _train_influence(fitted, tested, target, at, shrunk, G)
+    of_train = _train_influence(fitted, tested, fit, G)
     score = torch.where(n_scored > 0, r.sum(1, keepdim=True) / n_scored, torch.nan)[:, 0]
-    of_train, error = (torch.where(n_scored[:, 0] > 0, x.double(), 0.0) for x in (of_train, error))
-    return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train, error))
+    of_train = torch.where(n_scored[:, 0] > 0, of_train.double(), 0.0)
+    return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train))
+
+
+def _drawn(errors: torch.Tensor, weights: np.ndarray | None, chosen: int) -> list[int]:
+    """Positions of the penalties that any draw chooses, and of the chosen one; None: all of them.
+
+    From the errors of the training stimuli, (train, λ), and their weights, (draw, train).
+    """
+    if weights is None:
+        return list(range(errors.shape[1]))
+    best = (weights @ errors.double().cpu().numpy()).argmin(1)
+    return sorted({*best.tolist(), chosen})
 
 
 def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray) -> _Tested:
@@ -241,6 +283,7 @@ def score_influences(
     neighbours: Sequence[int] = NEIGHBOURS,
     only: Sequence[int] | None = None,
     chosen: Mapping[Hashable, np.ndarray] | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Score the predictions of many targets from one source, with the influence of each stimulus.
 
@@ -264,6 +307,9 @@ def score_influences(
     chosen : mapping of name to array of shape (fold,), optional
         The λ of each target in each fold, where `predictivity_grids` has chosen it before;
         default: it is chosen.
+    weights : array of shape (draw, stimulus), optional
+        The draws that will be made, so that penalties which none of them chooses need not be
+        computed: they have no score then.
 
     Returns
     -------
@@ -293,6 +339,7 @@ def score_influences(
     source, layers, _, alphas = _check(one_layer(X, "X"), layers, None, alphas)
     checked = {name: layer.values[0] for name, layer in layers.items()}
     X, n = source.values[0], source.sizes["stimulus"]
+    weights = None if weights is None else _weights_of(weights, n)
     sources = [X]
     if len(tested):
         sources = []
@@ -327,13 +374,17 @@ def score_influences(
             there = [p for p, s in enumerate(neighbours) if 0 <= position + s < len(fold.alphas)]
             at = [position + neighbours[p] for p in there]
             c = source.U_cast.T @ target.Y if choice.c is None else choice.c
+            fit = _Fit.of(source, target, at, c)
+            of_train = None if weights is None else weights[:, fold.train]
+            needed = _drawn(fit.error, of_train, at.index(position))
+            rows, some = np.array(there)[:, None], np.array([there[k] for k in needed])
             for part, out in zip(parts, arrays, strict=True):
-                score, of_test, of_train, error = _fold_influence(fitted, part, target, at, c)
-                out["score"][f, there] = score
-                out["influence"][f, np.array(there)[:, None], fold.test] = of_test
-                out["influence"][f, np.array(there)[:, None], fold.train] = of_train
-                out["error"][f, np.array(there)[:, None], fold.test] = 0
-                out["error"][f, np.array(there)[:, None], fold.train] = error
+                out["error"][f, rows, fold.test] = 0
+                out["error"][f, rows, fold.train] = fit.error.T.double().cpu()
+                found = _fold_influence(fitted, part, target, fit.only(needed))
+                out["score"][f, some], by_test, by_train = found
+                out["influence"][f, some[:, None], fold.test] = by_test
+                out["influence"][f, some[:, None], fold.train] = by_train
 
     parallel_map(one_fold, range(len(each)), at_most=_at_once(usable_device(device)))
     return {
@@ -353,6 +404,17 @@ def _influence_dataset(arrays: Mapping[str, np.ndarray], neighbours: Sequence[in
     return xr.Dataset(data, {"penalty": list(neighbours)})
 
 # %% ../../nbs/library/measures/15_influence.ipynb #draw-scores
+def _weights_of(weights: np.ndarray, n: int) -> np.ndarray:
+    "Weights (draw, stimulus) as floats, if they are of `n` stimuli."
+    weights = np.asarray(without_mask(weights, "weights"), dtype=float)
+    if weights.ndim != 2 or weights.shape[1] != n:
+        raise InputError(
+            f"weights of shape {weights.shape} for {n} stimuli: make weights (draw, stimulus) by "
+            f"resample_weights({n})"
+        )
+    return weights
+
+
 def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """Score and its bootstrap draws, from the influences of the stimuli.
 
@@ -383,13 +445,8 @@ def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.
     >>> bool(np.allclose(draws, value))
     True
     """
-    weights = np.asarray(without_mask(weights, "weights"), dtype=float)
     n = influences.sizes["stimulus"]
-    if weights.ndim != 2 or weights.shape[1] != n:
-        raise InputError(
-            f"weights of shape {weights.shape} for {n} stimuli: make weights (draw, stimulus) by "
-            f"resample_weights({n})"
-        )
+    weights = _weights_of(weights, n)
     chosen = influences.score.values[:, list(influences.penalty.values).index(0)]  # (fold,)
     scored = np.isfinite(chosen)
     if not scored.any():

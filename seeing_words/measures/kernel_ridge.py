@@ -30,6 +30,7 @@ from seeing_words.measures._ridge_dual import (
 from .folds import Folds
 from seeing_words.measures.influence import (
     NEIGHBOURS,
+    _Fit,
     _Fitted,
     _fold_influence,
     _influence_dataset,
@@ -325,13 +326,14 @@ def _note_influence(
     at = [chosen.at + NEIGHBOURS[p] for p in there]
     fitted = _Fitted(source, source.U)  # its units serve the scales only, which are kept
     tested = _Tested(fold.cast(source.F + source.F_mean), fold.cast(source.F))
-    score, of_test, of_train, error = _fold_influence(fitted, tested, target, at, chosen.choice.c)
+    fit = _Fit.of(source, target, at, chosen.choice.c)
+    score, of_test, of_train = _fold_influence(fitted, tested, target, fit)
     rows = np.array(there)[:, None]
     out["score"][f, there] = score
     out["influence"][f, rows, fold.test] = of_test
     out["influence"][f, rows, fold.train] = of_train
     out["error"][f, rows, fold.test] = 0
-    out["error"][f, rows, fold.train] = error
+    out["error"][f, rows, fold.train] = fit.error.T.double().cpu()
 
 # %% ../../nbs/library/measures/19_kernel_ridge.ipynb #loo
 def kernel_loo_errors(

@@ -80,7 +80,13 @@ def test_beside_a_block_in_another_thread_nothing_is_started_or_set(four_threads
             }
         done.set()
         future.result()
-    assert len(set(parallel_map(lambda _: threading.get_ident(), range(8)))) > 1
+    together = threading.Barrier(2)
+
+    def worker(_) -> int:
+        together.wait(10)  # passed by two workers only
+        return threading.get_ident()
+
+    assert len(set(parallel_map(worker, range(2)))) == 2
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted on Linux")

@@ -168,3 +168,18 @@ def test_weights_of_other_stimuli_are_refused():
     (made,) = score_influences(X, {"": Y})[""]
     with pytest.raises(InputError, match=r"shape \(2, 7\) for 60 stimuli"):
         draw_scores(made, np.ones((2, 7)))
+    with pytest.raises(InputError, match=r"shape \(2, 7\) for 60 stimuli"):
+        score_influences(X, {"": Y}, weights=np.ones((2, 7)))
+
+
+def test_penalties_that_no_draw_chooses_are_left_out_without_an_effect():
+    X, Y = planted(200, 30, 6)
+    weights = resample_weights(200, n_draws=100)
+    folds = make_folds(200)
+    (whole,) = score_influences(X, {"": Y}, folds=folds)[""]
+    (some,) = score_influences(X, {"": Y}, folds=folds, weights=weights)[""]
+    value, draws = draw_scores(whole, weights)
+    value_of_some, draws_of_some = draw_scores(some, weights)
+    assert value_of_some == pytest.approx(value, abs=1e-6)
+    np.testing.assert_allclose(draws_of_some, draws, rtol=0, atol=1e-6)
+    assert np.isfinite(whole.score).sum() > np.isfinite(some.score).sum() >= folds.n_folds
