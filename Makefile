@@ -6,7 +6,7 @@ PRESET = microworld
 FLICKR8K = _data/flickr8k
 SECTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
-BENCHMARKS = similarity memory growth extraction predictivity
+BENCHMARKS = similarity memory growth extraction align predictivity
 BIN = .venv/bin
 READY = .venv/.ready
 # one test process per core, each with one thread, since threads within processes would wait for each other;
@@ -44,7 +44,7 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-bench: $(READY) ## run the benchmarks but the full size, and rewrite benchmarks/README.md (15 minutes)
+bench: $(READY) ## run the benchmarks but the full size and the sections, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 rehearsal: $(READY) ## run the paper on random networks of its formats and shapes (15 minutes, 10 GB)

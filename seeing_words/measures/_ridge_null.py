@@ -8,17 +8,21 @@ __all__ = ['NULL_WAYS']
 # %% ../../nbs/library/measures/05_ridge_null.ipynb #imports
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
-from ..core.parallel import _at_once, parallel_map
-from ._ridge_costs import NULL_BUFFER_BYTES, NULL_COSTS, cheapest, slices
+from ..core.parallel import parallel_map
+from seeing_words.measures._ridge_costs import (
+    NULL_BUFFER_BYTES,
+    NULL_COSTS,
+    Blocks,
+    cheapest,
+    slices,
+)
 from seeing_words.measures._ridge_dual import (
-    _count_upper_twice,
     _Fold,
-    _prepared,
     _Source,
     _source,
     _target,
@@ -126,6 +130,11 @@ def _null_by_rank(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tens
     return torch.cat(scores)
 
 # %% ../../nbs/library/measures/05_ridge_null.ipynb #gcv-errors
+def _count_upper_twice(block: torch.Tensor) -> torch.Tensor:
+    "Rows of a symmetric matrix from its diagonal on, entries right of the diagonal doubled."
+    return block.triu() + block.triu(1)
+
+
 def _gcv_form(source: _Source, rows: slice) -> torch.Tensor:
     "A block of rows of the matrix that ⟨·, K⟩ makes the rest, (alpha, row · train from there on)."
     mu, cast = _mu(source), source.fold.cast
@@ -182,18 +191,16 @@ def _null_by_stimulus(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.
     "Score all pairings in stimuli, (pairing, source, layer)."
     best = _gcv_errors(sources, shuffled).argmin(1)  # (source, pairing, layer)
     Y, units = shuffled.by_layer
-    scores = parallel_map(
-        lambda i: _map_scores(sources[i], best[i], shuffled, Y, units),
-        range(len(sources)),
-        at_most=_at_once(sources[0].fold.device),
-    )
+    scores = [_map_scores(*one, shuffled, Y, units) for one in zip(sources, best, strict=True)]
     return torch.stack(scores, 1)
 
 # %% ../../nbs/library/measures/05_ridge_null.ipynb #null-ways
 NULL_WAYS = {"rank": _null_by_rank, "stimulus": _null_by_stimulus}
 
 
-def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor:
+def _null_block(
+    sources: Sequence[_Source], shuffled: _Shuffled, n_workers: int = 1
+) -> torch.Tensor:
     "Score all pairings, each source in its cheaper way, (pairing, source, layer)."
     m, n_layers, n_units = shuffled.Y.shape
     n_pairings = len(shuffled.train)
@@ -202,10 +209,20 @@ def _null_block(sources: Sequence[_Source], shuffled: _Shuffled) -> torch.Tensor
         n_alphas, r = source.kappa.shape
         t, n_scores = len(source.F), n_pairings * n_layers
         by_way[cheapest(NULL_COSTS, n_alphas, r, m, t, n_scores, n_units)].append(i)
-    scores = shuffled.Y.new_empty(n_pairings, len(sources), n_layers)
+    if by_way["stimulus"]:
+        _ = shuffled.K  # made once, and not by several workers
+    tasks = []
     for way, some in by_way.items():
-        if some:
-            scores[:, some] = NULL_WAYS[way]([sources[i] for i in some], shuffled)
+        share = -(-len(some) // n_workers) or 1  # sources that share what is shuffled
+        tasks += [(way, some[rows]) for rows in slices(len(some), share)]
+
+    def score(task: tuple[str, list[int]]) -> torch.Tensor:
+        way, some = task
+        return NULL_WAYS[way]([sources[i] for i in some], shuffled)
+
+    scores = shuffled.Y.new_empty(n_pairings, len(sources), n_layers)
+    for (_, some), found in zip(tasks, parallel_map(score, tasks, at_most=n_workers)):
+        scores[:, some] = found
     return scores
 
 
@@ -214,15 +231,17 @@ def _null_fold(
     sources: Sequence[np.ndarray],  # (stimulus, unit) of each layer
     targets: np.ndarray,  # (layer, stimulus, unit)
     pairings: np.ndarray,  # (pairing, stimulus)
-    blocks: tuple[int, int],  # source and target layers at a time
+    blocks: Blocks,
 ) -> np.ndarray:
     "Score all pairings in one fold, (pairing, source layer, target layer)."
     scores = np.empty((len(pairings), len(sources), len(targets)))
-    for rows in slices(len(sources), blocks[0]):
-        some_sources = _prepared(_source, sources[rows], fold)
-        for columns in slices(len(targets), blocks[1]):
+    decompose = partial(_source, fold=fold)
+    for rows in slices(len(sources), blocks.sources):
+        some_sources = parallel_map(decompose, sources[rows], at_most=blocks.workers)
+        for columns in slices(len(targets), blocks.targets):
             shuffled = _shuffle(fold, targets[columns], pairings)
-            scores[:, rows, columns] = _null_block(some_sources, shuffled).cpu()
+            found = _null_block(some_sources, shuffled, blocks.workers)
+            scores[:, rows, columns] = found.cpu()
             del shuffled  # no two blocks are in memory at the same time
         del some_sources
     return scores

@@ -14,24 +14,34 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..core.parallel import _at_once, parallel_map
+from ..core.parallel import parallel_map
 from ._ridge_costs import slices
 from seeing_words.measures._ridge_dual import (
     N_CELL,
+    SMALL,
+    _Along,
     _Basis,
+    _best_penalty,
     _cell,
     _Fold,
     _loo_errors_by_rank,
     _Setting,
     _unit_errors,
+    _weighted_once,
 )
 from .folds import Folds
-from .numerics import _common_scale, _nan_if_constant, machine_eps, to_float64
+from seeing_words.measures.numerics import (
+    _common_scale,
+    _eigh,
+    _nan_if_constant,
+    machine_eps,
+    to_float64,
+)
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #other-parts
-def _training_parts(folds: Folds, left_out: int) -> list[int]:
-    "The test parts that a fold trains on: all but its own."
-    return [part for part in range(folds.n_folds) if part != left_out]
+def _training_parts(folds: Folds, left_out: tuple[int, ...]) -> list[int]:
+    "The test parts that a fold trains on: all that are not left out."
+    return [part for part in range(folds.n_folds) if part not in left_out]
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #stream
 @dataclass(frozen=True, eq=False)
@@ -127,15 +137,17 @@ class _Stream:
             machine_eps(self.values),
         )
 
-    def training(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def training(self, left_out: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         "Mean and scale (1/σ) over a fold's training stimuli, (unit,) both; 0 where constant."
+        if left_out not in self._training:
+            self._training[left_out] = self._moments(left_out)
         return self._training[left_out]
 
     @cached_property
-    def _training(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [self._moments(left_out) for left_out in range(self.folds.n_folds)]
+    def _training(self) -> dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]:
+        return {}
 
-    def _moments(self, left_out: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _moments(self, left_out: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         parts = _training_parts(self.folds, left_out)
         n = [len(self.folds.test[part]) for part in parts]
         n = torch.tensor(n, dtype=torch.float64, device=self.device64)
@@ -147,26 +159,24 @@ class _Stream:
         return mean, _common_scale(scale) if self.scaling == "layer" else scale
 
     def zscored(
-        self, left_out: int, stimuli: np.ndarray, of: np.ndarray | None = None
+        self, left_out: tuple[int, ...], stimuli: np.ndarray, of: np.ndarray | None = None
     ) -> torch.Tensor:
         "Stimuli z-scored by a fold's training stimuli, (stimulus, unit)."
         mean, scale = self.training(left_out)
         return self.read(stimuli, of).sub_(mean).mul_(scale)
 
     @cached_property
-    def _held(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    def _held(self) -> dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]:
         return {}
 
-    def target_rows(
-        self, fold: _Fold, left_out: int, rows: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def target_rows(self, fold: _Fold, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         "Training stimuli of a target for products, (stimulus, unit), and their squares' sums."
-        if self.held and left_out in self._held:
-            return self._held[left_out]
-        Y = fold.cast(self.zscored(left_out, rows))
+        if self.held and fold.left_out in self._held:
+            return self._held[fold.left_out]
+        Y = fold.cast(self.zscored(fold.left_out, rows))
         made = Y, Y.square().sum(1)
         if self.held:  # all training stimuli are one block
-            self._held[left_out] = made
+            self._held[fold.left_out] = made
         return made
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #covariances
@@ -179,7 +189,9 @@ def _covariances(a: _Stream, b: _Stream) -> torch.Tensor:  # (part, unit of a, u
     return C
 
 
-def _z_covariance(C: torch.Tensor, a: _Stream, b: _Stream, left_out: int) -> torch.Tensor:
+def _z_covariance(
+    C: torch.Tensor, a: _Stream, b: _Stream, left_out: tuple[int, ...]
+) -> torch.Tensor:
     "ZᵀY of a fold's z-scored training part, from the test parts, (unit of a, unit of b)."
     mean_a, scale_a = a.training(left_out)
     mean_b, scale_b = b.training(left_out)
@@ -192,7 +204,6 @@ def _z_covariance(C: torch.Tensor, a: _Stream, b: _Stream, left_out: int) -> tor
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #streamed-errors
 def _streamed_errors(
     fold: _Fold,
-    left_out: int,
     source: _Stream,
     to_U: torch.Tensor,  # V diag(1/s), (unit of source, rank)
     s2: torch.Tensor,  # (rank,)
@@ -203,10 +214,10 @@ def _streamed_errors(
     "Exact leave-one-out errors, added up over blocks of training stimuli."
     errors = [0.0] * len(targets)
     for rows in source.blocks(fold.train):
-        block = _Basis(fold, source.zscored(left_out, rows) @ to_U, s2)
+        block = _Basis(fold, source.zscored(fold.left_out, rows) @ to_U, s2)
         W = block.W() if penalty == "shared" else None
         for i, target in enumerate(targets):
-            (Y, power), c = target.target_rows(fold, left_out, rows), fold.cast(cs[i])
+            (Y, power), c = target.target_rows(fold, rows), fold.cast(cs[i])
             if penalty == "shared":
                 of_block = _loo_errors_by_rank(block, W, Y, c, power)
             else:
@@ -214,10 +225,27 @@ def _streamed_errors(
             errors[i] += of_block.to(fold.device64).double()
     return errors
 
+
+def _held_choices(
+    fold: _Fold,
+    source: _Stream,
+    to_U: torch.Tensor,
+    s2: torch.Tensor,
+    targets: Sequence[_Stream],
+    cs: Sequence[torch.Tensor],
+) -> list[int]:
+    "Position of the λ of each target, where all training stimuli are one block."
+    basis = _Basis(fold, source.zscored(fold.left_out, fold.train) @ to_U, s2)
+    W_at = _weighted_once(basis)
+    best = []
+    for target, c in zip(targets, cs, strict=True):
+        Y, power = target.target_rows(fold, fold.train)
+        best.append(_best_penalty(basis, _Along.of(basis, Y, fold.cast(c), power), W_at, Y))
+    return best
+
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #streamed-fits
 def _streamed_fits(
     fold: _Fold,
-    left_out: int,
     source: _Stream,
     C: torch.Tensor,  # covariances of the source, (part, unit, unit)
     targets: Sequence[_Stream],
@@ -225,42 +253,49 @@ def _streamed_fits(
     penalty: str,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     "Of each target, in one fold: λ, () or (unit,), and β, (unit of source, unit)."
-    s2, V = torch.linalg.eigh(_z_covariance(C, source, source, left_out))
+    s2, V = _eigh(_z_covariance(C, source, source, fold.left_out))
     significant = s2 > len(fold.train) * torch.finfo(s2.dtype).eps * s2.max()
     s2 = s2[significant]
     to_U = V[:, significant] / s2.sqrt()
     cs = []
     for target, D in zip(targets, Ds, strict=True):
-        cs.append(to_U.T @ _z_covariance(D, source, target, left_out))
-    errors = _streamed_errors(fold, left_out, source, to_U, s2, targets, cs, penalty)
-    for c, error in zip(cs, errors, strict=True):
-        alpha = fold.alphas[error.argmin(0)]
+        cs.append(to_U.T @ _z_covariance(D, source, target, fold.left_out))
+    fit = fold, source, to_U, s2, targets, cs
+    few = len(fold.alphas) * len(fold.train) * len(s2) ** 2 <= SMALL
+    if penalty == "shared" and source.n_rows >= len(fold.train) and not few:
+        best = _held_choices(*fit)
+    else:
+        best = [error.argmin(0) for error in _streamed_errors(*fit, penalty)]
+    for c, at in zip(cs, best, strict=True):
+        alpha = fold.alphas[at]
         yield alpha, to_U @ (c * (s2[:, None] / (s2[:, None] + alpha)))
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #streamed-scores
 def _streamed_scores(
-    left_out: int,
+    part: int,
     source: _Stream,
     C: torch.Tensor,  # covariances of the source, (part, unit, unit)
     target: _Stream,
     D: torch.Tensor,  # covariances of source and target, (part, unit, unit)
     beta: torch.Tensor,  # in z-scored units, (unit of source, unit)
+    left_out: tuple[int, ...],
 ) -> torch.Tensor:  # held-out r, (unit,)
-    "Correlate target units with their predictions in the part that is left out."
-    varies = source.norm(left_out).isfinite()  # a unit that is constant in test predicts nothing
+    "Correlate target units with their predictions in one of the parts that are left out."
+    varies = source.norm(part).isfinite()  # a unit that is constant in test predicts nothing
     scale = source.training(left_out)[1].where(varies, 0.0)
     raw = beta * scale[:, None]
-    power = (raw * (C[left_out] @ raw)).sum(0).clamp_min(0)
-    return (raw * D[left_out]).sum(0) / (power.sqrt() * target.norm(left_out))
+    power = (raw * (C[part] @ raw)).sum(0).clamp_min(0)
+    return (raw * D[part]).sum(0) / (power.sqrt() * target.norm(part))
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #primal-sweep
 def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) -> np.ndarray:
-    "The cells of all pairs of layers, (source layer, target layer, fold, N_CELL)."
+    "The cells of all pairs of layers, (source layer, target layer, fold, part, N_CELL)."
     n_targets, n_rows = blocks
     device64 = setting.each[0].device64
-    held = setting.held and n_rows >= setting.folds.n
+    held = setting.held > 0 and n_rows >= setting.folds.n
     targets = [_Stream(layer, setting.folds, n_rows, device64, held=held) for layer in targets]
-    cells = np.empty((len(sources), len(targets), setting.folds.n_folds, N_CELL))
+    shape = len(sources), len(targets), len(setting.each), setting.n_out, N_CELL
+    cells = np.empty(shape)
     bar = tqdm(total=len(sources), desc="source layers", disable=not setting.progress)
 
     def row(i: int) -> None:
@@ -271,23 +306,23 @@ def _primal_sweep(sources, targets, setting: _Setting, blocks: tuple[int, int]) 
         bar.update()
 
     # one source at a time, unless there is memory for several
-    at_once = _at_once(setting.each[0].device) if held else 1
     with bar:
-        parallel_map(row, range(len(sources)), at_most=at_once)
+        parallel_map(row, range(len(sources)), at_most=setting.held if held else 1)
     return cells
 
 
 def _primal_cells(
     source: _Stream, C: torch.Tensor, targets: Sequence[_Stream], setting: _Setting
 ) -> np.ndarray:
-    "The cells of one source layer with some target layers, (target layer, fold, N_CELL)."
+    "The cells of one source layer with some target layers, (target layer, fold, part, N_CELL)."
     Ds = [_covariances(source, target) for target in targets]
-    cells = np.empty((len(targets), setting.folds.n_folds, N_CELL))
+    cells = np.empty((len(targets), len(setting.each), setting.n_out, N_CELL))
     for f, fold in enumerate(setting.each):
-        fits = _streamed_fits(fold, f, source, C, targets, Ds, setting.penalty)
+        fits = _streamed_fits(fold, source, C, targets, Ds, setting.penalty)
         for j, (alpha, beta) in enumerate(fits):
-            scores = _streamed_scores(f, source, C, targets[j], Ds[j], beta)
-            cells[j, f] = _cell(scores, alpha, fold.alphas)
+            for k, part in enumerate(fold.left_out):
+                scores = _streamed_scores(part, source, C, targets[j], Ds[j], beta, fold.left_out)
+                cells[j, f, k] = _cell(scores, alpha, fold.alphas)
     return cells
 
 # %% ../../nbs/library/measures/04_ridge_primal.ipynb #out-of-fold-primal
@@ -300,9 +335,9 @@ def _primal_held_out(
     source = _Stream(X, setting.folds, blocks[1], device64, setting.scaling)
     target = _Stream(Y, setting.folds, blocks[1], device64)
     C, D = _covariances(source, source), _covariances(source, target)
-    for f, fold in enumerate(setting.each):
-        ((_, beta),) = _streamed_fits(fold, f, source, C, [target], [D], setting.penalty)
+    for fold in setting.each:
+        ((_, beta),) = _streamed_fits(fold, source, C, [target], [D], setting.penalty)
         for rows in source.blocks(fold.test):
-            observed[rows] = target.zscored(f, rows).cpu()
-            predicted[rows] = (source.zscored(f, rows, tested) @ beta).cpu()
+            observed[rows] = target.zscored(fold.left_out, rows).cpu()
+            predicted[rows] = (source.zscored(fold.left_out, rows, tested) @ beta).cpu()
     return observed, predicted

@@ -14,29 +14,26 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..core.arrays import check_pair
 from ..core.errors import InputError, first_line
 from ..core.files import canonical_json, check_codecs, commit, versions, write_atomic
-from ._ridge_dual import ALPHAS
+from ..core.parallel import sharing_cores
+from ._ridge_costs import Sizes, memory_to_keep
+from ._ridge_dual import ALPHAS, _keeping_sources
 from .folds import Folds, as_folds, make_folds
-from seeing_words.measures.inference import (
-    best_pair,
-    max_p_value,
-    nested_estimate,
-    predictivity_estimate,
-    resample_weights,
-)
+from .inference import best_pair, max_p_value, resample_weights
+from .influence import draw_scores, score_influences
 from seeing_words.measures.predictivity import (
+    inner_grids,
     mean_over_folds,
     null_grid,
     predictivity_grids,
@@ -44,7 +41,9 @@ from seeing_words.measures.predictivity import (
 from .reading import read_features
 from .scores import interval
 from .similarity import similarity_grid
-from ..plots import heatmaps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/library/measures/12_align.ipynb #width
 _Groups = Sequence[xr.DataArray]  # layers of equal width, (layer, stimulus, unit) each
@@ -75,20 +74,30 @@ def _join_grids(rows: Iterable[Iterable[xr.Dataset]]) -> xr.Dataset:
         "join": "exact",
         "combine_attrs": "drop",
     }
+    rows = [list(row) for row in rows]
+    if len(rows) == len(rows[0]) == 1:
+        return rows[0][0].drop_attrs()
     joined = [xr.concat(row, "target_layer", **how) for row in rows]
     return xr.concat(joined, "source_layer", **how).sortby(["source_layer", "target_layer"])
 
 
-def _score_grid(
-    sources: _Groups, targets: _Groups, stimuli: np.ndarray, folds: Folds, **engine
-) -> xr.Dataset:
-    """Predictivity of all pairs of layers on some of the stimuli."""
-    named = {str(i): target.isel(stimulus=stimuli) for i, target in enumerate(targets)}
+def _score_grid(sources: _Groups, targets: _Groups, folds: Folds, **engine) -> xr.Dataset:
+    """Predictivity of all pairs of layers."""
+    named = {str(i): target for i, target in enumerate(targets)}
+    return _join_grids(
+        predictivity_grids(source, named, folds=folds, **engine).values() for source in sources
+    )
+
+
+def _inner_grid(sources: _Groups, targets: _Groups, folds: Folds, **engine) -> list[xr.DataArray]:
+    """For each fold, predictivity of all pairs of layers on its training stimuli alone."""
+    named = {str(i): target for i, target in enumerate(targets)}
     rows = []
     for source in sources:
-        grids = predictivity_grids(source.isel(stimulus=stimuli), named, folds=folds, **engine)
-        rows.append(grids.values())
-    return _join_grids(rows)
+        grids = inner_grids(source, named, folds=folds, **engine)
+        rows.append([grid.to_dataset(name="score") for grid in grids.values()])
+    scores = _join_grids(rows).score.mean("part", skipna=False)
+    return [scores.isel(fold=k) for k in range(folds.n_folds)]
 
 
 _NULL_UNITS = 32  # target units on which a score is compared with its null
@@ -101,6 +110,14 @@ def _null_grids(sources: _Groups, targets: _Groups, **settings) -> xr.Dataset:
         row = [null_grid(source, target, n_units=_NULL_UNITS, **settings) for target in targets]
         rows.append(row)
     return _join_grids(rows).rename(observed="null_observed")
+
+
+def _layers_of(groups: _Groups) -> list[np.ndarray]:
+    """The layers in their order, (stimulus, unit) each, where they lie in memory."""
+    layers = {}
+    for group in groups:
+        layers |= dict(zip(group.layer.values.tolist(), group.values))
+    return [layers[position] for position in sorted(layers)]
 
 
 def _cka_grid(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarray:
@@ -366,8 +383,10 @@ class Alignment:
             columns += [f"{name}_{what}" for what in ("layer", "name", "depth", "units")]
         return means.to_dataframe().reset_index()[[*columns, *means.data_vars]]
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Heat maps of predictivity in both directions, and of debiased CKA of z-scored units."""
+        from seeing_words.plots import heatmaps  # matplotlib takes as long to import as pandas
+
         grids = {direction: self.scores(direction) for direction in self.directions}
         labels = dict.fromkeys(grids, "predictivity (mean held-out r)")
         if self.data.cka_debiased.notnull().any():
@@ -532,76 +551,129 @@ def _notes_on_penalties(alignment: Alignment) -> list[str]:
     return notes
 
 # %% ../../nbs/library/measures/12_align.ipynb #align-tasks
-def _score_training_stimuli(
-    sources: _Groups, targets: _Groups, folds: Folds, k: int, seed: int, **engine
-) -> xr.Dataset:
-    """Predictivity on the training stimuli of fold `k` alone, by folds within them."""
-    train = folds.train(k)
-    groups = None if folds.groups is None else folds.groups[train]
-    n_folds = min(folds.n_folds, len(train) // 2)
-    if groups is not None:
-        n_folds = min(n_folds, len(np.unique(groups)))
-    within = make_folds(len(train), n_folds=n_folds, seed=seed, groups=groups)
-    return _score_grid(sources, targets, train, within, **engine)
+_OTHER_PARTS = 4  # folds from which on the other test parts serve as folds to choose layers by
 
 
-def _tasks(
-    sources: _Groups,
-    targets: _Groups,
-    folds: Folds,
-    n_permutations: int,
-    seed: int,
-    engine: Mapping,
-) -> dict[object, Callable[[], xr.Dataset]]:
-    """What to compute in one direction: "scores", "null", and k for the training set of fold k."""
-    both = sources, targets
-    tasks = {"scores": partial(_score_grid, *both, np.arange(folds.n), folds, **engine)}
-    if any(sum(map(len, side)) > 1 for side in both):  # there is a pair to select
-        for k in range(folds.n_folds):
-            tasks[k] = partial(_score_training_stimuli, *both, folds, k, seed, **engine)
-    tasks["null"] = partial(
-        _null_grids, *both, folds=folds, n_permutations=n_permutations, seed=seed, **engine
-    )
-    return tasks
+def _inner_folds_grid(
+    sources: _Groups, targets: _Groups, folds: Folds, seed: int, **engine
+) -> list[xr.DataArray]:
+    """The same as `_inner_grid`, by new folds of the training stimuli of each fold."""
+    scores = []
+    for k in range(folds.n_folds):
+        train = folds.train(k)
+        groups = None if folds.groups is None else folds.groups[train]
+        n_folds = min(folds.n_folds, len(train) // 2)
+        if groups is not None:
+            n_folds = min(n_folds, len(np.unique(groups)))
+        within = make_folds(len(train), n_folds=n_folds, seed=seed, groups=groups)
+        sides = ([group.isel(stimulus=train) for group in side] for side in (sources, targets))
+        scores.append(_score_grid(*sides, within, **engine).predictivity)
+    return scores
+
+
+def _choose_layers(
+    sources: _Groups, targets: _Groups, folds: Folds, seed: int, **engine
+) -> list[tuple[int, int]] | None:
+    """For each fold, the pair that is best on its training stimuli; None if there is only one."""
+    if all(sum(map(len, side)) == 1 for side in (sources, targets)):
+        return None
+    if folds.n_folds >= _OTHER_PARTS:
+        scores = _inner_grid(sources, targets, folds, **engine)
+    else:
+        scores = _inner_folds_grid(sources, targets, folds, seed, **engine)
+    return [best_pair(grid) for grid in scores]
 
 # %% ../../nbs/library/measures/12_align.ipynb #align-direction
 _Layers = Mapping[str, xr.DataArray]  # layer name → (stimulus, unit)
 
 
 def _one_direction(
-    sources: _Layers,
-    targets: _Layers,
-    done: Mapping,
+    sources: _Groups,
+    targets: _Groups,
     folds: Folds,
     weights: np.ndarray,
-    alphas: Sequence[float],
+    step: Callable[[], None],
+    *,
+    n_permutations: int,
+    seed: int,
+    max_memory: float,
+    **engine,
 ) -> xr.Dataset:
-    """Put one direction together: (source_layer, target_layer, …), and the best pair's scores."""
-    scores = done["scores"]
-    i, j = best_pair(scores.predictivity)
-    best = predictivity_estimate(
-        list(sources.values())[i].values,
-        list(targets.values())[j].values,
-        folds=folds,
-        weights=weights,
-        alphas=alphas,
-    )
-    training = [done.get(k, scores).predictivity for k in range(folds.n_folds)]
-    apart = nested_estimate(
-        [layer.values for layer in sources.values()],
-        [layer.values for layer in targets.values()],
-        [best_pair(grid) for grid in training],
-        folds=folds,
-        weights=weights,
-        alphas=alphas,
-    )
-    whole = xr.merge([scores, done["null"]], join="exact", compat="override", combine_attrs="drop")
-    return whole.assign(
-        best_score=best.value,
-        draws=("draw", best.draws.values),
-        nested=apart.value,
-        nested_draws=("draw", apart.draws.values),
-    )
+    """Everything about one direction: (source_layer, target_layer, …), and the best pair's scores.
+
+    `step` is called after each of its steps.
+    """
+    both = sources, targets
+    chosen = _choose_layers(*both, folds, seed, max_memory=max_memory, **engine)
+    step()
+    kept = _memory_to_keep(*both, folds, engine, max_memory)
+    rest = {"max_memory": max_memory - kept, **engine}
+    with _keeping_sources(kept):
+        scores = _score_grid(*both, folds, **rest)
+        best = best_pair(scores.predictivity)
+        step()
+        null = _null_grids(*both, folds=folds, n_permutations=n_permutations, seed=seed, **rest)
+        step()
+        chosen = chosen or [best] * folds.n_folds
+        estimates = _estimates(*both, scores.alpha, best, chosen, folds, weights, engine)
+        step()
+    whole = xr.merge([scores, null], join="exact", compat="override", combine_attrs="drop")
+    return whole.assign(estimates)
+
+
+def _memory_to_keep(
+    sources: _Groups, targets: _Groups, folds: Folds, engine: Mapping, max_memory: float
+) -> float:
+    """GiB in which decomposed source layers are kept."""
+    p, q = (max(group.sizes["unit"] for group in side) for side in (sources, targets))
+    sizes = Sizes(folds, p, [q], n_alphas=np.size(engine["alphas"]))
+    return memory_to_keep(max_memory, sizes)
+
+
+def _estimates(
+    sources: _Groups,
+    targets: _Groups,
+    alpha: xr.DataArray,  # λ of each pair and fold
+    best: tuple[int, int],
+    chosen: list[tuple[int, int]],  # for each fold
+    folds: Folds,
+    weights: np.ndarray,
+    engine: Mapping,
+) -> dict:
+    """Score and draws of the best pair, and of the pairs that were chosen for each fold."""
+    X, Y = _layers_of(sources), _layers_of(targets)
+
+    def influences(pair: tuple[int, int], only: list[int] | None = None) -> xr.Dataset:
+        i, j = pair
+        made = score_influences(
+            X[i],
+            {"": Y[j]},
+            folds=folds,
+            only=only,
+            chosen={"": alpha.values[i, j]},
+            weights=weights,
+            **engine,
+        )
+        return made[""][0]
+
+    of_best = influences(best)
+    of_chosen = [of_best.isel(fold=k) for k in range(folds.n_folds)]
+    for pair in set(chosen) - {best}:
+        only = [k for k in range(folds.n_folds) if chosen[k] == pair]
+        made = influences(pair, only)
+        for at, k in enumerate(only):
+            of_chosen[k] = made.isel(fold=at)
+    value, draws = draw_scores(of_best, weights)
+    nested, nested_draws = draw_scores(xr.concat(of_chosen, "fold"), weights)
+    return {
+        "best_score": value,
+        "draws": ("draw", draws),
+        "nested": nested,
+        "nested_draws": ("draw", nested_draws),
+    }
+
+
+_STEPS = 4  # of each direction
 
 
 def _by_name(grid: xr.Dataset, source: str, target: str) -> xr.Dataset:
@@ -671,6 +743,7 @@ def _describe_features(layers: _Layers) -> dict:
     return {"sha256": sha.hexdigest(), "dtypes": dtypes}
 
 # %% ../../nbs/library/measures/12_align.ipynb #align
+@sharing_cores()
 def align(
     a: object,
     b: object,
@@ -751,21 +824,15 @@ def align(
     _check_counts(n_permutations, n_draws)
 
     widths = {name: _group_by_width(layers[name]) for name in names}
-    engine = {"alphas": alphas, "device": device, "max_memory": max_memory}
-    tasks = {}
-    for direction, (source, target) in _directions(names).items():
-        one = _tasks(widths[source], widths[target], folds, n_permutations, seed, engine)
-        for task, function in one.items():
-            tasks[direction, task] = function
-    steps = tqdm(tasks.items(), "aligning", delay=1) if progress else tasks.items()
-    done = {key: function() for key, function in steps}
-
     weights = resample_weights(folds, n_draws=n_draws, seed=seed, groups=folds.groups)
+    settings = {"n_permutations": n_permutations, "seed": seed, "max_memory": max_memory}
+    engine = {"alphas": alphas, "device": device}
     grids = []
-    for direction, (source, target) in _directions(names).items():
-        of_direction = {task: grid for (way, task), grid in done.items() if way == direction}
-        grid = _one_direction(layers[source], layers[target], of_direction, folds, weights, alphas)
-        grids.append(_by_name(grid, source, target))
+    with tqdm(total=2 * _STEPS, desc="aligning", delay=1, disable=not progress) as bar:
+        for source, target in _directions(names).values():
+            both = widths[source], widths[target]
+            grid = _one_direction(*both, folds, weights, bar.update, **settings, **engine)
+            grids.append(_by_name(grid, source, target))
     cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory * 2**30)
     settings = {
         "n_stimuli": n_stimuli,

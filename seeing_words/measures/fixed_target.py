@@ -27,6 +27,7 @@ from seeing_words.measures._ridge_dual import (
 )
 from .folds import as_folds
 from seeing_words.measures.influence import (
+    _Fit,
     _Fitted,
     _test_influence,
     _Tested,
@@ -68,12 +69,12 @@ def _fold_change(
     source, (own, intact, ratio) = fitted.source, units
     cast = source.fold.cast
     at = [int((source.fold.alphas == alpha).nonzero()[0, 0])]
-    shrunk = (cast(1 / (source.s2 + alpha))[:, None] * (source.U_cast.T @ target.Y))[:, None]
-    prediction = (tested.F @ shrunk[:, 0]).double().cpu()  # in z-scores of the changed target
+    fit = _Fit.of(source, target, at, source.U_cast.T @ target.Y)
+    prediction = (tested.F @ fit.shrunk[:, 0]).double().cpu()  # in z-scores of the changed target
     n_test, n_units = prediction.shape
 
     def of_train(G: torch.Tensor) -> torch.Tensor:  # derivative by the prediction, (test, unit)
-        return _train_influence(fitted, tested, target, at, shrunk, cast(G)[:, None])[0][:, 0]
+        return _train_influence(fitted, tested, fit, cast(G)[:, None])[:, 0]
 
     y, z = own - own.mean(0), (prediction - prediction.mean(0)) * ratio
     products = (y * z).mean(1)  # over units, (test,)

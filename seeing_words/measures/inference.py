@@ -136,7 +136,14 @@ def predictivity_estimates(
     [20]
     """
     influences = score_influences(
-        X, targets, tested=tested, folds=folds, alphas=alphas, scaling=scaling, only=only
+        X,
+        targets,
+        tested=tested,
+        folds=folds,
+        alphas=alphas,
+        scaling=scaling,
+        only=only,
+        weights=weights,
     )
     labels, estimates = draw_labels(weights), {}
     for name, each in influences.items():
@@ -531,7 +538,12 @@ def nested_estimate(
     influences = {}
     for i, j in set(chosen):
         made = score_influences(
-            sources[i], {"": targets[j]}, folds=folds, alphas=alphas, scaling=scaling
+            sources[i],
+            {"": targets[j]},
+            folds=folds,
+            alphas=alphas,
+            scaling=scaling,
+            weights=weights,
         )
         influences[i, j] = made[""][0]
     return folds_score(influences, chosen, weights)

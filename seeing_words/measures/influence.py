@@ -17,8 +17,10 @@ import xarray as xr
 
 from ..core.arrays import one_layer
 from ..core.errors import InputError, without_mask
+from ..core.parallel import _at_once, parallel_map, sharing_cores, usable_device
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
+    _Choice,
     _Fold,
     _Setting,
     _shared,
@@ -80,26 +82,10 @@ class _Fitted:
         return self.source.fold.cast(self.Z64)
 
     @cached_property
-    def ZtU64(self) -> torch.Tensor:
-        "ZᵀU in float64, (unit of source, rank)."
-        return self.Z64.T @ self.source.U
-
-    @cached_property
-    def ZtU(self) -> torch.Tensor:
-        "ZᵀU for products, (unit of source, rank)."
-        return self.source.fold.cast(self.ZtU64)
-
-    @cached_property
     def by_scale(self) -> torch.Tensor:
         "∂ log σ of each source unit by the weight of each stimulus, (train, unit of source)."
         varies = (self.Z != 0).any(0)
         return (self.Z.square() - 1) * varies / (2 * len(self.Z))
-
-    def to_units(self, inside: torch.Tensor) -> torch.Tensor:
-        "ZᵀU of what is in ranks, (unit of source, column) from (rank, column)."
-        if self.Z.shape[1] <= len(self.Z):
-            return self.ZtU @ inside
-        return self.Z.T @ (self.source.U_cast @ inside)  # ZᵀU alone would take longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,61 +103,96 @@ class _Tested:
     Z: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A target fitted at some penalties, whatever is predicted from it.
+
+    Attributes
+    ----------
+    at : list of int
+        Positions of the penalties.
+    shrunk : tensor of shape (rank, λ, unit)
+        diag(1/(s²+λ)) UᵀY.
+    dual : list of tensors of shape (train, unit)
+        Coefficients of the training stimuli at each λ, U diag(1/(s²+λ)) UᵀY.
+    outside : tensor of shape (train, unit), or None
+        The residual that no penalty changes; None at full rank, where there is none.
+    error : tensor of shape (train, λ)
+        Squared leave-one-out error of each training stimulus, summed over units.
+    """
+
+    at: list[int]
+    shrunk: torch.Tensor
+    dual: list[torch.Tensor]
+    outside: torch.Tensor | None
+    error: torch.Tensor
+
+    @classmethod
+    def of(cls, source: _Source, target: _Target, at: list[int], c: torch.Tensor) -> "_Fit":
+        "Fit a target at the penalties of these positions, from c = UᵀY."
+        cast, U = source.fold.cast, source.U_cast
+        alphas = source.fold.alphas[at]
+        shrunk = cast(1 / (source.s2[:, None] + alphas))[:, :, None] * c[:, None]
+        outside = None if source.full_rank else target.Y - U @ c
+        dual, errors = [], []
+        for k, i in enumerate(at):
+            dual.append(U @ shrunk[:, k])
+            residual = cast(alphas[k]) * dual[k]
+            if outside is not None:
+                residual += outside
+            errors.append(residual.square_().sum(1) / cast(source.free[i]).square())
+        return cls(at, shrunk, dual, outside, torch.stack(errors, 1))
+
+    def only(self, some: Sequence[int]) -> "_Fit":
+        "The same at some of the penalties, by their positions in `at`."
+        at, dual = ([values[k] for k in some] for values in (self.at, self.dual))
+        return _Fit(at, self.shrunk[:, some], dual, self.outside, self.error[:, some])
+
+
 def _train_influence(
     fitted: _Fitted,
     tested: _Tested,
-    target: _Target,
-    at: list[int],  # positions of some λ among the penalties
-    shrunk: torch.Tensor,  # diag(1/(s²+λ)) UᵀY, (rank, λ, unit)
+    fit: _Fit,
     G: torch.Tensor,  # derivative of the score by the predictions, (test, λ, unit)
-) -> tuple[torch.Tensor, torch.Tensor]:
-    "Influence of each training stimulus, and its leave-one-out error, (train, λ) both."
-    source, shape = fitted.source, shrunk.shape
+) -> torch.Tensor:  # (train, λ)
+    "Influence of each training stimulus."
+    source, influences = fitted.source, []
     cast, U = source.fold.cast, source.U_cast
-    shrink = cast(1 / (source.s2[:, None] + source.fold.alphas[at]))[:, :, None]  # (rank, λ, 1)
-    FtG = shrink * (tested.F.T @ G.flatten(1)).view(shape)
-    # what belongs to all λ is multiplied at once: derivatives, and fitted values
-    both = torch.cat([FtG, cast(source.s2)[:, None, None] * shrunk], 1)
-    KtG, fit = (U @ both.flatten(1)).view(-1, 2, *shape[1:]).unbind(1)  # (train, λ, unit)
-    residual = target.Y[:, None] - fit
-    free = cast(source.free[at]).T  # (train, λ)
-    influence = (KtG * residual).sum(2) / free
-    error = torch.linalg.vector_norm(residual, dim=2).square() / free.square()
-    if source.fold.scaling == "unit":
-        influence = influence - _scale_influence(fitted, tested, G, FtG, shrunk)
-    return influence, error
+    for k, (i, dual) in enumerate(zip(fit.at, fit.dual, strict=True)):
+        alpha = source.fold.alphas[i]
+        K = (tested.F * cast(1 / (source.s2 + alpha))) @ U.T  # (test, train)
+        G_dual = G[:, k] @ dual.T  # (test, train)
+        G_residual = cast(alpha) * G_dual
+        if fit.outside is not None:
+            G_residual = G_residual + G[:, k] @ fit.outside.T
+        influence = (K * G_residual).sum(0) / cast(source.free[i])
+        if source.fold.scaling == "unit":
+            influence = influence - _scale_influence(fitted, tested, K, G_dual)
+        influences.append(influence)
+    return torch.stack(influences, 1)
 
 
 def _scale_influence(
     fitted: _Fitted,
     tested: _Tested,
-    G: torch.Tensor,  # (test, λ, unit)
-    FtG: torch.Tensor,  # diag(1/(s²+λ)) FᵀG, (rank, λ, unit)
-    shrunk: torch.Tensor,  # (rank, λ, unit)
+    K: torch.Tensor,  # from training responses to predictions, (test, train)
+    G_dual: torch.Tensor,  # G times the coefficients of the training stimuli, (test, train)
 ) -> torch.Tensor:
-    "Influence of each training stimulus through the scales of source units, negative, (train, λ)."
-    n = FtG.shape[1]
-    products = fitted.to_units(torch.cat([FtG, shrunk], 1).flatten(1))
-    explained, beta = products.view(-1, 2, n, FtG.shape[2]).unbind(1)  # (unit of source, λ, unit)
-    unexplained = (tested.Z.T @ G.flatten(1)).view(beta.shape) - explained
-    by_unit = 2 * (unexplained * beta).sum(2)  # score by the logarithm of each unit's size
+    "Influence of each training stimulus through the scales of source units, negative, (train,)."
+    unexplained = tested.Z - K @ fitted.Z  # (test, unit of source)
+    # score by the logarithm of each unit's size
+    by_unit = 2 * (unexplained * (G_dual @ fitted.Z)).sum(0)
     return fitted.by_scale @ by_unit
 
 # %% ../../nbs/library/measures/15_influence.ipynb #one-fold
 def _fold_influence(
-    fitted: _Fitted,
-    tested: _Tested,
-    target: _Target,
-    at: list[int],  # positions of some λ among the penalties
-    c: torch.Tensor,  # UᵀY, (rank, unit)
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of one fold (λ,), derivatives by test and training stimuli, leave-one-out errors.
+    fitted: _Fitted, tested: _Tested, target: _Target, fit: _Fit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of one fold (λ,), and their derivatives by test and training stimuli.
 
     These are of shape (λ, test) and (λ, train). The score is NaN where no unit has one.
     """
-    source = fitted.source
-    shrink = source.fold.cast(1 / (source.s2[:, None] + source.fold.alphas[at]))  # (rank, λ)
-    shrunk = shrink[:, :, None] * c[:, None]
+    source, shrunk = fitted.source, fit.shrunk
     prediction = (tested.F @ shrunk.flatten(1)).view(-1, *shrunk.shape[1:]).double()
     mean, norm = unit_moments(prediction, torch.finfo(prediction.dtype).eps)  # (λ, unit)
     y, z = target.units.double()[:, None], (prediction - mean) / norm  # (test, λ, unit)
@@ -183,10 +204,21 @@ def _fold_influence(
         norm = torch.where(scored, norm, 1.0)
     of_test = _test_influence(y, z, r) * (scored.shape[1] / n_scored.clamp_min(1)).T
     G = source.fold.cast((y - r * z) / (norm * n_scored.clamp_min(1)))
-    of_train, error = _train_influence(fitted, tested, target, at, shrunk, G)
+    of_train = _train_influence(fitted, tested, fit, G)
     score = torch.where(n_scored > 0, r.sum(1, keepdim=True) / n_scored, torch.nan)[:, 0]
-    of_train, error = (torch.where(n_scored[:, 0] > 0, x.double(), 0.0) for x in (of_train, error))
-    return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train, error))
+    of_train = torch.where(n_scored[:, 0] > 0, of_train.double(), 0.0)
+    return score.cpu().numpy(), *(x.T.cpu().numpy() for x in (of_test, of_train))
+
+
+def _drawn(errors: torch.Tensor, weights: np.ndarray | None, chosen: int) -> list[int]:
+    """Positions of the penalties that any draw chooses, and of the chosen one; None: all of them.
+
+    From the errors of the training stimuli, (train, λ), and their weights, (draw, train).
+    """
+    if weights is None:
+        return list(range(errors.shape[1]))
+    best = (weights @ errors.double().cpu().numpy()).argmin(1)
+    return sorted({*best.tolist(), chosen})
 
 
 def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.ndarray) -> _Tested:
@@ -197,7 +229,7 @@ def _tested(fitted: _Fitted, X: np.ndarray, scaled: torch.Tensor, tested: np.nda
         Z_test, F = scaled[fold.test], source.F + source.F_mean
     else:
         Z_test = fold.scaled(X, tested[fold.test])
-        F = Z_test @ fitted.ZtU64
+        F = torch.linalg.multi_dot((Z_test, fitted.Z64.T, source.U))
     return _Tested(fold.cast(F), fold.cast(Z_test - Z_test.mean(0)))
 
 # %% ../../nbs/library/measures/15_influence.ipynb #partitions
@@ -237,6 +269,7 @@ def as_partitions(folds: Any, n: int) -> list[Folds]:
 NEIGHBOURS = (-1, 0, 1)  # steps on the grid of penalties from the chosen one
 
 
+@sharing_cores()
 @_full_precision()
 def score_influences(
     X: np.ndarray,
@@ -249,6 +282,8 @@ def score_influences(
     device: str | torch.device | None = None,
     neighbours: Sequence[int] = NEIGHBOURS,
     only: Sequence[int] | None = None,
+    chosen: Mapping[Hashable, np.ndarray] | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[Hashable, list[xr.Dataset]]:
     """Score the predictions of many targets from one source, with the influence of each stimulus.
 
@@ -269,6 +304,12 @@ def score_influences(
         for draws that keep the penalty.
     only : sequence of int, optional
         Positions of the folds to compute; default: all.
+    chosen : mapping of name to array of shape (fold,), optional
+        The λ of each target in each fold, where `predictivity_grids` has chosen it before;
+        default: it is chosen.
+    weights : array of shape (draw, stimulus), optional
+        The draws that will be made, so that penalties which none of them chooses need not be
+        computed: they have no score then.
 
     Returns
     -------
@@ -298,6 +339,7 @@ def score_influences(
     source, layers, _, alphas = _check(one_layer(X, "X"), layers, None, alphas)
     checked = {name: layer.values[0] for name, layer in layers.items()}
     X, n = source.values[0], source.sizes["stimulus"]
+    weights = None if weights is None else _weights_of(weights, n)
     sources = [X]
     if len(tested):
         sources = []
@@ -307,31 +349,44 @@ def score_influences(
     each = []
     for partition in as_partitions(folds, n):
         each += _Setting(partition, alphas, device=device, scaling=scaling).each
-    each = each if only is None else [each[f] for f in only]
+    numbers = range(len(each)) if only is None else only
+    each = [each[f] for f in numbers]
     empty = {
         "score": np.full((len(each), len(neighbours)), np.nan),
         "influence": np.zeros((len(each), len(neighbours), n)),
         "error": np.full((len(each), len(neighbours), n), np.inf),
     }
     made = {name: [_copies(empty) for _ in sources] for name in checked}
-    for f, fold in enumerate(each):
+
+    def one_fold(f: int) -> None:
+        fold = each[f]
         source, scaled = _source(X, fold), fold.scaled(X)
         fitted = _Fitted(source, scaled[fold.train])
         prepared = [_target(Y, fold) for Y in checked.values()]
         parts = [_tested(fitted, X, scaled, other) for other in sources]
-        choices = _shared(source, _Targets(prepared))
+        if chosen is None:
+            choices = _shared(source, _Targets(prepared))
+        else:
+            given = [fold.alphas.new_tensor(float(chosen[name][numbers[f]])) for name in checked]
+            choices = [_Choice(alpha, None) for alpha in given]
         for target, choice, arrays in zip(prepared, choices, made.values(), strict=True):
-            chosen = int((fold.alphas == choice.alpha).nonzero()[0, 0])
-            there = [p for p, s in enumerate(neighbours) if 0 <= chosen + s < len(fold.alphas)]
-            at = [chosen + neighbours[p] for p in there]
+            position = int((fold.alphas - choice.alpha).abs().argmin())
+            there = [p for p, s in enumerate(neighbours) if 0 <= position + s < len(fold.alphas)]
+            at = [position + neighbours[p] for p in there]
             c = source.U_cast.T @ target.Y if choice.c is None else choice.c
+            fit = _Fit.of(source, target, at, c)
+            of_train = None if weights is None else weights[:, fold.train]
+            needed = _drawn(fit.error, of_train, at.index(position))
+            rows, some = np.array(there)[:, None], np.array([there[k] for k in needed])
             for part, out in zip(parts, arrays, strict=True):
-                score, of_test, of_train, error = _fold_influence(fitted, part, target, at, c)
-                out["score"][f, there] = score
-                out["influence"][f, np.array(there)[:, None], fold.test] = of_test
-                out["influence"][f, np.array(there)[:, None], fold.train] = of_train
-                out["error"][f, np.array(there)[:, None], fold.test] = 0
-                out["error"][f, np.array(there)[:, None], fold.train] = error
+                out["error"][f, rows, fold.test] = 0
+                out["error"][f, rows, fold.train] = fit.error.T.double().cpu()
+                found = _fold_influence(fitted, part, target, fit.only(needed))
+                out["score"][f, some], by_test, by_train = found
+                out["influence"][f, some[:, None], fold.test] = by_test
+                out["influence"][f, some[:, None], fold.train] = by_train
+
+    parallel_map(one_fold, range(len(each)), at_most=_at_once(usable_device(device)))
     return {
         name: [_influence_dataset(out, neighbours) for out in arrays]
         for name, arrays in made.items()
@@ -349,6 +404,17 @@ def _influence_dataset(arrays: Mapping[str, np.ndarray], neighbours: Sequence[in
     return xr.Dataset(data, {"penalty": list(neighbours)})
 
 # %% ../../nbs/library/measures/15_influence.ipynb #draw-scores
+def _weights_of(weights: np.ndarray, n: int) -> np.ndarray:
+    "Weights (draw, stimulus) as floats, if they are of `n` stimuli."
+    weights = np.asarray(without_mask(weights, "weights"), dtype=float)
+    if weights.ndim != 2 or weights.shape[1] != n:
+        raise InputError(
+            f"weights of shape {weights.shape} for {n} stimuli: make weights (draw, stimulus) by "
+            f"resample_weights({n})"
+        )
+    return weights
+
+
 def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """Score and its bootstrap draws, from the influences of the stimuli.
 
@@ -379,13 +445,8 @@ def draw_scores(influences: xr.Dataset, weights: np.ndarray) -> tuple[float, np.
     >>> bool(np.allclose(draws, value))
     True
     """
-    weights = np.asarray(without_mask(weights, "weights"), dtype=float)
     n = influences.sizes["stimulus"]
-    if weights.ndim != 2 or weights.shape[1] != n:
-        raise InputError(
-            f"weights of shape {weights.shape} for {n} stimuli: make weights (draw, stimulus) by "
-            f"resample_weights({n})"
-        )
+    weights = _weights_of(weights, n)
     chosen = influences.score.values[:, list(influences.penalty.values).index(0)]  # (fold,)
     scored = np.isfinite(chosen)
     if not scored.any():

@@ -30,13 +30,14 @@ from seeing_words.measures._ridge_dual import (
 from .folds import Folds
 from seeing_words.measures.influence import (
     NEIGHBOURS,
+    _Fit,
     _Fitted,
     _fold_influence,
     _influence_dataset,
     _Tested,
     draw_scores,
 )
-from .numerics import _full_precision
+from .numerics import _eigh, _full_precision
 from .predictivity import _check
 from .scores import draw_labels, make_scores
 
@@ -107,7 +108,7 @@ def _kernel_source(K: torch.Tensor, trace: float, fold: _Fold) -> _Source:
     among = C[fold.train]
     own, rounding = among.trace(), len(among) * 8 * torch.finfo(C.dtype).eps * K.abs().max()
     scale = trace / own if own > rounding else 0.0  # a constant layer predicts nothing
-    s2, U = torch.linalg.eigh(among * scale)
+    s2, U = _eigh(among * scale)
     significant = s2 > len(s2) * torch.finfo(s2.dtype).eps * s2.max()
     U, s2 = U[:, significant], s2[significant]
     F = (C[fold.test] * scale) @ U
@@ -325,13 +326,14 @@ def _note_influence(
     at = [chosen.at + NEIGHBOURS[p] for p in there]
     fitted = _Fitted(source, source.U)  # its units serve the scales only, which are kept
     tested = _Tested(fold.cast(source.F + source.F_mean), fold.cast(source.F))
-    score, of_test, of_train, error = _fold_influence(fitted, tested, target, at, chosen.choice.c)
+    fit = _Fit.of(source, target, at, chosen.choice.c)
+    score, of_test, of_train = _fold_influence(fitted, tested, target, fit)
     rows = np.array(there)[:, None]
     out["score"][f, there] = score
     out["influence"][f, rows, fold.test] = of_test
     out["influence"][f, rows, fold.train] = of_train
     out["error"][f, rows, fold.test] = 0
-    out["error"][f, rows, fold.train] = error
+    out["error"][f, rows, fold.train] = fit.error.T.double().cpu()
 
 # %% ../../nbs/library/measures/19_kernel_ridge.ipynb #loo
 def kernel_loo_errors(

@@ -17,6 +17,7 @@ import xarray as xr
 
 from ..core.arrays import one_layer
 from ..core.errors import InputError, without_mask
+from ..core.parallel import sharing_cores
 from .folds import Folds, as_folds
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #to-float64
@@ -88,7 +89,7 @@ def unit_moments(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tenso
     tensor([1.4142,    nan])
     """
     mean = x.mean(0)
-    norm = (x - mean).norm(dim=0)
+    norm = (x - mean).square_().sum(0).sqrt_()  # torch's own norm of columns takes much longer
     return mean, _nan_if_constant(norm, mean, len(x), eps)
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #unit-vectors
@@ -206,12 +207,13 @@ def _zscore(
     train: np.ndarray,  # indices of the training stimuli
     of: np.ndarray | None = None,  # responses to z-score; default: `values` themselves
     scaling: str = "unit",
+    device: torch.device | None = None,  # where to compute; default: the CPU
 ) -> torch.Tensor:  # (stimulus, unit) float64
     "z-score units by the mean and deviation that `values` have over training stimuli."
-    x = to_float64(values)
+    x = to_float64(values).to(device)
     mean, scale = _zscore_moments(x[train], machine_eps(values), scaling)
     if of is not None:
-        x = to_float64(of)
+        x = to_float64(of).to(device)
     return x.sub_(mean).mul_(scale)  # in place: a layer may be large
 
 # %% ../../nbs/library/measures/01_numerics.ipynb #fold-zscore
@@ -290,3 +292,20 @@ def _full_precision() -> Iterator[None]:
     finally:
         for (where, attribute, _), value in zip(switches, before, strict=True):
             setattr(where, attribute, value)
+
+# %% ../../nbs/library/measures/01_numerics.ipynb #symmetric
+def _times_transpose(X: torch.Tensor) -> torch.Tensor:
+    "XXᵀ."
+    if X.device.type != "cpu" or X.dtype not in (torch.float32, torch.float64):
+        return X @ X.T
+    x = X.numpy()
+    return torch.from_numpy(x @ x.T)
+
+
+def _eigh(S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "Eigenvalues in ascending order, and eigenvectors, of a symmetric matrix."
+    if S.device.type != "cpu":
+        return torch.linalg.eigh(S)
+    with sharing_cores():
+        values, vectors = np.linalg.eigh(S.numpy())
+    return torch.from_numpy(values), torch.from_numpy(vectors)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Layers', 'reference_predictivity', 'mean_over_folds', 'chosen_alphas', 'predictivity_grids', 'predictivity_grid',
-           'predictivity', 'AlphaAtEdgeWarning', 'warn_alpha_at_edge', 'out_of_fold', 'out_of_folds', 'null_grid',
-           'count_grid', 'count_null']
+           'predictivity', 'inner_grids', 'AlphaAtEdgeWarning', 'warn_alpha_at_edge', 'out_of_fold', 'out_of_folds',
+           'null_grid', 'count_grid', 'count_null']
 
 # %% ../../nbs/library/measures/02_predictivity.ipynb #imports
 import warnings
@@ -27,7 +27,12 @@ from seeing_words.core.arrays import (
     pair_coords,
 )
 from ..core.errors import InputError
-from ..core.parallel import _at_once, usable_device
+from seeing_words.core.parallel import (
+    _at_once,
+    parallel_map,
+    sharing_cores,
+    usable_device,
+)
 from seeing_words.measures._ridge_costs import (
     FORM_BLOCKS,
     FORM_COSTS,
@@ -195,6 +200,27 @@ def _dataset(
 _SWEEPS = {"dual": _dual_sweep, "primal": _primal_sweep}
 
 
+def _sweep(
+    source: xr.DataArray, layers: Sequence[np.ndarray], setting: _Setting, max_memory: float
+) -> np.ndarray:
+    "The cells of all pairs of layers, (source layer, target layer, fold, part, N_CELL)."
+    sizes = Sizes(
+        setting.folds,
+        p=source.sizes["unit"],
+        units=[layer.shape[1] for layer in layers],
+        n_alphas=len(setting.alphas),
+        n_sources=len(source),
+        dtype=setting.dtype,
+        n_workers=_at_once(usable_device(setting.device)),
+        n_out=setting.n_out,
+    )
+    form = choose_form(max_memory, sizes)
+    blocks = FORM_BLOCKS[form](max_memory, sizes)
+    setting = replace(setting, held=primal_held(max_memory, sizes) if form == "primal" else 0)
+    return _SWEEPS[form](layer_values(source), layers, setting, blocks)
+
+
+@sharing_cores()
 @_full_precision()
 def predictivity_grids(
     source: xr.DataArray,
@@ -264,19 +290,7 @@ def predictivity_grids(
     source, targets, folds, alphas = _check(source, targets, folds, alphas)
     setting = _Setting(folds, alphas, penalty, dtype, device, progress, scaling)
     layers = [layer for target in targets.values() for layer in layer_values(target)]
-    sizes = Sizes(
-        folds,
-        p=source.sizes["unit"],
-        units=[layer.shape[1] for layer in layers],
-        n_alphas=len(alphas),
-        n_sources=len(source),
-        dtype=dtype,
-        n_workers=_at_once(usable_device(device)),
-    )
-    form = choose_form(max_memory, sizes)
-    blocks = FORM_BLOCKS[form](max_memory, sizes)
-    setting = replace(setting, held=form == "primal" and primal_held(max_memory, sizes))
-    cells = _SWEEPS[form](layer_values(source), layers, setting, blocks)
+    cells = _sweep(source, layers, setting, max_memory)[:, :, :, 0]
     grids, start = {}, 0
     for name, target in targets.items():
         stop = start + len(target)
@@ -394,6 +408,72 @@ def predictivity(
     grid = predictivity_grid(X, Y, folds=folds, alphas=alphas, penalty=penalty, device=device)
     return mean_over_folds(grid.predictivity).item()
 
+# %% ../../nbs/library/measures/02_predictivity.ipynb #inner
+@sharing_cores()
+@_full_precision()
+def inner_grids(
+    source: xr.DataArray,
+    targets: Mapping[str, xr.DataArray],
+    *,
+    folds: Any = None,
+    alphas: Sequence[float] = ALPHAS,
+    scaling: str = "unit",
+    device: str | torch.device | None = None,
+    max_memory: float = 4.0,
+) -> dict[str, xr.DataArray]:
+    """Predict every layer of several targets on the training stimuli of each fold alone.
+
+    Parameters
+    ----------
+    source : array of shape (layer, stimulus, unit)
+        Features of the source network.
+    targets : mapping of name to array of shape (layer, stimulus, unit)
+        Features of the target networks for the same stimuli.
+    folds : Folds, splitter, int or None
+        Three or more; default: five, see `as_folds`.
+    alphas, scaling, device, max_memory
+        See `predictivity_grids`; one λ is chosen for all units of a target.
+
+    Returns
+    -------
+    dict of name to DataArray
+        Mean held-out Pearson r over target units, with axes (source_layer, target_layer, fold,
+        part): on the other test parts, in their order, by maps that were fitted without both that
+        part and the test part of the fold.
+
+    Raises
+    ------
+    InputError
+        If the features are not of the same stimuli, there are fewer than three folds, or a setting
+        is not usable.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(2, 100, 8))
+    >>> dict(inner_grids(X, {"itself": X})["itself"].sizes)
+    {'source_layer': 2, 'target_layer': 2, 'fold': 5, 'part': 4}
+    """
+    source, targets, folds, alphas = _check(source, targets, folds, alphas)
+    if folds.n_folds < 3:
+        raise InputError("inner_grids: with two folds, nothing is left to fit a map on; give more")
+    setting = _Setting(folds, alphas, device=device, scaling=scaling, n_out=2)
+    layers = [layer for target in targets.values() for layer in layer_values(target)]
+    scores = _sweep(source, layers, setting, max_memory)[..., 0]
+    shape = len(source), len(layers), folds.n_folds, folds.n_folds
+    of_part = np.empty(shape)  # the second fold of the last two is the part that is predicted
+    for i, fold in enumerate(setting.each):
+        j, k = fold.left_out
+        of_part[:, :, k, j], of_part[:, :, j, k] = scores[:, :, i, 0], scores[:, :, i, 1]
+    others = [[j for j in range(folds.n_folds) if j != k] for k in range(folds.n_folds)]
+    inner = np.stack([of_part[:, :, k, parts] for k, parts in enumerate(others)], 2)
+    dims = ("source_layer", "target_layer", "fold", "part")
+    grids, start = {}, 0
+    for name, target in targets.items():
+        stop = start + len(target)
+        grids[name] = xr.DataArray(inner[:, start:stop], pair_coords(source, target), dims)
+        start = stop
+    return grids
+
 # %% ../../nbs/library/measures/02_predictivity.ipynb #edge
 class AlphaAtEdgeWarning(UserWarning):
     """Warns that a chosen ridge penalty is the smallest or the largest of those tried.
@@ -448,6 +528,7 @@ def warn_alpha_at_edge(grid: xr.Dataset, *, tolerated: float = 0.0) -> float:
 _HELD_OUT = {"dual": _dual_held_out, "primal": _primal_held_out}
 
 
+@sharing_cores()
 @_full_precision()
 def out_of_fold(
     X: np.ndarray,
@@ -510,6 +591,7 @@ def out_of_fold(
 Layers = Mapping[Hashable, np.ndarray]  # name → one layer, (stimulus, unit)
 
 
+@sharing_cores()
 @_full_precision()
 def out_of_folds(
     X: np.ndarray,
@@ -573,6 +655,7 @@ def out_of_folds(
     return predicted
 
 # %% ../../nbs/library/measures/02_predictivity.ipynb #null-grid
+@sharing_cores()
 @_full_precision()
 def null_grid(
     source: xr.DataArray,
@@ -639,9 +722,16 @@ def null_grid(
         n_workers=_at_once(usable_device(device)),
     )
     blocks = null_blocks(max_memory, sizes, len(pairings))
-    scores = []
-    for fold in tqdm(_Setting(folds, alphas, device=device).each, "folds", disable=not progress):
-        scores.append(_null_fold(fold, layer_values(source), values, pairings, blocks))
+    bar = tqdm(total=folds.n_folds, desc="folds", disable=not progress)
+
+    def of_fold(fold: Any) -> np.ndarray:
+        scores = _null_fold(fold, layer_values(source), values, pairings, blocks)
+        bar.update()
+        return scores
+
+    with bar:
+        folds = _Setting(folds, alphas, device=device).each
+        scores = parallel_map(of_fold, folds, at_most=blocks.folds)
     dims = ("fold", "permutation", "source_layer", "target_layer")
     mean = mean_over_folds(xr.DataArray(np.stack(scores), pair_coords(source, target), dims))
     attrs = {"n_units": len(chosen), "seed": seed}

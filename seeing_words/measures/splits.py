@@ -15,7 +15,7 @@ import xarray as xr
 from ..core.arrays import one_layer
 from ..core.errors import InputError
 from ._ridge_dual import ALPHAS, _fold, _shared, _source, _target, _Targets
-from .influence import _Fitted, _fold_influence, _tested
+from .influence import _Fit, _Fitted, _fold_influence, _tested
 from .numerics import _full_precision, _same_shape
 from .predictivity import _check
 from .scores import draw_labels, make_scores
@@ -120,7 +120,8 @@ def split_estimates(
             for name, target, choice in zip(layers, prepared, choices, strict=True):
                 at = [int((fold.alphas == choice.alpha).nonzero()[0, 0])]
                 c = decomposed.U_cast.T @ target.Y if choice.c is None else choice.c
-                score, of_test, of_train, _ = _fold_influence(fitted, held, target, at, c)
+                fit = _Fit.of(decomposed, target, at, c)
+                score, of_test, of_train = _fold_influence(fitted, held, target, fit)
                 value[name][s] += score[0] / len(each)
                 influence[name][s, fold.test] += of_test[0] / len(each)
                 influence[name][s, fold.train] += of_train[0] / len(each)

@@ -18,7 +18,7 @@ import xarray as xr
 from ..core.errors import InputError
 from ._ridge_dual import _left_svd
 from .folds import Folds
-from .numerics import SCALINGS, _zscore
+from .numerics import SCALINGS, _eigh, _zscore
 from .scores import make_scores
 
 # %% ../../nbs/library/measures/16_unique.ipynb #kernel
@@ -92,7 +92,7 @@ class _Ridge:
             U, s = _left_svd(Z)
             return cls(U, s.square(), Z_test @ (Z.T @ U))
         K, K_test = (sum(w * block.kernel[i] for w, block in parts) for i in range(2))
-        s, U = torch.linalg.eigh(K)
+        s, U = _eigh(K)
         significant = s > len(s) * torch.finfo(s.dtype).eps * s.max()
         U, s = U[:, significant], s[significant]
         return cls(U, s, K_test @ U)

@@ -35,7 +35,7 @@ from seeing_words.core.files import (
     source_digest,
     write_atomic,
 )
-from ..core.parallel import computing_on
+from ..core.parallel import computing_on, sharing_cores
 from ..data.stimuli import OnDemand, StimulusSet
 from .load import Model
 from .weights import is_out_of_memory
@@ -445,7 +445,8 @@ class Results:
         except (FileNotFoundError, ValueError):
             pass
         if self.device == "cpu":
-            value = function(*args, **kwargs)
+            with sharing_cores():
+                value = function(*args, **kwargs)
         else:
             with _CARD:
                 try:

@@ -100,6 +100,20 @@ def test_draws_do_not_depend_on_scale_or_shift_of_units(scale, seed):
     np.testing.assert_allclose(one.draws, other.draws, atol=1e-4)
 
 
+@pytest.mark.parametrize(("p", "q"), [(12, 9), (90, 9), (90, 130)])
+def test_penalties_chosen_before_are_taken(p, q):
+    X, Y = planted(100, p, q)
+    folds = make_folds(100)
+    grid = predictivity_grid(X, Y, folds=folds)
+    (chosen,) = score_influences(X, {"": Y}, folds=folds)[""]
+    known = {"": grid.alpha.values[0, 0]}
+    (given_,) = score_influences(X, {"": Y}, folds=folds, chosen=known)[""]
+    (some,) = score_influences(X, {"": Y}, folds=folds, chosen=known, only=[3, 1])[""]
+    for name in chosen:
+        np.testing.assert_allclose(given_[name], chosen[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(some[name], chosen[name][[3, 1]], rtol=1e-5, atol=1e-6)
+
+
 def test_several_partitions_are_averaged():
     X, Y = planted(120, 10, 8)
     partitions = [make_folds(120, seed=seed) for seed in range(3)]
@@ -154,3 +168,18 @@ def test_weights_of_other_stimuli_are_refused():
     (made,) = score_influences(X, {"": Y})[""]
     with pytest.raises(InputError, match=r"shape \(2, 7\) for 60 stimuli"):
         draw_scores(made, np.ones((2, 7)))
+    with pytest.raises(InputError, match=r"shape \(2, 7\) for 60 stimuli"):
+        score_influences(X, {"": Y}, weights=np.ones((2, 7)))
+
+
+def test_penalties_that_no_draw_chooses_are_left_out_without_an_effect():
+    X, Y = planted(200, 30, 6)
+    weights = resample_weights(200, n_draws=100)
+    folds = make_folds(200)
+    (whole,) = score_influences(X, {"": Y}, folds=folds)[""]
+    (some,) = score_influences(X, {"": Y}, folds=folds, weights=weights)[""]
+    value, draws = draw_scores(whole, weights)
+    value_of_some, draws_of_some = draw_scores(some, weights)
+    assert value_of_some == pytest.approx(value, abs=1e-6)
+    np.testing.assert_allclose(draws_of_some, draws, rtol=0, atol=1e-6)
+    assert np.isfinite(whole.score).sum() > np.isfinite(some.score).sum() >= folds.n_folds

@@ -22,12 +22,13 @@ from sklearn.preprocessing import StandardScaler
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
 from seeing_words.measures import _ridge_costs as costs
-from seeing_words.measures import _ridge_null, _ridge_primal
+from seeing_words.measures import _ridge_dual, _ridge_null, _ridge_primal
 from seeing_words.measures._ridge_dual import ALPHAS, PENALTIES
 from seeing_words.measures.folds import Folds, as_folds, fold_permutations, make_folds
 from seeing_words.measures.numerics import unit_pearson
 from seeing_words.measures.predictivity import (
     AlphaAtEdgeWarning,
+    inner_grids,
     null_grid,
     out_of_fold,
     out_of_folds,
@@ -128,6 +129,73 @@ def test_equals_a_naive_loop_in_float32(shape, offset, scale, way):
     expected = naive(X.astype(float), Y.astype(float), folds)
     np.testing.assert_array_equal(grid.alpha[0, 0], expected[:, 1])
     np.testing.assert_allclose(grid.predictivity[0, 0], expected[:, 0], atol=1e-4, rtol=0)
+
+
+@pytest.fixture
+def few_penalties(monkeypatch):
+    "The error is computed at the penalties that may be best only, however small the layers are."
+    for module in (_ridge_dual, _ridge_primal):
+        monkeypatch.setattr(module, "SMALL", 0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_penalties_that_cannot_be_best_need_no_error(shape, way, few_penalties):
+    X, Y = related(*shape)
+    folds = make_folds(shape[0])
+    grid = predictivity_grid(X, Y, folds=folds, dtype=torch.float64)
+    scores, chosen = reference_predictivity(X, Y, folds=folds)
+    np.testing.assert_array_equal(grid.alpha[0, 0], chosen)
+    np.testing.assert_allclose(grid.predictivity[0, 0], scores, atol=1e-9, rtol=0)
+    X, Y = (x.astype(np.float32) for x in (X, Y))
+    np.testing.assert_array_equal(predictivity_grid(X, Y, folds=folds).alpha[0, 0], chosen)
+
+
+def outliers(n, p, q, seed):
+    "Layers of steep spectra, a tenth of whose stimuli are many times as large as the others."
+    rng = np.random.default_rng(seed)
+    sizes = np.arange(1, p + 1) ** -rng.uniform(0, 2)
+    X = rng.normal(size=(n, p)) * sizes @ np.linalg.qr(rng.normal(size=(p, p)))[0]
+    Y = X @ rng.normal(size=(p, q)) + rng.choice([0.01, 1, 100]) * rng.normal(size=(n, q))
+    large = 10 ** (rng.uniform(0, 2) * (rng.random(n) < 0.1))[:, None]
+    return X * large, Y * large
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(12, 60), st.integers(1, 80), st.integers(1, 12), st.integers(0, 999))
+def test_no_penalty_that_is_best_is_passed_over(n, p, q, seed):
+    X, Y = outliers(n, p, q, seed)
+    everyone = np.arange(n)
+    fold = _ridge_dual._fold(everyone, everyone[:2], ALPHAS, torch.float64)
+    source, target = _ridge_dual._source(X, fold), _ridge_dual._target(Y, fold)
+    c = source.U.T @ target.Y
+    best = _ridge_dual._precise_errors(source, target.Y, range(len(ALPHAS)))
+    for along in (
+        _ridge_dual._Along.of(source, target.Y, c),
+        _ridge_dual._Along.of_gram(source, target.K()),
+    ):
+        tried = []
+
+        def W_at(i, tried=tried):
+            tried.append(i)
+            return source.weighted(source.free[i].pow(-2))
+
+        found = _ridge_dual._lowest_errors(source, along, W_at)
+        assert set(found) == set(tried) and len(set(tried)) == len(tried)
+        lowest = min(best.values())
+        assert min(found.values()) == pytest.approx(lowest, rel=1e-6, abs=1e-9)
+        assert best[min(found, key=found.get)] == pytest.approx(lowest, rel=1e-6, abs=1e-9)
+
+
+def test_usually_few_penalties_are_tried(few_penalties, monkeypatch):
+    tried, lowest_errors = [], _ridge_dual._lowest_errors
+    monkeypatch.setattr(
+        _ridge_dual,
+        "_lowest_errors",
+        lambda *given: tried.append(lowest_errors(*given)) or {**tried[-1]},
+    )
+    X, Y = related(200, 250, 30, noise=3)
+    predictivity_grid(X, Y)
+    assert len(tried) == 5 and np.mean([len(errors) for errors in tried]) <= costs.TRIED
 
 
 def test_constant_and_copied_units_and_units_that_one_stimulus_moves(way):
@@ -309,6 +377,78 @@ def test_blocks_fill_the_memory_and_no_more(sources, targets):
     used = least + found[0] * each[0] + found[1] * each[1]
     assert max_memory * 2**30 - min(each) - max(each) <= used <= max_memory * 2**30
     assert costs.fit_layers(1e9, (25, 31), each, work) == (25, 31)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 16])
+def test_results_do_not_depend_on_cores(monkeypatch, cores, form):
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(3, 50, 60)), rng.normal(size=(2, 50, 70))
+    expected = predictivity_grid(source, target), null_grid(source, target, n_permutations=3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        found = predictivity_grid(source, target), null_grid(source, target, n_permutations=3)
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(found, expected):
+        xr.testing.assert_identical(one, other)
+
+
+def test_more_workers_take_no_more_memory_than_there_is():
+    for max_memory in (0.2, 0.5, 4.0, 64.0):
+        for n_workers in (1, 2, 16, 64):
+            sizes = costs.Sizes(make_folds(1000), 1024, [1024] * 4, 15, 3, n_workers=n_workers)
+            blocks = costs.dual_blocks(max_memory, sizes)
+            (source, target), work = costs.dual_bytes(sizes)
+            of_fold = blocks.sources * source + blocks.targets * target
+            used = costs.LIBRARY_BYTES + blocks.folds * of_fold + blocks.workers * work
+            assert used <= max_memory * 2**30 and blocks.workers <= n_workers
+    assert blocks == (5, 3, 4, 64)
+
+
+@pytest.mark.parametrize("n_folds", [3, 5])
+def test_scores_on_training_stimuli_alone_are_those_of_the_other_parts(n_folds, way):
+    X, Y = related(83, 12, 7)
+    folds = make_folds(83, n_folds=n_folds)
+    inner = inner_grids(X, {"y": Y, "z": Y[:, :3]}, folds=folds)
+    for name, target in (("y", Y), ("z", Y[:, :3])):
+        for k in range(n_folds):
+            train = folds.train(k)
+            others = [test for j, test in enumerate(folds.test) if j != k]
+            within = Folds(tuple(np.searchsorted(train, test) for test in others))
+            alone = predictivity_grid(X[train], target[train], folds=within).predictivity
+            np.testing.assert_allclose(inner[name][0, 0, k], alone[0, 0], atol=1e-5)
+
+
+def test_scores_on_training_stimuli_know_nothing_of_the_test_stimuli():
+    X, Y = related(60, 12, 7)
+    folds = make_folds(60, n_folds=4)
+    other = np.random.default_rng(1).normal(size=Y.shape)
+    changed = np.where(np.isin(np.arange(60), folds.test[2])[:, None], other, Y)
+    before, after = (inner_grids(X, {"y": y}, folds=folds)["y"].isel(fold=2) for y in (Y, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_decompositions_are_kept_for_as_long_as_the_block_lasts(monkeypatch):
+    made, decomposed = [], _ridge_dual._decomposed
+    monkeypatch.setattr(
+        _ridge_dual, "_decomposed", lambda *given: made.append(given) or decomposed(*given)
+    )
+    X, Y = (np.ascontiguousarray(x) for x in related(60, 70, 7))
+    expected = predictivity_grid(X, Y), null_grid(X, Y, n_permutations=3)
+    assert len(made) == 10
+    for max_memory, times in ((1.0, 5), (0.0, 10)):
+        made.clear()
+        with _ridge_dual._keeping_sources(max_memory):
+            found = predictivity_grid(X, Y), null_grid(X, Y, n_permutations=3)
+        assert len(made) == times
+        for one, other in zip(found, expected):
+            xr.testing.assert_identical(one, other)
+    made.clear()
+    with _ridge_dual._keeping_sources(1.0):
+        predictivity_grid(X, Y), predictivity_grid(X.copy(), Y)  # another array
+        predictivity_grid(X, Y, alphas=[1.0]), predictivity_grid(X, Y, folds=4)
+    assert len(made) == 5 + 5 + 5 + 4
 
 
 def test_a_device_may_be_a_name_or_an_object():
@@ -712,6 +852,7 @@ def test_null_ways_agree_layer_by_layer(monkeypatch):
         (lambda X, Y: predictivity_grid(X, Y[:, :0]), "target is empty: 1 layer of 0 units"),
         (lambda X, Y: predictivity_grid(X[:, 0], Y), r"source have shape \(50,\)"),
         (lambda X, Y: predictivity_grids(X, {}), "there is no target"),
+        (lambda X, Y: inner_grids(X, {"y": Y}, folds=2), "nothing is left to fit a map on"),
         (lambda X, Y: align_networks({"v": X}, {}), "there is no target"),
         (
             lambda X, Y: align_networks({"v": X}, {"a": Y, "b": Y[1:]}),
