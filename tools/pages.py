@@ -38,6 +38,7 @@ STYLED = (
     Token.Name.Attribute,
 )
 PICTURES = ("figures", "benchmarks")
+BOTH = ("both.css", "both.js")  # used by Quarto's pages, too
 LONG = 40  # letters of a cell that wants room for several words in a line
 STATIC = (
     "site.css",
@@ -167,15 +168,19 @@ def reading_order(sidebar: list) -> list[Page]:
 
 
 def navbar(site: dict, pages: dict[str, Page]) -> list[dict]:
-    "The links at the top: those to pages know their page."
+    """The links at the top. Those to pages know their page, and the part of the sidebar whose pages
+    they stand for, unless two of them lead into it."""
     items = site["navbar"].get("left", []) + site["navbar"].get("right", [])
+    led_to = [pages.get(item["href"]) for item in items]
+    parts = [page.trail[0] if page else None for page in led_to]
     return [
         {
             "text": item.get("text") or item["aria-label"],
-            "page": pages.get(item["href"]),
+            "page": page,
             "href": item["href"],
+            "part": part if parts.count(part) == 1 else None,
         }
-        for item in items
+        for item, page, part in zip(items, led_to, parts)
     ]
 
 
@@ -224,7 +229,7 @@ def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> Beautif
     "The body of a page."
     cells = [cell_html(cell, page, docs) for cell in page.notebook.cells]
     body = BeautifulSoup("\n".join(cells), "html.parser")
-    for finish in (headings, tables, figures):
+    for finish in (headings, tables, figures, fold_sections):
         finish(body)
     sizes(body, page, proc)
     links(body, page, urls)
@@ -348,6 +353,8 @@ class Prose(IPythonRenderer):
         )
 
     def block_code(self, code: str, info: str | None = None) -> str:
+        if info == "{=html}":
+            return code
         return code_html(code.rstrip(), info or "text")
 
 
@@ -368,6 +375,9 @@ def headings(body: BeautifulSoup) -> None:
     "Every heading gets an anchor of its own, and a link to itself."
     taken: dict[str, int] = {}
     for heading in body.find_all(re.compile("^h[1-6]$")):
+        if heading.get_text().endswith(" {.folded}"):  # pandoc's way to write a class
+            heading.contents[-1].replace_with(heading.contents[-1].removesuffix(" {.folded}"))
+            heading["class"] = "folded"
         name = slug(heading.get_text())
         taken[name] = taken.get(name, -1) + 1
         heading["id"] = f"{name}-{taken[name]}" if taken[name] else name
@@ -382,6 +392,19 @@ def headings(body: BeautifulSoup) -> None:
         heading.append(link)
     for line in body.select("section.doc hr"):
         line.decompose()
+
+
+def fold_sections(body: BeautifulSoup) -> None:
+    "A section whose heading says so opens when asked."
+    for heading in body.find_all("h2", class_="folded"):
+        details = body.new_tag("details", attrs={"class": "section"})
+        following = list(heading.next_siblings)
+        heading.wrap(details).insert(0, body.new_tag("summary"))
+        details.summary.append(heading.extract())
+        for tag in following:
+            if getattr(tag, "name", None) == "h2":
+                break
+            details.append(tag.extract())
 
 
 def tables(body: BeautifulSoup) -> None:
