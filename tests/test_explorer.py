@@ -271,7 +271,7 @@ def test_layers_are_chosen_by_keyboard_and_mouse(page, address):
     page.set_default_timeout(120_000)
     page.goto(address + "paper/layers.html#choose-a-pair-of-layers")
     page.wait_for_selector("html[data-explorer=ready]")
-    part = page.locator(".explorer .layers")
+    part = page.locator(".explorer .part-layers")
     start = part.locator("[aria-selected=true]")
     v, w = int(start.get_attribute("data-v")), int(start.get_attribute("data-l"))
     scores = unpacked(LAYERS["scores"], "<f2").astype(float)

@@ -738,6 +738,22 @@ def test_code_marks_what_has_a_style_and_escapes_the_rest():
     assert "x &lt; " in html and "<pre>" in pages.code_html("<x>", "no such language")
 
 
+def test_names_of_the_package_lead_to_where_they_are_documented():
+    notebook = notebook_of(
+        ("code", "%matplotlib inline\nfrom seeing_words import align as compare"),
+        ("code", "from seeing_words.studies.layers import peak_table\nimport numpy"),
+    )
+    names = pages.documented_names(notebook)
+    assert names == {
+        "compare": "library/measures/align.html#align",
+        "peak_table": "library/studies/layers.html#peak_table",
+    }
+    html = pages.code_html("a.compare(compare, compare(x))", urls=names)
+    (link,) = BeautifulSoup(html, "html.parser").find_all("a")
+    assert link["href"] == names["compare"] and link.previous_sibling.endswith("(")
+    assert "<span" not in html.replace("<span></span>", "")
+
+
 def test_cells_obey_their_directives():
     options, code = pages.directives(
         '#| export\n#| fig-alt: "a: b"\n#| echo: false\nx = 1  #| no\n'

@@ -23,7 +23,8 @@ class Effect:
         self.numbers = effect, low, high
 
     def __format__(self, places: str) -> str:
-        value, low, high = (f"{x:.{places or 3}f}".replace("-", "−") for x in self.numbers)
+        n = int(places or 3)
+        value, low, high = (f"{round(x, n) + 0:.{n}f}".replace("-", "−") for x in self.numbers)
         return f"{value} [{low}, {high}]"
 
 

@@ -1,13 +1,17 @@
 """Render _proc/ as _docs/ without Quarto: the same pages and navigation, from _quarto.yml."""
 
+import ast
 import base64
 import io
 import json
 import posixpath
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 import nbformat
@@ -25,6 +29,9 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Token
 from pygments.util import ClassNotFound
 
+from seeing_words._modidx import d as INDEX
+
+ROOT = Path(__file__).resolve().parent.parent
 THEME = Path(__file__).resolve().parent / "site"
 STYLED = (
     Token.Keyword,
@@ -227,7 +234,8 @@ def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
 
 def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> BeautifulSoup:
     "The body of a page."
-    cells = [cell_html(cell, page, docs) for cell in page.notebook.cells]
+    names = documented_names(page.notebook)
+    cells = [cell_html(cell, page, docs, names) for cell in page.notebook.cells]
     body = BeautifulSoup("\n".join(cells), "html.parser")
     for finish in (headings, tables, figures, fold_sections):
         finish(body)
@@ -236,13 +244,14 @@ def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> Beautif
     return body
 
 
-def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path) -> str:
+def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path, names: dict[str, str]) -> str:
     if cell.cell_type == "markdown":
         return markdown(cell.source)
     if cell.cell_type != "code":
         return ""
     options, source = directives(cell.source)
-    shown = "" if options.get("echo") is False or not source else code_html(source)
+    urls = {name: page.to(url) for name, url in names.items()}
+    shown = "" if options.get("echo") is False or not source else code_html(source, urls=urls)
     if options.get("code-fold"):
         shown = f"<details class=fold><summary>{options['code-summary']}</summary>{shown}</details>"
     kept = [] if options.get("output") is False else cell.outputs
@@ -264,20 +273,78 @@ def directives(source: str) -> tuple[dict, str]:
     }, "\n".join(lines[n:])
 
 
-def code_html(source: str, language: str = "ipython3") -> str:
+def code_html(
+    source: str, language: str = "ipython3", urls: Mapping[str, str] = MappingProxyType({})
+) -> str:
     "Highlight keywords, names, strings, numbers and comments only, which keeps pages small."
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
         lexer = get_lexer_by_name("text")
     lexer.add_filter(only_styled())
-    return f"<div class=code>{highlight(source, lexer, HtmlFormatter())}</div>"
+    return f"<div class=code>{with_names(highlight(source, lexer, HtmlFormatter()), urls)}</div>"
 
 
 @simplefilter
 def only_styled(self, lexer, stream, options):
+    before = ""
     for kind, text in stream:
-        yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
+        if kind is Token.Name and before != ".":
+            yield Token.Name.Variable, text  # may be documented, see `with_names`
+        else:
+            yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
+        before = text
+
+
+@cache
+def reference() -> dict[tuple[str, str], str]:
+    "Where a name of a module is documented: path and anchor, from the root of the site."
+    found = {}
+    for module, names in INDEX["syms"].items():
+        for name, (url, _) in names.items():
+            found[module, name.removeprefix(f"{module}.")] = url
+    stub = (ROOT / "seeing_words/__init__.pyi").read_text(encoding="utf-8")
+    for line in ast.parse(stub).body:
+        if isinstance(line, ast.ImportFrom):
+            for alias in line.names:
+                url = found.get((f"seeing_words.{line.module}", alias.name))
+                if url:
+                    found["seeing_words", alias.name] = url
+    return found
+
+
+def documented_names(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    "Names that the code of a page imports from the package, and where they are documented."
+    found = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        code = "\n".join(line for line in cell.source.splitlines() if line[:1] not in ("%", "!"))
+        try:
+            statements = ast.parse(code).body
+        except SyntaxError:
+            continue
+        for line in statements:
+            if isinstance(line, ast.ImportFrom) and line.module:
+                for alias in line.names:
+                    url = reference().get((line.module, alias.name))
+                    if url:
+                        found[alias.asname or alias.name] = url
+    return found
+
+
+def with_names(code: str, urls: Mapping[str, str]) -> str:
+    "Link the first of each documented name in a block of highlighted code."
+    met = set()
+
+    def linked(span: re.Match) -> str:
+        name = span[1]
+        if name not in urls or name in met:
+            return name
+        met.add(name)
+        return f'<a class="name" href="{urls[name]}">{name}</a>'
+
+    return re.sub(r'<span class="nv">([^<]*)</span>', linked, code)
 
 
 def output_html(

@@ -40,6 +40,8 @@ SHOW_FILES = (
 # pages whose code is not what they are read for
 CODE_FOLDED = ("paper/", "beyond/", "docs/how_it_can_mislead", "docs/real_pictures")
 CODE_SHOWN = ("beyond/own_features.ipynb",)
+# guides of many parts, each of which is for some readers: all fold but the first
+GUIDES_FOLDED = ("docs/own_models_and_data.ipynb", "docs/data_and_models.ipynb")
 # what a page needs that has a place for the explorer, from a folder of the site
 EXPLORER = """<link rel="stylesheet" href="../explorer/explorer.css">
 <script src="../explorer/explorer.js"></script>"""
@@ -90,7 +92,9 @@ def prepare() -> None:
                 fold_imports(cell)
         show_svg(notebook, page, drawn)
         describe_pictures(notebook)
-        if any('class="explorer"' in cell.source for cell in notebook.cells):
+        if page.as_posix() in GUIDES_FOLDED:
+            fold_all_but_first(notebook)
+        if any('<div class="explorer' in cell.source for cell in notebook.cells):
             notebook.cells.append(nbformat.v4.new_markdown_cell(raw(EXPLORER), id="explorer-files"))
         if section := answers.section_of(page.as_posix()):
             last_and_folded(notebook, answers.SECTIONS[section]["open"])
@@ -224,6 +228,14 @@ def last_and_folded(notebook: nbformat.NotebookNode, shown: list[str]) -> None:
         if without_dash(title).removeprefix("## ") not in shown:
             cells[0].source = f"{without_dash(title)} {{.folded}}\n{text}"
     notebook.cells = [*head, *(cell for cells in sections for cell in cells)]
+
+
+def fold_all_but_first(notebook: nbformat.NotebookNode) -> None:
+    "Fold the sections of a guide."
+    headings = [cell for cell in notebook.cells if cell.source.startswith("## ")]
+    for cell in headings[1:]:
+        title, _, text = cell.source.partition("\n")
+        cell.source = f"{without_dash(title)} {{.folded}}\n{text}"
 
 
 def title_parameters(notebook: nbformat.NotebookNode) -> None:

@@ -16,13 +16,11 @@
       section.replaceChildren(details);
     }
     const all = [...document.querySelectorAll("details.section")];
-    const open = (element) => {
-      for (let box = element?.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
-    };
     const arrive = () => {
       const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (!target?.closest("details")) return;
-      open(target);
+      const inner = target?.querySelector(":scope > details.section") ?? target?.closest("details");  // Quarto's sections have the id
+      if (!inner) return;
+      for (let box = inner; box; box = box.parentElement.closest("details")) box.open = true;
       target.scrollIntoView();
     };
     addEventListener("hashchange", arrive);

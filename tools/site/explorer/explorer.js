@@ -88,7 +88,7 @@ window.explorerData = {};
       scene.changes.forEach((change, k) => { if (change) options.get(key(change)).push([String(k), String(change.at(-1))]); });
       facts.replaceChildren(...scene.facts.filter((fact) => options.get(key(fact)).length).map((fact) => {
         const isChanged = at > 0 && key(scene.changes[at]) === key(fact);
-        const label = choice(factName(fact.slice(0, -1), scene.facts), [["0", `${fact.at(-1)} (as it is)`], ...options.get(key(fact))],
+        const label = choice(factName(fact.slice(0, -1), scene.facts), [["0", `${plain(fact.at(-1))} (as it is)`], ...options.get(key(fact))],
           isChanged ? String(at) : "0", (value) => { last = key(fact); at = Number(value); show(); });
         label.dataset.key = key(fact);
         if (isChanged) label.className = "changed";
@@ -114,7 +114,8 @@ window.explorerData = {};
         make("p", {}, "Its own caption is found ", make("strong", { textContent: ordinal(rank) }), ` of ${of}${was(rank, scene.captions[0][0])}`),
         make("p", {}, "Its own image is found ", make("strong", { textContent: ordinal(rankScene) }), ` of ${of}${was(rankScene, scene.scenes[0][0])}`));
       const old = new Set(scene.captions[0][1]), oldScenes = new Set(scene.scenes[0][1]);
-      renew(captions, near.map((i, k) => neighbour(i, cosines[k], at && !old.has(i), i === scene.position, i === scene.position ? scene.own[at] : data.captions[i])));
+      renew(captions, near.map((i, k) => neighbour(i, cosines[k], at && !old.has(i), i === scene.position, i === scene.position ? scene.own[at] : data.captions[i],
+        i === scene.position ? picture(sheet, at, size, "The scene itself", 48) : picture("gallery", i, size, "The scene that it describes", 48))));
       renew(found, nearScenes.map((i, k) => neighbour(i, cosinesScenes[k], at && !oldScenes.has(i), i === scene.position, i === scene.position ? scene.own[at] : data.captions[i],
         i === scene.position ? picture(sheet, at, size, "The scene itself", 72) : picture("gallery", i, size, data.captions[i], 72))));
       const [image, words] = scene.moved[at];
@@ -124,6 +125,7 @@ window.explorerData = {};
     }
     show();
   }
+  const plain = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : String(value));
   const short = (name) => name.replace(/.*\//, "");
 
   function neighbour(i, cosine, isNew, isOwn, caption, image) {
@@ -345,7 +347,7 @@ window.explorerData = {};
       const asked = place.dataset.parts.split(" ");
       place.replaceChildren();
       for (const name of asked) {
-        const { title, needs, fill } = parts[name], box = make("section", { className: `part ${name}`, aria: { label: title } });
+        const { title, needs, fill } = parts[name], box = make("section", { className: `part part-${name}`, aria: { label: title } });
         if (asked.length > 1) box.append(make("h3", { textContent: title }));
         place.append(box);
         try {
