@@ -239,8 +239,14 @@ def test_sections_open_with_their_box_and_end_with_checks(site):
         last = [bool(make_site.LAST.match(f"## {title}")) for title in titles]
         assert last == sorted(last), section
         for heading in article.find_all("h2"):
-            folded = heading.find_parent("details") is not None
-            assert folded == (pages.heading_text(heading) not in about["open"])
+            assert is_folded(heading) or pages.heading_text(heading) in about["open"]
+        if answers.verdicts(section):  # it was run
+            titles = {pages.heading_text(h) for h in article.select("h2") if not is_folded(h)}
+            assert titles == set(about["open"])
+
+
+def is_folded(heading) -> bool:
+    return heading.find_parent("details") is not None
 
 
 def make_site_url(notebook: str) -> str:
@@ -566,6 +572,26 @@ def test_a_saved_figure_gets_an_anchor_once_and_links_to_its_files(tmp_path, mon
     assert make_site.with_files(other, Path("paper/x.ipynb"), taken) == other
 
 
+def test_figures_that_were_saved_without_being_shown_are_shown():
+    notebook = notebook_of(
+        ("code", 'for m in kinds:\n    run.save(x, f"depth_{m}", alt="a")'),
+        ("code", 'run.save(y, "map")'),
+    )
+    assert make_site.saving_cell(notebook, "layers_depth_vision", "layers") is notebook.cells[0]
+    assert make_site.saving_cell(notebook, "layers_map", "layers") is notebook.cells[1]
+    with pytest.raises(SystemExit, match="no cell of the notebook saves the figure layers_other"):
+        make_site.saving_cell(notebook, "layers_other", "layers")
+
+
+def test_a_name_that_nbdev_cannot_document_is_documented():
+    cell = nbformat.v4.new_code_cell("#| echo: false\nshow_doc(extrapolate)")
+    cell.outputs = [nbformat.v4.new_output("stream", text="Traceback: …")]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    make_site.document_what_failed(notebook, Path("library/measures/17_sample_size.ipynb"))
+    text = cell.outputs[0].data["text/markdown"]
+    assert "### extrapolate" in text and "def extrapolate(curve" in text and "Traceback" not in text
+
+
 def test_figures_that_share_a_caption_are_left_alone(tmp_path, monkeypatch):
     for name, caption in {"a/x": "same", "b/x": "same", "b/y": "own", "b/z": "no svg"}.items():
         file = tmp_path / "figures" / name
@@ -641,16 +667,20 @@ def test_robustness_and_checks_come_last_and_sections_fold():
         ("md", "## Robustness\n\nOne choice."),
         ("md", "## Check"),
         ("code", "assert 1"),
-        ("md", "## Limits -"),
+        ("md", "## Limits -\n\nSome."),
+        ("md", "## Verdicts"),
+        ("code", "not_run()"),
     )
-    make_site.last_and_folded(notebook, ["Summary", "Limits"])
+    make_site.last_and_folded(notebook, ["Summary", "Limits", "Verdicts"])
     assert [cell.source for cell in notebook.cells] == [
         "The question.",
         "## Parameters {.folded}\n",
         "import a",
         "## Summary",
         "show(1)",
-        "## Limits -",
+        "## Limits -\n\nSome.",
+        "## Verdicts {.folded}\n",
+        "not_run()",
         "## Robustness {.folded}\n\nOne choice.",
         "## Check {.folded}\n",
         "assert 1",

@@ -5,6 +5,8 @@ Both render _proc/: the notebooks as nbdev shows them, with the figures and with
 
 import ast
 import html
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -85,6 +87,9 @@ def prepare() -> None:
         notebook = nbformat.read(path, as_version=4)
         if page.as_posix() in SHOW_FILES:
             run_again(notebook, ROOT / "nbs" / page.parent)
+        section = answers.section_of(page.as_posix())
+        if section:
+            show_saved(notebook, section)
         if is_folded(page):
             fold_code(notebook)
         else:
@@ -92,11 +97,12 @@ def prepare() -> None:
                 fold_imports(cell)
         show_svg(notebook, page, drawn)
         describe_pictures(notebook)
+        document_what_failed(notebook, page)
         if page.as_posix() in GUIDES_FOLDED:
             fold_all_but_first(notebook)
         if any('<div class="explorer' in cell.source for cell in notebook.cells):
             notebook.cells.append(nbformat.v4.new_markdown_cell(raw(EXPLORER), id="explorer-files"))
-        if section := answers.section_of(page.as_posix()):
+        if section:
             last_and_folded(notebook, answers.SECTIONS[section]["open"])
             put_first(notebook, raw(answers.box(section, notebook, website())))
         taken: set[str] = set()
@@ -225,7 +231,8 @@ def last_and_folded(notebook: nbformat.NotebookNode, shown: list[str]) -> None:
     sections.sort(key=lambda cells: bool(LAST.match(cells[0].source)))
     for cells in sections:
         title, _, text = cells[0].source.partition("\n")
-        if without_dash(title).removeprefix("## ") not in shown:
+        is_run = any(cell.get("outputs") or prose_of(cell) for cell in cells)
+        if without_dash(title).removeprefix("## ") not in shown or not is_run:
             cells[0].source = f"{without_dash(title)} {{.folded}}\n{text}"
     notebook.cells = [*head, *(cell for cells in sections for cell in cells)]
 
@@ -236,6 +243,11 @@ def fold_all_but_first(notebook: nbformat.NotebookNode) -> None:
     for cell in headings[1:]:
         title, _, text = cell.source.partition("\n")
         cell.source = f"{without_dash(title)} {{.folded}}\n{text}"
+
+
+def prose_of(cell: nbformat.NotebookNode) -> str:
+    "What a cell of markdown says below its heading."
+    return re.sub(r"^#+ .*", "", cell.source).strip() if cell.cell_type == "markdown" else ""
 
 
 def title_parameters(notebook: nbformat.NotebookNode) -> None:
@@ -302,6 +314,52 @@ def show_svg(notebook: nbformat.NotebookNode, page: Path, drawn: dict[str, Path]
             picture.data = nbformat.from_dict({"text/markdown": shown})
             picture.metadata = nbformat.from_dict({})
             outputs.remove(words)
+
+
+def show_saved(notebook: nbformat.NotebookNode, section: str) -> None:
+    "Show figures that a section saved without displaying them, below the cell that did."
+    folder = ROOT / "figures" / answers.run_of(section)
+    outputs = [str(o.get("data", {})) for cell in notebook.cells for o in cell.get("outputs", [])]
+    for sidecar in sorted(folder.glob(f"{section}_*.json")):
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        if "caption" not in about or any(f"/{sidecar.stem}." in output for output in outputs):
+            continue
+        cell = saving_cell(notebook, sidecar.stem, section)
+        path = f"../../{sidecar.relative_to(ROOT).with_suffix('.png').as_posix()}"
+        alt = about["alt"].translate(str.maketrans("[]", "()"))
+        shown = {"text/markdown": f"![{alt}]({path})\n\n*{about['caption']}*"}
+        cell.outputs.append(nbformat.v4.new_output("display_data", shown))
+
+
+def saving_cell(
+    notebook: nbformat.NotebookNode, figure: str, section: str
+) -> nbformat.NotebookNode:
+    """The cell that names a figure such as layers_map, with or without its section, in a string or
+    in an f-string."""
+    names = figure, figure.removeprefix(f"{section}_")
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "save" not in cell.source:
+            continue
+        for text in re.findall(r'"(\w[\w{}]*)"', cell.source):
+            pattern = re.sub(r"\\{.*?\\}", r"\\w+", re.escape(text))
+            if any(re.fullmatch(pattern, name) for name in names):
+                return cell
+    raise SystemExit(f"no cell of the notebook saves the figure {figure}")
+
+
+def document_what_failed(notebook: nbformat.NotebookNode, page: Path) -> None:
+    "Where nbdev cannot write a signature, such as one with an array as default: Python's own."
+    for cell in notebook.cells:
+        asked = re.search(r"^show_doc\((\w+)\)", cell.source, re.MULTILINE)
+        if not asked or not any("Traceback" in str(output) for output in cell.outputs):
+            continue
+        folder = ".".join(page.parent.parts[1:])
+        module = f"seeing_words.{folder}.{re.sub(r'^[0-9]+_', '', page.stem)}"
+        thing = getattr(importlib.import_module(module), asked[1])
+        text = inspect.getdoc(thing)
+        code = f"```python\ndef {asked[1]}{inspect.signature(thing)}\n```"
+        shown = {"text/markdown": f"---\n\n### {asked[1]}\n\n{code}\n\n*{text.splitlines()[0]}*"}
+        cell.outputs = [nbformat.v4.new_output("display_data", shown)]
 
 
 SAVED = re.compile(
