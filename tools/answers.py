@@ -141,7 +141,8 @@ def ways(page: str, site: dict) -> str:
     if section:
         line = command(section)
         links.append(f'<span class="command"><code>{line}</code></span>')
-    return f'<p class="ways">{" ".join(links)}</p>'
+    colab_needs = "In Colab, run <code>%pip install 'seeing-words[paper]'</code> first."
+    return f'<p class="ways">{" ".join(links)}</p><p class="hint">{colab_needs}</p>'
 
 
 def data_of(section: str) -> list[Path]:
