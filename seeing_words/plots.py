@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'shows_stimuli',
-           'heatmap', 'heatmaps', 'depth_curves', 'score_panels', 'forest', 'perturbation_forest', 'claims_figure',
-           'p_text', 'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure', 'save_figure']
+           'heatmap', 'heatmaps', 'depth_curves', 'score_panels', 'forest', 'score_matrix', 'perturbation_forest',
+           'claims_figure', 'p_text', 'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure',
+           'save_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
 import io
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -181,6 +182,8 @@ def contact_sheet(
     *,
     n_columns: int = 5,
     width: float = WIDTH,
+    row_labels: Sequence[str] = (),
+    marked: Collection[int] = (),
 ) -> Figure:
     """Show images in rows, each with its caption beneath.
 
@@ -193,6 +196,10 @@ def contact_sheet(
         Number of images in a row.
     width : float, optional
         Width of the figure in inches.
+    row_labels : sequence of str, optional
+        Text left of each row.
+    marked : collection of int, optional
+        Positions of images with a frame.
 
     Returns
     -------
@@ -201,7 +208,7 @@ def contact_sheet(
     Raises
     ------
     InputError
-        If there are no images, or not one caption for each.
+        If there are no images, or not one caption for each, or not one label for each row.
 
     Examples
     --------
@@ -215,9 +222,12 @@ def contact_sheet(
             f"{len(images)} images and {len(captions)} captions"
         )
     gap, points = 0.14, 7.5
-    side = (width + gap) / n_columns - gap
-    text = [_wrap(c, side, points) for c in captions]
     rows = [range(i, min(i + n_columns, len(images))) for i in range(0, len(images), n_columns)]
+    if row_labels and len(row_labels) != len(rows):
+        raise InputError(f"{len(row_labels)} row labels for {len(rows)} rows: give one for each")
+    left = 1.5 if row_labels else 0.0
+    side = (width - left + gap) / n_columns - gap
+    text = [_wrap(c, side, points) for c in captions]
     room = [
         max(text[i].count("\n") + 1 for i in row) * 1.3 * points / 72 + 0.06 for row in rows
     ]  # for text
@@ -226,10 +236,20 @@ def contact_sheet(
         fig = Figure(figsize=(width, top))
         fig.set_label(_STIMULI)  # a label is drawn nowhere
         for row, below in zip(rows, room):
+            if row_labels:
+                label = _wrap(row_labels[row.start // n_columns], left - 0.1, points)
+                ax = _inches(fig, 0, top - side, left, side)
+                ax.text(0, 0.5, label, va="center", fontsize=points, linespacing=1.25)
+                ax.axis("off")
             for column, i in enumerate(row):
-                ax = _inches(fig, column * (side + gap), top - side, side, side)
+                ax = _inches(fig, left + column * (side + gap), top - side, side, side)
                 ax.imshow(_thumbnail(images[i], side), interpolation="none")
                 ax.axis("off")
+                if i in marked:
+                    frame = {"fill": False, "edgecolor": OKABE_ITO[1], "linewidth": 3}
+                    ax.add_patch(
+                        mpl.patches.Rectangle((0, 0), 1, 1, transform=ax.transAxes, **frame)
+                    )
                 ax.annotate(
                     text[i],
                     (0, 0),
@@ -437,7 +457,7 @@ KINDS = {  # kind of condition → its line
     "trivial": {"linestyle": (0, (4, 2)), "linewidth": 1.4, "marker": ""},
     "predicted": {"linestyle": (0, (1, 1.2)), "linewidth": 1.6, "marker": ""},
     "shuffled": {"linestyle": "", "marker": "", "color": "#8c8c8c"},
-    "points": {"linestyle": "", "markersize": 2.0},  # of things without an order between them
+    "points": {"linestyle": "", "markersize": 2.5},  # of things without an order between them
 }
 _COLOURS = {
     "trained": ("#0072B2", "#D55E00", "#56B4E9"),
@@ -465,8 +485,17 @@ def _looks(conditions: pd.DataFrame) -> dict[str, dict]:
 
 # %% ../nbs/library/plots.ipynb #curve
 def _curve(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
-    """Draw a condition: its line, the band of its interval and a fainter one, its range."""
+    """Draw a condition: its line, the band of its interval and a fainter one, its range.
+
+    Points without an order between them have bars in place of a band.
+    """
     rows = rows.sort_values("depth")
+    is_points = look["linestyle"] == "" and look["marker"]
+    if is_points and {"low", "high"} <= set(rows.columns):
+        ax.vlines(
+            rows["depth"], rows["low"], rows["high"], color=look["color"], alpha=0.5, linewidth=1.4
+        )
+        rows = rows.drop(columns=["low", "high"])
     for low, high, alpha in ("pair_low", "pair_high", 0.12), ("low", "high", 0.28):
         if {low, high} <= set(rows.columns):
             ax.fill_between(
@@ -512,6 +541,7 @@ def _name_curves(
 def depth_curves(
     curves: pd.DataFrame,
     *,
+    reference: float | None = None,
     width: float = WIDTH,
     row_height: float = 2.5,
 ) -> Figure:
@@ -524,6 +554,8 @@ def depth_curves(
         is meant), ``condition``, ``kind`` (a key of `KINDS`), ``depth`` (0 to 1) and ``score``;
         optionally ``low`` and ``high`` (interval), ``pair_low`` and ``pair_high`` (range over
         pairs of networks).
+    reference : float, optional
+        A score to compare with, such as chance, drawn as a horizontal line.
     width : float, optional
         Width of the figure in inches.
     row_height : float, optional
@@ -563,6 +595,8 @@ def depth_curves(
                 set(shown["condition"]), key=list(looks).index, reverse=True
             ):  # the first on top
                 _curve(ax, shown[shown["condition"] == condition], looks[condition])
+            if reference is not None:
+                ax.axhline(reference, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
             ax.grid(axis="y")
         for ax, panel in zip(axes[:, 0], panels):
             ax.set_ylabel(panel)
@@ -760,6 +794,77 @@ def _minus(number: str) -> str:
 def _numbers(row: pd.Series) -> str:
     """Format an effect and its interval."""
     return _minus(f"{row['effect']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+
+# %% ../nbs/library/plots.ipynb #matrix
+def score_matrix(
+    table: pd.DataFrame, *, label: str, reference: float = 0.0, width: float = WIDTH
+) -> Figure:
+    """Draw scores of conditions (rows) and groups (columns) as numbers on a scale of colours.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``panel``, ``condition``, ``group``, ``effect``, ``low`` and ``high``. A cell that
+        is missing stays empty.
+    label : str
+        Name of the scores, with their unit.
+    reference : float, default 0
+        The score in the middle of the scale of colours. Scores whose interval leaves it out are
+        bold, others grey.
+    width : float, optional
+        Width of the figure in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or the table is empty.
+
+    Examples
+    --------
+    >>> row = {"panel": "V→L", "condition": "trained", "group": "object"}
+    >>> table = pd.DataFrame([row | {"effect": 0.6, "low": 0.55, "high": 0.65}])
+    >>> figure = score_matrix(table, label="accuracy", reference=0.5)
+    """
+    _need(table, ["panel", "condition", "group", "effect", "low", "high"], "table")
+    panels, rows, columns = (
+        list(dict.fromkeys(table[name])) for name in ("panel", "condition", "group")
+    )
+    reach = float((table["effect"] - reference).abs().max()) or 1.0
+    scale = {"vmin": reference - reach, "vmax": reference + reach, "cmap": "PuOr_r"}
+    with style():
+        fig, (axes,) = _figure(
+            1, len(panels), sharey="row", figsize=(width, 0.26 * len(rows) + 1.15)
+        )
+        for ax, panel in zip(axes, panels):
+            shown = table[table["panel"] == panel].set_index(["condition", "group"])
+            values = shown["effect"].unstack().reindex(index=rows, columns=columns)
+            drawn = ax.pcolormesh(values, edgecolors="white", linewidth=0.6, **scale)
+            for (condition, group), row in shown.iterrows():
+                is_other = row["low"] > reference or row["high"] < reference
+                is_dark = abs(row["effect"] - reference) > 0.7 * reach
+                colour = "white" if is_dark else INK if is_other else SOFT
+                ax.text(
+                    columns.index(group) + 0.5,
+                    rows.index(condition) + 0.5,
+                    f"{row['effect']:.2f}".replace("-", "−"),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=colour,
+                    weight="bold" if is_other else "normal",
+                )
+            ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+            ticks = np.arange(len(columns)) + 0.5
+            ax.set_xticks(ticks, columns, rotation=40, ha="right", rotation_mode="anchor")
+            ax.set(title=panel, ylim=(len(rows), 0))
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        fig.colorbar(drawn, ax=axes, label=label, shrink=0.85, pad=0.02)
+    return fig
 
 # %% ../nbs/library/plots.ipynb #changes-arms
 _ARMS = {

@@ -35,6 +35,7 @@ from seeing_words.plots import (
     learning_curves,
     perturbation_forest,
     save_figure,
+    score_matrix,
     style,
 )
 
@@ -319,6 +320,11 @@ def test_depth_curves_show_the_numbers_and_name_each_once_a_row():
         ),
         (lambda: learning_curves(logged().drop(columns="step")), "step missing"),
         (lambda: contact_sheet([], []), "0 images and 0 captions"),
+        (
+            lambda: contact_sheet([np.zeros((4, 4, 3), np.uint8)], [""], row_labels=["a", "b"]),
+            "2 row labels for 1 rows",
+        ),
+        (lambda: score_matrix(pd.DataFrame(), label="r"), "panel"),
         (lambda: heatmaps({"a": grid().expand_dims(fold=5)}, labels={"a": "r"}), r"mean\('fold'\)"),
         (lambda: heatmaps({"a": grid(empty=9)}, labels={"a": "r"}), "is every unit constant"),
         (lambda: heatmaps({"a": grid()}, labels={"b": "r"}), "no label for a"),
@@ -484,3 +490,27 @@ def test_thumbnails_keep_the_shape_and_what_is_uniform(height, width, inches):
         <= 1
     )
     assert (small == image[0, 0]).all()
+
+
+def test_marked_images_are_framed_and_rows_are_labelled():
+    images = [np.zeros((4, 4, 3), np.uint8)] * 4
+    figure = contact_sheet(images, [""] * 4, n_columns=2, row_labels=["a", "b"], marked={1, 2})
+    framed = [bool(ax.patches) for ax in figure.axes if ax.images]
+    assert framed == [False, True, True, False]
+    assert [ax.texts[0].get_text() for ax in figure.axes if not ax.images] == ["a", "b"]
+
+
+def test_a_matrix_has_every_score_in_its_place_and_bold_where_it_is_not_the_reference():
+    rows = [(p, c, g) for p in "ab" for c in ("one", "two") for g in ("x", "y", "z")]
+    table = pd.DataFrame(rows, columns=["panel", "condition", "group"])
+    table["effect"] = RNG.uniform(0.3, 0.9, len(table))
+    table["low"], table["high"] = table.effect - 0.1, table.effect + 0.1
+    figure = score_matrix(table.drop(index=4), label="accuracy", reference=0.5)
+    ax = figure.axes[0]
+    shown = {text.get_position(): text for text in ax.texts}
+    assert len(shown) == 5 and (1.5, 1.5) not in shown  # the missing cell is empty
+    for (x, y), text in shown.items():
+        row = table[table.panel == "a"].iloc[int(y) * 3 + int(x)]
+        assert text.get_text() == f"{row.effect:.2f}"
+        assert (text.get_weight() == "bold") == (row.low > 0.5 or row.high < 0.5)
+    assert ax.get_ylim() == (2, 0)  # the first condition on top

@@ -605,7 +605,7 @@ def pictures(figures: list[ReportFigure], budget: int) -> dict[str, Picture]:
     return embedded
 
 # %% ../../nbs/library/app/07_report.ipynb #render
-LIMIT = 5 * 2**20  # bytes of a report
+LIMIT = 8 * 2**20  # bytes of a report
 _TEMPLATES = files("seeing_words") / "templates"
 _SCRIPTS = ("vendor/sortable-tablesort-4.1.7.min.js", "vendor/panzoom-4.6.2.min.js", "report.js")
 

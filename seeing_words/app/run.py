@@ -16,6 +16,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from html import escape
@@ -897,6 +898,7 @@ class Run:
         *,
         caption: int = 0,
         stimuli: StimulusSet | None = None,
+        image_size: int = 0,
     ) -> xr.DataArray:
         """Features of one network, from the store if they were computed before.
 
@@ -910,6 +912,8 @@ class Run:
             Which caption of each stimulus a language network reads.
         stimuli : StimulusSet, optional
             Such as perturbed ones; default: the run's own.
+        image_size : int, default 0
+            Pixels a side of what a vision network sees; 0: as the preset says.
 
         Returns
         -------
@@ -917,7 +921,36 @@ class Run:
             (layer, stimulus, unit), of the layers that the section's metadata ask for, see
             `stored_layers`.
         """
-        return self._features(name, pooling, caption, stimuli, self._stored(name))
+        if not image_size:
+            return self._features(name, pooling, caption, stimuli, self._stored(name))
+        self.networks.release()  # two large networks are never in memory
+        resized = copy(self)
+        resized.preset = replace(self.preset, image_size=image_size)
+        resized.networks, resized.models = _LoadedNetworks(resized.preset), {}
+        features = resized._features(name, pooling, caption, stimuli, self._stored(name))
+        self._used.setdefault("resized", {}).update(resized.models)
+        return features
+
+    def pretrained_image_size(self, name: str) -> int:
+        """Size of the images that a vision network was pretrained on, if it sees others here.
+
+        Parameters
+        ----------
+        name : str
+            A vision network.
+
+        Returns
+        -------
+        int
+            Pixels a side; 0 if its images have that size, or if its config does not say.
+        """
+        with self.networks.get(name) as (model, _):
+            size = getattr(getattr(model.network, "config", None), "image_size", 0)
+            if not isinstance(size, int) or size == 0:
+                return 0
+            image = np.zeros((size, size, 3), np.uint8)
+            seen = model.encode([image])["pixel_values"].shape[-1]
+            return 0 if seen == size else size
 
     def _stored(self, name: str, layers: Sequence[int] = ()) -> tuple[int, ...]:
         "Layers of a network that are stored, if some are asked for; empty: all."

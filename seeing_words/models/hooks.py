@@ -193,10 +193,10 @@ def patch(
     states: np.ndarray,
     *,
     layer: int | str,
-    positions: Sequence[int],
+    positions: Sequence[int] | np.ndarray,
     basis: np.ndarray | None = None,
 ) -> Iterator[None]:
-    """Write states into a layer at one position of each stimulus, as long as the block lasts.
+    """Write states into a layer at some positions of each stimulus, as long as the block lasts.
 
     Parameters
     ----------
@@ -204,8 +204,8 @@ def patch(
         As in `edit`.
     states : array of shape (stimulus, unit)
         The states to write, one for each stimulus of the batch.
-    positions : sequence of int, one for each stimulus
-        Which token gets the state.
+    positions : sequence of int, one for each stimulus, or bool array of shape (stimulus, token)
+        Which token gets the state, or which tokens do.
     basis : array of shape (unit, dimension), optional
         Orthonormal: only the coordinates in this subspace are written; default: all.
 
@@ -229,28 +229,35 @@ def patch(
     ...     model.network(**inputs)
     """
     states, positions = np.asarray(states, dtype=float), np.asarray(positions)
-    if states.ndim != 2 or positions.shape != states.shape[:1] or positions.dtype.kind not in "iu":
+    is_mask = positions.ndim == 2 and positions.dtype.kind == "b"
+    is_index = positions.ndim == 1 and positions.dtype.kind in "iu"
+    if states.ndim != 2 or len(positions) != len(states) or not (is_mask or is_index):
         raise InputError(
             f"states of shape {states.shape} and positions of shape {positions.shape}: give "
-            "(stimulus, unit) and one whole number for each stimulus"
+            "(stimulus, unit) and one whole number for each stimulus, or a mask (stimulus, token)"
         )
     if not np.isfinite(states).all():
         raise InputError("states hold numbers that are missing or infinite")
     B = None if basis is None else _checked_basis(basis)
-    new, at = torch.from_numpy(states), torch.from_numpy(positions.astype(np.int64))
+    new, at = torch.from_numpy(states), torch.from_numpy(positions)
 
     def change(h: torch.Tensor) -> torch.Tensor:
         _same_units(h, states.shape[1], "states")
         if len(h) != len(new):
             raise InputError(f"{len(new)} states for a batch of {len(h)}: give one for each")
-        if at.min() < -h.shape[1] or at.max() >= h.shape[1]:
+        if is_mask and at.shape[1] != h.shape[1]:
+            raise InputError(
+                f"positions of {at.shape[1]} tokens in sequences of {h.shape[1]}: give as many"
+            )
+        if is_index and (at.min() < -h.shape[1] or at.max() >= h.shape[1]):
             raise InputError(
                 f"positions from {int(at.min())} to {int(at.max())} in sequences of "
                 f"{h.shape[1]} tokens: choose tokens that are there"
             )
-        rows, where = torch.arange(len(h), device=h.device), at.to(h.device)
+        rows, where = at.nonzero(as_tuple=True) if is_mask else (torch.arange(len(h)), at.long())
+        written = new[rows].to(h.device, h.dtype)
+        rows, where = rows.to(h.device), where.to(h.device)
         own = h[rows, where]
-        written = new.to(h.device, h.dtype)
         if B is not None:
             within = B.to(h.device, h.dtype)
             written = own + ((written - own) @ within) @ within.T

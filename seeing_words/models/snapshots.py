@@ -370,9 +370,11 @@ def load_snapshots(
     path = Path(name)
     if path.suffix != ".npz":
         path = Path(str(SNAPSHOTS)) / f"{name}.npz"
+    is_shipped = path.parent == Path(str(SNAPSHOTS))
+    place = "seeing_words/snapshots" if is_shipped else path.parent
     remedy = (
         f"make it with `seeing-words train {path.stem} --snapshots FOLDER` and "
-        f"`seeing-words snapshots FOLDER {path.stem} --out {path.parent}`"
+        f"`seeing-words snapshots FOLDER {path.stem} --out {place}`"
     )
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -382,7 +384,7 @@ def load_snapshots(
     except FileNotFoundError:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.npz"))) or "none"
         raise InputError(
-            f"there are no snapshots of {path.stem} in {path.parent} (there: {there}): {remedy}"
+            f"there are no snapshots of {path.stem} in {place} (there: {there}): {remedy}"
         ) from None
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is damaged ({first_line(error)}): {remedy}") from None

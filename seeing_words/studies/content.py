@@ -667,8 +667,8 @@ def effect_table(effects: xr.Dataset, measure: str = "covariance") -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        ``group`` (kind and direction), ``condition`` (edit and effect), ``kind`` (a kind of line),
-        ``effect``, ``low`` and ``high``.
+        ``group`` (kind and direction, if any), ``condition`` (edit and effect), ``kind`` (a kind
+        of line), ``effect``, ``low`` and ``high``.
 
     Examples
     --------
@@ -677,9 +677,11 @@ def effect_table(effects: xr.Dataset, measure: str = "covariance") -> pd.DataFra
     """
     shown = effects.sel(measure=measure, effect=["main", "interaction"], drop=True)
     shown = shown.drop_sel(edit="alike", errors="ignore")
-    rows = tidy(shown.transpose("direction", "kind", "edit", "effect", ...), name="share")
-    rows = rows.dropna(subset="share")
-    rows["group"] = rows.kind + ", " + rows.direction.map(ARROWS)
+    order = [d for d in ("direction", "kind", "edit", "effect") if d in shown.value.dims]
+    rows = tidy(shown.transpose(*order, ...), name="share").dropna(subset="share")
+    rows["group"] = rows.kind
+    if "direction" in rows:
+        rows["group"] += ", " + rows.direction.map(ARROWS)
     rows["condition"] = rows.edit + ", " + rows.effect
     looks = {"removed": "trained", "replaced": "untrained", "placebo": "trivial"}
     rows["kind"] = rows.edit.map(looks)

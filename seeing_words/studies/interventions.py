@@ -159,6 +159,8 @@ class Documents:
     input_ids, attention_mask : tensor of shape (document, token)
     ends : array of int, shape (document,)
         Position of the last token of the first caption; -1 where there is none.
+    first : array of bool, shape (document, token)
+        Which tokens are of the first caption, but for special ones before its first word.
     words : array of int, shape (document, token)
         Which word of the last caption a token belongs to; -1: none.
 
@@ -171,6 +173,7 @@ class Documents:
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     ends: np.ndarray
+    first: np.ndarray
     words: np.ndarray
 
     def __len__(self) -> int:
@@ -233,7 +236,7 @@ def make_documents(
             f"{counted(len(captions), 'caption')} after {len(first or ())} first ones: give one or "
             "more, and as many of both"
         )
-    rows, ends, words = [], [], []
+    rows, starts, ends, words = [], [], [], []
     before = _rows(model, first) if first is not None else [None] * len(captions)
     belongs = _word_of_tokens(model, captions)
     for row, own, start in zip(_rows(model, captions), belongs, before, strict=True):
@@ -247,13 +250,17 @@ def make_documents(
         rows.append(row)
         words.append(word)
         ends.append(-1 if start is None else len(start) - 1)
+        is_word = [] if start is None else ~np.isin(start, model.special_ids)
+        starts.append(int(np.argmax(is_word)) if np.any(is_word) else 0)
     n = max(map(len, rows))
     ids, mask = torch.zeros(len(rows), n, dtype=torch.long), torch.zeros(len(rows), n).long()
     where = np.full((len(rows), n), -1)
     for i, (row, word) in enumerate(zip(rows, words, strict=True)):
         ids[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row), 1
         where[i, : len(row)] = word
-    return Documents(ids, mask, np.array(ends), where)
+    at = np.arange(n)
+    is_first = (at >= np.array(starts)[:, None]) & (at <= np.array(ends)[:, None])
+    return Documents(ids, mask, np.array(ends), is_first, where)
 
 
 Edits = Callable[[slice], AbstractContextManager]  # the documents of a batch → what to do meanwhile
@@ -614,7 +621,8 @@ def losses_after(
     ----------
     reader : Model
     documents : Documents
-        Of two captions each; the state takes the place of that at the end of the first.
+        Of two captions each; the state takes the place of those at all tokens of the first, since
+        what comes next is read off all of them.
     states : array of shape (document, unit), or None
         None: nothing is written.
     layer : int
@@ -641,8 +649,8 @@ def losses_after(
     def edits(rows: slice) -> AbstractContextManager:
         if states is None:
             return nullcontext()
-        ends = documents.ends[rows]
-        return patch(reader.network, states[rows], layer=layer, positions=ends, basis=basis)
+        first = documents.first[rows]
+        return patch(reader.network, states[rows], layer=layer, positions=first, basis=basis)
 
     return np.nanmean(token_losses(reader, documents, edits=edits), axis=1)
 
@@ -740,7 +748,7 @@ def preferences(
     probes : sequence of (pair, kind, phrase, other phrase)
         From `fact_probes`.
     states : array of shape (scene, unit), or None
-        What is written at the end of each caption; None: nothing.
+        What is written at the tokens of each caption; None: nothing.
     layer, basis
         As in `losses_after`.
 

@@ -153,14 +153,25 @@ def verdict_sentences(table: pd.DataFrame) -> str:
         if len(by_direction) == 1:
             result = f"**{different.pop()}**"
         elif len(different) == 1:
-            result = f"**{different.pop()}** in both directions"
+            ways = list(by_direction)
+            all_of_them = (
+                "in both directions" if _is_direction(ways[0]) else f"for {join_words(ways)}"
+            )
+            result = f"**{different.pop()}** {all_of_them}"
         else:
-            parts = [f"**{verdict}** where {way}" for way, verdict in by_direction.items()]
+            parts = []
+            for way, verdict in by_direction.items():
+                parts.append(f"**{verdict}** {'where' if _is_direction(way) else 'for'} {way}")
             result = join_words(parts)
         lines.append(f"- {claim[0].upper()}{claim[1:]}: {result}.")
     if "p_holm" in table:
         lines += ["", _after_correction(table)]
     return "\n".join(lines)
+
+
+def _is_direction(way: str) -> bool:
+    """Whether the end of a claim's text is a direction, not a group such as "vision networks"."""
+    return " " not in way or "predicts" in way
 
 
 def _after_correction(table: pd.DataFrame) -> str:
@@ -173,14 +184,13 @@ def _after_correction(table: pd.DataFrame) -> str:
     supported = table[table.verdict == "supported"]
     lost = supported[~(supported.p_holm <= 0.05)]
     if len(supported):
-        result = (
-            "all of these stay supported"
-            if lost.empty
-            else (
-                f"{len(supported) - len(lost)} of {len(supported)} stay supported, but not "
-                f"{join_words(lost.label)}"
-            )
-        )
+        n_kept = len(supported) - len(lost)
+        if lost.empty:
+            result = "all of these stay supported"
+        elif n_kept:
+            result = f"{n_kept} of {len(supported)} stay supported (not: {join_words(lost.label)})"
+        else:
+            result = "none of these stays supported"
         sentences.append(f"With Holm's correction for {len(table)} claims, {result}.")
     return " ".join(sentences)
 

@@ -205,10 +205,10 @@ def test_the_machine_has_a_speed():
 
 def test_what_does_not_fit_is_refused_with_the_way_out(tmp_path):
     expected, store = estimate(get_preset("paper"), 1e12), Store(tmp_path / "store")
-    assert "features: about 31.5 GB more" in check_room(expected, store, free=10**12)
+    assert "features: about 31.6 GB more" in check_room(expected, store, free=10**12)
     with pytest.raises(
         InputError,
-        match=r"preset paper adds about 31.5 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
+        match=r"preset paper adds about 31.6 GB .* 1 GB free: set SEEING_WORDS_STORE .*n_stimuli",
     ):
         check_room(expected, store, free=10**9)
 

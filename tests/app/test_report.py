@@ -412,7 +412,7 @@ def test_an_address_stands_in_an_attribute_as_it_is():
     assert Picture(uri).reduced == 0
 
 
-def test_the_papers_figures_make_a_report_of_at_most_five_mebibytes():
+def test_all_figures_of_the_microworld_make_a_report_within_the_limit():
     found = collect("microworld", str(ROOT / "figures"))
     text = render(found)
     assert len(text.encode()) <= LIMIT

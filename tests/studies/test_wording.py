@@ -71,6 +71,18 @@ def test_every_verdict_is_in_a_sentence():
     assert second == "- A claim of its own: **not supported**."
 
 
+def test_claims_on_groups_of_networks_are_put_together():
+    rows = [
+        ("places come first: vision networks", "contradicted"),
+        ("places come first: language networks", "contradicted"),
+        ("things come last: vision networks", "supported"),
+        ("things come last: language networks", "not supported"),
+    ]
+    first, second = verdict_sentences(pd.DataFrame(rows, columns=["text", "verdict"])).splitlines()
+    assert first.endswith("**contradicted** for vision networks and language networks.")
+    assert "**supported** for vision networks and **not supported** for language" in second
+
+
 def test_what_a_correction_leaves_is_said():
     table = pd.DataFrame(
         {
@@ -84,8 +96,10 @@ def test_what_a_correction_leaves_is_said():
     *_, said = verdict_sentences(table).splitlines()
     assert said == (
         "Primary: first, **supported**. With Holm's correction for 3 claims, 1 of 2 stay "
-        "supported, but not second."
+        "supported (not: second)."
     )
+    *_, said = verdict_sentences(table.assign(p_holm=1.0)).splitlines()
+    assert said.endswith("claims, none of these stays supported.")
     *_, said = verdict_sentences(table.assign(p_holm=0.01)).splitlines()
     assert said.endswith("claims, all of these stay supported.")
     *_, said = verdict_sentences(table[2:]).splitlines()

@@ -5,6 +5,7 @@ The files are kept in git, so that the preset runs anywhere. This writes them ag
 tests/tiny_paper.py`.
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,11 @@ def write(root: Path) -> Path:
         datasets.pick_a_pic(root / "pick-a-pic", n, split)
     for kind in NETWORKS:
         families.save(kind, root / kind, seed=7)  # their untrained twins are drawn from 0 on
+    # as DINOv2, it sees images of another size than it was pretrained on
+    path = root / "dinov2/preprocessor_config.json"
+    seen = json.loads(path.read_text())
+    seen |= {"size": {"shortest_edge": 28}, "crop_size": {"height": 24, "width": 24}}
+    path.write_text(json.dumps(seen))
     return root
 
 
