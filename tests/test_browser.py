@@ -289,23 +289,23 @@ def test_sections_of_quarto_fold_too(desk, tmp_path):
 def test_tables_sort_by_number_and_by_word(desk, address):
     page, troubles = opened(desk, address + "docs/claims.html")
     table = page.locator("table.claims")
-    names = table.locator("tbody tr td:nth-child(2) b:first-child")
+    names = table.locator("tbody tr td:first-child b:first-child")
     first = names.all_inner_texts()
     head = table.get_by_role("columnheader", name="microworld L→V")
     for order, sign in (("ascending", 1), ("descending", -1)):
         head.get_by_role("button").press("Enter")
         assert head.get_attribute("aria-sort") == order
-        values = table.locator("tbody td:nth-child(4)").evaluate_all(
+        values = table.locator("tbody td:nth-child(3)").evaluate_all(
             "all => all.filter(e => e.dataset.sort).map(e => Number(e.dataset.sort))"
         )
         assert len(values) > 10 and values == sorted(values, key=lambda value: sign * value)
-        empty = table.locator("tbody tr:last-child td:nth-child(4)")
+        empty = table.locator("tbody tr:last-child td:nth-child(3)")
         assert empty.inner_text() == "–", "what has no number comes last"
     head.get_by_role("button").click()
     assert names.all_inner_texts() == first and head.get_attribute("aria-sort") is None
     table.get_by_role("columnheader", name="claim").get_by_role("button").click()
-    words = table.locator("tbody td:nth-child(2)").all_inner_texts()
-    assert words != first and words[0].startswith("A1") and words[-1].startswith("R1d")
+    words = names.all_inner_texts()
+    assert words != first and words == sorted(words, key=str.lower)
     page.get_by_label("Verdict").select_option("contradicted")
     seen = [row for row in table.locator("tbody tr").all() if row.is_visible()]
     assert 0 < len(seen) < len(first)
