@@ -1,10 +1,13 @@
 """The site: every notebook has its page, every link resolves, and the tools that make it work."""
 
+import csv
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import tomllib
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +17,12 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import ROOT
 
+import seeing_words
+from seeing_words.app.run import sections
+from seeing_words.measures.claims import VERDICTS
+
 sys.path.insert(0, str(ROOT / "tools"))
+import answers  # noqa: E402
 import links  # noqa: E402
 import pages  # noqa: E402
 
@@ -73,7 +81,8 @@ def test_both_ways_of_making_the_site_show_the_same_pictures():
 
 
 def test_files_that_the_configuration_names_are_brought_to_it():
-    assert {SITE["format"]["html"]["css"], SITE["website"]["favicon"]} == set(make_site.FOR_QUARTO)
+    named = {*SITE["format"]["html"]["css"], SITE["website"]["favicon"]}
+    assert named == set(make_site.FOR_QUARTO)
     assert all((pages.THEME / name).is_file() for name in make_site.FOR_QUARTO)
 
 
@@ -159,6 +168,178 @@ def test_figures_are_those_of_the_folder_as_svg(site):
     assert soup(site / "index.html").find("img", src="figures/microworld/claims.svg")
 
 
+# What a section's page opens with
+
+
+def test_every_section_has_a_box_and_nothing_else_has():
+    notebooks = sections(beyond=True)
+    assert set(answers.SECTIONS) == set(notebooks) - {"own_features"}
+    for name, about in answers.SECTIONS.items():
+        assert (NBS / about["notebook"]).samefile(notebooks[name])
+        titles = {cell.source.split("\n")[0].removesuffix(" -") for cell in notebook_cells(about)}
+        assert {f"## {title}" for title in about["open"]} <= titles, name
+        known = set(VERDICTS) == set(about["answer"]) if "answer" in about else True
+        assert known and about["question"].endswith("?"), name
+
+
+def notebook_cells(about: dict) -> list:
+    return nbformat.read(NBS / about["notebook"], as_version=4).cells
+
+
+@pytest.mark.parametrize("section", answers.SECTIONS)
+def test_answers_are_one_sentence_with_the_numbers_of_the_files(section):
+    about = answers.SECTIONS[section]
+    notebook = nbformat.read(NBS / about["notebook"], as_version=4)
+    found = answers.answer(section, notebook)
+    folder = ROOT / "figures" / answers.run_of(section)
+    if not list(folder.glob(f"{section}_*.json")):
+        assert found == ""
+        return
+    assert (folder / f"{about['figure']}.svg").is_file()
+    if "answer" not in about:
+        return
+    assert not re.search(r"[.?!] [A-Z]", found) and found.endswith(".")
+    assert re.search(r"\[−?\d\.\d+, −?\d\.\d+\]", found), "with an interval"
+    with (folder / f"{section}_claims.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    written = {f"{float(row[k]):.{n}f}" for row in rows for k in COLUMNS for n in (2, 3)}
+    numbers = re.findall(r"−?\d+\.\d{2,}", found)
+    assert len(numbers) >= 3 and {n.replace("−", "-") for n in numbers} <= written
+
+
+COLUMNS = ("effect", "low", "high")
+
+
+def test_an_answer_follows_its_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "FIGURES", tmp_path)
+    (tmp_path / "microworld").mkdir()
+    head = "claim,effect,low,high,verdict,primary\n"
+    for verdict, begins in (("supported", "Removing"), ("contradicted", "No: removing")):
+        row = f"P2,-0.0584,-0.0784,-0.0332,{verdict},True\n"
+        (tmp_path / "microworld/perturbations_claims.csv").write_text(head + row)
+        found = answers.answer("perturbations", None)
+        assert found.startswith(begins) and "−0.058 [−0.078, −0.033]" in found
+
+
+@pytest.mark.slow
+def test_sections_open_with_their_box_and_end_with_checks(site):
+    for section, about in answers.SECTIONS.items():
+        page = soup(site / make_site_url(about["notebook"]))
+        article = page.article
+        (box,) = article.select(".answer")
+        assert [dt.string for dt in box.find_all("dt")] == ["Question", "Answer", "The paper"]
+        assert box.find_previous("h2") is None
+        assert answers.command(section) in box.get_text()
+        labels = [a.string for a in box.select(".ways a")]
+        assert labels[:3] == ["Open in Colab", "Open in Binder", "Download notebook"]
+        for link in box.select(".ways a[download]"):
+            assert (site / "paper" / link["href"]).resolve().is_file()
+        assert not article.select("article > .code"), "code is folded"
+        titles = [pages.heading_text(h) for h in article.find_all("h2")]
+        last = [bool(make_site.LAST.match(f"## {title}")) for title in titles]
+        assert last == sorted(last), section
+        for heading in article.find_all("h2"):
+            assert is_folded(heading) or pages.heading_text(heading) in about["open"]
+        if answers.verdicts(section):  # it was run
+            titles = {pages.heading_text(h) for h in article.select("h2") if not is_folded(h)}
+            assert titles == set(about["open"])
+
+
+def is_folded(heading) -> bool:
+    return heading.find_parent("details") is not None
+
+
+def make_site_url(notebook: str) -> str:
+    folder, _, name = notebook.rpartition("/")
+    return f"{folder}/" + re.sub(r"^\d+_", "", name).replace(".ipynb", ".html")
+
+
+@pytest.mark.slow
+def test_data_of_a_section_can_be_downloaded(site):
+    with zipfile.ZipFile(site / "figures/microworld/layers.zip") as archive:
+        names = archive.namelist()
+        assert "layers_best.csv" in names and all(name.startswith("layers_") for name in names)
+        own = ROOT / "figures/microworld/layers_best.csv"
+        assert archive.read("layers_best.csv") == own.read_bytes()
+    downloaded = site / "downloads/paper/1_layers.ipynb"
+    assert downloaded.read_bytes() == (NBS / "paper/1_layers.ipynb").read_bytes()
+
+
+# Pages that list things
+
+
+@pytest.mark.slow
+def test_the_table_of_claims_has_them_all_with_their_numbers(site):
+    table = soup(site / "docs/claims.html").find("table", class_="claims")
+    with (ROOT / "figures/microworld/claims.csv").open(encoding="utf-8") as file:
+        claims = list(csv.DictReader(file))
+    text = table.get_text(" ", strip=True)
+    for row in claims:
+        numbers = [f"{float(row[k]):.3f}".replace("-", "−") for k in COLUMNS]
+        assert "{} [{}, {}]".format(*numbers) in text, row["claim"]
+    stems = {(c["section"], re.sub(r" (V→L|L→V|vision|language)$", "", c["claim"])) for c in claims}
+    rows = table.tbody.find_all("tr")
+    assert len(rows) == len(stems)
+    cells = [cell for row in rows for cell in row.find_all("td") if cell.has_attr("data-sort")]
+    assert len(cells) == len(claims)
+    for row in rows:  # a claim that failed has a reason
+        failed = {"not supported", "contradicted"} & set(row["data-verdicts"].split(";"))
+        assert bool(row.find_all("td")[-1].get_text()) == bool(failed)
+
+
+def test_what_is_said_beside_claims_is_about_claims_that_there_are():
+    about = tomllib.loads((NBS / "docs/claims.toml").read_text(encoding="utf-8"))
+    with (ROOT / "figures/microworld/claims.csv").open(encoding="utf-8") as file:
+        claims = list(csv.DictReader(file))
+    known = {(c["section"], re.sub(r" (V→L|L→V|vision|language)$", "", c["claim"])) for c in claims}
+    for table in ("paper", "why"):
+        assert {(s, name) for s, names in about[table].items() for name in names} <= known
+
+
+@pytest.mark.slow
+def test_the_gallery_has_every_figure_of_a_section_and_leads_to_it(site):
+    page = soup(site / "docs/gallery.html")
+    shown = {}
+    for image in page.select(".gallery img"):
+        link, name = image.find_parent("a")["href"], Path(image["src"]).stem
+        shown[f"{Path(image['src']).parent.name}/{name}"] = link
+        assert (site / "docs" / image["src"]).resolve().is_file()
+        assert image["src"].endswith(".webp")
+    expected = {
+        f"{file.parent.name}/{file.stem}"
+        for file in (ROOT / "figures").glob("*/*.json")
+        if "caption" in (about := json.loads(file.read_text())) and about["provenance"]
+    }
+    assert set(shown) == expected
+    for name, link in shown.items():
+        path, _, anchor = link.partition("#")
+        is_shown = not name.startswith("photographs/")  # whose figures are on no page
+        assert anchor == (f"figure-{Path(name).name}" if is_shown else ""), name
+        assert path.startswith("../"), name
+    text = page.article.get_text()
+    assert all(
+        answers.command(section) in text
+        for section in ("layers", "averaging", "explorer", "calibration")
+    )
+
+
+@pytest.mark.slow
+def test_the_index_of_the_api_leads_to_every_public_name(site):
+    page = soup(site / "docs/api.html")
+    names = {a.get_text(): a["href"] for a in page.select("table.api tr td:first-child a")}
+    assert set(names) == set(seeing_words.__all__)
+    for name, link in names.items():
+        path, _, anchor = link.partition("#")
+        assert anchor, name
+        section = soup((site / "docs" / path).resolve()).find(id=anchor).find_parent("section")
+        assert section["class"] == ["doc"] and name in section.get_text()
+    assert all(page.select(f'table.api a[href="{link}"]')[0] for link in names.values())
+    examples = [pre.get_text() for pre in page.select("table.api details pre")]
+    assert len(examples) == len(names) and all(">>> " in example for example in examples)
+    linked = {a.get_text() for a in page.select("ul li a")}
+    assert {"peak_table", "single_changes", "read_answer", "CLAIMS"} <= linked
+
+
 @pytest.mark.slow
 def test_search_leads_to_headings_that_are_there(site):
     records = json.loads(
@@ -226,6 +407,7 @@ def test_with_quarto_its_pages_are_moved_and_checked_too(alive, tmp_path, monkey
         "PROC": proc,
         "DOCS": docs,
         "prepare": proc.mkdir,
+        "add_files": lambda: None,
     }.items():
         monkeypatch.setattr(make_site, name, value)
     if alive:
@@ -234,6 +416,18 @@ def test_with_quarto_its_pages_are_moved_and_checked_too(alive, tmp_path, monkey
     else:
         with pytest.raises(SystemExit, match="gone.html"):
             make_site.main(str(quarto))
+
+
+def test_pages_of_quarto_get_the_script_of_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_site, "PROC", tmp_path)
+    (tmp_path / "paper").mkdir()
+    paths = {tmp_path / "index.ipynb": "", tmp_path / "paper/x.ipynb": "../"}
+    for path in paths:
+        nbformat.write(notebook_of(("md", "text")), path)
+    make_site.add_script()
+    for path, up in paths.items():
+        cells = nbformat.read(path, as_version=4).cells
+        assert cells[-1].source == make_site.raw(f'<script src="{up}both.js"></script>')
 
 
 def test_the_workflow_publishes_what_make_site_makes():
@@ -361,6 +555,45 @@ def test_a_figure_is_shown_as_svg_only_if_its_caption_is_the_same():
     assert "image/png" in changed.cells[1].outputs[0].data and len(changed.cells[1].outputs) == 2
 
 
+def test_a_saved_figure_gets_an_anchor_once_and_links_to_its_files(tmp_path, monkeypatch):
+    (tmp_path / "figures/a").mkdir(parents=True)
+    about = {"files": ["x_b.csv", "x_b.svg", "x_b.png"]}
+    (tmp_path / "figures/a/x_b.json").write_text(json.dumps(about))
+    monkeypatch.setattr(make_site, "ROOT", tmp_path)
+    shown, taken = '![Two "dots".](../../figures/a/x_b.png)\n\n*n = 3.*', set()
+    first, second = (make_site.with_files(shown, Path("paper/x.ipynb"), taken) for _ in "ab")
+    html = BeautifulSoup(first, "html.parser")
+    assert html.find(id="figure-x_b").img["alt"] == 'Two "dots".'
+    assert html.img["src"] == html.p.a["href"] == "../../figures/a/x_b.svg"
+    assert [a["href"] for a in html.select(".files a")] == [
+        "../../figures/a/x_b.csv",
+        "../../figures/a/x_b.svg",
+    ]
+    assert "*n = 3.*" in first and "id=" not in second
+    other = "![Another.](../../figures/a/gone.png)"
+    assert make_site.with_files(other, Path("paper/x.ipynb"), taken) == other
+
+
+def test_figures_that_were_saved_without_being_shown_are_shown():
+    notebook = notebook_of(
+        ("code", 'for m in kinds:\n    run.save(x, f"depth_{m}", alt="a")'),
+        ("code", 'run.save(y, "map")'),
+    )
+    assert make_site.saving_cell(notebook, "layers_depth_vision", "layers") is notebook.cells[0]
+    assert make_site.saving_cell(notebook, "layers_map", "layers") is notebook.cells[1]
+    with pytest.raises(SystemExit, match="no cell of the notebook saves the figure layers_other"):
+        make_site.saving_cell(notebook, "layers_other", "layers")
+
+
+def test_a_name_that_nbdev_cannot_document_is_documented():
+    cell = nbformat.v4.new_code_cell("#| echo: false\nshow_doc(extrapolate)")
+    cell.outputs = [nbformat.v4.new_output("stream", text="Traceback: …")]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    make_site.document_what_failed(notebook, Path("library/measures/17_sample_size.ipynb"))
+    text = cell.outputs[0].data["text/markdown"]
+    assert "### extrapolate" in text and "def extrapolate(curve" in text and "Traceback" not in text
+
+
 def test_figures_that_share_a_caption_are_left_alone(tmp_path, monkeypatch):
     for name, caption in {"a/x": "same", "b/x": "same", "b/y": "own", "b/z": "no svg"}.items():
         file = tmp_path / "figures" / name
@@ -395,7 +628,93 @@ def test_imports_fold_and_other_code_does_not():
     assert "code-fold" not in code.source
 
 
+def notebook_of(*cells: tuple[str, str]) -> nbformat.NotebookNode:
+    "Cells of (markdown or code, source); code that begins with show has an output."
+    new = nbformat.v4
+    made = []
+    for kind, source in cells:
+        cell = new.new_markdown_cell(source) if kind == "md" else new.new_code_cell(source)
+        if kind == "code" and source.startswith("show"):
+            cell.outputs = [new.new_output("display_data", {"text/plain": source})]
+        made.append(cell)
+    return new.new_notebook(cells=made)
+
+
+def test_code_that_shows_nothing_joins_the_next_and_all_is_folded():
+    notebook = notebook_of(
+        ("code", "#| eval: false\na = 1"),
+        ("code", "b = 2"),
+        ("code", "#| fig-alt: c\nshow(a)"),
+        ("md", "text"),
+        ("code", "d = 4"),
+        ("md", "more"),
+        ("code", "#| echo: false\nshow(d)"),
+    )
+    make_site.fold_code(notebook)
+    assert [cell.source for cell in notebook.cells] == [
+        "#| code-fold: true\n#| code-summary: Code\n#| fig-alt: c\na = 1\n\nb = 2\n\nshow(a)",
+        "text",
+        "#| code-fold: true\n#| code-summary: Code\nd = 4",
+        "more",
+        "#| echo: false\nshow(d)",
+    ]
+
+
+def test_robustness_and_checks_come_last_and_sections_fold():
+    notebook = notebook_of(
+        ("md", "The question."),
+        ("code", "import a"),
+        ("md", "## Summary"),
+        ("code", "show(1)"),
+        ("md", "## Robustness\n\nOne choice."),
+        ("md", "## Check"),
+        ("code", "assert 1"),
+        ("md", "## Limits -\n\nSome."),
+        ("md", "## Verdicts"),
+        ("code", "not_run()"),
+    )
+    make_site.last_and_folded(notebook, ["Summary", "Limits", "Verdicts"])
+    assert [cell.source for cell in notebook.cells] == [
+        "The question.",
+        "## Parameters {.folded}\n",
+        "import a",
+        "## Summary",
+        "show(1)",
+        "## Limits -\n\nSome.",
+        "## Verdicts {.folded}\n",
+        "not_run()",
+        "## Robustness {.folded}\n\nOne choice.",
+        "## Check {.folded}\n",
+        "assert 1",
+    ]
+
+
+def test_imports_join_the_parameters_that_a_notebook_has():
+    notebook = notebook_of(("code", "import a"), ("md", "## Parameters\n\nAll."), ("code", "b = 1"))
+    make_site.title_parameters(notebook)
+    sources = [cell.source for cell in notebook.cells]
+    assert sources == ["## Parameters\n\nAll.", "import a", "b = 1"]
+
+
 # Rendering
+
+
+def test_folded_sections_hold_what_stands_below_their_heading():
+    body = BeautifulSoup(
+        pages.markdown("## One {.folded}\n\ntext\n\n### Sub\n\nmore\n\n## Two\n\nend"),
+        "html.parser",
+    )
+    pages.headings(body)
+    pages.fold_sections(body)
+    (details,) = body.find_all("details")
+    assert details.summary.h2["id"] == "one" and pages.heading_text(details.h2) == "One"
+    assert "more" in details.get_text() and "end" not in details.get_text()
+    assert not details.has_attr("open")
+
+
+def test_raw_html_is_left_as_it_is():
+    html = '<div class="answer"><p>a_b_c *d*</p></div>'
+    assert html in pages.markdown(make_site.raw(html))
 
 
 @pytest.mark.parametrize(
@@ -449,6 +768,22 @@ def test_code_marks_what_has_a_style_and_escapes_the_rest():
         (["c1"], "# b"),
     ]
     assert "x &lt; " in html and "<pre>" in pages.code_html("<x>", "no such language")
+
+
+def test_names_of_the_package_lead_to_where_they_are_documented():
+    notebook = notebook_of(
+        ("code", "%matplotlib inline\nfrom seeing_words import align as compare"),
+        ("code", "from seeing_words.studies.layers import peak_table\nimport numpy"),
+    )
+    names = pages.documented_names(notebook)
+    assert names == {
+        "compare": "library/measures/align.html#align",
+        "peak_table": "library/studies/layers.html#peak_table",
+    }
+    html = pages.code_html("a.compare(compare, compare(x))", urls=names)
+    (link,) = BeautifulSoup(html, "html.parser").find_all("a")
+    assert link["href"] == names["compare"] and link.previous_sibling.endswith("(")
+    assert "<span" not in html.replace("<span></span>", "")
 
 
 def test_cells_obey_their_directives():

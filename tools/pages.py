@@ -1,13 +1,17 @@
 """Render _proc/ as _docs/ without Quarto: the same pages and navigation, from _quarto.yml."""
 
+import ast
 import base64
 import io
 import json
 import posixpath
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 import nbformat
@@ -25,6 +29,9 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Token
 from pygments.util import ClassNotFound
 
+from seeing_words._modidx import d as INDEX
+
+ROOT = Path(__file__).resolve().parent.parent
 THEME = Path(__file__).resolve().parent / "site"
 STYLED = (
     Token.Keyword,
@@ -38,6 +45,7 @@ STYLED = (
     Token.Name.Attribute,
 )
 PICTURES = ("figures", "benchmarks")
+BOTH = ("both.css", "both.js")  # used by Quarto's pages, too
 LONG = 40  # letters of a cell that wants room for several words in a line
 STATIC = (
     "site.css",
@@ -167,15 +175,19 @@ def reading_order(sidebar: list) -> list[Page]:
 
 
 def navbar(site: dict, pages: dict[str, Page]) -> list[dict]:
-    "The links at the top: those to pages know their page."
+    """The links at the top. Those to pages know their page, and the part of the sidebar whose pages
+    they stand for, unless two of them lead into it."""
     items = site["navbar"].get("left", []) + site["navbar"].get("right", [])
+    led_to = [pages.get(item["href"]) for item in items]
+    parts = [page.trail[0] if page else None for page in led_to]
     return [
         {
             "text": item.get("text") or item["aria-label"],
-            "page": pages.get(item["href"]),
+            "page": page,
             "href": item["href"],
+            "part": part if parts.count(part) == 1 else None,
         }
-        for item in items
+        for item, page, part in zip(items, led_to, parts)
     ]
 
 
@@ -222,22 +234,24 @@ def search_records(page: Page, body: BeautifulSoup) -> list[dict]:
 
 def content(page: Page, proc: Path, docs: Path, urls: dict[str, str]) -> BeautifulSoup:
     "The body of a page."
-    cells = [cell_html(cell, page, docs) for cell in page.notebook.cells]
+    names = documented_names(page.notebook)
+    cells = [cell_html(cell, page, docs, names) for cell in page.notebook.cells]
     body = BeautifulSoup("\n".join(cells), "html.parser")
-    for finish in (headings, tables, figures):
+    for finish in (headings, tables, figures, fold_sections):
         finish(body)
     sizes(body, page, proc)
     links(body, page, urls)
     return body
 
 
-def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path) -> str:
+def cell_html(cell: nbformat.NotebookNode, page: Page, docs: Path, names: dict[str, str]) -> str:
     if cell.cell_type == "markdown":
         return markdown(cell.source)
     if cell.cell_type != "code":
         return ""
     options, source = directives(cell.source)
-    shown = "" if options.get("echo") is False or not source else code_html(source)
+    urls = {name: page.to(url) for name, url in names.items()}
+    shown = "" if options.get("echo") is False or not source else code_html(source, urls=urls)
     if options.get("code-fold"):
         shown = f"<details class=fold><summary>{options['code-summary']}</summary>{shown}</details>"
     kept = [] if options.get("output") is False else cell.outputs
@@ -259,20 +273,78 @@ def directives(source: str) -> tuple[dict, str]:
     }, "\n".join(lines[n:])
 
 
-def code_html(source: str, language: str = "ipython3") -> str:
+def code_html(
+    source: str, language: str = "ipython3", urls: Mapping[str, str] = MappingProxyType({})
+) -> str:
     "Highlight keywords, names, strings, numbers and comments only, which keeps pages small."
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
         lexer = get_lexer_by_name("text")
     lexer.add_filter(only_styled())
-    return f"<div class=code>{highlight(source, lexer, HtmlFormatter())}</div>"
+    return f"<div class=code>{with_names(highlight(source, lexer, HtmlFormatter()), urls)}</div>"
 
 
 @simplefilter
 def only_styled(self, lexer, stream, options):
+    before = ""
     for kind, text in stream:
-        yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
+        if kind is Token.Name and before != ".":
+            yield Token.Name.Variable, text  # may be documented, see `with_names`
+        else:
+            yield (kind if any(kind in styled for styled in STYLED) else Token.Text), text
+        before = text
+
+
+@cache
+def reference() -> dict[tuple[str, str], str]:
+    "Where a name of a module is documented: path and anchor, from the root of the site."
+    found = {}
+    for module, names in INDEX["syms"].items():
+        for name, (url, _) in names.items():
+            found[module, name.removeprefix(f"{module}.")] = url
+    stub = (ROOT / "seeing_words/__init__.pyi").read_text(encoding="utf-8")
+    for line in ast.parse(stub).body:
+        if isinstance(line, ast.ImportFrom):
+            for alias in line.names:
+                url = found.get((f"seeing_words.{line.module}", alias.name))
+                if url:
+                    found["seeing_words", alias.name] = url
+    return found
+
+
+def documented_names(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    "Names that the code of a page imports from the package, and where they are documented."
+    found = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        code = "\n".join(line for line in cell.source.splitlines() if line[:1] not in ("%", "!"))
+        try:
+            statements = ast.parse(code).body
+        except SyntaxError:
+            continue
+        for line in statements:
+            if isinstance(line, ast.ImportFrom) and line.module:
+                for alias in line.names:
+                    url = reference().get((line.module, alias.name))
+                    if url:
+                        found[alias.asname or alias.name] = url
+    return found
+
+
+def with_names(code: str, urls: Mapping[str, str]) -> str:
+    "Link the first of each documented name in a block of highlighted code."
+    met = set()
+
+    def linked(span: re.Match) -> str:
+        name = span[1]
+        if name not in urls or name in met:
+            return name
+        met.add(name)
+        return f'<a class="name" href="{urls[name]}">{name}</a>'
+
+    return re.sub(r'<span class="nv">([^<]*)</span>', linked, code)
 
 
 def output_html(
@@ -348,6 +420,8 @@ class Prose(IPythonRenderer):
         )
 
     def block_code(self, code: str, info: str | None = None) -> str:
+        if info == "{=html}":
+            return code
         return code_html(code.rstrip(), info or "text")
 
 
@@ -368,6 +442,9 @@ def headings(body: BeautifulSoup) -> None:
     "Every heading gets an anchor of its own, and a link to itself."
     taken: dict[str, int] = {}
     for heading in body.find_all(re.compile("^h[1-6]$")):
+        if heading.get_text().endswith(" {.folded}"):  # pandoc's way to write a class
+            heading.contents[-1].replace_with(heading.contents[-1].removesuffix(" {.folded}"))
+            heading["class"] = "folded"
         name = slug(heading.get_text())
         taken[name] = taken.get(name, -1) + 1
         heading["id"] = f"{name}-{taken[name]}" if taken[name] else name
@@ -382,6 +459,19 @@ def headings(body: BeautifulSoup) -> None:
         heading.append(link)
     for line in body.select("section.doc hr"):
         line.decompose()
+
+
+def fold_sections(body: BeautifulSoup) -> None:
+    "A section whose heading says so opens when asked."
+    for heading in body.find_all("h2", class_="folded"):
+        details = body.new_tag("details", attrs={"class": "section"})
+        following = list(heading.next_siblings)
+        heading.wrap(details).insert(0, body.new_tag("summary"))
+        details.summary.append(heading.extract())
+        for tag in following:
+            if getattr(tag, "name", None) == "h2":
+                break
+            details.append(tag.extract())
 
 
 def tables(body: BeautifulSoup) -> None:

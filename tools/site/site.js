@@ -48,13 +48,29 @@
     document.head.append(tag);
   });
   let index;
+  const words = new Set();  // of all pages: a word that is known is not taken for another one
   async function makeIndex() {
     await Promise.all([load("minisearch.js"), load("search.js")]);
     const made = new MiniSearch({ fields: ["title", "page", "text"], storeFields: ["title", "page", "text"] });
     made.addAll(window.searchRecords);
+    for (const { title, page, text } of window.searchRecords) {
+      for (const word of `${title} ${page} ${text}`.toLowerCase().split(/[^\p{L}\p{N}]+/u)) words.add(word);
+    }
     return made;
   }
-  const options = { boost: { title: 4, page: 2 }, prefix: true, fuzzy: (term) => (term.length > 4 ? 0.2 : 0), combineWith: "AND" };
+  const same = {  // what readers call what these pages call otherwise
+    alpha: ["penalty"], bibtex: ["cite"], ci: ["interval"], citation: ["cite"], confidence: ["interval"], error: ["interval"], figure: ["figures"],
+    installation: ["install"], lambda: ["penalty"], pip: ["install"], regression: ["ridge"], reproduce: ["figures"], reproducibility: ["figures"],
+    setup: ["install"], significance: ["null"], variables: ["parameters"],
+  };
+  const options = {
+    boost: { title: 4, page: 2 }, prefix: true, fuzzy: (term) => (term.length > 4 && !words.has(term) ? 0.2 : 0), combineWith: "AND",
+    boostDocument: (id) => (id.startsWith("docs/") ? 2 : /^(library|train)\//.test(id) ? 0.8 : 1.2),  // guides before reference
+  };
+  const asked = (query) => ({  // each word, or what it is called here
+    combineWith: "AND",
+    queries: query.toLowerCase().split(/\s+/).filter(Boolean).map((word) => ({ combineWith: "OR", queries: [word, ...(same[word] ?? [])] })),
+  });
 
   function extract(text, terms) {  // the words around the first that was found
     const at = Math.max(0, Math.min(...terms.map((t) => text.toLowerCase().indexOf(t)).filter((i) => i >= 0), text.length) - 60);
@@ -82,7 +98,7 @@
       index ??= makeIndex();
     };
     const show = async () => {
-      const query = input.value, found = query.trim() ? (await index).search(query, options) : [];
+      const query = input.value, found = query.trim() ? (await index).search(asked(query), options) : [];
       if (query !== input.value) return;  // the reader typed on
       results.replaceChildren(...found.slice(0, 20).map(item));
       status.textContent = query.trim() ? `${found.length} ${found.length === 1 ? "place" : "places"}` : "";
@@ -142,8 +158,9 @@
     const links = new Map([...document.querySelectorAll(".outline.wide a")].map((a) => [decodeURIComponent(a.hash.slice(1)), a]));
     if (!links.size) return;
     const heads = [...links.keys()].map((id) => document.getElementById(id));
+    const isSeen = (head) => head.getClientRects().length > 0;  // not within what is folded
     const mark = () => {
-      const passed = heads.filter((head) => head.getBoundingClientRect().top < 120).pop();
+      const passed = heads.filter((head) => isSeen(head) && head.getBoundingClientRect().top < 120).pop();
       for (const [id, link] of links) link.classList.toggle("here", id === passed?.id);
     };
     let asked = false;
