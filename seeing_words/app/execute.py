@@ -226,9 +226,7 @@ def plan_section(
     return Job(section, notebook, values, run, executed)
 
 # %% ../../nbs/library/app/06_execute.ipynb #folders
-def run_folders(
-    given: Mapping[str, str], *, without: Sequence[str] = ()
-) -> dict[str, Path]:
+def run_folders(given: Mapping[str, str], *, without: Sequence[str] = ()) -> dict[str, Path]:
     """Find where each section of both chapters writes with these parameters.
 
     Parameters
@@ -259,7 +257,9 @@ def run_folders(
     everything = sorted(set().union(*known.values()))
     for name in given:
         if name not in everything:
-            raise InputError(f"no section has a parameter {name!r}: {did_you_mean(name, everything)}")
+            raise InputError(
+                f"no section has a parameter {name!r}: {did_you_mean(name, everything)}"
+            )
     folders = {}
     for section, names in known.items():
         if given.keys() <= names and "preset" in names:

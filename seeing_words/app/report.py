@@ -565,7 +565,6 @@ def collect(asked: str, out: str = "figures", *, folder: Path | None = None) -> 
         tuple(_notes(folder, tuple(found))),
     )
 
-
 # %% ../../nbs/library/app/07_report.ipynb #small-svg
 def _shorter(number: re.Match) -> str:
     "A coordinate to two decimals; a small number, such as a scale, to four."

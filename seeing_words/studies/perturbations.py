@@ -377,9 +377,7 @@ CLAIMS = [
 ]
 
 
-def claim_effects(
-    scores: xr.Dataset, *, arm: str = "intact target"
-) -> dict[str, xr.Dataset]:
+def claim_effects(scores: xr.Dataset, *, arm: str = "intact target") -> dict[str, xr.Dataset]:
     """The numbers that decide `CLAIMS`.
 
     Parameters
