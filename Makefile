@@ -5,6 +5,7 @@ PYTHON = python3.11 python3.12 python3.13 python3.14 python3 python
 PRESET = microworld
 FLICKR8K = _data/flickr8k
 SECTIONS =
+OPTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
 BENCHMARKS = similarity memory growth extraction align predictivity
 BIN = .venv/bin
@@ -23,8 +24,8 @@ unexport IN_TEST PYTHONPATH
 help: ## list these targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-figures: $(READY) ## run the paper's sections and write their figures; SECTIONS=layers, SECTIONS=beyond, PRESET=microworld
-	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET)
+figures: $(READY) ## run the paper's sections and write their figures; SECTIONS=layers, PRESET=paper, OPTIONS="-p seed=7"
+	$(BIN)/seeing-words figures $(SECTIONS) --preset $(PRESET) $(OPTIONS)
 
 photographs: $(READY) ## real photographs and networks, then all sections (hours); FLICKR8K=folder of Flickr8k
 	$(BIN)/python tools/photographs/get.py --flickr8k "$(FLICKR8K)" --out _data/photographs
@@ -51,7 +52,7 @@ rehearsal: $(READY) ## run the paper on random networks of its formats and shape
 	$(BIN)/python tests/support/rehearsal.py
 
 lab: $(READY) ## open nbs/index.ipynb in JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
+	JUPYTER_CONFIG_PATH=tools/lab $(BIN)/jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
 train: $(READY) ## train the networks of the microworld again and replace the shipped ones (hours)
 	$(BIN)/seeing-words train --out _runs/train --snapshots _runs/train/steps

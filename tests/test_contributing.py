@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from seeing_words import align, load_model, similarity_grid
 from seeing_words.app import cli
 from seeing_words.app.presets import SOURCES, get_preset
-from seeing_words.app.run import sections, start
+from seeing_words.app.run import start
+from seeing_words.app.sections import sections
 from seeing_words.data.perturb import PERTURBATIONS, perturb
 from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import p_value, resample_weights

@@ -29,14 +29,9 @@ from seeing_words.app.download import (
     repository_of,
 )
 from .presets import Preset, best_device
-from seeing_words.app.run import (
-    GROUPS,
-    KEPT,
-    section_metadata,
-    section_needs,
-    stored_layers,
-)
-from .run import sections as notebooks
+from .run import GROUPS, KEPT, stored_layers
+from .sections import section_metadata, section_needs
+from .sections import sections as notebooks
 from ..core.errors import InputError, did_you_mean
 from ..data.microworld.levels import LEVELS
 from ..data.microworld.shift import SHIFTS
@@ -600,7 +595,7 @@ def section_work(notebook: Path) -> SectionWork | None:
 
     Examples
     --------
-    >>> from seeing_words.app.run import find_section
+    >>> from seeing_words.app.sections import find_section
     >>> section_work(find_section("layers")).layers
     'every'
     """

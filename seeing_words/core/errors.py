@@ -8,12 +8,10 @@ __all__ = ['InputError', 'did_you_mean', 'counted', 'first_line', 'without_mask'
 # %% ../../nbs/library/core/00_errors.ipynb #imports
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-import torch
-from torch.masked import is_masked_tensor
+if TYPE_CHECKING:  # every command imports this module, and PyTorch takes seconds
+    import numpy as np
 
 # %% ../../nbs/library/core/00_errors.ipynb #error
 class InputError(ValueError):
@@ -139,6 +137,8 @@ def without_mask(values: object, name: str = "values") -> object:
     >>> without_mask(np.ma.masked_array([1.0, 2.0], mask=[False, False]))
     array([1., 2.])
     """
+    import pandas as pd
+
     if isinstance(values, list | tuple):
         return _list_without_masks(values, name)
     if isinstance(values, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
@@ -162,6 +162,9 @@ def _list_without_masks(values: list | tuple, name: str) -> list | tuple:
 
 def _pandas_without_missing(values: Any, name: str) -> object:
     "Convert nullable columns; leave columns of NumPy types, where NaN is a number, as they are."
+    import numpy as np
+    import pandas as pd
+
     dtypes = list(values.dtypes) if isinstance(values, pd.DataFrame) else [values.dtype]
     if all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return values
@@ -174,6 +177,10 @@ def _pandas_without_missing(values: Any, name: str) -> object:
 # %% ../../nbs/library/core/00_errors.ipynb #without-mask-refuse
 def _array_without_mask(values: object, name: str) -> object:
     "Refuse masked values in one array or tensor; return anything else as it is."
+    import numpy as np
+    import torch
+    from torch.masked import is_masked_tensor
+
     if isinstance(values, np.ma.MaskedArray):
         _refuse_missing(np.ma.getmaskarray(values), name, "masked")
         return values.data
@@ -188,8 +195,10 @@ def _array_without_mask(values: object, name: str) -> object:
     return values
 
 
-def _refuse_missing(missing: np.ndarray, name: str, what: str) -> None:
+def _refuse_missing(missing: "np.ndarray", name: str, what: str) -> None:
     "Raise an error that names the first position where `missing` is true."
+    import numpy as np
+
     where = np.argwhere(missing)
     if not len(where):
         return

@@ -14,7 +14,9 @@ EXTRAS = {
     "models": (
         "filelock",
         "huggingface_hub",
+        "psutil",
         "pyarrow",
+        "pydantic",
         "sentencepiece",
         "sklearn",
         "spacy",

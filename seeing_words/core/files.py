@@ -24,11 +24,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
 
-import zarr
 from platformdirs import user_cache_path
 
 from .errors import InputError, first_line
+
+if TYPE_CHECKING:  # every command imports this module, and is to answer at once
+    import zarr
 
 # %% ../../nbs/library/core/01_files.ipynb #digest
 def canonical_json(obj: object) -> str:
@@ -503,7 +506,7 @@ def _codec_names(codecs: object) -> Iterator[str]:
             yield from _codec_names(inner)
 
 
-def check_codecs(array: zarr.Array) -> zarr.Array:
+def check_codecs(array: "zarr.Array") -> "zarr.Array":
     """Refuse a zarr array whose decoding could run code, before any of it is decoded.
 
     Parameters

@@ -23,6 +23,7 @@ from PIL import Image, ImageFilter
 from ..core.errors import InputError
 from ..core.files import code_text, digest
 from ..core.parallel import parallel_map
+from ..core.plugins import plugin_digests
 from .stimuli import OnDemand, StimulusSet
 
 # %% ../../nbs/library/data/06_perturb.ipynb #stimulus
@@ -791,7 +792,7 @@ _CAPTIONS = (
         ("tags",),
     ),
 )
-PERTURBATIONS: Mapping[str, Perturbation] = {p.name: p for p in (*_IMAGES, *_CAPTIONS)}
+PERTURBATIONS: dict[str, Perturbation] = {p.name: p for p in (*_IMAGES, *_CAPTIONS)}
 
 # %% ../../nbs/library/data/06_perturb.ipynb #perturb
 def perturb(
@@ -947,6 +948,8 @@ def _code(function: Callable) -> dict[str, str]:
             [value for value in closed if isinstance(value, (str, int, float, tuple))]
         )
         waiting += closed + [one.__globals__.get(name) for name in re.findall(r"\w+", code)]
+    if digests := plugin_digests(function):
+        found["plugins"] = " ".join(digests)
     return found
 
 

@@ -36,6 +36,7 @@ from seeing_words.core.files import (
     write_atomic,
 )
 from ..core.parallel import computing_on, sharing_cores
+from ..core.plugins import load_plugins
 from ..data.stimuli import OnDemand, StimulusSet
 from .load import Model
 from .weights import is_out_of_memory
@@ -489,4 +490,6 @@ class Results:
         what = [_code_of(function), [fingerprint(value) for value in args], named]
         if self.device != "cpu":
             what.append(torch.device(self.device).type)
+        if plugins := load_plugins():  # a function may look up by name what they registered
+            what.append({"plugins": [plugin.digest for plugin in plugins]})
         return hashlib.sha256(canonical_json(what).encode()).hexdigest()

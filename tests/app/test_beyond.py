@@ -17,8 +17,8 @@ from seeing_words.app import cli
 from seeing_words.app.costs import WorkCount, estimate, section_work, shapes
 from seeing_words.app.presets import get_preset, read_preset
 from seeing_words.app.report import collect, render, write_report
-from seeing_words.app.run import chapters, find_section, named_sections, sections
-from seeing_words.app.run import section_needs as needs_of
+from seeing_words.app.sections import chapters, find_section, named_sections, sections
+from seeing_words.app.sections import section_needs as needs_of
 from seeing_words.app.tables import (
     all_claims,
     compare_claims,

@@ -24,10 +24,12 @@ from runs import new_checkout, notebook, tiny_vision
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from seeing_words import Alignment, __version__, align
+from seeing_words import Alignment, __version__, align, similarity_grid
 from seeing_words.app import cli
+from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
 from seeing_words.app.run import start, store_root
+from seeing_words.core.files import file_digest
 from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
 from seeing_words.models.store import Store
@@ -54,10 +56,20 @@ def main(monkeypatch, *words: str) -> int:
 
 def test_help_and_version():
     assert command("--version").output == f"seeing_words {__version__}\n"
-    for words in [], ["figures"], ["doctor"], ["store", "verify"]:
-        assert "Exit codes: 0 done, 1 a notebook failed" in command(
-            *words, "--help"
-        ).output.replace("\n", " ")
+    codes = "Exit codes: 0 done, 1 a notebook failed"
+    assert codes in " ".join(app_help().split())
+    for words in ["figures"], ["doctor"], ["store", "verify"]:
+        assert codes not in " ".join(app_help(*words).split()), "once is enough"
+
+
+def test_the_help_of_figures_lists_sections_and_parameters_with_their_defaults(root):
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS + "\nnoise: float = 0.25")
+    notebook(root / "nbs/beyond/1_further.ipynb", parameters=PARAMETERS + "\nk: int | None = None")
+    lines = [line.split() for line in app_help("figures").splitlines()]
+    assert ["toy", "noise=0.25"] in lines
+    assert ["further", "k"] in lines
+    assert ["preset=microworld", "n_stimuli=500"] in lines  # of both
+    assert "  seeing-words figures" in app_help("figures")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,13 @@ def test_help_and_version():
         ),
         (["download"], "Missing option '--preset'"),
         (["store", "rm"], "give their keys"),
-        (["claims"], "run `seeing-words figures` first"),
+        (["claims"], "run `seeing-words figures --preset microworld` first"),
+        (["claims", "-p", "n_stimulus=5"], "did you mean n_stimuli?"),
+        (["claims", "figures", "-p", "n_stimuli=50"], "by its folder or by -p"),
+        (["report", "-p", "n_stimuli=50"], "nothing was run with n_stimuli=50: run `seeing-words"),
+        (["report", "figures/nowhere"], "no run has written to"),
+        (["figures", "toy", "--plugin", "none.py"], "plugin none.py: there is no such Python file"),
+        (["figures", "toy", "-p", "n_stimuli=two"], "int, for example n_stimuli=500"),
         (["claims", "--preset", "microwrld"], "did you mean microworld"),
         (["store", "rm", "abc"], "0 entries"),
         (["figures", "--no-such-option"], "No such option"),
@@ -137,14 +155,21 @@ def test_examples_parse(example):
         ("claims --preset paper-s", ["paper-small"]),
         ("report --pre", ["--preset"]),
         ("presets show microworld-", ["microworld-all", "microworld-confirmatory"]),
+        ("presets check mine", ["mine.toml"]),
+        ("presets check py", []),  # pyproject.toml is no preset
+        ("figures other -p n", ["n_stimuli=", "noise="]),
+        ("figures toy -p n", ["n_stimuli="]),
+        ("figures -p s", ["scenes="]),
+        ("align A.npy B.npy --measure r", ["rsa"]),
         ("store l", ["list"]),
         ("rep", ["report"]),
     ],
 )
 def test_the_shell_completes_sections_presets_and_commands(root, typed, expected):
     notebook(root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS)
-    notebook(root / "nbs/paper/2_other.ipynb", parameters=PARAMETERS)
-    (root / "mine.toml").touch()
+    notebook(root / "nbs/paper/2_other.ipynb", parameters=PARAMETERS + "\nnoise: float = 0.5")
+    (root / "mine.toml").write_text('source = "microworld"')
+    (root / "pyproject.toml").write_text('[project]\nname = "mine"')
     words = f"seeing-words {typed}"
     asked = {
         "_SEEING_WORDS_COMPLETE": "complete_bash",
@@ -155,6 +180,34 @@ def test_the_shell_completes_sections_presets_and_commands(root, typed, expected
         CliRunner(env=asked).invoke(cli.app, [], prog_name="seeing-words").output.split()
         == expected
     )
+
+
+ANSWERED = """import sys
+from seeing_words.app.cli import main
+try:
+    main()
+finally:
+    slow = {"torch", "numpy", "pandas", "matplotlib", "xarray", "zarr"} & {*sys.modules}
+    assert not slow, slow
+    used = __import__("resource").getrusage(__import__("resource").RUSAGE_SELF)
+    assert used.ru_utime + used.ru_stime < 1, used  # half of that on a free machine
+"""
+
+
+@pytest.mark.parametrize("typed", ["figures ", "figures layers -p n", "report --preset p"])
+def test_completion_answers_at_once(typed):
+    asked = {
+        "_SEEING_WORDS_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"seeing-words {typed}",
+        "COMP_CWORD": str(len(typed.split(" "))),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", ANSWERED.replace("sys\n", "sys\nsys.argv = ['seeing-words']\n", 1)],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.split() and not run.stderr, run.stderr
 
 
 def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
@@ -187,6 +240,8 @@ written = {"toy_map.svg": "", "toy_claims.csv": ""}
     assert "○ 1 not supported" in result.output
     assert (root / "figures/microworld/claims.svg").is_file()
     assert "seeing-words claims figures/microworld\n" in result.output
+    assert "seeing-words report figures/microworld\n" in result.output
+    assert "All claims in one figure: figures/microworld/claims.svg\n" in result.output
     assert command("claims", "figures/microworld").output == command("claims").output
     text = command("claims").output
     assert "✓ supported" in text and "0.200 [0.100, 0.300] > 0" in text
@@ -222,6 +277,99 @@ def test_claims_of_other_scenes_stand_side_by_side(root):
     assert "★" not in printed, "older tables do not say which claim is the primary one"
     alone = command("claims", "figures/microworld", "--json").output
     assert [r["claim"] for r in json.loads(alone)] == ["L1", "A1"]
+
+
+HEAD = "claim,text,effect,low,high,threshold,verdict\n"
+
+
+def judged(folder: Path, section: str, **about) -> Path:
+    "The claims and the record of a run, as far as `claims` and `report` read them."
+    folder.mkdir(parents=True, exist_ok=True)
+    claims = folder / f"{section}_claims.csv"
+    claims.write_text(f"{HEAD}L1,{section} up,0.2,0.1,0.3,> 0,supported\n")
+    written = {claims.name: file_digest(claims)}
+    record = {"section": section, "preset": "microworld", "written": written, "seed": 0, **about}
+    (folder / f"{section}_provenance.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_run_with_other_parameters_has_its_claims_and_its_report(root):
+    sized = 'preset: str = "microworld"\nn_stimuli: int | None = None\nseed: int = 0'
+    notebook(root / "nbs/paper/1_layers.ipynb", parameters=sized)
+    notebook(root / "nbs/paper/2_perturbations.ipynb", parameters=sized)
+    notebook(root / "nbs/paper/3_pooled.ipynb", parameters=sized + '\npooling: str = "mean"')
+    usual = root / "figures/microworld"
+    judged(usual, "layers", n_stimuli=500)
+    variant = judged(usual / "n_stimuli=200,seed=7", "layers", n_stimuli=200, seed=7)
+    asked = ["-p", "n_stimuli=200", "-p", "seed=7"]
+    by_folder = command("claims", "figures/microworld/n_stimuli=200,seed=7", "--json").output
+    assert json.loads(by_folder) == json.loads(command("claims", *asked, "--json").output)
+    assert [record["run"] for record in json.loads(by_folder)] == ["n_stimuli=200,seed=7"]
+    for words in [str(variant)], asked:
+        result = command("report", *words, "--out", "new.html")
+        assert result.exit_code == 0, result.output
+        assert "new.html: microworld n_stimuli=200 seed=7" in result.output
+        page = (root / "new.html").read_text()
+        redo = "--preset microworld -p n_stimuli=200 -p seed=7"
+        assert f"seeing-words figures {redo}" in page
+        assert f"seeing-words figures perturbations {redo}" in page  # not run yet
+        assert "n = 200" in page and "n = 500" not in page
+    # a section whose own size this is writes to the preset's folder
+    assert get_preset("microworld").of_section("perturbations").n_stimuli == 400
+    judged(usual, "perturbations", n_stimuli=400)
+    judged(usual / "n_stimuli=400", "layers", n_stimuli=400)
+    records = json.loads(command("claims", "-p", "n_stimuli=400", "--json").output)
+    assert [(r["section"], r["run"]) for r in records] == [
+        ("layers", "n_stimuli=400"),
+        ("perturbations", "microworld"),
+    ]
+    assert "figures/microworld/n_stimuli=400" in str(
+        command("report", *asked[:1], "n_stimuli=400").exception
+    )
+    only = command("claims", "-p", "pooling=last").exception
+    assert "run `seeing-words figures --preset microworld -p pooling=last` first" in str(only)
+
+
+def test_runs_of_a_preset_file_are_reported_by_their_folder(root):
+    work = (
+        "import pandas as pd\nfrom seeing_words.app.run import start\n"
+        'run = start("toy", preset=preset, seed=seed)\n'
+        'columns = ["claim", "text", "effect", "low", "high", "threshold", "verdict"]\n'
+        'row = ("L1", "up", 0.2, 0.1, 0.3, "> 0", "supported")\n'
+        'run.table(pd.DataFrame([row], columns=columns), "claims")'
+    )
+    notebook(
+        root / "nbs/paper/1_toy.ipynb",
+        parameters='preset: str = "microworld"\nseed: int = 0',
+        work=work,
+    )
+    (root / "own").mkdir()
+    (root / "own/mine.toml").write_text(
+        'vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
+        'source = "microworld"\nn_stimuli = 40'
+    )
+    result = command("figures", "--preset", "own/mine.toml", "-p", "seed=3")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if "seeing-words report" in line]
+    words = shlex.split(line.partition("seeing-words ")[2])
+    assert words == ["report", "figures/mine/seed=3", "--preset", "own/mine.toml"]
+    assert command(*words).exit_code == 0
+    assert "seed=3" in (root / "report.html").read_text()
+    alone = command("report", "figures/mine/seed=3")
+    assert "--preset mine.toml" in str(alone.exception)
+    (line,) = [line for line in result.output.splitlines() if "seeing-words claims" in line]
+    assert command(*shlex.split(line.partition("seeing-words ")[2])).exit_code == 0
+
+
+def test_a_number_that_is_missing_is_null_in_json(root):
+    notebook(root / "nbs/paper/1_layers.ipynb", parameters=PARAMETERS)
+    folder = root / "figures/microworld"
+    folder.mkdir(parents=True)
+    rows = "L1,up,0.2,0.1,0.3,> 0,supported,\nL2,down,0.2,0.1,0.3,> 0,supported,0.5\n"
+    (folder / "layers_claims.csv").write_text(HEAD.strip() + ",p_holm\n" + rows)
+    text = command("claims", "--json").output
+    assert "NaN" not in text
+    assert [record["p_holm"] for record in json.loads(text)] == [None, 0.5]
 
 
 def test_claims_show_the_corrected_p_and_the_primary_claim(root):
@@ -313,6 +461,26 @@ def test_sections_are_listed_with_their_parameters(root):
     assert json.loads(command("sections", "--json").output)["toy"]["n_stimuli"] == {
         "type": "int",
         "default": 500,
+        "about": "",
+    }
+
+
+def test_the_parameters_of_a_section_are_explained(root):
+    own = 'preset: str = "microworld"\nk: int | None = None  # nearest neighbours'
+    notebook(root / "nbs/paper/1_toy.ipynb", parameters=own)
+    row = next(line for line in command("sections", "toy").output.splitlines() if " k " in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "k",
+        "int",
+        "the preset's",
+        "nearest neighbours",
+    ]
+    listed = json.loads(command("sections", "toy", "--json").output)
+    assert listed == {
+        "toy": {
+            "preset": {"type": "str", "default": "microworld", "about": ""},
+            "k": {"type": "int | None", "default": None, "about": "nearest neighbours"},
+        }
     }
 
 
@@ -408,7 +576,15 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
         extract(model, stimuli, pooling=pooling, store=Store(store_root()))
     rows = json.loads(command("store", "ls", "--json").output)
     assert {row["pooling"] for row in rows} == {"cls", "mean"}
-    assert all(row["key"][:12] in command("store", "ls").output for row in rows)
+    listed = command("store", "list", "--entries").output
+    assert all(row["key"][:12] in listed for row in rows)
+    summed = command("store", "list").output
+    assert not any(row["key"][:12] in summed for row in rows)
+    cells = next(line for line in summed.splitlines() if "cls, mean" in line).strip("│").split("│")
+    assert [cell.strip() for cell in cells][1:4] == ["cls, mean", "2", "1"]
+    total = format_bytes(sum(row["bytes"] for row in rows))
+    assert f"_store: 2 entries of features, {total}; 0 cached results, 0" in summed
+    assert f"_store: 2 entries of features, {total}" in listed
     assert command("store", "verify").exit_code == 0
     chunk = next(path for path in (store_root() / rows[0]["key"]).rglob("c/*/*/*"))
     data = bytearray(chunk.read_bytes())
@@ -441,8 +617,19 @@ def test_doctor_finds_nothing_wrong(root, monkeypatch, tmp_path):
     code, found = doctor(monkeypatch, vision=(tiny_vision(tmp_path / "tiny"),), language=())
     assert code == 0
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    assert set(found) == {"python", "checkpoints", "device", "machine", "store", "downloads"}
-    assert "✓" in command("doctor").output
+    assert set(found) == {
+        "python",
+        "packages",
+        "extras",
+        "checkpoints",
+        "device",
+        "machine",
+        "store",
+        "downloads",
+    }
+    assert found["extras"]["found"] == "models, paper, explore"
+    said = command("doctor").output
+    assert "✓" in said and said.rstrip().endswith("Everything that is installed works.")
 
 
 def test_doctor_finds_a_damaged_checkpoint_and_another_version(root, monkeypatch, tmp_path):
@@ -453,11 +640,45 @@ def test_doctor_finds_a_damaged_checkpoint_and_another_version(root, monkeypatch
     weights.write_bytes(data)
     lock = f"numpy==0.1 \\\n    --hash=sha256:0\nno-such-package==2.0\npytest=={pytest.__version__}"
     (root / "requirements.lock").write_text(lock)
+    monkeypatch.setattr(sys, "prefix", str(root / ".venv"))
     code, found = doctor(monkeypatch, vision=(name,), language=("microworld/huge",))
     assert code == 1
     assert found["checkpoint"]["state"] == found["checkpoints"]["state"] == "bad"
-    assert found["packages"]["state"] == "warning"
-    assert "instead of 0.1; no-such-package missing instead of 2.0" in found["packages"]["found"]
+    assert found["lock file"]["state"] == "warning"
+    assert "instead of 0.1; no-such-package missing" in found["lock file"]["found"]
+    assert command("doctor").output.rstrip().endswith("3 problems, 1 warning.")
+
+
+def test_doctor_raises_no_false_alarm(root, monkeypatch, tmp_path):
+    "A build for another device is the same version; another environment may have other versions."
+    changes = {"vision": (tiny_vision(tmp_path / "tiny"),), "language": ()}
+    torch, plain = sys.modules["torch"].__version__, np.__version__
+    lock = f"torch=={torch.partition('+')[0]}\nnumpy=={plain}"
+    (root / "requirements.lock").write_text(lock)
+    monkeypatch.setattr(sys, "prefix", str(root / ".venv"))  # as make makes it
+    code, found = doctor(monkeypatch, **changes)
+    assert code == 0
+    assert found["lock file"] == {
+        "what": "lock file",
+        "state": "ok",
+        "found": "2 packages as in requirements.lock",
+    }
+    (root / "requirements.lock").write_text(f"numpy==0.1\nno-such-package==2.0\ntorch=={torch}")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))  # as pip makes it
+    found = doctor(monkeypatch, **changes)[1]
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert found["lock file"]["found"] == (
+        "1 packages as in requirements.lock; 1 of other versions; 1 not installed"
+    )
+
+
+def test_doctor_finds_packages_that_do_not_do(root, monkeypatch, tmp_path):
+    needed = ["numpy>=999", "no-such-package", "torch>=1", "absent; extra == 'models'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needed)
+    code, found = doctor(monkeypatch, vision=(tiny_vision(tmp_path / "tiny"),), language=())
+    assert code == 1
+    expected = f"numpy {np.__version__}, needed is >=999; no-such-package is missing"
+    assert found["packages"]["found"] == expected
 
 
 def features_file(layers: list[np.ndarray], path: Path) -> str:
@@ -542,6 +763,27 @@ def test_align_keeps_groups_whole(tmp_path, layers, kind):
     np.testing.assert_allclose(
         [row["nested"] for row in said["table"]], expected.table.nested, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "best"), [("rsa", np.nanmax), ("procrustes", np.nanmin), ("mutual_knn", np.nanmax)]
+)
+def test_align_compares_by_other_measures(tmp_path, layers, name, best):
+    files = [features_file(side, tmp_path / file) for side, file in zip(layers, ("A.npz", "B.npy"))]
+    words = ["align", *files, "--out", str(tmp_path), "--permutations", "19", "--seed", "3"]
+    said = json.loads(command(*words, "--measure", name, "--json").stdout)
+    grid = similarity_grid(*(np.stack(side) for side in layers), measure=name).values
+    (found,) = said["measures"]
+    assert found["value"] == pytest.approx(best(grid), abs=1e-6)
+    i, j = np.argwhere(np.isclose(grid, best(grid)))[0]
+    assert (found["vision_layer"], found["language_layer"]) == (f"h.{i}", str(j))
+    assert found["p"] == 1 / 20
+    table = pd.read_csv(tmp_path / "measures.csv", dtype={"language_layer": str})
+    assert table.columns.tolist() == ["measure", "vision_layer", "language_layer", "value"]
+    cell = table.set_index(["vision_layer", "language_layer"]).value[f"h.{i}", str(j)]
+    assert cell == pytest.approx(best(grid), abs=1e-6)
+    printed = command(*words, "--measure", name, "--permutations", "0").stdout
+    assert f"{name}: {best(grid):.3f}, best pair h.{i} with {j}\n" in printed
 
 
 def test_align_without_p_is_json_all_the_same(tmp_path, layers):

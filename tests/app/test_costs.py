@@ -30,7 +30,8 @@ from seeing_words.app.costs import (
 )
 from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
-from seeing_words.app.run import section_metadata, section_needs, sections, stored_layers
+from seeing_words.app.run import stored_layers
+from seeing_words.app.sections import section_metadata, section_needs, sections
 from seeing_words.core.errors import InputError
 from seeing_words.data.perturb import PERTURBATIONS
 from seeing_words.models.load import load_model

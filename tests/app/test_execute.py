@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from runs import new_checkout, notebook
 
 from seeing_words.app.execute import Job, SectionError, plan_section, read_value, run_section
-from seeing_words.app.run import Parameter, start
+from seeing_words.app.run import start
+from seeing_words.app.sections import Parameter
 from seeing_words.core.errors import InputError
 
 PARAMETERS = """preset: str = "microworld"
@@ -97,7 +98,7 @@ def test_a_value_of_a_wrong_type_is_refused(kind, text):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"n_stimulus": "50"}, "1_toy has no parameter 'n_stimulus': did you mean n_stimuli"),
+        ({"n_stimulus": "50"}, "section toy has no parameter 'n_stimulus': did you mean n_stimuli"),
         ({"n_stimuli": "many"}, r"n_stimuli=many: the value must be of type int \| None"),
         ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
         ({"preset": "microwrld"}, "did you mean microworld"),

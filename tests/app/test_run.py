@@ -2,18 +2,21 @@
 
 import json
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from matplotlib.text import Text
 from runs import new_checkout, notebook, tiny_vision
 
 from seeing_words.app import run
 from seeing_words.app.presets import get_preset
-from seeing_words.app.run import find_section, parameters, sections, sources, start, store_root
+from seeing_words.app.run import sources, start, store_root
+from seeing_words.app.sections import find_section, parameters, sections
 from seeing_words.core.errors import InputError
 from seeing_words.core.files import checkout, file_digest
 from seeing_words.models import extract as features
@@ -136,6 +139,7 @@ def test_two_runs_write_the_same_bytes_wherever_they_are(root, tmp_path):
     assert set(folders[0]) == {f"toy_best.{kind}" for kind in ("svg", "png", "csv", "json")} | {
         "toy_numbers.csv",
         "toy_provenance.json",
+        "toy_environment.json",
     }
     assert not any(
         str(tmp_path).encode() in data or re.search(rb"\b20\d\d-\d\d-\d\d", data)
@@ -154,14 +158,31 @@ def test_provenance_names_what_was_written_and_from_what(root):
         "n_stimuli": 12,
         "seed": 2,
     }
-    assert record["commit"]
-    assert record["versions"]["python"]
     assert record["stimuli"] == a_run.stimuli.key
     about = json.loads((a_run.folder / "toy_best.json").read_text())["provenance"]
     assert about.items() <= record.items()
-    assert not {"commit", "versions"} & set(
-        about
-    )  # or a figure would change with the commit that holds it
+    # or what is committed would change with the commit that holds it, and with other versions
+    assert not {"commit", "versions"} & (set(about) | set(record))
+    environment = json.loads((a_run.folder / "toy_environment.json").read_text())
+    assert environment["commit"] and environment["versions"]["python"]
+
+
+def test_another_commit_and_other_versions_change_no_committed_file(root, monkeypatch, files):
+    contents = []
+    for k in range(2):
+        monkeypatch.setattr(run, "commit", lambda k=k: f"commit {k}")
+        monkeypatch.setattr(run, "versions", lambda k=k: {"numpy": str(k)})
+        a_run = start("toy", n_stimuli=12)
+        figure(a_run)
+        contents.append({path.name: path.read_bytes() for path in a_run.folder.iterdir()})
+    changed = [name for name in contents[0] if contents[0][name] != contents[1][name]]
+    assert changed == ["toy_environment.json"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", "figures/microworld/toy_environment.json"],
+        cwd=ROOT,
+        capture_output=True,
+    )
+    assert ignored.returncode == 0
 
 
 def test_the_small_print_lists_networks_briefly(root):

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from seeing_words.app import cli
 from seeing_words.app.costs import WorkCount, estimate, section_work, shapes
 from seeing_words.app.presets import read_preset
-from seeing_words.app.run import sections, start
+from seeing_words.app.run import start
+from seeing_words.app.sections import sections
 from seeing_words.data.sources import coco_stimuli, pick_a_pic
 from seeing_words.measures.claims import VERDICTS
 from seeing_words.models import load as models

@@ -20,6 +20,7 @@ from seeing_words.plots import perturbation_forest
 from seeing_words.studies.layers import mean_over_networks
 from seeing_words.studies.perturbations import (
     ARMS,
+    CLAIMED,
     CLAIMS,
     EXPLAINED,
     change_along_depth,
@@ -328,22 +329,45 @@ def test_what_captions_tell_of_is_not_called_appearance():
     assert groups["nouns only"] == "captions: words"
 
 
-def test_effects_are_differences_and_shares_of_the_arm():
-    conditions = ["intact", "blur", "hue shift", "flip", "stuff-only", "scrambled", "nouns only"]
-    values = {"v2l": [0.5, 0.5, 0.4, 0.3, 0.2, 0.45, 0.1], "l2v": [1, 1, 1, 1, 0.5, 1, 0.5]}
+def test_claims_name_the_changes_of_images_that_the_library_has():
+    groups = {name: change_group(entry) for name, entry in PERTURBATIONS.items()}
+    for claim, group in ("P1a", "appearance"), ("P1b", "colour"), ("P1c", "layout"):
+        assert set(CLAIMED[claim]) == {n for n, own in groups.items() if own == f"images: {group}"}
+
+
+def scores_of(values: dict[str, list[float]]) -> xr.Dataset:
+    "The same score in every arm and draw: condition → score in each direction."
     weights = resample_weights(make_folds(20), n_draws=3)
     arms = [*ARMS, EXPLAINED]
     value = xr.DataArray(
-        [[values[d] for _ in arms] for d in DIRECTIONS],
-        {"direction": list(DIRECTIONS), "arm": arms, "condition": conditions},
+        [[[both[i] for both in values.values()] for _ in arms] for i in range(2)],
+        {"direction": list(DIRECTIONS), "arm": arms, "condition": list(values)},
         dims=("direction", "arm", "condition"),
     )
-    scores = make_scores(value, value.expand_dims(draw=3, axis=-1), weights)
+    return make_scores(value, value.expand_dims(draw=3, axis=-1), weights)
+
+
+def test_effects_are_differences_and_shares_of_the_arm():
+    values = {  # condition → V→L, L→V
+        "intact": [0.5, 1],
+        "blur": [0.5, 1],
+        "hue shift": [0.4, 1],
+        "flip": [0.3, 1],
+        "stuff-only": [0.2, 0.5],
+        "scrambled": [0.45, 1],
+        "nouns only": [0.1, 0.5],
+    }
+    scores = scores_of(values)
     effects = claim_effects(scores)
     assert set(effects) == {claim.name for claim in CLAIMS}
     assert effects["P1b V→L"].value.item() == pytest.approx(0.8)
     assert effects["P2"].value.sel(direction="v2l").item() == pytest.approx(0.2)
     assert effects["P3a V→L"].value.item() == pytest.approx(-0.05)
     assert effects["P3b L→V"].value.item() == pytest.approx(0.5)
+    # what is registered beside them has rows in tables, and decides nothing
+    with_more = claim_effects(scores_of(values | {"darker": [0.01, 0.01]}))
+    assert with_more.keys() == effects.keys()
+    for name, effect in effects.items():
+        xr.testing.assert_equal(with_more[name].value, effect.value)
     without_masks = claim_effects(scores.drop_sel(condition="stuff-only"))
     assert set(effects) - set(without_masks) == {"P2"}
