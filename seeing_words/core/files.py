@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'unchanged_digest', 'code_text', 'source_digest', 'write_atomic',
            'versions', 'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'file_errors', 'inside',
-           'check_codecs']
+           'check_codecs', 'check_unpacked']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -533,6 +533,37 @@ def check_codecs(array: zarr.Array) -> zarr.Array:
         raise InputError(
             f"zarr array {array.path or '/'!r} needs the codec {unknown[0]!r}, which is never run"
         )
-    if array.dtype.hasobject:
+    if array.dtype.hasobject and array.dtype.kind != "T":  # text of any length is no object
         raise InputError(f"zarr array {array.path or '/'!r} holds objects: write numbers or text")
     return array
+
+# %% ../../nbs/library/core/01_files.ipynb #unpacked
+_MAX_RATIO = 100  # of unpacked to packed; activations reach 2, sparse ones 20
+_SMALL = 2**26  # bytes that are unpacked in any case
+
+
+def check_unpacked(name: str, packed: int, unpacked: int) -> None:
+    """Refuse a file of arrays that unpacks to much more than its size.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file in error messages.
+    packed, unpacked : int
+        Bytes in the file and in memory.
+
+    Raises
+    ------
+    InputError
+        If it unpacks to more than 100 times its size and more than 64 MiB.
+
+    Examples
+    --------
+    >>> check_unpacked("features.npz", packed=10**6, unpacked=2 * 10**6)
+    """
+    if unpacked > max(_SMALL, _MAX_RATIO * packed):
+        raise InputError(
+            f"{name} unpacks to {unpacked:,} bytes from {packed:,}: no activations are as "
+            "repetitive, so it is refused; save them uncompressed, or take out layers that are "
+            "the same for all stimuli"
+        )
