@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHAPTERS', 'GROUPS', 'KEPT', 'store_root', 'short_path', 'chapters', 'sections', 'named_sections', 'find_section',
-           'section_metadata', 'section_needs', 'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts',
-           'LeftOut', 'Run', 'lost_parts', 'start', 'prepare']
+           'section_metadata', 'section_needs', 'stored_layers', 'Parameter', 'parameters', 'sources', 'output_folder',
+           'missing_parts', 'LeftOut', 'Run', 'section_record', 'written_file', 'lost_parts', 'start', 'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -36,6 +36,7 @@ from seeing_words.app.presets import (
     best_device,
     get_preset,
     preset_file,
+    refuse_unsuited_scenes,
     split_parts,
     split_scenes,
 )
@@ -47,8 +48,12 @@ from seeing_words.core.files import (
     commit,
     digest,
     file_digest,
+    file_errors,
     package_digest,
+    path_exists,
+    verify_checksum,
     versions,
+    with_checksum,
     write_atomic,
 )
 from ..core.parallel import parallel_map
@@ -509,6 +514,7 @@ def sources(notebook: Path | None = None) -> str:
 _MINIMUM = {
     name: MINIMUM[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")
 } | {"seed": 0}
+_MAXIMUM = {"n_permutations": 10**6, "n_draws": 10**6}
 
 
 def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
@@ -519,7 +525,11 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
             raise InputError(
                 f"{name} = {value!r}: a whole number of at least {_MINIMUM[name]} is needed"
             )
+    for name, most in _MAXIMUM.items():
+        if given.get(name, 0) > most:
+            raise InputError(f"{name} = {given[name]}: at most {most} fit into memory; give fewer")
     sized = replace(preset, **given)
+    refuse_unsuited_scenes(sized)
     if sized.n_stimuli < 2 * sized.n_folds:
         raise InputError(
             f"n_stimuli = {sized.n_stimuli} is too few for n_folds = {sized.n_folds}: "
@@ -554,12 +564,41 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
     return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', name)}"
 
 
+_LONGEST = 255  # bytes in the name of a folder
+
+
+def output_folder(out: str | Path) -> Path:
+    """Find the folder in which the folders of presets lie.
+
+    Parameters
+    ----------
+    out : str or Path
+        As given to `start`: relative to the checkout or, without one, to the current folder.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> output_folder("~/figures") == Path.home() / "figures"
+    True
+    """
+    try:
+        out = Path(out).expanduser()
+    except RuntimeError:  # "~somebody", of whom there is no home
+        raise InputError(f"out = {str(out)!r}: there is no such home: name a folder") from None
+    return (checkout() or Path.cwd()) / out
+
+
 def _folder(out: str | Path, place: str) -> Path:
     "Where a run's figures go."
-    folder = (checkout() or Path.cwd()) / out / place
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if there.is_dir() and os.access(there, os.W_OK):
-        return folder
+    folder = output_folder(out) / place
+    there = next(path for path in (folder, *folder.parents) if path_exists(path))
+    if there.is_dir() and os.access(there, os.W_OK) and "\0" not in str(folder):
+        if max(len(os.fsencode(part)) for part in folder.parts) <= _LONGEST:
+            return folder
+        raise InputError(f"out = {str(out)[:200]!r}: no folder has so long a name: name another")
     raise InputError(
         f"out = {str(out)!r}: {there} is "
         f"{'not to be written to' if there.is_dir() else 'a file'}: name a folder"
@@ -1205,7 +1244,7 @@ class Run:
             "versions": versions(),
             "written": dict(sorted(self.written.items())),
         }
-        text = json.dumps(self.provenance | about, indent=1, ensure_ascii=False)
+        text = json.dumps(with_checksum(self.provenance | about), indent=1, ensure_ascii=False)
         write_atomic(self.folder / f"{self.section}_provenance.json", text + "\n")
 
     def __repr__(self) -> str:
@@ -1215,6 +1254,81 @@ class Run:
         place = escape(short_path(self.folder))
         line = f"<b>{escape(self.section)}</b>, figures in <code>{place}</code>"
         return f"<p>{line}</p>{self.preset._repr_html_()}"
+
+
+def section_record(folder: Path, section: str) -> dict[str, Any]:
+    """Read the provenance of a section's run, and verify its checksum.
+
+    Parameters
+    ----------
+    folder : Path
+        Figures of a preset.
+    section : str
+        Such as ``"layers"``.
+
+    Returns
+    -------
+    dict
+        As in `Run.provenance`; ``written`` are the files of the run with their checksums.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or was changed.
+
+    Examples
+    --------
+    >>> section_record(Path("figures/microworld"), "layers")["preset"]  # doctest: +SKIP
+    'microworld'
+    """
+    path = folder / f"{section}_provenance.json"
+    with file_errors(short_path(path)):
+        record = json.loads(path.read_text(encoding="utf-8"))
+    record = verify_checksum(record, short_path(path))
+    if not isinstance(record.get("written"), dict):
+        raise InputError(f"{short_path(path)} names no files: run the section again")
+    return record
+
+
+def written_file(folder: Path, section: str, name: str) -> Path | None:
+    """Find a file that a section's run wrote, and verify its checksum.
+
+    Parameters
+    ----------
+    folder : Path
+        Figures of a preset.
+    section : str
+        Such as ``"layers"``.
+    name : str
+        Name of the file, such as ``"layers_claims.csv"``.
+
+    Returns
+    -------
+    Path or None
+        None if the section was not run, or its last run did not write the file.
+
+    Raises
+    ------
+    InputError
+        If the file or the record of the run is missing, damaged or was changed.
+
+    Examples
+    --------
+    >>> written_file(Path("figures/none-was-run"), "layers", "layers_claims.csv") is None
+    True
+    """
+    path = folder / name
+    if not path.is_file() and not (folder / f"{section}_provenance.json").is_file():
+        return None
+    checksum = section_record(folder, section)["written"].get(name)
+    if checksum is None:
+        return None
+    if not path.is_file() or file_digest(path) != checksum:
+        raise InputError(
+            f"{short_path(path)} is not the file that its run wrote: it was damaged, changed or "
+            f"removed; make it again: `seeing-words figures {section}`"
+        )
+    return path
 
 
 def lost_parts(run: Run, missing: Iterable[str]) -> list[str]:
@@ -1237,10 +1351,9 @@ def lost_parts(run: Run, missing: Iterable[str]) -> list[str]:
     >>> lost_parts(start("example", n_stimuli=40, n_folds=2), ["microworld/llama-0"])
     []
     """
-    record = run.folder / f"{run.section}_provenance.json"
     try:
-        before = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = section_record(run.folder, run.section)
+    except InputError:
         return []
     used = {NetworkId.parse(name).trained for name in before.get("models", ())}
     used.add(before.get("trials", {}).get("kind", ""))

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['MAX_CAPTION', 'Segments', 'Candidate', 'leave_out_line', 'Unusable', 'TooFew', 'first_few', 'check_captions',
-           'read_ids', 'select', 'as_stimulus_set', 'damaged_images']
+           'read_ids', 'ids_offered', 'select', 'as_stimulus_set', 'damaged_images']
 
 # %% ../../nbs/library/data/04_selection.ipynb #imports
 import hashlib
 import json
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -421,6 +424,8 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
     if not missing:
         return
     first = next(iter(missing.values()))
+    if len(missing) == len(chosen) > 1:
+        _refuse_folder(name, n_images, first, folder)
     hint = ""
     for path in sorted(folder.rglob("*")):
         if path.name.lower() == first.name.lower():
@@ -436,7 +441,54 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
         "Get them",
     )
 
+
+def _refuse_folder(name: str, n_images: int, first: Path, folder: Path) -> None:
+    "Say where the images are, if none of them is in the folder: leaving all out is no way."
+    named = first.relative_to(folder)
+    places = [*sorted(folder.rglob(first.name)), *sorted(folder.parent.glob(f"*/{first.name}"))]
+    hint = "correct the folder, or the names of the images in the table"
+    for path in places:
+        inside = Path(os.path.relpath(path, folder))
+        if inside.parts[-len(named.parts) :] == named.parts:
+            place = Path(*inside.parts[: -len(named.parts)])
+            hint = (
+                f"they seem to be in {place}: name that folder, and the table relative to it; in a "
+                f'preset, folder = "…/{place.as_posix()}"'
+            )
+            break
+    raise InputError(
+        f"{name}: none of its {n_images} images is in {folder.name}, the first would be "
+        f"{named}: {hint}"
+    )
+
 # %% ../../nbs/library/data/04_selection.ipynb #selected
+_OFFERED: ContextVar[set[str] | None] = ContextVar("offered", default=None)
+
+
+@contextmanager
+def ids_offered() -> Iterator[set[str]]:
+    """Collect the ids of all stimuli from which some are chosen within the block.
+
+    Yields
+    ------
+    set of str
+        Filled by `select`.
+
+    Examples
+    --------
+    >>> with ids_offered() as ids:
+    ...     chosen = select("dogs", [Candidate("a", ("a dog",), (b"...",))], 1)
+    >>> ids
+    {'a'}
+    """
+    offered: set[str] = set()
+    token = _OFFERED.set(offered)
+    try:
+        yield offered
+    finally:
+        _OFFERED.reset(token)
+
+
 def select(
     name: str,
     candidates: Sequence[Candidate],
@@ -488,6 +540,8 @@ def select(
     """
     if not candidates:
         raise InputError(f"{name} holds no stimuli")
+    if (offered := _OFFERED.get()) is not None:
+        offered.update(candidate.id for candidate in candidates)
     listed = read_ids(ids_file) if ids_file and Path(ids_file).exists() else {}
     chosen = _choose(
         name, candidates, n, seed=seed, listed=listed, leave_out=leave_out, ids_file=ids_file

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GIB', 'LIBRARY_BYTES', 'NULL_BUFFER_BYTES', 'ROWS_AT_ONCE', 'LOO_COSTS', 'FORM_COSTS', 'NULL_COSTS', 'FORM_BYTES',
-           'FORM_BLOCKS', 'Sizes', 'slices', 'cheapest', 'product_cost', 'decomposition_cost', 'fit_layers',
-           'dual_bytes', 'dual_blocks', 'row_bytes', 'primal_bytes', 'primal_blocks', 'primal_held', 'null_blocks',
-           'choose_form']
+           'FORM_BLOCKS', 'Sizes', 'slices', 'cheapest', 'product_cost', 'decomposition_cost', 'memory_limit',
+           'fit_layers', 'dual_bytes', 'dual_blocks', 'row_bytes', 'primal_bytes', 'primal_blocks', 'primal_held',
+           'null_blocks', 'choose_form']
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #imports
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,6 +153,14 @@ def _null_stimulus_cost(A: int, r: int, m: int, t: int, N: int, u: int) -> int:
 NULL_COSTS = {"rank": _null_rank_cost, "stimulus": _null_stimulus_cost}
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #memory
+def memory_limit(max_memory: float) -> float:
+    "Bytes of a limit in GiB; infinity becomes more than any machine has."
+    known = isinstance(max_memory, int | float | np.integer | np.floating)
+    if not known or isinstance(max_memory, bool):
+        raise InputError(f"max_memory is {max_memory!r}: give a number of GiB, such as 4")
+    return min(float(max_memory), 2.0**30) * GIB
+
+
 def fit_layers(
     max_memory: float,  # GiB
     n_layers: tuple[int, int],  # of source and target
@@ -162,12 +170,13 @@ def fit_layers(
     "How many source and target layers to hold at a time."
     work += LIBRARY_BYTES
     least = work + sum(each)
-    if not max_memory * GIB >= least:  # so that NaN is refused, too
+    limit = memory_limit(max_memory)
+    if not limit >= least:  # so that NaN is refused, too
         raise InputError(
             f"max_memory={max_memory} GiB is too small for one pair of layers: "
             f"give at least {np.ceil(1e3 * least / GIB) / 1e3:g}, or fewer stimuli or units"
         )
-    spare = int(max_memory * GIB) - work
+    spare = int(limit) - work
     beside_all_targets = spare - n_layers[1] * each[1]
     sources = int(np.clip(max(spare // 2, beside_all_targets) // each[0], 1, n_layers[0]))
     targets = int(np.clip((spare - sources * each[0]) // each[1], 1, n_layers[1]))
@@ -225,7 +234,7 @@ def primal_blocks(max_memory: float, sizes: Sizes) -> tuple[int, int]:
     (source, target), work = primal_bytes(sizes)
     _, targets = fit_layers(max_memory, (1, len(sizes.units)), (source, target), work)
     least, most = np.minimum(ROWS_AT_ONCE, sizes.folds.n)
-    spare = int(max_memory * GIB) - LIBRARY_BYTES - source - targets * target - work
+    spare = int(memory_limit(max_memory)) - LIBRARY_BYTES - source - targets * target - work
     return targets, int(np.clip(least + spare // row_bytes(sizes), least, most))
 
 
@@ -238,7 +247,7 @@ def primal_held(max_memory: float, sizes: Sizes) -> bool:
     kept = (8 + sizes.dtype.itemsize * n_folds) * n * (sum(sizes.units) + sizes.n_workers * p)
     reading = n * row_bytes(sizes)
     each = source + len(sizes.units) * target + work + reading  # of each source at a time
-    return LIBRARY_BYTES + kept + sizes.n_workers * each <= max_memory * GIB
+    return LIBRARY_BYTES + kept + sizes.n_workers * each <= memory_limit(max_memory)
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #null-memory
 def null_blocks(max_memory: float, sizes: Sizes, n_pairings: int) -> tuple[int, int]:
@@ -266,7 +275,8 @@ def choose_form(max_memory: float, sizes: Sizes) -> str:
     for form in FORM_COSTS:
         each, work = FORM_BYTES[form](sizes)
         least[form] = LIBRARY_BYTES + sum(each) + work
-    fitting = {form: cost for form, cost in FORM_COSTS.items() if least[form] <= max_memory * GIB}
+    limit = memory_limit(max_memory)
+    fitting = {form: cost for form, cost in FORM_COSTS.items() if least[form] <= limit}
     if not fitting:
         return min(least, key=least.get)
     return cheapest(fitting, sizes)

@@ -36,11 +36,16 @@ ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 15))  # ridge penalties tried
 
 def check_alphas(alphas: Any) -> np.ndarray:  # (alpha,)
     "Refuse penalties that are not positive numbers."
-    alphas = np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float))
-    positive = np.isfinite(alphas) & (alphas > 0)
-    if alphas.ndim != 1 or not alphas.size or not positive.all():
+    given = without_mask(alphas, "alphas")
+    try:
+        alphas = np.atleast_1d(np.asarray(given, dtype=float))
+    except (TypeError, ValueError):
+        alphas = np.array([])
+    usable = (alphas >= 1e-100) & (alphas <= 1e100)  # so that sums and inverses are finite
+    if alphas.ndim != 1 or not alphas.size or not usable.all():
         raise InputError(
-            f"alphas must be one or more positive ridge penalties, not {alphas.tolist()}"
+            "alphas must be one or more positive ridge penalties, between 1e-100 and 1e100, not "
+            f"{given}"
         )
     return alphas
 

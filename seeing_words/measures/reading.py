@@ -6,6 +6,7 @@
 __all__ = ['READERS', 'read_features']
 
 # %% ../../nbs/library/measures/11_reading.ipynb #imports
+import os
 import re
 import warnings
 import zipfile
@@ -25,7 +26,7 @@ from seeing_words.core.arrays import (
     row_ids,
 )
 from ..core.errors import InputError, first_line, without_mask
-from ..core.files import check_codecs, check_unpacked
+from ..core.files import check_codecs, check_unpacked, path_exists
 
 # %% ../../nbs/library/measures/11_reading.ipynb #natural
 def _natural(name: str) -> list:
@@ -266,16 +267,11 @@ READERS: dict[str, Callable] = {
 }
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, or a circle of links
-        return False
-
-
 def _layers_in_file(path: Path) -> _Layers:
     """Layers of a file or a zarr folder, by name."""
-    if not _exists(path):
+    if not path_exists(path):
+        path = Path(os.path.expanduser(path))
+    if not path_exists(path):
         raise InputError(f"there is no file or folder {str(path)[:200]}")
     kind = ".zarr" if path.is_dir() else path.suffix.lower()
     if kind not in READERS:

@@ -80,6 +80,15 @@ def test_layers_of_unlike_widths_keep_them_in_a_file(values, tmp_path, kind):
     }
 
 
+def refusal(function, *args) -> str:
+    "What a function says when it refuses; empty if it does not."
+    try:
+        function(*args)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def in_all_forms(layer: np.ndarray, ids: list[str], folder) -> dict[str, object]:
     "The same layer (stimulus, unit) with ids, in every form that can hold them."
     named = feature_array(layer, ids=ids)
@@ -124,10 +133,9 @@ def test_ids_are_compared_whatever_they_come_in(values, other, tmp_path):
         assert layer.stimulus.values.tolist() == IDS, form
         np.testing.assert_allclose(layer, other, err_msg=form)
     assert align_quickly(here, same["npz"]) == align_quickly(values, other)
+    said = f"disagree at stimulus 0: '{IDS[0]}' and"
     for form, features in shuffled.items():
-        with pytest.raises(InputError, match=f"disagree at stimulus 0: '{IDS[0]}' and"):
-            align(here, features)
-            raise AssertionError(form)
+        assert said in refusal(align, here, features), form
 
 
 def test_ids_of_any_layer_count_and_number_types_do_not():
@@ -152,9 +160,7 @@ def test_ids_of_any_layer_count_and_number_types_do_not():
 def test_an_id_that_occurs_twice_is_refused(values, other, tmp_path):
     twice = [*IDS[:-1], IDS[3]]
     for form, features in in_all_forms(other, twice, tmp_path).items():
-        with pytest.raises(InputError, match="has the id 'stimulus 3' more than once"):
-            align(values, features)
-            raise AssertionError(form)
+        assert "has the id 'stimulus 3' more than once" in refusal(align, values, features), form
     with pytest.raises(InputError, match="has 39 ids for 40 stimuli"):
         read_features({"layer": other, "ids": IDS[1:]})
     with pytest.raises(InputError, match="has ids twice, as id and stimuli"):
@@ -178,9 +184,7 @@ def test_missing_numbers_of_a_file_are_refused(other, tmp_path, kind, fill):
 @pytest.mark.parametrize("kind", BY_XARRAY)
 def test_packed_numbers_of_a_file_are_unpacked(other, tmp_path, kind):
     packed = {"dtype": "int16", "scale_factor": 0.001, "add_offset": 5.0, "_FillValue": -32768}
-    path = written_by_xarray(
-        feature_array(other), tmp_path, kind, encoding={"features": packed}
-    )
+    path = written_by_xarray(feature_array(other), tmp_path, kind, encoding={"features": packed})
     np.testing.assert_allclose(numbers(path)[0], other, atol=0.00051)
 
 
