@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'row_ids', 'feature_array', 'stack_layers', 'take_layer', 'layer_values', 'narrowest', 'decoded',
-           'check_magnitude', 'check_features', 'check_pair', 'one_layer', 'pair_coords']
+           'check_magnitude', 'check_features', 'check_pair', 'stimulus_by_unit', 'one_layer', 'pair_coords']
 
 # %% ../../nbs/library/core/02_arrays.ipynb #imports
 from collections.abc import Sequence
@@ -482,6 +482,50 @@ def check_pair(
             f"{names[0]} and {names[1]} disagree at stimulus {i}: '{ids[0][i]}' and "
             f"'{ids[1][i]}'; bring both into the same order"
         )
+
+# %% ../../nbs/library/core/02_arrays.ipynb #by-name
+def stimulus_by_unit(*arrays: object, names: Sequence[str]) -> list:
+    """Bring named axes into the order (…, stimulus, unit), and compare ids of stimuli.
+
+    Parameters
+    ----------
+    *arrays : array_like
+        Those without names are returned as they are.
+    names : sequence of str
+        Their names in error messages.
+
+    Returns
+    -------
+    list
+        An array for each, of the same stimuli as far as is known.
+
+    Raises
+    ------
+    InputError
+        If two have different ids, or names of axes that lack ``stimulus`` or ``unit``.
+
+    Examples
+    --------
+    >>> turned = xr.DataArray(np.zeros((5, 12)), dims=("unit", "stimulus"))
+    >>> stimulus_by_unit(turned, np.zeros((12, 3)), names=["a", "b"])[0].shape
+    (12, 5)
+    """
+    made: list = []
+    with_ids: list[tuple[str, xr.DataArray]] = []
+    for array, name in zip(arrays, names, strict=True):
+        if isinstance(array, xr.DataArray):
+            if not {"stimulus", "unit"} <= set(array.dims):
+                raise InputError(
+                    f"{name} has dims {array.dims}: two of them must be stimulus and unit"
+                )
+            array = decoded(array, name).transpose(..., "stimulus", "unit")
+            if "stimulus" in array.coords:
+                with_ids.append((name, array))
+            array = array.values
+        made.append(array)
+    for name, array in with_ids[1:]:
+        check_pair(with_ids[0][1], array, (with_ids[0][0], name))
+    return made
 
 # %% ../../nbs/library/core/02_arrays.ipynb #check-inputs
 def one_layer(features: object, name: str) -> xr.DataArray:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..core.arrays import check_pair, one_layer
+from ..core.arrays import check_pair, one_layer, stimulus_by_unit
 from ..core.errors import InputError, whole_number, without_mask
 from ._ridge_dual import ALPHAS
 from .folds import Folds
@@ -246,6 +246,7 @@ def score_estimate(
     >>> round(float(scores.value), 3), scores.draws.sizes["draw"]
     (1.0, 20)
     """
+    target, prediction = stimulus_by_unit(target, prediction, names=("target", "prediction"))
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     if not len(target) == len(prediction) == folds.n == np.shape(weights)[1]:
         raise InputError(
@@ -1013,6 +1014,7 @@ def noise_ceiling(
 # %% ../../nbs/library/measures/08_inference.ipynb #noise-ceiling-repeats
 def _check_repeats(responses: np.ndarray) -> np.ndarray:
     """Check repeated responses; returns (repeat, stimulus, unit) as float64."""
+    (responses,) = stimulus_by_unit(responses, names=["responses"])
     responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
         raise InputError(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..core.arrays import one_layer
+from ..core.arrays import check_pair, one_layer, stimulus_by_unit
 from ..core.errors import InputError, without_mask
 from .folds import Folds, as_folds
 
@@ -185,6 +185,7 @@ def unit_pearson(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     >>> unit_pearson(np.array([[1.0], [2.0], [4.0]]), np.array([[2.0], [4.0], [8.0]])).round(6)
     array([1.])
     """
+    target, prediction = stimulus_by_unit(target, prediction, names=("target", "prediction"))
     if np.shape(target) != np.shape(prediction):
         raise InputError(
             f"target has shape {np.shape(target)}, prediction {np.shape(prediction)}: "
@@ -283,6 +284,7 @@ def _same_shape(features: xr.DataArray, like: xr.DataArray, name: str) -> xr.Dat
             f"{features.shape[1:]} (stimulus, unit) beside {like.shape[1:]} of {name}: "
             "both must be the same units' responses to as many stimuli"
         )
+    check_pair(features, like, ("it", name))
     return features
 
 

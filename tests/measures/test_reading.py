@@ -6,8 +6,22 @@ import pytest
 import xarray as xr
 import zarr
 
-from seeing_words import align, cka, feature_array, read_features
+from seeing_words import (
+    RidgeMap,
+    align,
+    cka,
+    feature_array,
+    make_folds,
+    noise_ceiling,
+    predictivity,
+    read_features,
+    resample_weights,
+)
 from seeing_words.core.errors import InputError
+from seeing_words.measures.inference import predictivity_estimate, score_estimate
+from seeing_words.measures.numerics import unit_pearson
+from seeing_words.measures.retrieval import nearest, ranks, retrieval, row_similarities
+from seeing_words.studies.ceilings import reliability
 
 # what zarr and xarray say when they write text and groups in zarr's format 3
 WRITING = ("ignore:.*Zarr V3 specification", "ignore:Consolidated metadata")
@@ -263,3 +277,48 @@ def test_numbers_whose_squares_cannot_be_summed_are_refused(other, scale):
 def test_names_that_no_file_has_are_refused(other, name):
     with pytest.raises(InputError, match="there is no file or folder"):
         align(name, other)
+
+
+def test_named_axes_and_ids_are_heeded_by_every_function_of_plain_arrays():
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(N, 3))
+    repeats = signal + 0.5 * rng.normal(size=(4, N, 3))
+    target, predicted = repeats[0], repeats[1]
+    folds, weights = make_folds(N), resample_weights(N, n_draws=3)
+
+    def named(values: np.ndarray, order: np.ndarray | slice = slice(None)) -> xr.DataArray:
+        ids = np.array(IDS)[order]
+        return xr.DataArray(values[order], {"stimulus": ids}, ("stimulus", "unit")).T
+
+    several = xr.DataArray(repeats, dims=("repeat", "stimulus", "unit")).transpose()
+    for low, expected in zip(noise_ceiling(several), noise_ceiling(repeats)):
+        np.testing.assert_array_equal(low, expected)
+    np.testing.assert_array_equal(
+        reliability(several.transpose("unit", "repeat", "stimulus"), weights=weights).value,
+        reliability(repeats, weights=weights).value,
+    )
+    settings = {"folds": folds, "weights": weights}
+    functions = {
+        "unit_pearson": unit_pearson,
+        "score": lambda a, b: score_estimate(a, b, **settings).value,
+        "ranks": lambda a, b: ranks(a, b, folds=folds)["rank"],
+        "nearest": lambda a, b: nearest(a, b, folds=folds),
+        "retrieval": lambda a, b: retrieval(a, b, **settings).value,
+        "row_similarities": row_similarities,
+        "RidgeMap": lambda a, b: RidgeMap().fit(a, b).coef_,
+        "predictivity": lambda a, b: predictivity(a, b, folds=folds),
+        "estimate": lambda a, b: predictivity_estimate(a, b, **settings).value,
+        "cka": cka,
+    }
+    other = rng.permutation(N)
+    for name, function in functions.items():
+        plain = function(target, predicted)
+        np.testing.assert_array_equal(function(named(target), named(predicted)), plain, name)
+        np.testing.assert_array_equal(function(named(target), predicted), plain, name)
+        said = refusal(function, named(target), named(predicted, other))
+        assert "disagree at stimulus 0: 'stimulus 0' and" in said, name
+    fitted = RidgeMap().fit(target, predicted)
+    np.testing.assert_array_equal(fitted.predict(named(target)), fitted.predict(target))
+    assert fitted.score(named(target), named(predicted)) == fitted.score(target, predicted)
+    with pytest.raises(InputError, match=r"two of them must be stimulus and unit"):
+        unit_pearson(xr.DataArray(target, dims=("sample", "feature")), predicted)
