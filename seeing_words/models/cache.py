@@ -197,6 +197,7 @@ def _(value: FunctionType):
 
 @fingerprint.register
 def _(value: Model):
+    value.check_unchanged()
     return [value.name, value.revision]
 
 

@@ -787,6 +787,8 @@ def extract_many(
     is_vision = model.modality == "vision"
     inputs = stimuli.require_images() if is_vision else stimuli.caption(caption)
     kept = _positions(model, layers)
+    if store is not None:
+        model.check_unchanged()
     specs = {
         name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype, layers=kept)
         for name in poolings
