@@ -1351,9 +1351,10 @@ def lost_parts(run: Run, missing: Iterable[str]) -> list[str]:
     >>> lost_parts(start("example", n_stimuli=40, n_folds=2), ["microworld/llama-0"])
     []
     """
-    try:
-        before = section_record(run.folder, run.section)
-    except InputError:
+    path = run.folder / f"{run.section}_provenance.json"
+    try:  # a record that was changed still says what would be lost
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return []
     used = {NetworkId.parse(name).trained for name in before.get("models", ())}
     used.add(before.get("trials", {}).get("kind", ""))

@@ -20,7 +20,7 @@ import zarr
 from layers import related
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
-from runs import new_checkout, notebook, tiny_vision
+from runs import new_checkout, notebook, recorded, tiny_vision
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -165,13 +165,15 @@ def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
 def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
     write = """import json
 from pathlib import Path
+from seeing_words.core.files import file_digest, with_checksum
 folder = Path("../../figures/microworld")
 folder.mkdir(parents=True)
 (folder / "toy_map.svg").touch()
 (folder / "toy_claims.csv").write_text("claim,text,effect,low,high,threshold,verdict\\n"
     "L1,up,0.2,0.1,0.3,> 0,supported\\nL2,down,0.1,-0.1,0.3,> 0,not supported\\n")
-written = {"toy_map.svg": "", "toy_claims.csv": ""}
-(folder / "toy_provenance.json").write_text(json.dumps({"written": written}))"""
+written = {name: file_digest(folder / name) for name in ("toy_map.svg", "toy_claims.csv")}
+record = with_checksum({"written": written})
+(folder / "toy_provenance.json").write_text(json.dumps(record))"""
     notebook(root / "nbs/paper/1_bad.ipynb", parameters=PARAMETERS, work="1 / 0")
     notebook(root / "nbs/paper/2_toy.ipynb", parameters=PARAMETERS, work=write)
     result = command("figures", "--preset", "microworld")
@@ -208,8 +210,10 @@ def test_claims_of_other_scenes_stand_side_by_side(root):
         folder = root / "figures" / run
         folder.mkdir(parents=True)
         (folder / "layers_claims.csv").write_text(head + layers)
+        recorded(folder, "layers", "layers_claims.csv")
         if averaging:
             (folder / "averaging_claims.csv").write_text(head + averaging)
+            recorded(folder, "averaging", "averaging_claims.csv")
     records = json.loads(command("claims", "--json").output)
     assert [(r["section"], r["claim"], r["run"], r["verdict"]) for r in records] == [
         ("layers", "L1", "microworld", "supported"),
@@ -233,6 +237,7 @@ def test_claims_show_the_corrected_p_and_the_primary_claim(root):
         "L1,up,0.2,0.1,0.3,> 0,supported,0.001,0.002,True\n"
         "L2,down,0.2,-0.1,0.3,> 0,not supported,0.2,0.2,False\n"
     )
+    recorded(folder, "layers", "layers_claims.csv")
     printed = command("claims").output
     assert "★ L1" in printed and "★ L2" not in printed
     assert "p = 0.002" in printed and "p = 0.200" in printed
