@@ -52,7 +52,7 @@ from seeing_words.measures.predictivity import (
     predictivity_grids,
 )
 from .reading import read_features
-from .scores import interval
+from .scores import draw_labels, interval
 from .similarity import similarity_grid
 from ..plots import heatmaps
 
@@ -131,6 +131,7 @@ def _cka_grid(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarr
 # %% ../../nbs/library/measures/12_align.ipynb #saved-kinds
 _KIND = "seeing_words.Alignment 2"  # what a file says it holds, and the version of its layout
 _OLD_KIND = "seeing_words.Alignment 1"  # vision and language only
+_DRAWS = "draws_begin_at"  # attribute: the first of `draw_labels`, as text since it is large
 
 
 def _write_zarr(data: xr.Dataset, path: Path) -> None:
@@ -316,12 +317,52 @@ class Alignment:
         The score to report: each fold's pair is chosen on the training stimuli of the fold.
         """
         one = self._one_direction(direction)
-        return xr.Dataset({"value": one.nested, "draws": one.nested_draws}).reset_coords(drop=True)
+        return self._with_draws(one.nested, one.nested_draws)
 
     def best_score(self, direction: str) -> xr.Dataset:
         """Score of the best pair, biased by its selection, as ``value`` with ``draws``."""
         one = self._one_direction(direction)
-        return xr.Dataset({"value": one.best_score, "draws": one.draws}).reset_coords(drop=True)
+        return self._with_draws(one.best_score, one.draws)
+
+    def difference(self, other: "Alignment", direction: str) -> xr.Dataset:
+        """Score of this alignment minus that of another, such as one of changed stimuli.
+
+        Both are paired, draw by draw, since the same stimuli were drawn for both.
+
+        Parameters
+        ----------
+        other : Alignment
+            Of as many stimuli in the same order, made with the same seed, number of draws and
+            groups.
+        direction : str
+            One of `directions`, which must be those of `other`, too.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``value`` and ``draws``; `interval` and `format_score` take it.
+
+        Raises
+        ------
+        InputError
+            If the draws of the two are of other stimuli.
+        """
+        if self.data.attrs.get(_DRAWS) is None or (
+            self.data.attrs[_DRAWS] != other.data.attrs.get(_DRAWS)
+        ):
+            raise InputError(
+                "the two alignments are of other draws of the stimuli, so they are not paired: "
+                "align both with the same stimuli, seed, n_draws and groups"
+            )
+        return self.score(direction) - other.score(direction)
+
+    def _with_draws(self, value: xr.DataArray, draws: xr.DataArray) -> xr.Dataset:
+        """A score whose draws are labelled by what was drawn, as far as the file says."""
+        scores = xr.Dataset({"value": value, "draws": draws}).reset_coords(drop=True)
+        if _DRAWS not in self.data.attrs:
+            return scores
+        first = int(self.data.attrs[_DRAWS])
+        return scores.assign_coords(draw=first + np.arange(scores.sizes["draw"]))
 
     def p(self, direction: str) -> float:
         """p-value of the best pair, compared with the best of each shuffled pairing.
@@ -807,7 +848,8 @@ def align(
         "n_permutations": n_permutations,
         "n_draws": n_draws,
     }
-    return Alignment(_as_dataset(grids, cka, layers, settings))
+    data = _as_dataset(grids, cka, layers, settings)
+    return Alignment(data.assign_attrs({_DRAWS: str(draw_labels(weights)[0])}))
 
 # %% ../../nbs/library/measures/12_align.ipynb #align-dataset
 def _as_dataset(
