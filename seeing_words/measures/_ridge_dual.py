@@ -112,7 +112,10 @@ def check_setting(
         raise InputError(f"scaling {scaling!r} is unknown: give one of {', '.join(SCALINGS)}")
     if penalty not in PENALTIES:
         raise InputError(f"penalty {penalty!r} is unknown: give one of {', '.join(PENALTIES)}")
-    if usable_device(device).type == "mps" and dtype == torch.float64:
+    kind = usable_device(device).type
+    if kind == "meta":
+        raise InputError("device 'meta' cannot be used here (it holds no numbers): give 'cpu'")
+    if kind == "mps" and dtype == torch.float64:
         raise InputError("device mps has no float64: use dtype=torch.float32, or device='cpu'")
 
 
