@@ -1287,7 +1287,7 @@ def csv_text(table: Table) -> str:
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-_FORMULA = re.compile(r"[=+@\t\r-]")  # with what spreadsheets begin formulas
+_FORMULA = re.compile(r"'*[=+@\t\r-]")  # with what spreadsheets begin formulas
 
 
 def _inert(cell: object) -> object:
