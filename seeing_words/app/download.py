@@ -1198,8 +1198,7 @@ class Plan:
             "licence, terms",
             title_justify="left",
             title=Text(
-                f"{self.preset.name}: data in {self.root}, networks in "
-                f"{constants.HF_HUB_CACHE}",
+                f"{self.preset.name}: data in {self.root}, networks in {constants.HF_HUB_CACHE}",
                 style="table.title",
             ),
         )

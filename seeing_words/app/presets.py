@@ -34,7 +34,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import InputError, did_you_mean, first_line
-from ..core.files import cache_dir, checkout
+from ..core.files import cache_dir, checkout, could_be_path
 from ..data.microworld.scene import EVALUATION, SURPRISE
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
@@ -1312,6 +1312,11 @@ def _problems(path: Path, given: Mapping[str, Any]) -> list[str]:
     for name in _of_other_type(sound):
         written = _WRITTEN[_FIELDS[name].type]
         problems.append(f"{name} = {sound.pop(name)!r}: it must be {written}")
+    for name in ("folder", "table", "trials_folder", "judge", "vision", "language"):
+        texts = sound.get(name, ())
+        if not all(could_be_path(text) for text in ([texts] if isinstance(texts, str) else texts)):
+            problems.append(f"{name}: no file has so long a name, or NUL in it: correct it")
+            del sound[name]
     if "ids_file" in sound:
         try:
             _ids_file(path, sound["ids_file"])

@@ -46,11 +46,11 @@ from seeing_words.core.files import (
     cache_dir,
     checkout,
     commit,
+    could_be_path,
     digest,
     file_digest,
     file_errors,
     package_digest,
-    path_exists,
     verify_checksum,
     versions,
     with_checksum,
@@ -564,9 +564,6 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
     return f"{preset.name}/{re.sub(r'[^-=,.0-9A-Za-z_]', '_', name)}"
 
 
-_LONGEST = 255  # bytes in the name of a folder
-
-
 def output_folder(out: str | Path) -> Path:
     """Find the folder in which the folders of presets lie.
 
@@ -594,11 +591,11 @@ def output_folder(out: str | Path) -> Path:
 def _folder(out: str | Path, place: str) -> Path:
     "Where a run's figures go."
     folder = output_folder(out) / place
-    there = next(path for path in (folder, *folder.parents) if path_exists(path))
-    if there.is_dir() and os.access(there, os.W_OK) and "\0" not in str(folder):
-        if max(len(os.fsencode(part)) for part in folder.parts) <= _LONGEST:
-            return folder
+    if not could_be_path(folder):
         raise InputError(f"out = {str(out)[:200]!r}: no folder has so long a name: name another")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        return folder
     raise InputError(
         f"out = {str(out)!r}: {there} is "
         f"{'not to be written to' if there.is_dir() else 'a file'}: name a folder"

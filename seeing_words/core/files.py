@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'unchanged_digest', 'with_checksum', 'verify_checksum',
            'code_text', 'source_digest', 'CannotWrite', 'write_errors', 'write_files', 'write_atomic', 'versions',
-           'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'path_exists', 'file_errors', 'inside',
-           'check_codecs', 'check_unpacked']
+           'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'could_be_path', 'path_exists',
+           'file_errors', 'inside', 'check_codecs', 'check_unpacked']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -522,6 +522,30 @@ class DamagedFile(InputError):
     Traceback (most recent call last):
     seeing_words.core.files.DamagedFile: dog.jpg cannot be read
     """
+
+
+def could_be_path(name: str | Path) -> bool:
+    """Tell whether a file may have this name.
+
+    Parameters
+    ----------
+    name : str or Path
+
+    Returns
+    -------
+    bool
+        False for a NUL, for more than 255 bytes in one part, or 4095 in all.
+
+    Examples
+    --------
+    >>> could_be_path("images/1.jpg"), could_be_path("x" * 300)
+    (True, False)
+    """
+    try:
+        whole = os.fsencode(name)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return b"\0" not in whole and len(whole) < 4096 and max(map(len, whole.split(b"/"))) < 256
 
 
 def path_exists(path: str | Path) -> bool:

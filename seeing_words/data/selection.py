@@ -424,8 +424,6 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
     if not missing:
         return
     first = next(iter(missing.values()))
-    if len(missing) == len(chosen) > 1:
-        _refuse_folder(name, n_images, first, folder)
     hint = ""
     for path in sorted(folder.rglob("*")):
         if path.name.lower() == first.name.lower():
@@ -434,6 +432,14 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
                 "in the same letters)"
             )
             break
+    if len(missing) == len(chosen) > 1:  # to leave all of them out is no way
+        place = _place_of(first, folder)
+        if place is not None:
+            hint = f': name that folder, in a preset folder = "…/{place}", and the table from there'
+        raise InputError(
+            f"{name}: none of its {n_images} images is in {folder.name}, the first would be "
+            f"{first.relative_to(folder)}{hint or ': correct the folder, or the names of images'}"
+        )
     raise Unusable(
         f"{name}: {len(missing)} of {n_images} images are missing in {folder.name}, the first is "
         f"{first.relative_to(folder)}{hint}",
@@ -442,24 +448,15 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
     )
 
 
-def _refuse_folder(name: str, n_images: int, first: Path, folder: Path) -> None:
-    "Say where the images are, if none of them is in the folder: leaving all out is no way."
-    named = first.relative_to(folder)
-    places = [*sorted(folder.rglob(first.name)), *sorted(folder.parent.glob(f"*/{first.name}"))]
-    hint = "correct the folder, or the names of the images in the table"
-    for path in places:
-        inside = Path(os.path.relpath(path, folder))
-        if inside.parts[-len(named.parts) :] == named.parts:
-            place = Path(*inside.parts[: -len(named.parts)])
-            hint = (
-                f"they seem to be in {place}: name that folder, and the table relative to it; in a "
-                f'preset, folder = "…/{place.as_posix()}"'
-            )
-            break
-    raise InputError(
-        f"{name}: none of its {n_images} images is in {folder.name}, the first would be "
-        f"{named}: {hint}"
-    )
+def _place_of(image: Path, folder: Path) -> str | None:
+    "The folder, seen from `folder`, in which an image has the name that it has in the table."
+    named = image.relative_to(folder).parts
+    found = [*sorted(folder.rglob(image.name)), *sorted(folder.parent.glob(f"*/{image.name}"))]
+    for path in found:
+        parts = Path(os.path.relpath(path, folder)).parts
+        if parts[-len(named) :] == named:
+            return Path(*parts[: -len(named)]).as_posix()
+    return None
 
 # %% ../../nbs/library/data/04_selection.ipynb #selected
 _OFFERED: ContextVar[set[str] | None] = ContextVar("offered", default=None)

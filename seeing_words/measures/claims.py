@@ -261,9 +261,7 @@ def _judge_equivalence(claim: Claim, value: float, draws: np.ndarray) -> Judgeme
     tie = _tie(max(abs(bottom), abs(top)))
     bottom, top = bottom + tie, top - tie
     low, high = _low_end(draws, 0.05), -_low_end(-draws, 0.05)
-    outside = (
-        _low_end(draws, 0.025) > top + 2 * tie or -_low_end(-draws, 0.025) < bottom - 2 * tie
-    )
+    outside = _low_end(draws, 0.025) > top + 2 * tie or -_low_end(-draws, 0.025) < bottom - 2 * tie
     if bottom < low and high < top:
         word = "supported"
     else:

@@ -107,9 +107,7 @@ def row_similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray
     >>> row_similarities(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
     array([1., 0.])
     """
-    predicted, responses = stimulus_by_unit(
-        predicted, responses, names=("predicted", "responses")
-    )
+    predicted, responses = stimulus_by_unit(predicted, responses, names=("predicted", "responses"))
     predicted = without_mask(predicted, "predicted")
     responses = without_mask(responses, "responses")
     if np.shape(predicted) != np.shape(responses):

@@ -171,8 +171,7 @@ class Store:
         keys = {
             path.stem
             for path in self.root.glob("*")
-            if re.fullmatch("[0-9a-f]{64}", path.stem)
-            and path.suffix in ("", ".partial", ".notes")
+            if re.fullmatch("[0-9a-f]{64}", path.stem) and path.suffix in ("", ".partial", ".notes")
         }
         for key in sorted(keys):
             self._remove(key)

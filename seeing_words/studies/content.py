@@ -575,8 +575,7 @@ def rank_agreement(a: xr.Dataset, b: xr.Dataset, dim: str = "kind") -> xr.Datase
     parts = []
     for name in ("value", "draws"):
         x, y = (
-            _ranks(one[name].transpose(dim, ...).values).reshape(a.sizes[dim], -1)
-            for one in (a, b)
+            _ranks(one[name].transpose(dim, ...).values).reshape(a.sizes[dim], -1) for one in (a, b)
         )
         x, y = x - x.mean(0), y - y.mean(0)
         parts.append((x * y).sum(0) / np.sqrt((x**2).sum(0) * (y**2).sum(0)))
