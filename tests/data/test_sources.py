@@ -1247,7 +1247,11 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         ),
         (".jsonl", "7\n", "a table in json is a list of objects"),
         (".parquet", "PAR1", r"t\.parquet cannot be read"),
-        (".xlsx", "", r"t\.xlsx: a table is one of \.csv, \.tsv, \.json, \.jsonl or \.parquet"),
+        (
+            ".xlsx",
+            "",
+            r"t\.xlsx: a table is one of \.csv, \.tsv, \.txt, \.json, \.jsonl or \.parquet",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused_by_name(mine, suffix, text, match):

@@ -466,7 +466,7 @@ A = np.random.default_rng(0).normal(size=(30, 4))
     [
         ({}, "holds no layers"),
         ({"a": A, "b": A[:9]}, "features of a, layer 'a', has 30 stimuli, layer 'b' has 9"),
-        ({"a": A, "b": A[0]}, "features of a, layer 'b', have shape (4,)"),
+        ({"a": A, "b": A[0]}, "features of a holds 'b' of shape (4,), which is no layer"),
         (
             {"a": A[None], "b": A[None]},
             "layer 'a', has shape (1, 30, 4): a layer is (stimulus, unit)",
