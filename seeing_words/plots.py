@@ -5,19 +5,22 @@
 # %% auto #0
 __all__ = ['WIDTH', 'OKABE_ITO', 'INK', 'SOFT', 'FAINT', 'KINDS', 'SIGNS', 'Table', 'style', 'contact_sheet', 'shows_stimuli',
            'heatmap', 'heatmaps', 'depth_curves', 'score_panels', 'forest', 'score_matrix', 'perturbation_forest',
-           'claims_figure', 'p_text', 'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'SavedFigure',
-           'save_figure']
+           'claims_figure', 'p_text', 'claims_overview', 'learning_curves', 'size_panels', 'csv_text', 'shown_text',
+           'SavedFigure', 'save_figure', 'read_figure']
 
 # %% ../nbs/library/plots.ipynb #imports
+import hashlib
 import io
 import json
 import os
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -31,7 +34,14 @@ from matplotlib.text import Text
 from PIL import Image
 
 from .core.errors import InputError
-from .core.files import checkout, write_atomic
+from seeing_words.core.files import (
+    checkout,
+    file_digest,
+    file_errors,
+    verify_checksum,
+    with_checksum,
+    write_files,
+)
 
 # %% ../nbs/library/plots.ipynb #style
 WIDTH = 7.0  # inches: width of the text on a page
@@ -70,6 +80,7 @@ _STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 150,
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a $ in a caption is a dollar
     "svg.hashsalt": "seeing_words",
 }
 
@@ -299,6 +310,7 @@ def heatmap(
     ax : matplotlib Axes
     grid : DataArray with two dimensions
         The first is the vertical axis, the second the horizontal one. Missing scores are hatched.
+        Coordinates such as ``vision_name`` along ``vision_layer`` name the layers.
     title : str, optional
     vmin, vmax : float, optional
         Limits of the colours; default: those of the grid.
@@ -329,8 +341,7 @@ def heatmap(
         frame = {"fill": False, "edgecolor": colour, "linewidth": linewidth, "clip_on": False}
         ax.add_patch(mpl.patches.Rectangle((column, row), 1, 1, **frame))
     ax.set_title(title, pad=17)
-    down, right = (str(dim).removesuffix("_layer") for dim in grid.dims)
-    best = f"best {values[row, column]:.3f}: {down} {row}, {right} {column}"
+    best = f"best {values[row, column]:.3f}: {_cell_name(grid, row, column)}"
     ax.text(0, 1.02, best, transform=ax.transAxes, fontsize=7.5, color=SOFT)
     for axis, n in zip((ax.yaxis, ax.xaxis), values.shape):
         ticks = np.arange(0, n, _step(n))
@@ -340,6 +351,17 @@ def heatmap(
     return mesh
 
 # %% ../nbs/library/plots.ipynb #heat-helpers
+def _cell_name(grid: xr.DataArray, row: int, column: int) -> str:
+    """Name a cell by the layers' own names, where the grid has them, or by their positions."""
+    down, right = (str(dim).removesuffix("_layer") for dim in grid.dims)
+    named = [f"{side}_name" for side in (down, right)]
+    if not all(name in grid.coords for name in named):
+        return f"{down} {row}, {right} {column}"
+    layers = (str(grid[name].values[i]) for name, i in zip(named, (row, column)))
+    short = [layer if len(layer) < 16 else f"…{layer[-14:]}" for layer in layers]
+    return " with ".join(short)
+
+
 def _grid_values(grid: xr.DataArray) -> np.ndarray:
     """Values of a grid; raises if it does not have two dimensions or holds no number."""
     if not isinstance(grid, xr.DataArray) or grid.ndim != 2:
@@ -1343,6 +1365,9 @@ Table = pd.DataFrame | xr.DataArray | xr.Dataset
 def csv_text(table: Table) -> str:
     """Format a table as csv with six significant digits; more would differ between machines.
 
+    Text that a spreadsheet would run as a formula, such as a caption that begins with "=", gets an
+    apostrophe before it (see `shown_text`).
+
     Parameters
     ----------
     table : DataFrame, DataArray or Dataset
@@ -1361,7 +1386,46 @@ def csv_text(table: Table) -> str:
         table = table.rename(table.name or "value")
     if not isinstance(table, pd.DataFrame):
         table = table.to_dataframe().reset_index()
+    texts = table.select_dtypes(["object", "string"])  # both kinds of text
+    table = table.assign(**{name: texts[name].map(_inert) for name in texts})
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+_FORMULA = re.compile(r"'*[=+@\t\r-]")  # with what spreadsheets begin formulas
+
+
+def _inert(cell: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    if not isinstance(cell, str) or not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def shown_text(cell: object) -> object:
+    """Take off the apostrophe that `csv_text` puts before text that looks like a formula.
+
+    Parameters
+    ----------
+    cell : object
+        Of a table that was read from a csv file.
+
+    Returns
+    -------
+    object
+        The same, unless it is such text.
+
+    Examples
+    --------
+    >>> shown_text("'=1+1"), shown_text("'tis"), shown_text(0.5)
+    ('=1+1', "'tis", 0.5)
+    """
+    if isinstance(cell, str) and cell.startswith("'") and _inert(cell[1:]) == cell:
+        return cell[1:]
+    return cell
 
 # %% ../nbs/library/plots.ipynb #save-print
 def _small_print(fig: Figure, text: str) -> None:
@@ -1380,6 +1444,7 @@ def _small_print(fig: Figure, text: str) -> None:
         va="bottom",
         linespacing=1.2,
         in_layout=False,
+        parse_math=False,
     )
 
 
@@ -1451,11 +1516,14 @@ def save_figure(
 ) -> SavedFigure:
     """Save a figure with its numbers and provenance; the same input gives the same bytes.
 
+    All files are written, or none of them.
+
     Parameters
     ----------
     fig : matplotlib Figure
     stem : str or Path
-        Path without suffix, for ``stem.svg``, ``stem.png``, ``stem.csv`` and ``stem.json``.
+        Path without suffix, for ``stem.svg``, ``stem.png``, ``stem.csv`` and ``stem.json``, which
+        holds the checksums of the others and of itself.
     data : table or mapping of str to table
         The numbers in the figure; several tables are saved as ``stem_<name>.csv``.
     caption : str
@@ -1496,15 +1564,21 @@ def save_figure(
         _small_print(fig, small_print)
     for kind, metadata in _METADATA.items():
         files[f"{stem}.{kind}"] = _picture(fig, kind, metadata(alt))
-    about = {
-        "caption": caption,
-        "alt": alt,
-        "files": [Path(f).name for f in files],
-        "provenance": dict(provenance),
-    }
-    files[f"{stem}.json"] = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    sha256 = {}
     for path, content in files.items():
-        write_atomic(path, content)
+        data = content.encode() if isinstance(content, str) else content
+        sha256[Path(path).name] = hashlib.sha256(data).hexdigest()
+    about = with_checksum(
+        {
+            "caption": caption,
+            "alt": alt,
+            "files": list(sha256),
+            "sha256": sha256,
+            "provenance": dict(provenance),
+        }
+    )
+    files[f"{stem}.json"] = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    write_files(files)
     return SavedFigure(Path(f"{stem}.png"), tuple(map(Path, files)), caption, alt)
 
 # %% ../nbs/library/plots.ipynb #picture
@@ -1512,6 +1586,41 @@ _METADATA = {  # file type → metadata, without a date, a program or its versio
     "svg": lambda alt: {"Title": alt, "Date": None, "Creator": None},
     "png": lambda alt: {"Description": alt, "Software": None},
 }
+
+
+def read_figure(path: str | Path) -> dict[str, Any]:
+    """Read what is recorded of a saved figure, and verify all of its files.
+
+    Parameters
+    ----------
+    path : str or Path
+        The json file of a figure.
+
+    Returns
+    -------
+    dict
+        ``caption``, ``alt``, ``files`` and ``provenance``.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or is not the one that was saved.
+
+    Examples
+    --------
+    >>> read_figure("figures/microworld/claims.json")["files"]  # doctest: +SKIP
+    ['claims.csv', 'claims.svg', 'claims.png']
+    """
+    path = Path(path)
+    with file_errors(path.name):
+        about = json.loads(path.read_text(encoding="utf-8"))
+    about = verify_checksum(about, path.name)
+    for name, checksum in about["sha256"].items():
+        if Path(name).name != name or not (path.parent / name).is_file():
+            raise InputError(f"{name} is missing: make the figure again")
+        if file_digest(path.parent / name) != checksum:
+            raise InputError(f"{name} was damaged or changed: make the figure again")
+    return about
 
 
 def _picture(fig: Figure, kind: str, metadata: dict) -> bytes:

@@ -1,5 +1,6 @@
 """Every figure is legible and says what it is given; saved twice it is the same bytes."""
 
+import csv
 import io
 import json
 import string
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -34,8 +36,10 @@ from seeing_words.plots import (
     heatmaps,
     learning_curves,
     perturbation_forest,
+    read_figure,
     save_figure,
     score_matrix,
+    shown_text,
     style,
 )
 
@@ -376,6 +380,7 @@ def test_a_saved_figure_is_150_dpi_with_alt_text_numbers_and_provenance(tmp_path
 @given(
     st.lists(st.tuples(st.text(string.printable), st.floats(allow_nan=False, width=32)), min_size=1)
 )
+@settings(deadline=None)
 def test_csv_keeps_text_as_it_is_and_numbers_to_six_digits(rows):
     table = pd.DataFrame(rows, columns=["text", "value"])
     back = pd.read_csv(
@@ -384,8 +389,99 @@ def test_csv_keeps_text_as_it_is_and_numbers_to_six_digits(rows):
         keep_default_na=False,
         lineterminator="\n",
     )
-    assert list(back["text"]) == list(table["text"])
+    assert [shown_text(text) for text in back["text"]] == list(table["text"])
+    for text in back["text"]:
+        if text[:1] in set("=+-@\t\r"):  # with what a spreadsheet begins formulas
+            float(text)  # raises unless it is a number
     np.testing.assert_allclose(back["value"], table["value"], rtol=1e-5)
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "'=1", '=HYPERLINK("x")']
+
+
+def test_no_cell_of_an_export_is_a_formula(tmp_path):
+    table = pd.DataFrame({"caption": FORMULAS, "r": -0.5, "text": "-0.5", "none": None})
+    saved(forest(conditions(), label="r"), tmp_path, data=table)
+    with open(tmp_path / "figure.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["caption"] for row in rows] == [f"'{text}" for text in FORMULAS]
+    assert {(row["r"], row["text"], row["none"]) for row in rows} == {("-0.5", "-0.5", "")}
+    back = pd.read_csv(tmp_path / "figure.csv").map(shown_text)
+    assert list(back["caption"]) == FORMULAS
+
+
+DOLLARS = ["costs $5 and $10", "$$", "$\\frac{$", "a_b^c \\alpha", "$x$"]
+
+
+def test_a_dollar_is_a_dollar():
+    images = [np.zeros((8, 8, 3), np.uint8)] * len(DOLLARS)
+    sheet_of = contact_sheet(images, DOLLARS, n_columns=3)
+    named = curves().assign(condition=lambda table: "$" + table["condition"] + "$")
+    figures = sheet_of, depth_curves(named), heatmaps({"$a$": grid()}, labels={"$a$": "$r$"})
+    for figure in figures:
+        _small_print(figure, "left out: $net$ · $")
+        with style():
+            figure.savefig(io.BytesIO(), format="svg")
+    drawn = {text.get_text().replace("\n", " ") for text in sheet_of.findobj(Text)}
+    assert set(DOLLARS) <= drawn
+    # as wide as the same letters in matplotlib's own notation of a dollar that is one
+    (text,) = (text for text in sheet_of.findobj(Text) if "$5" in text.get_text())
+    canvas = FigureCanvasAgg(sheet_of)
+    found = text.get_window_extent(canvas.get_renderer()).width
+    text.set(parse_math=True, text=text.get_text().replace("$", r"\$"))
+    assert text.get_window_extent(canvas.get_renderer()).width == found > 0
+
+
+def test_a_heat_map_calls_the_best_layers_by_their_own_names():
+    values = np.zeros((2, 3))
+    values[1, 2] = 0.5
+    layers = {
+        "vision_name": ("vision_layer", ["block.13", "block.14"]),
+        "language_name": ("language_layer", ["h.3", "h.4", "transformer.h.25.output"]),
+    }
+    shown = xr.DataArray(values, layers, ("vision_layer", "language_layer"))
+    ax = heatmaps({"r": shown}, labels={"r": "r"}).axes[0]
+    assert ax.texts[0].get_text() == "best 0.500: block.14 with …er.h.25.output"
+
+
+def changed_files(folder):
+    for file in sorted(folder.iterdir()):
+        before = file.read_bytes()
+        for place in (0, len(before) // 2, len(before) - 2):
+            file.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
+            yield file.name
+        file.unlink()
+        yield file.name
+        file.write_bytes(before)
+
+
+def test_a_saved_figure_is_verified_when_it_is_opened(tmp_path):
+    saved(forest(conditions(), label="r"), tmp_path, provenance={"seed": 3})
+    assert read_figure(tmp_path / "figure.json")["provenance"] == {"seed": 3}
+    n = 0
+    for name in changed_files(tmp_path):
+        n += 1
+        with pytest.raises(InputError, match=name):
+            read_figure(tmp_path / "figure.json")
+    assert n == 16
+    read_figure(tmp_path / "figure.json")
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, at):
+    saved(forest(conditions(), label="r"), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    calls = []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > at:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seeing_words.core.files.os.fsync", full)
+    with pytest.raises(InputError, match="cannot be written .No space left on device.: free some"):
+        saved(forest(conditions(), label="other"), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_figure_needs_a_caption_and_an_alt_text(tmp_path):

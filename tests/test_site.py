@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 
 import seeing_words
-from seeing_words.app.run import sections
+from seeing_words.app.sections import sections
 from seeing_words.measures.claims import VERDICTS
 
 sys.path.insert(0, str(ROOT / "tools"))

@@ -15,8 +15,14 @@ import numpy as np
 
 from .presets import DATA_SETS, TRIALS, Preset
 from .run import missing_parts
-from ..core.errors import InputError
-from ..data.selection import TooFew, Unusable, damaged_images, leave_out_line
+from ..core.errors import InputError, did_you_mean
+from seeing_words.data.selection import (
+    TooFew,
+    Unusable,
+    damaged_images,
+    ids_offered,
+    leave_out_line,
+)
 from ..data.stimuli import StimulusSet
 from ..measures.folds import make_folds
 from ..models.clip import CLIP
@@ -37,8 +43,8 @@ class Finding:
     Attributes
     ----------
     what : str
-        What was checked: device, stimuli, images, next words, judge, trials, images of trials, or a
-        network.
+        What was checked: device, stimuli, images, leave_out, next words, judge, trials, images of
+        trials, or a network.
     found : str
         The result, in words.
     problem : str
@@ -115,6 +121,25 @@ def _all_damaged(
         chosen, more = _usable(replace(preset, leave_out=tuple(left)), ids_file)
         findings += [one for one in more if one.leave_out]
     return faults, findings
+
+
+def _unknown_left_out(
+    preset: Preset, stimuli: StimulusSet | None, offered: set[str]
+) -> Iterator[Finding]:
+    "Find ids that are to be left out although no stimulus and no trial has them."
+    unknown = set(preset.leave_out) - offered
+    if not unknown or not offered or stimuli is None:
+        return
+    if preset.trials in DATA_SETS:  # an id may be one of a trial
+        with ids_offered() as of_trials, suppress(InputError):
+            _made_trials(preset, stimuli)
+        unknown -= of_trials
+    for id_ in sorted(unknown):
+        near = did_you_mean(id_, sorted(offered)).partition(" Available")[0]
+        near = f": {near}" if near and "?" in near else ""
+        yield Finding(
+            "leave_out", problem=f"{id_!r} is the id of no stimulus{near}; correct or remove it"
+        )
 
 
 def _images(stimuli: StimulusSet, faults: Mapping[str, str], what: str = "images") -> Finding:
@@ -381,7 +406,8 @@ def _findings(
     ids_file = next(
         (path for path in (Path(preset.ids_file or "."), ids_file) if path and path.is_file()), None
     )
-    stimuli, wrong = _usable(replace(preset, ids_file=""), ids_file)
+    with ids_offered() as offered:
+        stimuli, wrong = _usable(replace(preset, ids_file=""), ids_file)
     yield from wrong or [
         Finding(
             "stimuli",
@@ -413,6 +439,7 @@ def _findings(
     yield from (head for head in heads if head.problem or head.found)
     if "judge" in needs:
         yield _finding("judge", lambda: _judge(preset))
+    yield from _unknown_left_out(preset, stimuli, offered)
     asked = "trials" in needs or ("trials of a data set" in needs and preset.trials in DATA_SETS)
     if asked and stimuli is not None:
         yield from _all_trials(preset, stimuli)
@@ -500,7 +527,8 @@ def missing_for(
     def concerns(one: Finding) -> bool:
         if one.what == "trials" and one.part:
             return not {"trials", "trials of a data set"}.isdisjoint(needs)
-        return one.what in needs or one.what not in ("judge", "trials", "next words")
+        # ids of trials that are not used by a run are no obstacle
+        return one.what in needs or one.what not in ("judge", "trials", "next words", "leave_out")
 
     missing, obstacles = {}, []
     for one in findings:

@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -639,7 +640,7 @@ def _summary(outcomes: "list[Outcome]") -> None:
             f"{o.minutes:.1f}",
             str(o.figures),
             verdicts,
-            short_path(o.job.run.folder),
+            escape(short_path(o.job.run.folder)),
         )
     if outcomes:
         _console.print(table)
@@ -700,7 +701,8 @@ def _found(folder: Path) -> Path:
     "A folder as it is printed: relative to the current folder, or to the checkout."
     from seeing_words.core.files import checkout
 
-    return (folder if folder.is_dir() else (checkout() or Path()) / folder).resolve()
+    folder = Path(os.path.expanduser(folder))
+    return (folder if os.path.isdir(folder) else (checkout() or Path()) / folder).resolve()
 
 
 def _variant_folders(preset: str, parameter: Sequence[str], out: str) -> dict[Path, list[str]]:
@@ -747,8 +749,8 @@ def claims(
 ) -> None:
     "Print the claims of the paper, and beyond it, with effects, intervals and verdicts."
     from seeing_words.app.presets import get_preset
+    from seeing_words.app.sections import output_folder
     from seeing_words.app.tables import compare_claims, run_names, runs_on_other_scenes
-    from seeing_words.core.files import checkout
 
     sections: dict[Path, list[str]] = {}
     redo = _figures_command(preset, parameter, out)
@@ -760,7 +762,7 @@ def claims(
         folders = [folder for folder in sections if _has(folder, sections[folder], "claims.csv")]
         folders = folders or [*sections][:1]
     else:
-        folder = (checkout() or Path()) / out / get_preset(preset).name
+        folder = output_folder(out) / get_preset(preset).name
         folders = [folder, *runs_on_other_scenes(folder)]
     table = compare_claims(folders, sections=sections, redo=redo)
     if as_json:
@@ -771,18 +773,19 @@ def claims(
 def _claims_table(table: "pd.DataFrame", runs: list[str]) -> Table:
     "One row for each claim, one column for each run."
     title = "effect [95 %], claimed, p (Holm)"
-    columns = [Column(run if len(runs) > 1 else title, no_wrap=True) for run in runs]
+    columns = [Column(escape(run) if len(runs) > 1 else title, no_wrap=True) for run in runs]
     shown = Table("claim", "in words", *columns, box=SIMPLE_HEAD)
     if "primary" in table and table["primary"].eq(True).any():
         shown.caption = "★ the claim by which its section is judged"
     for (chapter, section), of_section in table.groupby(["chapter", "section"], sort=False):
-        shown.add_row(f"[bold]{'beyond: ' if chapter == 'beyond' else ''}{section}[/]")
+        beyond = "beyond: " if chapter == "beyond" else ""
+        shown.add_row(f"[bold]{escape(beyond + section)}[/]")
         for name, of_claim in of_section.groupby("claim", sort=False):
             by_run = {row.run: _verdict_cell(row) for row in of_claim.itertuples()}
             text = escape(of_claim["text"].iloc[0])
             primary = "primary" in of_claim and of_claim["primary"].eq(True).any()
             shown.add_row(
-                f"★ {name}" if primary else name,
+                escape(f"★ {name}" if primary else name),
                 text,
                 *(by_run.get(run, "not run") for run in runs),
             )
@@ -837,6 +840,7 @@ def report(
     from seeing_words.app.report import write_report
     from seeing_words.core.errors import InputError
 
+    out = Path(os.path.expanduser(out))
     _can_write(out.parent, str(out))
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}")
@@ -917,13 +921,28 @@ def _can_write(folder: Path, named: str = "") -> None:
     from seeing_words.app.download import nearest_folder
     from seeing_words.core.errors import InputError
 
-    place = nearest_folder(folder.absolute())
+    try:
+        place = nearest_folder(folder.absolute())
+    except (OSError, ValueError) as error:  # a name that no folder can have
+        raise InputError(f"--out {named or folder}: {error}: name another") from None
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise InputError(f"--out {named or folder}: {place} is not a writable folder: name another")
 
 
 def _write_alignment(alignment: "Alignment", folder: Path) -> list[Path]:
-    "The figure, its table and the whole alignment, as `alignment.*`."
+    "The figure, its table and the whole alignment, as `alignment.*`: all of them or none."
+    from seeing_words.core.files import write_errors
+
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".alignment.") as aside:
+            files = _files_of(alignment, Path(aside))
+            for file in files:
+                os.replace(file, folder / file.name)
+    return [folder / file.name for file in files]
+
+
+def _files_of(alignment: "Alignment", folder: Path) -> list[Path]:
     from seeing_words.plots import save_figure
 
     data, table = alignment.data, alignment.table
@@ -1089,6 +1108,7 @@ def align_files(
     "Align your own features: every layer of A with every layer of B."
     from seeing_words.measures.align import align
 
+    out = Path(os.path.expanduser(out))
     _can_write(out)
     _use_plugins(plugin)
     _check_measures(measure or ())
@@ -1207,7 +1227,7 @@ def _check_with_bars(preset: "Preset", *, hidden: bool) -> "list[Finding]":
 
         def tell(what: str, done: int, n: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=n, cell="")
+                tasks[what] = progress.add_task(escape(what), total=n, cell="")
             progress.update(tasks[what], completed=done)
 
         return check_preset(preset, progress=tell)
@@ -1304,7 +1324,7 @@ def _networks_table(expected: "Expected") -> Table:
     )
     for cost in expected.networks:
         table.add_row(
-            cost.network,
+            escape(cost.network),
             *map(format_bytes, (cost.download, cost.memory, cost.store)),
             _time(cost.seconds),
         )
@@ -1723,7 +1743,9 @@ def store_rm(
         ),
     ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Remove every damaged entry.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove every entry.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove every entry, finished or not, and all results.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     "Remove stored features; they are computed again when needed."
@@ -1732,19 +1754,20 @@ def store_rm(
     from seeing_words.models.store import Store
 
     store = Store(store_root())
-    chosen = [
-        *(keys or []),
-        *(store.keys() if everything else []),
-        *(_damaged(store) if damaged and not everything else []),
-    ]
-    if not chosen and not (damaged or everything):
+    if not keys and not (damaged or everything):
         raise InputError("no entries were named: give their keys, --damaged or --all")
-    for key in chosen:
-        store.rm(key)
-        if not as_json:
-            _console.print(f"removed {key}")
+    if everything:
+        chosen, n_results = store.clear()
+    else:
+        chosen, n_results = [*(keys or []), *(_damaged(store) if damaged else [])], 0
+        for key in chosen:
+            store.rm(key)
     if as_json:
-        _print_json(chosen)
+        return _print_json(chosen)
+    for key in chosen:
+        _console.print(f"removed {escape(key)}", highlight=False)
+    if n_results:
+        _console.print(f"removed {n_results} cached results")
 
 
 def _damaged(store: "Store") -> list[str]:
@@ -1986,10 +2009,12 @@ def train(
                 raise typer.Exit(130) from None
         card = checkpoint_card(f"microworld/{name}", root=out)
         took = _time(card["curve"][-1]["seconds"])
-        _console.print(f"{name}: {card['steps']} steps in {took} → {out / name}", soft_wrap=True)
+        place = escape(str(out / name))
+        _console.print(f"{name}: {card['steps']} steps in {took} → {place}", soft_wrap=True)
         if snapshots and not (snapshots / f"{name}.npz").is_file():
             (file,) = write_snapshots(snapshots, snapshots, networks=[name], trained=out)
-            _console.print(f"{name}: features along training → {file}", soft_wrap=True)
+            place = escape(str(file))
+            _console.print(f"{name}: features along training → {place}", soft_wrap=True)
 
 # %% ../../nbs/library/app/08_cli.ipynb #snapshots
 @app.command()
@@ -2025,7 +2050,8 @@ def snapshots(
         folder, out, networks=names or (), trained=trained, complete=not partial, progress=True
     ):
         size = file.stat().st_size / 1e6
-        _console.print(f"{file.stem}: {size:.1f} MB → {file}", soft_wrap=True)
+        about = escape(f"{file.stem}: {size:.1f} MB → {file}")
+        _console.print(about, highlight=False, soft_wrap=True)
 
 # %% ../../nbs/library/app/08_cli.ipynb #examples
 EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used

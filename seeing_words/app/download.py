@@ -28,6 +28,7 @@ import urllib3
 from filelock import FileLock, Timeout
 from huggingface_hub import HfApi, constants, snapshot_download
 from rich.console import Group
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
@@ -1196,7 +1197,10 @@ class Plan:
             "",
             "licence, terms",
             title_justify="left",
-            title=f"{self.preset.name}: data in {self.root}, networks in {constants.HF_HUB_CACHE}",
+            title=Text(
+                f"{self.preset.name}: data in {self.root}, networks in {constants.HF_HUB_CACHE}",
+                style="table.title",
+            ),
         )
         for item in self.items:
             table.add_row(*map(Text, _row(item)))
@@ -1332,7 +1336,8 @@ def _files(
 def _bar(progress: Progress | None, item: Item) -> Callable:
     if progress is None:
         return lambda *counts: None
-    task = progress.add_task(Path(item.source.path).name, total=item.bytes, completed=item.have)
+    name = escape(Path(item.source.path).name)
+    task = progress.add_task(name, total=item.bytes, completed=item.have)
 
     def show(*counts: int | None) -> None:  # bytes so far, and in all; none: it is unpacked now
         if counts:

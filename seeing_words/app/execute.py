@@ -6,7 +6,6 @@
 __all__ = ['read_value', 'read_parameters', 'Job', 'plan_section', 'run_folders', 'SectionError', 'Outcome', 'run_section']
 
 # %% ../../nbs/library/app/06_execute.ipynb #imports
-import json
 import logging
 import os
 import re
@@ -35,6 +34,7 @@ from seeing_words.app.sections import (
     find_section,
     parameters,
     section_needs,
+    section_record,
     sections,
     short_path,
 )
@@ -474,7 +474,7 @@ def _written(
     record = _provenance(folder, section)
     if _version(record) in (None, before):
         return 0, {}
-    written = json.loads(record.read_text(encoding="utf-8"))["written"]
+    written = section_record(folder, section)["written"]
     n_figures = sum(name.endswith(".svg") for name in written)
     claims = f"{section}_claims.csv"
     if claims not in written:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'TRIALS', 'PINS', 'UNCONFIRMED_PINS', 'PRESETS', 'DATA_SETS', 'MINIMUM', 'DEVICES', 'COLUMNS', 'Preset',
-           'data_root', 'best_device', 'data_folder', 'Source', 'pin_remark', 'reduced', 'spelled', 'split_parts',
-           'preset_file', 'split_scenes', 'get_preset', 'read_preset']
+           'data_root', 'best_device', 'data_folder', 'Source', 'refuse_unsuited_scenes', 'pin_remark', 'reduced',
+           'spelled', 'split_parts', 'preset_file', 'split_scenes', 'get_preset', 'read_preset']
 
 # %% ../../nbs/library/app/00_presets.ipynb #imports
 import os
@@ -31,9 +31,10 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as validated_dataclass
 from rich.table import Table
+from rich.text import Text
 
-from ..core.errors import InputError, did_you_mean
-from ..core.files import cache_dir, checkout
+from ..core.errors import InputError, did_you_mean, first_line
+from ..core.files import cache_dir, checkout, could_be_path
 from ..data.microworld.scene import EVALUATION, SURPRISE
 from ..data.microworld.stimulus_set import microworld_stimuli
 from ..data.selection import Unusable, read_ids
@@ -290,9 +291,10 @@ class Preset:
         return tuple(names)
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{self.name}: {self.summary}", title_justify="left", show_header=False)
+        title = Text(f"{self.name}: {self.summary}", style="table.title")  # as it is, no markup
+        table = Table(title=title, title_justify="left", show_header=False)
         for row in _rows(self):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
 
     def _repr_html_(self) -> str:
@@ -360,7 +362,7 @@ def data_folder(name: str, given: str) -> Path:
     True
     """
     folder = Path(given) if given else data_root() / name
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False for a name that no folder can have
         return folder
     is_trials = name == "pick-a-pic"
     if given:
@@ -407,8 +409,7 @@ def _flickr30k(preset: Preset, ids_file: Path | None) -> StimulusSet:
 
 
 def _microworld(preset: Preset, ids_file: Path | None) -> StimulusSet:
-    for _, remedy in _unsuited_scenes(preset):  # sizes may have changed since it was read
-        raise InputError(f"preset {preset.name}, scenes = {preset.scenes}: {remedy}")
+    refuse_unsuited_scenes(preset)  # sizes may have changed since it was read
     seeds = EVALUATION[preset.scenes :]
     return microworld_stimuli(
         preset.n_stimuli, n_captions=preset.n_captions, seeds=seeds, surprise=preset.surprise
@@ -523,6 +524,12 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
             f"stimuli from {preset.source} are not numbered scenes, only those of the {drawn} are: "
             "leave it out",
         )
+    elif n_scenes and preset.n_stimuli > n_scenes:
+        yield (
+            "n_stimuli",
+            f"{preset.n_stimuli} are asked for, and the {preset.source} has {n_scenes} scenes: "
+            "name fewer",
+        )
     elif n_scenes and not 0 <= preset.scenes <= n_scenes - preset.n_stimuli:
         yield (
             "scenes",
@@ -536,6 +543,26 @@ def _unsuited_scenes(preset: Preset) -> _Problems:
             "surprise",
             f"only the microworld has it, not {preset.source}: leave it out",
         )
+
+
+def refuse_unsuited_scenes(preset: Preset) -> None:
+    """Refuse numbers of scenes that do not exist.
+
+    Parameters
+    ----------
+    preset : Preset
+
+    Raises
+    ------
+    InputError
+        If its first scene and the number of its stimuli go beyond the scenes that there are.
+
+    Examples
+    --------
+    >>> refuse_unsuited_scenes(PRESETS["microworld"])
+    """
+    for name, remedy in _unsuited_scenes(preset):
+        raise InputError(f"preset {preset.name}, {name} = {getattr(preset, name)}: {remedy}")
 
 # %% ../../nbs/library/app/00_presets.ipynb #trials
 def _pick_a_pic(
@@ -917,7 +944,12 @@ def preset_file(name: str) -> Path | None:
     if not name.endswith(".toml"):
         return None
     places = [root / name for root in (Path.cwd(), checkout() or Path.cwd())]
-    return next((place for place in places if place.is_file()), places[0]).resolve()
+    try:
+        return next((place for place in places if place.is_file()), places[0]).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, NUL
+        raise InputError(
+            f"preset {name[:200]!r} is no path of a file ({first_line(error, 60)}): correct it"
+        ) from None
 
 
 def split_scenes(name: str) -> tuple[str, str]:
@@ -951,8 +983,7 @@ def _with_scenes(preset: Preset, scenes: str) -> Preset:
         )
     name = f"{split_scenes(preset.name)[0]}@{int(scenes)}"
     moved = replace(preset, name=name, scenes=int(scenes))
-    for _, remedy in _unsuited_scenes(moved):
-        raise InputError(f"preset {preset.name}, scenes = {int(scenes)}: {remedy}")
+    refuse_unsuited_scenes(moved)
     return moved
 
 
@@ -1062,6 +1093,8 @@ def _unsuited(preset: Preset) -> _Problems:
         needed = [f"the `{name}` {what}" for name, what in source.required.items()]
         yield "source", f"name {' and '.join(needed)}"
     yield from _unsuited_scenes(preset)
+    if preset.leave_out and not source.is_chosen:
+        yield "leave_out", f"stimuli from {preset.source} are drawn, so none has to be: remove it"
     if source.has_facts:
         return
     known = " and ".join(name for name, one in SOURCES.items() if one.has_facts)
@@ -1170,6 +1203,10 @@ def _read_toml(path: Path) -> dict:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"preset {path}: {error.strerror}: check the path") from None
+    except RecursionError:
+        raise InputError(
+            f"preset {path} has lists within lists too deep to be read: write it as the guide shows"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"preset {path} is not TOML ({error}): correct it in a text editor"
@@ -1179,7 +1216,7 @@ def _read_toml(path: Path) -> dict:
 def _listed_stimuli(preset: Preset) -> list:
     "Stimuli of a table that are not left out; those that cannot be used are reported later."
     folder, how = data_folder("folder", preset.folder), _own_table(preset)
-    if not (table := folder / preset.table).is_file():
+    if not os.path.isfile(table := folder / preset.table):
         there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLES)
         raise InputError(
             f"table = {preset.table!r} is not in {folder}: {did_you_mean(preset.table, there)}"
@@ -1189,7 +1226,7 @@ def _listed_stimuli(preset: Preset) -> list:
     except Unusable as error:
         found = folder_candidates(table, **how | {"leave_out": (*preset.leave_out, *error.wrong)})
     chosen = {one.id for one in found}
-    if preset.ids_file and Path(preset.ids_file).is_file():
+    if preset.ids_file and os.path.isfile(preset.ids_file):
         chosen = set(read_ids(preset.ids_file))
     chosen -= set(preset.leave_out)
     return [one for one in found if one.id in chosen]
@@ -1206,14 +1243,19 @@ def _with_sizes(preset: Preset, given: Mapping[str, object]) -> Preset:
 
 # %% ../../nbs/library/app/00_presets.ipynb #read
 def _beside(path: Path, name: str) -> str:  # relative to the file `path` → absolute
-    return os.path.normpath(path.parent.resolve() / Path(name).expanduser())
+    try:
+        return os.path.normpath(path.parent.resolve() / Path(name).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, no such home
+        raise InputError(
+            f"preset {path}: {name[:200]!r} is no path ({first_line(error)}): correct it"
+        ) from None
 
 
 def _network(path: Path, name: str) -> str:  # a folder or a file beside it, or a name as it is
     own = None if name.endswith(".py") else own_function(name)  # the former is refused later
     if own:
         return f"{_beside(path, str(own[0]))}:{own[1]}"
-    is_folder = name.startswith(("./", "../", "~/")) or (path.parent / name).is_dir()
+    is_folder = name.startswith(("./", "../", "~/")) or os.path.isdir(path.parent / name)
     return _beside(path, name) if is_folder else name
 
 
@@ -1270,13 +1312,21 @@ def _problems(path: Path, given: Mapping[str, Any]) -> list[str]:
     for name in _of_other_type(sound):
         written = _WRITTEN[_FIELDS[name].type]
         problems.append(f"{name} = {sound.pop(name)!r}: it must be {written}")
+    for name in ("folder", "table", "trials_folder", "judge", "vision", "language"):
+        texts = sound.get(name, ())
+        if not all(could_be_path(text) for text in ([texts] if isinstance(texts, str) else texts)):
+            problems.append(f"{name}: no file has so long a name, or NUL in it: correct it")
+            del sound[name]
     if "ids_file" in sound:
         try:
             _ids_file(path, sound["ids_file"])
         except InputError as error:
             problems.append(str(error).removeprefix(f"preset {path}: "))
             del sound["ids_file"]
-    whole = _with_paths(path, _STAND_IN | {"name": "mine", "summary": ""} | sound)
+    try:
+        whole = _with_paths(path, _STAND_IN | {"name": "mine", "summary": ""} | sound)
+    except InputError as error:
+        return [*problems, str(error).removeprefix(f"preset {path}: ")]
     preset = Preset(**whole)
     doubtful = set() if {"vision", "language"} <= sound.keys() else {"revisions"}
     if "source" not in sound:

@@ -27,12 +27,12 @@ from PIL import Image
 
 from .. import __version__
 from .presets import Preset, get_preset
-from .sections import chapters, parameters, sections, short_path
+from .sections import chapters, output_folder, parameters, sections, short_path
 from .tables import all_claims, read_answer, save_claims
 from ..core.errors import InputError
-from ..core.files import checkout, file_digest, write_atomic
+from ..core.files import checkout, file_digest, verify_checksum, write_atomic
 from ..measures.claims import VERDICTS
-from ..plots import SIGNS, csv_text
+from ..plots import SIGNS, csv_text, read_figure, shown_text
 
 # %% ../../nbs/library/app/07_report.ipynb #numbers
 MOST_ROWS = 200  # of a table on the page; the file has all
@@ -69,7 +69,8 @@ def _report_table(name: str, table: pd.DataFrame) -> ReportTable:
 
 
 def _read_table(path: Path) -> ReportTable:
-    return _report_table(path.name, pd.read_csv(path, dtype=str, keep_default_na=False))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).map(shown_text)
+    return _report_table(path.name, table)
 
 # %% ../../nbs/library/app/07_report.ipynb #shown
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _read_json(path: Path, preset: str, redo: str) -> dict:
     "Read the JSON of a run; refuse it if it cannot be read or belongs to another preset."
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{short_path(path)} cannot be read ({error}); make it again: `{redo}`"
         ) from None
@@ -187,7 +188,10 @@ def _read_json(path: Path, preset: str, redo: str) -> dict:
             f"{short_path(path)} belongs to preset {found!r}, not to {preset!r}: a report shows "
             f"one preset; make the file again: `{redo}`"
         )
-    return about
+    try:
+        return verify_checksum(about, short_path(path))
+    except InputError as error:
+        raise InputError(f"{error}: `{redo}`") from None
 
 
 def _check_written(folder: Path, written: Mapping[str, str], redo: str) -> None:
@@ -371,8 +375,8 @@ def _overview(folder: Path, table: pd.DataFrame | None, preset: Preset) -> Repor
     if csv.read_text(encoding="utf-8") != csv_text(table):
         return None
     try:
-        content = json.loads(about.read_text(encoding="utf-8"))
-    except ValueError:
+        content = read_figure(about)
+    except InputError:  # it is drawn again
         return None
     sizes = f"preset {preset.name}"
     return ReportFigure("all-claims", content["caption"], content["alt"], sizes, svg, png, ())
@@ -526,7 +530,7 @@ def collect(asked: str, out: str = "figures", *, folder: Path | None = None) -> 
     >>> collect("microworld").verdicts  # doctest: +SKIP
     """
     preset = get_preset(asked)
-    usual = (checkout() or Path.cwd()) / out / preset.name
+    usual = output_folder(out) / preset.name
     folder = folder or usual
     paths = sorted(folder.glob("*_provenance.json"))
     if not paths:

@@ -36,6 +36,7 @@ from seeing_words.app.presets import (
     best_device,
     get_preset,
     preset_file,
+    refuse_unsuited_scenes,
     split_parts,
     split_scenes,
 )
@@ -43,6 +44,7 @@ from seeing_words.app.sections import (
     NEEDS,
     Parameter,
     code_cells,
+    output_folder,
     parameters,
     section_metadata,
     section_needs,
@@ -53,12 +55,13 @@ from ..core.errors import InputError, did_you_mean
 from seeing_words.core.files import (
     PACKAGE,
     cache_dir,
-    checkout,
     commit,
+    could_be_path,
     digest,
     file_digest,
     package_digest,
     versions,
+    with_checksum,
     write_atomic,
 )
 from ..core.parallel import parallel_map
@@ -228,6 +231,7 @@ def sources(notebook: Path | None = None) -> str:
 _MINIMUM = {
     name: MINIMUM[name] for name in ("n_stimuli", "n_folds", "n_permutations", "n_draws")
 } | {"seed": 0}
+_MAXIMUM = {"n_permutations": 10**6, "n_draws": 10**6}
 
 
 def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
@@ -238,7 +242,11 @@ def _sized(preset: Preset, seed: int, **sizes: int | None) -> Preset:
             raise InputError(
                 f"{name} = {value!r}: a whole number of at least {_MINIMUM[name]} is needed"
             )
+    for name, most in _MAXIMUM.items():
+        if given.get(name, 0) > most:
+            raise InputError(f"{name} = {given[name]}: at most {most} fit into memory; give fewer")
     sized = replace(preset, **given)
+    refuse_unsuited_scenes(sized)
     if sized.n_stimuli < 2 * sized.n_folds:
         raise InputError(
             f"n_stimuli = {sized.n_stimuli} is too few for n_folds = {sized.n_folds}: "
@@ -275,7 +283,9 @@ def _place(preset: Preset, own: Preset, seed: int, changed: Mapping[str, object]
 
 def _folder(out: str | Path, place: str) -> Path:
     "Where a run's figures go."
-    folder = (checkout() or Path.cwd()) / out / place
+    folder = output_folder(out) / place
+    if not could_be_path(folder):
+        raise InputError(f"out = {str(out)[:200]!r}: no folder has so long a name: name another")
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK):
         return folder
@@ -964,7 +974,7 @@ class Run:
             _write_json(self.folder / f"{self.section}_environment.json", about)
         self.written.update((file.name, file_digest(file)) for file in files)
         about = self.provenance | {"written": dict(sorted(self.written.items()))}
-        _write_json(self.folder / f"{self.section}_provenance.json", about)
+        _write_json(self.folder / f"{self.section}_provenance.json", with_checksum(about))
 
     def __repr__(self) -> str:
         return f"{self.section}: {self.small_print} → {short_path(self.folder)}"
@@ -999,10 +1009,10 @@ def lost_parts(run: Run, missing: Iterable[str]) -> list[str]:
     >>> lost_parts(start("example", n_stimuli=40, n_folds=2), ["microworld/llama-0"])
     []
     """
-    record = run.folder / f"{run.section}_provenance.json"
-    try:
-        before = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    path = run.folder / f"{run.section}_provenance.json"
+    try:  # a record that was changed still says what would be lost
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return []
     used = {NetworkId.parse(name).trained for name in before.get("models", ())}
     used.add(before.get("trials", {}).get("kind", ""))

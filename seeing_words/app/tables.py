@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .sections import CHAPTERS, chapters, short_path
+from .sections import CHAPTERS, chapters, short_path, written_file
 from ..core.errors import InputError
 from ..measures.claims import VERDICTS
-from ..plots import claims_overview, save_figure
+from ..plots import claims_overview, save_figure, shown_text
 
 # %% ../../nbs/library/app/05_tables.ipynb #glance
 def all_claims(
@@ -40,7 +40,7 @@ def all_claims(
     Raises
     ------
     InputError
-        If no section was run.
+        If no section was run, or a file is not the one that its run wrote.
 
     Examples
     --------
@@ -49,10 +49,11 @@ def all_claims(
     tables = []
     for chapter, of_chapter in chapters().items():
         for name in of_chapter:
-            path = folder / f"{name}_claims.csv"
-            if path.is_file() and (not sections or name in sections):
+            path = written_file(folder, name, f"{name}_claims.csv")
+            if path is not None and (not sections or name in sections):
                 section = name.replace("_", " ")
-                tables.append(pd.read_csv(path).assign(chapter=chapter, section=section))
+                found = pd.read_csv(path).map(shown_text)
+                tables.append(found.assign(chapter=chapter, section=section))
     if not tables:
         raise InputError(f"no claims in {short_path(folder)}: run `{redo}` first")
     table = pd.concat(tables, ignore_index=True)
@@ -306,5 +307,5 @@ def read_answer(folder: Path, section: str) -> str:
     >>> read_answer(Path("figures/none-was-run"), "probes")
     ''
     """
-    path = folder / f"{section}_answer.csv"
-    return str(pd.read_csv(path)["answer"].iloc[0]) if path.is_file() else ""
+    path = written_file(folder, section, f"{section}_answer.csv")
+    return "" if path is None else str(shown_text(pd.read_csv(path)["answer"].iloc[0]))

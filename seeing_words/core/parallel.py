@@ -186,7 +186,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
     device = _DEVICE.get() if device is None else device
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InputError(
             f"device {str(device)!r} cannot be used here ({first_line(error)}): "
             "give 'cpu', or another device of this machine"

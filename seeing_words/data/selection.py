@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['MAX_CAPTION', 'Segments', 'Candidate', 'leave_out_line', 'Unusable', 'TooFew', 'first_few', 'check_captions',
-           'read_ids', 'select', 'as_stimulus_set', 'damaged_images']
+           'read_ids', 'ids_offered', 'select', 'as_stimulus_set', 'damaged_images']
 
 # %% ../../nbs/library/data/04_selection.ipynb #imports
 import hashlib
 import json
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -429,6 +432,14 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
                 "in the same letters)"
             )
             break
+    if len(missing) == len(chosen) > 1:  # to leave all of them out is no way
+        place = _place_of(first, folder)
+        if place is not None:
+            hint = f': name that folder, in a preset folder = "…/{place}", and the table from there'
+        raise InputError(
+            f"{name}: none of its {n_images} images is in {folder.name}, the first would be "
+            f"{first.relative_to(folder)}{hint or ': correct the folder, or the names of images'}"
+        )
     raise Unusable(
         f"{name}: {len(missing)} of {n_images} images are missing in {folder.name}, the first is "
         f"{first.relative_to(folder)}{hint}",
@@ -436,7 +447,45 @@ def _check_files(name: str, chosen: Sequence[Candidate], folder: Path | None) ->
         "Get them",
     )
 
+
+def _place_of(image: Path, folder: Path) -> str | None:
+    "The folder, seen from `folder`, in which an image has the name that it has in the table."
+    named = image.relative_to(folder).parts
+    found = [*sorted(folder.rglob(image.name)), *sorted(folder.parent.glob(f"*/{image.name}"))]
+    for path in found:
+        parts = Path(os.path.relpath(path, folder)).parts
+        if parts[-len(named) :] == named:
+            return Path(*parts[: -len(named)]).as_posix()
+    return None
+
 # %% ../../nbs/library/data/04_selection.ipynb #selected
+_OFFERED: ContextVar[set[str] | None] = ContextVar("offered", default=None)
+
+
+@contextmanager
+def ids_offered() -> Iterator[set[str]]:
+    """Collect the ids of all stimuli from which some are chosen within the block.
+
+    Yields
+    ------
+    set of str
+        Filled by `select`.
+
+    Examples
+    --------
+    >>> with ids_offered() as ids:
+    ...     chosen = select("dogs", [Candidate("a", ("a dog",), (b"...",))], 1)
+    >>> ids
+    {'a'}
+    """
+    offered: set[str] = set()
+    token = _OFFERED.set(offered)
+    try:
+        yield offered
+    finally:
+        _OFFERED.reset(token)
+
+
 def select(
     name: str,
     candidates: Sequence[Candidate],
@@ -488,6 +537,8 @@ def select(
     """
     if not candidates:
         raise InputError(f"{name} holds no stimuli")
+    if (offered := _OFFERED.get()) is not None:
+        offered.update(candidate.id for candidate in candidates)
     listed = read_ids(ids_file) if ids_file and Path(ids_file).exists() else {}
     chosen = _choose(
         name, candidates, n, seed=seed, listed=listed, leave_out=leave_out, ids_file=ids_file

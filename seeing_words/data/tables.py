@@ -372,7 +372,28 @@ def _read_cells_of(path: Path, cells: Sequence[ImageCell]) -> dict[ImageCell, ob
     return images
 
 # %% ../../nbs/library/data/03_tables.ipynb #table
-TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+_NUMBERED = r"([^#\t\n]+)#\d+\t(.*)"  # image#number, tab, caption
+
+
+def _rows_of_text(text: str, name: str, separator: str | None) -> list[dict]:
+    """Read the rows of a .txt file: one of the two forms in which Flickr8k is published.
+
+    That is a table with a header, separated by commas or tabs, or lines of
+    ``image.jpg#0<tab>caption`` without one.
+    """
+    first = text.partition("\n")[0].rstrip("\r")
+    if separator is not None or not re.fullmatch(_NUMBERED, first):
+        return csv_rows(text, name, separator or ("\t" if "\t" in first else ","))
+    rows = []
+    for number, line in enumerate(text.rstrip().split("\n"), 1):
+        cells = re.fullmatch(_NUMBERED, line.rstrip("\r"))
+        if not cells:
+            raise InputError(
+                f"{name}: line {number} is not `image#number<tab>caption`: {line[:80]!r}"
+            )
+        rows.append({"image": cells[1], "caption": cells[2]})
+    return rows
 
 
 def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = None) -> list[dict]:
@@ -416,6 +437,8 @@ def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = N
             return csv_rows(text, path.name, separator or ",")
         if kind == ".tsv":
             return csv_rows(text, path.name, separator or "\t")
+        if kind == ".txt":
+            return _rows_of_text(text, path.name, separator)
         if kind == ".json":
             return _check_objects(json.loads(text), path.name)
         return _json_lines(text, path.name)
@@ -427,8 +450,8 @@ def read_labels(named: str) -> list[str]:
     Parameters
     ----------
     named : str
-        A text file with one label a line; a table (see `TABLES`) that has one column; or
-        ``table.csv:column``.
+        A text file, such as .txt, with one label a line; a table (see `TABLES`) that has one
+        column; or ``table.csv:column``.
 
     Returns
     -------
@@ -450,7 +473,7 @@ def read_labels(named: str) -> list[str]:
         path = Path(before)
     if not path.is_file():
         raise InputError(f"no file {path}")
-    if path.suffix.lower() in TABLES:
+    if path.suffix.lower() in TABLES and path.suffix.lower() != ".txt":
         labels = _column(read_table(path), path.name, column)
     elif column is not None:
         raise InputError(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['GIB', 'LIBRARY_BYTES', 'NULL_BUFFER_BYTES', 'ROWS_AT_ONCE', 'TRIED', 'LOO_COSTS', 'FORM_COSTS', 'NULL_COSTS',
            'FORM_BYTES', 'FORM_BLOCKS', 'Sizes', 'slices', 'cheapest', 'product_cost', 'along_costs',
-           'decomposition_cost', 'fit_layers', 'fit_workers', 'Blocks', 'dual_bytes', 'dual_blocks', 'row_bytes',
-           'primal_bytes', 'primal_blocks', 'primal_held', 'null_blocks', 'memory_to_keep', 'choose_form']
+           'decomposition_cost', 'memory_limit', 'fit_layers', 'fit_workers', 'Blocks', 'dual_bytes', 'dual_blocks',
+           'row_bytes', 'primal_bytes', 'primal_blocks', 'primal_held', 'null_blocks', 'memory_to_keep', 'choose_form']
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #imports
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,6 +170,14 @@ def _null_stimulus_cost(A: int, r: int, m: int, t: int, N: int, u: int) -> int:
 NULL_COSTS = {"rank": _null_rank_cost, "stimulus": _null_stimulus_cost}
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #memory
+def memory_limit(max_memory: float) -> float:
+    "Bytes of a limit in GiB; infinity becomes more than any machine has."
+    known = isinstance(max_memory, int | float | np.integer | np.floating)
+    if not known or isinstance(max_memory, bool):
+        raise InputError(f"max_memory is {max_memory!r}: give a number of GiB, such as 4")
+    return min(float(max_memory), 2.0**30) * GIB
+
+
 def fit_layers(
     max_memory: float,  # GiB
     n_layers: tuple[int, int],  # of source and target
@@ -179,12 +187,13 @@ def fit_layers(
     "How many source and target layers to hold at a time."
     work += LIBRARY_BYTES
     least = work + sum(each)
-    if not max_memory * GIB >= least:  # so that NaN is refused, too
+    limit = memory_limit(max_memory)
+    if not limit >= least:  # so that NaN is refused, too
         raise InputError(
             f"max_memory={max_memory} GiB is too small for one pair of layers: "
             f"give at least {np.ceil(1e3 * least / GIB) / 1e3:g}, or fewer stimuli or units"
         )
-    spare = int(max_memory * GIB) - work
+    spare = int(limit) - work
     beside_all_targets = spare - n_layers[1] * each[1]
     sources = int(np.clip(max(spare // 2, beside_all_targets) // each[0], 1, n_layers[0]))
     targets = int(np.clip((spare - sources * each[0]) // each[1], 1, n_layers[1]))
@@ -200,7 +209,7 @@ def fit_workers(
 ) -> int:
     "How many workers to have: more than one take at most half of what one and a pair leave."
     fit_layers(max_memory, (1, 1), each, work + shared)  # refuses too little
-    spare = max_memory * GIB - LIBRARY_BYTES - sum(each) - work - shared
+    spare = memory_limit(max_memory) - LIBRARY_BYTES - sum(each) - work - shared
     return int(np.clip(1 + spare // (2 * work), 1, n_workers))
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #dual-memory
@@ -246,7 +255,7 @@ def dual_blocks(max_memory: float, sizes: Sizes) -> Blocks:
     folds = 1
     if (sources, targets) == n_layers:  # there may be room for more than one fold
         of_fold = sources * each[0] + targets * each[1]
-        room = (max_memory * GIB - LIBRARY_BYTES - workers * work) // of_fold
+        room = (memory_limit(max_memory) - LIBRARY_BYTES - workers * work) // of_fold
         enough = -(-4 * workers // sources)  # tasks that keep all workers busy almost to the end
         folds = int(np.clip(min(room, enough), 1, sizes.folds.n_folds))
     return Blocks(folds, sources, targets, workers)
@@ -274,7 +283,7 @@ def primal_blocks(max_memory: float, sizes: Sizes) -> tuple[int, int]:
     (source, target), work = primal_bytes(sizes)
     _, targets = fit_layers(max_memory, (1, len(sizes.units)), (source, target), work)
     least, most = np.minimum(ROWS_AT_ONCE, sizes.folds.n)
-    spare = int(max_memory * GIB) - LIBRARY_BYTES - source - targets * target - work
+    spare = int(memory_limit(max_memory)) - LIBRARY_BYTES - source - targets * target - work
     return targets, int(np.clip(least + spare // row_bytes(sizes), least, most))
 
 
@@ -290,7 +299,7 @@ def primal_held(max_memory: float, sizes: Sizes) -> int:
     kept = (8 + sizes.dtype.itemsize * n_sets) * n
     reading = n * row_bytes(sizes)
     each = kept * p + source + len(sizes.units) * target + work + reading
-    spare = max_memory * GIB - LIBRARY_BYTES - kept * sum(sizes.units)
+    spare = memory_limit(max_memory) - LIBRARY_BYTES - kept * sum(sizes.units)
     return int(np.clip(spare // each, 0, sizes.n_workers))
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #null-memory
@@ -312,7 +321,7 @@ def null_blocks(max_memory: float, sizes: Sizes, n_pairings: int) -> Blocks:
     folds = 1
     if (sources, targets) == n_layers:  # there may be room for a fold for each worker
         of_fold = sources * source + targets * target + work + indices
-        folds = int(np.clip((max_memory * GIB - LIBRARY_BYTES) // of_fold, 1, workers))
+        folds = int(np.clip((memory_limit(max_memory) - LIBRARY_BYTES) // of_fold, 1, workers))
     # folds at the same time, or source layers, whichever keeps more cores busy
     if min(folds, sizes.folds.n_folds) < min(workers, sources):
         folds = 1
@@ -336,7 +345,8 @@ def choose_form(max_memory: float, sizes: Sizes) -> str:
     for form in FORM_COSTS:
         each, work = FORM_BYTES[form](sizes)
         least[form] = LIBRARY_BYTES + sum(each) + work
-    fitting = {form: cost for form, cost in FORM_COSTS.items() if least[form] <= max_memory * GIB}
+    limit = memory_limit(max_memory)
+    fitting = {form: cost for form, cost in FORM_COSTS.items() if least[form] <= limit}
     if not fitting:
         return min(least, key=least.get)
     return cheapest(fitting, sizes)

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map, usable_device
 from seeing_words.measures._ridge_costs import (
-    GIB,
     LOO_COSTS,
     Blocks,
     along_costs,
     cheapest,
+    memory_limit,
     product_cost,
     slices,
 )
@@ -49,11 +49,16 @@ ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 15))  # ridge penalties tried
 
 def check_alphas(alphas: Any) -> np.ndarray:  # (alpha,)
     "Refuse penalties that are not positive numbers."
-    alphas = np.atleast_1d(np.asarray(without_mask(alphas, "alphas"), dtype=float))
-    positive = np.isfinite(alphas) & (alphas > 0)
-    if alphas.ndim != 1 or not alphas.size or not positive.all():
+    given = without_mask(alphas, "alphas")
+    try:
+        alphas = np.atleast_1d(np.asarray(given, dtype=float))
+    except (TypeError, ValueError):
+        alphas = np.array([])
+    usable = (alphas >= 1e-100) & (alphas <= 1e100)  # so that sums and inverses are finite
+    if alphas.ndim != 1 or not alphas.size or not usable.all():
         raise InputError(
-            f"alphas must be one or more positive ridge penalties, not {alphas.tolist()}"
+            "alphas must be one or more positive ridge penalties, between 1e-100 and 1e100, not "
+            f"{given}"
         )
     return alphas
 
@@ -126,7 +131,10 @@ def check_setting(
         raise InputError(f"scaling {scaling!r} is unknown: give one of {', '.join(SCALINGS)}")
     if penalty not in PENALTIES:
         raise InputError(f"penalty {penalty!r} is unknown: give one of {', '.join(PENALTIES)}")
-    if usable_device(device).type == "mps" and dtype == torch.float64:
+    kind = usable_device(device).type
+    if kind == "meta":
+        raise InputError("device 'meta' cannot be used here (it holds no numbers): give 'cpu'")
+    if kind == "mps" and dtype == torch.float64:
         raise InputError("device mps has no float64: use dtype=torch.float32, or device='cpu'")
 
 
@@ -370,7 +378,7 @@ _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 @contextmanager
 def _keeping_sources(max_memory: float) -> Iterator[None]:
     "Keep the source layers that are decomposed within the block, in at most so many GiB."
-    before = _KEPT.set(_Kept(max_memory * GIB))
+    before = _KEPT.set(_Kept(memory_limit(max_memory)))
     try:
         yield
     finally:

@@ -19,16 +19,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 import zarr
 from tqdm import tqdm
 
 from ..core.arrays import check_pair
-from ..core.errors import InputError, first_line
-from ..core.files import canonical_json, check_codecs, commit, versions, write_atomic
+from ..core.errors import InputError, first_line, whole_number
+from seeing_words.core.files import (
+    canonical_json,
+    check_codecs,
+    commit,
+    path_exists,
+    versions,
+    write_atomic,
+    write_errors,
+)
 from ..core.parallel import sharing_cores
-from ._ridge_costs import Sizes, memory_to_keep
-from ._ridge_dual import ALPHAS, _keeping_sources
+from ._ridge_costs import Sizes, memory_limit, memory_to_keep
+from seeing_words.measures._ridge_dual import (
+    ALPHAS,
+    _keeping_sources,
+    check_alphas,
+    check_setting,
+)
 from .folds import Folds, as_folds, make_folds
 from .inference import best_pair, max_p_value, resample_weights
 from .influence import draw_scores, score_influences
@@ -39,7 +53,7 @@ from seeing_words.measures.predictivity import (
     predictivity_grids,
 )
 from .reading import read_features
-from .scores import interval
+from .scores import draw_labels, interval
 from .similarity import similarity_grid
 
 if TYPE_CHECKING:
@@ -123,7 +137,7 @@ def _layers_of(groups: _Groups) -> list[np.ndarray]:
 def _cka_grid(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarray:
     """Debiased CKA of z-scored units, (source layer, target layer).
 
-    Missing where `max_memory` (bytes) is too small for the products of all pairs of stimuli.
+    Missing where `max_memory` (GiB) is too small for the products of all pairs of stimuli.
     """
     try:
         rows = []
@@ -138,20 +152,22 @@ def _cka_grid(sources: _Groups, targets: _Groups, max_memory: float) -> np.ndarr
 # %% ../../nbs/library/measures/12_align.ipynb #saved-kinds
 _KIND = "seeing_words.Alignment 2"  # what a file says it holds, and the version of its layout
 _OLD_KIND = "seeing_words.Alignment 1"  # vision and language only
+_DRAWS = "draws_begin_at"  # attribute: the first of `draw_labels`, as text since it is large
 
 
 def _write_zarr(data: xr.Dataset, path: Path) -> None:
     """Write a zarr folder whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        # zarr 3 has no standard for text
-        data.to_zarr(aside / "new", zarr_format=2, consolidated=False)
-        if path.exists():
-            os.replace(path, aside / "old")
-        os.replace(aside / "new", path)
-    finally:
-        shutil.rmtree(aside)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            # zarr 3 has no standard for text
+            data.to_zarr(aside / "new", zarr_format=2, consolidated=False)
+            if path.exists():
+                os.replace(path, aside / "old")
+            os.replace(aside / "new", path)
+        finally:
+            shutil.rmtree(aside)
 
 
 def _write_netcdf(data: xr.Dataset, path: Path) -> None:
@@ -224,7 +240,9 @@ def _checksum(data: xr.Dataset) -> str:
     sha.update(json.dumps(attrs).encode())
     for name in sorted(data.variables):
         variable = data.variables[name]
-        sha.update(json.dumps([name, list(variable.dims), list(variable.shape)]).encode())
+        about = sorted((key, str(value)) for key, value in variable.attrs.items())
+        header = [name, list(variable.dims), list(variable.shape), about]
+        sha.update(json.dumps(header).encode())
         values = variable.values
         if values.dtype.kind in "fiub":
             # float64 holds every number of an alignment exactly
@@ -320,12 +338,52 @@ class Alignment:
         The score to report: each fold's pair is chosen on the training stimuli of the fold.
         """
         one = self._one_direction(direction)
-        return xr.Dataset({"value": one.nested, "draws": one.nested_draws}).reset_coords(drop=True)
+        return self._with_draws(one.nested, one.nested_draws)
 
     def best_score(self, direction: str) -> xr.Dataset:
         """Score of the best pair, biased by its selection, as ``value`` with ``draws``."""
         one = self._one_direction(direction)
-        return xr.Dataset({"value": one.best_score, "draws": one.draws}).reset_coords(drop=True)
+        return self._with_draws(one.best_score, one.draws)
+
+    def difference(self, other: "Alignment", direction: str) -> xr.Dataset:
+        """Score of this alignment minus that of another, such as one of changed stimuli.
+
+        Both are paired, draw by draw, since the same stimuli were drawn for both.
+
+        Parameters
+        ----------
+        other : Alignment
+            Of as many stimuli in the same order, made with the same seed, number of draws and
+            groups.
+        direction : str
+            One of `directions`, which must be those of `other`, too.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``value`` and ``draws``; `interval` and `format_score` take it.
+
+        Raises
+        ------
+        InputError
+            If the draws of the two are of other stimuli.
+        """
+        if self.data.attrs.get(_DRAWS) is None or (
+            self.data.attrs[_DRAWS] != other.data.attrs.get(_DRAWS)
+        ):
+            raise InputError(
+                "the two alignments are of other draws of the stimuli, so they are not paired: "
+                "align both with the same stimuli, seed, n_draws and groups"
+            )
+        return self.score(direction) - other.score(direction)
+
+    def _with_draws(self, value: xr.DataArray, draws: xr.DataArray) -> xr.Dataset:
+        """A score whose draws are labelled by what was drawn, as far as the file says."""
+        scores = xr.Dataset({"value": value, "draws": draws}).reset_coords(drop=True)
+        if _DRAWS not in self.data.attrs:
+            return scores
+        first = int(self.data.attrs[_DRAWS])
+        return scores.assign_coords(draw=first + np.arange(scores.sizes["draw"]))
 
     def p(self, direction: str) -> float:
         """p-value of the best pair, compared with the best of each shuffled pairing.
@@ -419,8 +477,8 @@ class Alignment:
             If there is no such file, or it is damaged, or holds something else.
         """
         path, _, options = _format_of(path)
-        if not path.exists():
-            raise InputError(f"there is no file or folder {path}")
+        if not path_exists(path):
+            raise InputError(f"there is no file or folder {str(path)[:200]}")
         try:
             if path.is_dir():  # zarr: all arrays are decoded, so their codecs are checked
                 for _, array in zarr.open_group(path, mode="r", use_consolidated=False).arrays():
@@ -435,7 +493,12 @@ class Alignment:
                 f"{path} holds no {_KIND}: only what Alignment.save wrote can be loaded"
             )
         if data.attrs.get("kind") == _OLD_KIND:
-            return cls(_with_missing_draws(_from_old_layout(data)))
+            try:
+                return cls(_with_missing_draws(_from_old_layout(data)))
+            except (AttributeError, KeyError, ValueError) as error:
+                raise InputError(
+                    f"{path} is damaged ({first_line(error)}): align the features again"
+                ) from error
         if data.attrs.pop(_CHECKSUM, None) != _checksum(data):
             raise InputError(
                 f"{path} is damaged: its content does not match its checksum. "
@@ -689,8 +752,9 @@ _MIN_STIMULI = 20  # fewer leave too few in a fold of a fold
 
 
 def _check_names(names: tuple[str, str]) -> tuple[str, str]:
-    names = tuple(names)
-    if len(names) != 2 or len(set(names)) != 2 or not all(str(n).isidentifier() for n in names):
+    names = tuple(names) if isinstance(names, list | tuple) else (names,)
+    words = [name for name in names if isinstance(name, str) and name.isidentifier()]
+    if len(names) != 2 or len(set(words)) != 2:
         raise InputError(
             f"names {names!r}: give two different ones of letters, digits and underscores, such "
             "as ('vision', 'language')"
@@ -704,6 +768,14 @@ def _read_both(features: tuple[object, object], names: tuple[str, str]) -> dict[
     for name, given in zip(names, features):
         layers[name] = read_features(given, f"features of {name}")
     first, second = (next(iter(layers[name].values())) for name in names)
+    for one, other in (names, names[::-1]):  # layers of one are as many as stimuli of the other
+        n_stimuli = next(iter(layers[other].values())).sizes["stimulus"]
+        if len(first) != len(second) and len(layers[one]) == n_stimuli:
+            raise InputError(
+                f"{one} has {n_stimuli} layers, and {other} as many stimuli: axes are (layer, "
+                "stimulus, unit); of (stimulus, token, unit), give the mean over the tokens of "
+                "each stimulus"
+            )
     check_pair(first, second, names)
     n_stimuli = first.sizes["stimulus"]
     if n_stimuli < _MIN_STIMULI:
@@ -725,12 +797,16 @@ def _check_groups(folds: Folds) -> None:
             )
 
 
-def _check_counts(n_permutations: int, n_draws: int) -> None:
-    if n_permutations < 0 or n_draws < 1:
-        raise InputError(
-            f"n_permutations is {n_permutations}, n_draws {n_draws}: "
-            "give 0 or more permutations, 1 or more draws"
-        )
+def _check_settings(
+    n_permutations: int, n_draws: int, seed: int, alphas: object, device: object, max_memory: float
+) -> None:
+    """Refuse what is impossible before anything is computed."""
+    whole_number(n_permutations, "n_permutations")
+    whole_number(n_draws, "n_draws", 1)
+    whole_number(seed, "seed")
+    check_alphas(alphas)
+    check_setting("shared", torch.float32, device)
+    memory_limit(max_memory)
 
 
 def _describe_features(layers: _Layers) -> dict:
@@ -814,6 +890,7 @@ def align(
     True
     """
     names = _check_names(names)
+    _check_settings(n_permutations, n_draws, seed, alphas, device, max_memory)
     layers = _read_both((a, b), names)
     n_stimuli = next(iter(layers[names[0]].values())).sizes["stimulus"]
     if folds is None:
@@ -821,7 +898,6 @@ def align(
     else:
         folds = as_folds(folds, n_stimuli, groups)
     _check_groups(folds)
-    _check_counts(n_permutations, n_draws)
 
     widths = {name: _group_by_width(layers[name]) for name in names}
     weights = resample_weights(folds, n_draws=n_draws, seed=seed, groups=folds.groups)
@@ -833,7 +909,7 @@ def align(
             both = widths[source], widths[target]
             grid = _one_direction(*both, folds, weights, bar.update, **settings, **engine)
             grids.append(_by_name(grid, source, target))
-    cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory * 2**30)
+    cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory)
     settings = {
         "n_stimuli": n_stimuli,
         "n_folds": folds.n_folds,
@@ -843,7 +919,8 @@ def align(
         "n_permutations": n_permutations,
         "n_draws": n_draws,
     }
-    return Alignment(_as_dataset(grids, cka, layers, settings))
+    data = _as_dataset(grids, cka, layers, settings)
+    return Alignment(data.assign_attrs({_DRAWS: str(draw_labels(weights)[0])}))
 
 # %% ../../nbs/library/measures/12_align.ipynb #align-dataset
 def _as_dataset(

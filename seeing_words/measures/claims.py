@@ -15,6 +15,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from ..core.errors import InputError
+from .numerics import SCORE_TIE
 from .scores import interval
 
 # %% ../../nbs/library/measures/09_claims.ipynb #claim
@@ -102,6 +103,11 @@ class Claim:
 VERDICTS = ("supported", "not supported", "contradicted")
 
 
+def _tie(threshold: float) -> float:
+    """How near to a threshold a number lies on it, since scores are rounded."""
+    return SCORE_TIE * max(1.0, abs(threshold))
+
+
 def verdict(
     effect: xr.Dataset | tuple[float, float],
     *,
@@ -121,8 +127,8 @@ def verdict(
     Returns
     -------
     str
-        One of ``VERDICTS``; "not supported" if the threshold lies within the interval or the
-        interval is missing.
+        One of ``VERDICTS``; "not supported" if the threshold lies within the interval, or one
+        millionth beside it, or the interval is missing.
 
     Examples
     --------
@@ -130,7 +136,8 @@ def verdict(
     ('supported', 'not supported', 'contradicted')
     """
     low, high = _ends(effect)
-    above, below = low > threshold, high < threshold
+    tie = _tie(threshold)
+    above, below = low > threshold + tie, high < threshold - tie
     claimed, other = (above, below) if direction == "above" else (below, above)
     if claimed:
         return "supported"
@@ -237,7 +244,7 @@ def _judge_above(values: np.ndarray, draws: np.ndarray, threshold: float) -> Jud
     """Judge whether all of `values` (item,), with draws (item, draw), are above `threshold`."""
     # min and max of numpy return NaN if any item is missing
     low = float(np.min([_low_end(row, 0.025) for row in draws]))
-    p = float(np.max([_p_above(row, threshold, 0.025) for row in draws]))
+    p = float(np.max([_p_above(row, threshold + _tie(threshold), 0.025) for row in draws]))
     if len(draws) == 1:
         high = -_low_end(-draws[0], 0.025)
     else:
@@ -251,8 +258,10 @@ def _judge_above(values: np.ndarray, draws: np.ndarray, threshold: float) -> Jud
 def _judge_equivalence(claim: Claim, value: float, draws: np.ndarray) -> Judgement:
     """Judge whether a number with draws (draw,) lies within the margins: two one-sided tests."""
     bottom, top = claim.threshold - claim.margin, claim.threshold + claim.margin
+    tie = _tie(max(abs(bottom), abs(top)))
+    bottom, top = bottom + tie, top - tie
     low, high = _low_end(draws, 0.05), -_low_end(-draws, 0.05)
-    outside = _low_end(draws, 0.025) > top or -_low_end(-draws, 0.025) < bottom
+    outside = _low_end(draws, 0.025) > top + 2 * tie or -_low_end(-draws, 0.025) < bottom - 2 * tie
     if bottom < low and high < top:
         word = "supported"
     else:

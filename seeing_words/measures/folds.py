@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.errors import InputError, first_line
+from ..core.errors import InputError, first_line, whole_number
 
 # %% ../../nbs/library/measures/00_folds.ipynb #folds
 @dataclass(frozen=True, eq=False)
@@ -149,6 +149,7 @@ def make_folds(n: int, *, n_folds: int = 5, seed: int = 0, groups: Sequence | No
     >>> make_folds(12, n_folds=2, groups=list("aaaabbbccdde"))
     Folds(12 stimuli in 5 groups, test sets of [6, 6])
     """
+    n, n_folds = whole_number(n, "n"), whole_number(n_folds, "n_folds")
     if n < 4:
         raise InputError(f"{n} stimuli are too few for folds")
     if not 2 <= n_folds <= n // 2:
@@ -156,7 +157,7 @@ def make_folds(n: int, *, n_folds: int = 5, seed: int = 0, groups: Sequence | No
             f"{n} stimuli cannot make {n_folds} folds: at least 2 folds of at least 2 stimuli "
             f"each are needed, so n_folds is 2…{n // 2}"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_number(seed, "seed"))
     if groups is None:
         return Folds(tuple(np.sort(part) for part in np.array_split(rng.permutation(n), n_folds)))
     numbers = _group_numbers(groups, n)
@@ -226,8 +227,7 @@ def repeated_folds(
     >>> len(repeated_folds(20, n_repeats=3))
     3
     """
-    if n_repeats < 1:
-        raise InputError(f"n_repeats is {n_repeats}: give 1 or more")
+    n_repeats, seed = whole_number(n_repeats, "n_repeats", 1), whole_number(seed, "seed")
     seeds = [seed, *np.random.SeedSequence(seed).generate_state(n_repeats - 1).tolist()]
     return [make_folds(n, n_folds=n_folds, seed=each, groups=groups) for each in seeds]
 
@@ -333,7 +333,8 @@ def fold_permutations(folds: Folds, n_permutations: int, *, seed: int = 0) -> np
     >>> fold_permutations(make_folds(4, n_folds=2), 3).shape
     (3, 4)
     """
-    rng = np.random.default_rng(seed)
+    n_permutations = whole_number(n_permutations, "n_permutations")
+    rng = np.random.default_rng(whole_number(seed, "seed"))
     shuffled = np.tile(np.arange(folds.n), (n_permutations, 1))
     for test in folds.test:
         if folds.groups is None:

@@ -18,12 +18,18 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..core.arrays import check_pair, one_layer
-from ..core.errors import InputError, without_mask
+from ..core.arrays import check_pair, one_layer, stimulus_by_unit
+from ..core.errors import InputError, whole_number, without_mask
 from ._ridge_dual import ALPHAS
 from .folds import Folds
 from .influence import _test_influence, draw_scores, score_influences
-from .numerics import to_float64, unit_pearson, unit_vectors
+from seeing_words.measures.numerics import (
+    SCORE_TIE,
+    merge_ties,
+    to_float64,
+    unit_pearson,
+    unit_vectors,
+)
 from .predictivity import mean_over_folds
 from .scores import draw_labels, make_scores
 
@@ -66,8 +72,9 @@ def resample_weights(
     >>> resample_weights(4, n_draws=3, groups=["a", "a", "b", "b"]).tolist()
     [[1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 2, 2]]
     """
-    n = stimuli.n if isinstance(stimuli, Folds) else int(stimuli)
-    rng = np.random.default_rng(seed)
+    n = stimuli.n if isinstance(stimuli, Folds) else whole_number(stimuli, "stimuli", 1)
+    n_draws = whole_number(n_draws, "n_draws", 1)
+    rng = np.random.default_rng(whole_number(seed, "seed"))
     if groups is None:
         return rng.multinomial(n, np.full(n, 1 / n), n_draws)
     if len(groups) != n:
@@ -246,6 +253,7 @@ def score_estimate(
     >>> round(float(scores.value), 3), scores.draws.sizes["draw"]
     (1.0, 20)
     """
+    target, prediction = stimulus_by_unit(target, prediction, names=("target", "prediction"))
     target, prediction = without_mask(target, "target"), without_mask(prediction, "prediction")
     if not len(target) == len(prediction) == folds.n == np.shape(weights)[1]:
         raise InputError(
@@ -361,6 +369,9 @@ def share_estimate(
 def best_pair(scores: xr.DataArray) -> tuple[int, int]:
     """Return the pair of layers with the highest score, averaged over folds.
 
+    Of pairs that score alike, but for rounding, it is the first: the shallowest source layer, then
+    the shallowest target layer.
+
     Parameters
     ----------
     scores : DataArray of dimensions (source_layer, target_layer), perhaps with fold
@@ -381,11 +392,16 @@ def best_pair(scores: xr.DataArray) -> tuple[int, int]:
     >>> best_pair(xr.DataArray([[0.1, 0.4], [0.2, 0.3]], dims=("source_layer", "target_layer")))
     (0, 1)
     """
+    return _best_pairs(scores)[0]
+
+
+def _best_pairs(scores: xr.DataArray) -> list[tuple[int, int]]:
+    """All pairs of layers with the highest score, which is the same but for rounding."""
     mean = mean_over_folds(scores).values
     if np.isnan(mean).all():
         raise InputError(f"no best pair: all {mean.size} scores are missing (constant layers?)")
-    i, j = np.unravel_index(np.nanargmax(mean), mean.shape)
-    return int(i), int(j)
+    merged = merge_ties(mean.ravel()).reshape(mean.shape)
+    return [(int(i), int(j)) for i, j in np.argwhere(merged == np.nanmax(merged))]
 
 # %% ../../nbs/library/measures/08_inference.ipynb #selected-score
 def selected_score(scores: xr.DataArray) -> float:
@@ -425,7 +441,8 @@ def nested_score(scores: xr.DataArray, inner: Sequence[xr.DataArray]) -> float:
     Returns
     -------
     float
-        Mean over folds. Only pairs with a score in every fold of `scores` can be selected.
+        Mean over folds. Only pairs with a score in every fold of `scores` can be selected. Pairs
+        that are the best together count in equal parts.
 
     Raises
     ------
@@ -449,8 +466,8 @@ def nested_score(scores: xr.DataArray, inner: Sequence[xr.DataArray]) -> float:
     scored = xr.DataArray(scored, dims=("source_layer", "target_layer"))
     selected = []
     for fold, grid in enumerate(inner):
-        i, j = best_pair(grid.where(scored))
-        selected.append(scores.isel(source_layer=i, target_layer=j, fold=fold))
+        of_fold = scores.isel(fold=fold).transpose("source_layer", "target_layer").values
+        selected.append(np.mean([of_fold[pair] for pair in _best_pairs(grid.where(scored))]))
     return float(np.mean(selected))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #nested-estimate
@@ -634,21 +651,23 @@ def split_selected(
     >>> split_selected(grid, 40, n_splits=5).chosen.shape
     (10, 2)
     """
+    n, n_splits = whole_number(n, "n"), whole_number(n_splits, "n_splits")
     if n < 4 or n_splits < 1:
         raise InputError(
             f"split_selected: {n_splits} splits of {n} stimuli; "
             "1 or more splits of 4 or more are needed"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_number(seed, "seed"))
     pairs, naive, scores = [], [], []
     for _ in range(n_splits):
         halves = np.array_split(rng.permutation(n), 2)
         first, second = (grid_of(np.sort(half)) for half in halves)
         for here, there in (first, second), (second, first):
-            pair = best_pair(here)
-            pairs.append(pair)
-            naive.append(mean_over_folds(here).values[pair])
-            scores.append(mean_over_folds(there).values[pair])
+            best = _best_pairs(here)
+            pairs.append(best[0])
+            for found, grid in ((naive, here), (scores, there)):
+                values = mean_over_folds(grid).values
+                found.append(np.mean([values[pair] for pair in best]))
     return Selection(np.array(pairs), np.array(naive), np.array(scores))
 
 # %% ../../nbs/library/measures/08_inference.ipynb #peak-of-scores
@@ -667,8 +686,8 @@ def peak_depth(scores: xr.Dataset, dim: str, *, depth: str | None = None) -> xr.
     Returns
     -------
     xarray.Dataset
-        The depth of the highest score in place of `dim`; in every draw the peak is located again.
-        NaN where all layers are missing.
+        The depth of the highest score in place of `dim`, the mean depth of those that are equally
+        high; in every draw the peak is located again. NaN where all layers are missing.
 
     Raises
     ------
@@ -690,14 +709,15 @@ def peak_depth(scores: xr.Dataset, dim: str, *, depth: str | None = None) -> xr.
     peaks = {}
     for name in ("value", "draws"):
         values = scores[name].transpose(..., dim)
-        highest = values.fillna(-np.inf).argmax(dim).drop_vars(dim, errors="ignore")
-        peaks[name] = highest.copy(data=depths[highest.values]).where(values.notnull().any(dim))
+        merged = values.copy(data=merge_ties(values.values))
+        highest = (merged == merged.max(dim)).astype(float)  # missing ones are not
+        n_highest = highest.sum(dim)
+        depth_of = xr.DataArray(depths, dims=dim)
+        peak = (highest * depth_of).sum(dim) / n_highest.where(n_highest > 0)
+        peaks[name] = peak.drop_vars(dim, errors="ignore")
     return xr.Dataset(peaks)
 
 # %% ../../nbs/library/measures/08_inference.ipynb #p-value
-_SCORE_TIE = 1e-6  # relative; sums in single precision differ by less
-
-
 def p_value(
     observed: float | xr.DataArray | xr.Dataset, null: np.ndarray | xr.DataArray
 ) -> float | xr.DataArray:
@@ -741,7 +761,7 @@ def p_value(
         )
     observed = xr.DataArray(observed)
     scale = np.maximum(abs(null).max("permutation"), abs(observed))
-    as_high = (null >= observed - _SCORE_TIE * scale).sum("permutation")
+    as_high = (null >= observed - SCORE_TIE * scale).sum("permutation")
     p = ((1 + as_high) / (1 + null.sizes["permutation"])).where(observed.notnull())
     return p if p.dims else float(p)
 
@@ -934,6 +954,8 @@ def calibrate(
     """
     source, target = one_layer(X, "X"), one_layer(Y, "Y")
     check_pair(source, target, ("X", "Y"))
+    n_permutations = whole_number(n_permutations, "n_permutations")
+    seed = whole_number(seed, "seed")
     if n_permutations < 1:
         raise InputError(
             f"calibrate: {n_permutations} permutations are too few for a null; 19 or more can "
@@ -984,12 +1006,13 @@ def noise_ceiling(
     """
     responses = _check_repeats(responses)
     n_repeats, half = len(responses), len(responses) // 2
-    n_averaged = n_repeats if n_averaged is None else n_averaged
+    n_averaged = n_repeats if n_averaged is None else whole_number(n_averaged, "n_averaged")
+    n_splits = whole_number(n_splits, "n_splits", 1)
     if n_averaged < 1:
         raise InputError(
             f"noise_ceiling: a target is the mean of 1 or more repeats, not of {n_averaged}"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_number(seed, "seed"))
     between_halves = []
     for _ in range(n_splits if n_repeats > 2 else 1):
         order = rng.permutation(n_repeats)
@@ -1003,6 +1026,7 @@ def noise_ceiling(
 # %% ../../nbs/library/measures/08_inference.ipynb #noise-ceiling-repeats
 def _check_repeats(responses: np.ndarray) -> np.ndarray:
     """Check repeated responses; returns (repeat, stimulus, unit) as float64."""
+    (responses,) = stimulus_by_unit(responses, names=["responses"])
     responses = np.asarray(without_mask(responses, "responses"), dtype=float)
     if responses.ndim != 3 or len(responses) < 2 or responses.shape[1] < 3:
         raise InputError(

@@ -26,7 +26,7 @@ from seeing_words.core.arrays import (
     one_layer,
     pair_coords,
 )
-from ..core.errors import InputError
+from ..core.errors import InputError, whole_number
 from seeing_words.core.parallel import (
     _at_once,
     parallel_map,
@@ -710,6 +710,7 @@ def null_grid(
     """
     source, targets, folds, alphas = _check(source, {"": target}, folds, alphas)
     target = targets[""]
+    n_units = whole_number(n_units, "n_units", 1)
     pairings = np.vstack([np.arange(folds.n), fold_permutations(folds, n_permutations, seed=seed)])
     chosen = np.random.default_rng(seed).permutation(narrowest(target))[:n_units]
     values = target.values[:, :, np.sort(chosen)]  # (layer, stimulus, unit)

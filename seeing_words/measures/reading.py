@@ -6,7 +6,10 @@
 __all__ = ['READERS', 'read_features']
 
 # %% ../../nbs/library/measures/11_reading.ipynb #imports
+import os
 import re
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,9 +18,15 @@ import safetensors.torch
 import xarray as xr
 import zarr
 
-from ..core.arrays import check_pair, feature_array
+from seeing_words.core.arrays import (
+    check_magnitude,
+    check_pair,
+    decoded,
+    feature_array,
+    row_ids,
+)
 from ..core.errors import InputError, first_line, without_mask
-from ..core.files import check_codecs
+from ..core.files import check_codecs, check_unpacked, path_exists
 
 # %% ../../nbs/library/measures/11_reading.ipynb #natural
 def _natural(name: str) -> list:
@@ -28,17 +37,20 @@ def _natural(name: str) -> list:
 def _check_layer(values: object, where: str) -> xr.DataArray:
     """Check one layer, (stimulus, unit), and keep the ids and the depth that it came with."""
     coords = {}
+    ids = row_ids(values)
+    if ids is not None:
+        coords["stimulus"] = np.array(ids)
     if isinstance(values, xr.DataArray):
         if set(values.dims) != {"stimulus", "unit"}:
             raise InputError(f"{where} has dims {values.dims}: they must be (stimulus, unit)")
-        values = values.transpose("stimulus", "unit")
+        values = decoded(values, where.removesuffix(",")).transpose("stimulus", "unit")
         if "n_units" in values.coords:  # what `stack_layers` filled in is left out
             values = values.isel(unit=slice(int(values.n_units)))
         for name in ("stimulus", "depth"):
             if name in values.coords:
                 coords[name] = values[name].values
         if "stimulus" in coords:
-            coords["stimulus"] = coords["stimulus"].astype(str)
+            coords["stimulus"] = np.array([str(one) for one in coords["stimulus"]])
         values = values.values
     array = _as_numbers(values, where)
     shape = np.shape(values)
@@ -80,17 +92,30 @@ def _check_finite(layer: xr.DataArray, where: str) -> None:
             f"{where} holds {layer.values[stimulus, unit]} at stimulus {stimulus}, unit {unit} "
             f"({len(bad)} such values): remove those stimuli or find out where they came from"
         )
+    check_magnitude(layer.values[None], where.removesuffix(","))
 
 # %% ../../nbs/library/measures/11_reading.ipynb #layers
-def _layers_in_array(features: object, name: str) -> dict[str, object]:
+_Layers = tuple[dict[str, object], list[str] | None]  # layers by name, and ids of the stimuli
+
+
+def _layers_in_array(features: object, name: str) -> _Layers:
     """Layers of an array (layer, stimulus, unit) or (stimulus, unit), by name."""
-    features = without_mask(features, name)
+    features = without_mask(features, name) if row_ids(features) is None else features
     if isinstance(features, xr.DataArray):
-        return _layers_in_dataarray(features, name)
+        return _layers_in_dataarray(features, name), None
     if getattr(features, "ndim", 0) not in (2, 3):
         features = _as_numbers(features, name)
-    layers = features if features.ndim == 3 else [features]
-    return {str(i): layer for i, layer in enumerate(layers)}
+    if features.ndim == 2:
+        return {"0": features}, None
+    n_layers, n_stimuli, n_units = features.shape
+    if n_layers >= max(2, n_stimuli):
+        raise InputError(
+            f"{name} has the shape {(n_layers, n_stimuli, n_units)}, which would be {n_layers} "
+            f"layers of {n_stimuli} stimuli. Of (stimulus, token, unit), give the mean over the "
+            "tokens of each stimulus; if it is (layer, stimulus, unit), give "
+            'xarray.DataArray(features, dims=("layer", "stimulus", "unit"))'
+        )
+    return {str(i): layer for i, layer in enumerate(features)}, None
 
 
 def _layers_in_dataarray(features: xr.DataArray, name: str) -> dict[str, xr.DataArray]:
@@ -102,6 +127,8 @@ def _layers_in_dataarray(features: xr.DataArray, name: str) -> dict[str, xr.Data
         )
     if "layer" not in features.dims:
         return {"0": features}
+    if "n_units" in features.attrs and "n_units" not in features.coords:  # as the store writes it
+        features = features.assign_coords(n_units=("layer", features.attrs["n_units"]))
     coordinate = "layer_name" if "layer_name" in features.coords else "layer"
     layer_names = [str(layer) for layer in features[coordinate].values]
     repeated = sorted({layer for layer in layer_names if layer_names.count(layer) > 1})
@@ -111,17 +138,50 @@ def _layers_in_dataarray(features: xr.DataArray, name: str) -> dict[str, xr.Data
         )
     return {layer: features.isel(layer=i) for i, layer in enumerate(layer_names)}
 
+# %% ../../nbs/library/measures/11_reading.ipynb #layers-mapping
+_IDS = ("id", "ids", "stimulus", "stimuli", "stimulus_id", "stimulus_ids")  # of lists beside layers
 
-def _layers_in_mapping(features: Mapping, name: str) -> dict[str, object]:
+
+def _n_axes(values: object) -> int:
+    """Number of axes of an array or of nested lists; those of unlike lengths count as 2."""
+    try:
+        return values.ndim if hasattr(values, "ndim") else np.ndim(values)
+    except ValueError:
+        return 2  # refused where the layer is read
+
+
+def _layers_in_mapping(features: Mapping, name: str) -> _Layers:
     """Layers of a mapping, or of the one array (layer, stimulus, unit) that it holds."""
-    if not features:
+    layers = {str(key): values for key, values in features.items()}
+    named = [key for key in layers if key.lower() in _IDS and _n_axes(layers[key]) == 1]
+    if len(named) > 1:
+        raise InputError(f"{name} has ids twice, as {' and '.join(named)}: leave one out")
+    ids = [str(one) for one in np.asarray(layers.pop(named[0])).astype(str)] if named else None
+    if not layers:
         raise InputError(
             f"{name} holds no layers: give one or more arrays (stimulus, unit) by name"
         )
-    first, *others = features.values()
-    if not others and getattr(first, "ndim", 0) == 3:
-        return _layers_in_array(first, name)
-    return {str(layer): values for layer, values in features.items()}
+    first, *others = layers.values()
+    if not others and _n_axes(first) == 3:
+        of_array, own = _layers_in_array(first, name)
+        return of_array, ids or own
+    for key, values in layers.items():
+        kind = getattr(getattr(values, "dtype", None), "kind", "f")
+        if kind in "USTO" or _n_axes(values) < 2:
+            raise InputError(
+                f"{name} holds {key!r} of shape {np.shape(values)}, which is no layer (stimulus, "
+                f"unit): call it 'ids' if it names the stimuli, else leave it out"
+            )
+    return layers, ids
+
+
+def _layers_in_dataset(features: xr.Dataset, name: str) -> _Layers:
+    """Layers of the variables of a dataset; lists of one dimension are no layers."""
+    layers = {}
+    for key, values in features.data_vars.items():
+        if values.ndim > 1 or str(key).lower() in _IDS:
+            layers[key] = values
+    return _layers_in_mapping(layers, name)
 
 # %% ../../nbs/library/measures/11_reading.ipynb #files
 def _read_npy(path: Path) -> np.ndarray:
@@ -130,6 +190,9 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    check_unpacked(path.name, path.stat().st_size, unpacked)
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as layers:
         return dict(layers)  # in the order of the file
 
@@ -139,46 +202,96 @@ def _read_safetensors(path: Path) -> dict[str, object]:
     return {name: layers[name] for name in sorted(layers, key=_natural)}
 
 
-def _read_zarr(path: Path) -> dict[str, np.ndarray] | np.ndarray:
+def _read_netcdf(path: Path) -> xr.Dataset:
+    with open(path, "rb") as file:
+        if file.read(3) != b"CDF":
+            raise InputError(
+                "it is not netCDF 3: write it by features.to_netcdf(path, engine='scipy')"
+            )
+    return xr.load_dataset(path, engine="scipy", decode_times=False)
+
+# %% ../../nbs/library/measures/11_reading.ipynb #zarr
+def _axes(array: zarr.Array) -> tuple[str, ...]:
+    """Names of the axes as xarray writes them in either format of zarr; empty if they have none."""
+    names = getattr(array.metadata, "dimension_names", None)
+    return tuple(names or array.attrs.get("_ARRAY_DIMENSIONS", ()))
+
+
+def _check_zarr(array: zarr.Array) -> zarr.Array:
+    """Refuse what would run code or unpack to too much."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Zarr V3 specification")  # of text
+        check_codecs(array)
+    check_unpacked(f"zarr array {array.path or '/'!r}", array.nbytes_stored(), array.nbytes)
+    return array
+
+
+def _read_zarr(path: Path) -> xr.Dataset | xr.DataArray | dict[str, np.ndarray] | np.ndarray:
     """The array at `path`, or those of the group there; only codecs that compute are run."""
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
-        return check_codecs(node)[:]
+        return _read_zarr_array(_check_zarr(node), path)
+    arrays = {name: _check_zarr(array) for name, array in node.arrays()}
+    if arrays and all(_axes(array) or not array.ndim for array in arrays.values()):
+        data = xr.load_dataset(path, engine="zarr", consolidated=False, decode_times=False)
+        return data[sorted(data.data_vars, key=_natural)]
     layers = {}
-    for name in sorted(node.array_keys(), key=_natural):
-        if node[name].ndim > 1:  # xarray writes coordinates beside its arrays
-            layers[name] = check_codecs(node[name])[:]
+    for name in sorted(arrays, key=_natural):
+        if arrays[name].ndim > 1 or name.lower() in _IDS:
+            layers[name] = _read_zarr_array(arrays[name], path / name)
     return layers
 
 
+def _read_zarr_array(array: zarr.Array, path: Path) -> xr.DataArray | np.ndarray:
+    """A single array, whose axes may have names."""
+    axes, attrs = _axes(array), dict(array.attrs)
+    if array.fill_value and array.dtype.kind in "iuf":  # any but 0 stands for what is missing
+        attrs.setdefault("_FillValue", array.dtype.type(array.fill_value))
+    if not axes:
+        dims = [f"axis {i}" for i in range(array.ndim)]
+        return decoded(xr.DataArray(array[:], dims=dims, attrs=attrs), path.name).values
+    is_group = any((path.parent / name).is_file() for name in (".zgroup", "zarr.json"))
+    beside = zarr.open_group(path.parent, mode="r") if is_group else {}
+    if "stimulus" in beside or "_FillValue" in attrs:  # what xarray knows how to read
+        raise InputError(f"it is one array of a dataset: give its whole group {path.parent}")
+    attrs.pop("_ARRAY_DIMENSIONS", None)
+    return xr.DataArray(array[:], dims=axes, attrs=attrs)
+
+# %% ../../nbs/library/measures/11_reading.ipynb #readers
 READERS: dict[str, Callable] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
     ".zarr": _read_zarr,
+    ".nc": _read_netcdf,
 }
 
 
-def _layers_in_file(path: Path) -> dict[str, object]:
+def _layers_in_file(path: Path) -> _Layers:
     """Layers of a file or a zarr folder, by name."""
-    if not path.exists():
-        raise InputError(f"there is no file or folder {path}")
+    if not path_exists(path):
+        path = Path(os.path.expanduser(path))
+    if not path_exists(path):
+        raise InputError(f"there is no file or folder {str(path)[:200]}")
     kind = ".zarr" if path.is_dir() else path.suffix.lower()
     if kind not in READERS:
         raise InputError(
             f"{path}: features are read from {', '.join(READERS)}. Pickles are never opened, so "
-            "save arrays of numbers, for instance by numpy.savez or safetensors.torch.save_file"
+            "save arrays of numbers, for instance by numpy.savez or safetensors.torch.save_file. A "
+            "table (csv, parquet) is read by pandas, with ids of stimuli as its index, and the "
+            "data frame is given"
         )
     try:
         content = READERS[kind](path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:  # any library may refuse a file that is damaged or mislabelled
         raise InputError(
             f"{path} cannot be read as {kind} ({first_line(error)}): write it again, "
-            "with arrays of numbers only"
+            "with arrays of numbers only; ids of stimuli as text of fixed length, "
+            "numpy.array(ids, dtype=str)"
         ) from error
-    if isinstance(content, Mapping):
-        return _layers_in_mapping(content, str(path))
-    return _layers_in_array(content, str(path))
+    return _layers_in(content, str(path))
 
 # %% ../../nbs/library/measures/11_reading.ipynb #read-features
 def read_features(features: object, name: str = "features") -> dict[str, xr.DataArray]:
@@ -212,20 +325,51 @@ def read_features(features: object, name: str = "features") -> dict[str, xr.Data
     """
     if isinstance(features, str | Path):
         name = str(features)
-        layers = _layers_in_file(Path(features))
-    elif isinstance(features, Mapping):
-        layers = _layers_in_mapping(features, name)
-    elif _is_list_of_layers(features):
-        layers = {str(i): layer for i, layer in enumerate(features)}
+        layers, ids = _layers_in_file(Path(features))
     else:
-        layers = _layers_in_array(features, name)
+        layers, ids = _layers_in(features, name)
     checked = {}
     for layer, values in layers.items():
         checked[layer] = _check_layer(values, f"{name}, layer {layer!r},")
-    (first, reference), *others = checked.items()
+    return _with_ids(checked, ids, name)
+
+
+def _layers_in(features: object, name: str) -> _Layers:
+    """Layers of anything that is in memory, by name."""
+    if isinstance(features, xr.Dataset):
+        return _layers_in_dataset(features, name)
+    if isinstance(features, Mapping):
+        return _layers_in_mapping(features, name)
+    if _is_list_of_layers(features):
+        return {str(i): layer for i, layer in enumerate(features)}, None
+    return _layers_in_array(features, name)
+
+
+def _with_ids(
+    layers: dict[str, xr.DataArray], ids: list[str] | None, name: str
+) -> dict[str, xr.DataArray]:
+    """Compare the stimuli of all layers, and give them the ids that any of them came with."""
+    (first, reference), *others = layers.items()
+    if ids is not None:
+        if len(ids) != len(reference):
+            raise InputError(f"{name} has {len(ids)} ids for {len(reference)} stimuli")
+        first, reference = "ids", reference.assign_coords(stimulus=ids)
+        others = list(layers.items())
     for layer, values in others:
+        if "stimulus" not in reference.coords:
+            if "stimulus" in values.coords and len(values) == len(reference):
+                first, reference = layer, reference.assign_coords(stimulus=values.stimulus.values)
         check_pair(reference, values, (f"{name}, layer {first!r},", f"layer {layer!r}"))
-    return checked
+    if "stimulus" not in reference.coords:
+        return layers
+    ids = reference.stimulus.values.tolist()
+    if len(set(ids)) < len(ids):
+        repeated = next(one for i, one in enumerate(ids) if one in ids[:i])
+        raise InputError(
+            f"{name} has the id {repeated!r} more than once: each stimulus needs one of its own; "
+            "stimuli that belong together share a label in `groups`"
+        )
+    return {layer: values.assign_coords(stimulus=ids) for layer, values in layers.items()}
 
 
 def _is_list_of_layers(features: object) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ..core.errors import InputError, without_mask
+from ..core.arrays import stimulus_by_unit
+from ..core.errors import InputError, whole_number, without_mask
 from .folds import Folds
 from .inference import share_estimate
 from .numerics import COSINE_TIE, to_float64, unit_rows
@@ -36,6 +37,8 @@ def similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray:
     >>> similarities(np.array([[1.0, 0.0]]), np.array([[2.0, 0.0], [0.0, 1.0]])).tolist()
     [[1.0, 0.0]]
     """
+    (predicted,) = stimulus_by_unit(predicted, names=["predicted"])
+    (responses,) = stimulus_by_unit(responses, names=["responses"])
     predicted = without_mask(predicted, "predicted")
     responses = without_mask(responses, "responses")
     return (unit_rows(to_float64(predicted)) @ unit_rows(to_float64(responses)).T).numpy()
@@ -73,6 +76,7 @@ def ranks(target: np.ndarray, predicted: np.ndarray, *, folds: Folds) -> xr.Data
     >>> float(ranks(target, target, folds=make_folds(20))["rank"].max())
     1.0
     """
+    target, predicted = stimulus_by_unit(target, predicted, names=("target", "predicted"))
     nearer, tied = np.empty(folds.n, int), np.empty(folds.n, int)
     for test in folds.test:
         before, beside = _nearer_and_tied(target[test], predicted[test])
@@ -103,6 +107,7 @@ def row_similarities(predicted: np.ndarray, responses: np.ndarray) -> np.ndarray
     >>> row_similarities(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
     array([1., 0.])
     """
+    predicted, responses = stimulus_by_unit(predicted, responses, names=("predicted", "responses"))
     predicted = without_mask(predicted, "predicted")
     responses = without_mask(responses, "responses")
     if np.shape(predicted) != np.shape(responses):
@@ -138,7 +143,8 @@ def nearest(
     >>> bool((nearest(target, target, folds=make_folds(20)) == np.arange(20)).all())
     True
     """
-    rng, first = np.random.default_rng(seed), np.empty(folds.n, int)
+    target, predicted = stimulus_by_unit(target, predicted, names=("target", "predicted"))
+    rng, first = np.random.default_rng(whole_number(seed, "seed")), np.empty(folds.n, int)
     for test in folds.test:
         near = similarities(predicted[test], target[test])
         tied = near >= near.max(1, keepdims=True) - COSINE_TIE
@@ -241,6 +247,7 @@ def retrieval(
     >>> retrieval(target, target, folds=folds, weights=weights, ks=(1,)).value.values.tolist()
     [1.0, 1.0]
     """
+    target, predicted = stimulus_by_unit(target, predicted, names=("target", "predicted"))
     if not len(target) == len(predicted) == folds.n == weights.shape[1]:
         raise InputError(
             f"target has {len(target)} stimuli, predicted {len(predicted)}, folds {folds.n}, "

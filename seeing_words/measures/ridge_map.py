@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..core.arrays import stimulus_by_unit
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
     PENALTIES,
@@ -104,6 +106,8 @@ class RidgeMap(MultiOutputMixin, RegressorMixin, BaseEstimator):
             The estimator itself.
         """
         kinds = [np.float64, np.float32]
+        if isinstance(X, xr.DataArray) or isinstance(y, xr.DataArray):
+            X, y = stimulus_by_unit(X, y, names=("X", "y"))
         X, y = validate_data(
             self, X, y, dtype=kinds, multi_output=True, y_numeric=True, ensure_min_samples=2
         )
@@ -143,6 +147,7 @@ class RidgeMap(MultiOutputMixin, RegressorMixin, BaseEstimator):
         array of shape (n_samples, n_targets), or (n_samples,) for a single target
         """
         check_is_fitted(self)
+        (X,) = stimulus_by_unit(X, names=["X"])
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
@@ -160,6 +165,8 @@ class RidgeMap(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Over the units for which it is defined; NaN if it is for none.
         """
         prediction = self.predict(X)
+        if getattr(y, "ndim", 1) > 1:
+            _, y = stimulus_by_unit(X, y, names=("X", "y"))
         y = np.asarray(y, dtype=float).reshape(len(prediction), -1)
         r = unit_pearson(y, prediction.reshape(len(prediction), -1))
         return float(np.mean(r[np.isfinite(r)])) if np.isfinite(r).any() else np.nan

@@ -22,8 +22,8 @@ from seeing_words.core.arrays import (
     one_layer,
     pair_coords,
 )
-from ..core.errors import InputError
-from ._ridge_costs import GIB, slices
+from ..core.errors import InputError, whole_number
+from ._ridge_costs import GIB, memory_limit, slices
 from seeing_words.measures.numerics import (
     _zscore_moments,
     machine_eps,
@@ -578,13 +578,13 @@ def _layers_that_fit(max_memory: float, n: int) -> int:
     "How many layers of `n` stimuli to hold on each side, given GiB of memory."
     making_one = 80 * n**2
     each = 20 * n**2  # a matrix and a copy, on each side
-    layers = int(max_memory * GIB - making_one) // each
-    if layers < 1:
+    spare = memory_limit(max_memory) - making_one
+    if not spare >= each:  # so that NaN is refused, too
         raise InputError(
             f"max_memory={max_memory:g} GiB is too small for one pair of layers: give at least "
             f"{np.ceil(1e5 * n**2 / GIB) / 1e3:g}, or fewer stimuli"
         )
-    return layers
+    return int(spare // each)
 
 
 def _all_pairs(
@@ -721,8 +721,8 @@ def similarity_null(
     >>> bool(similarity_null(X, X, n_permutations=20).max() < 0.5)
     True
     """
-    if n_permutations < 1:
-        raise InputError(f"n_permutations is {n_permutations}: give 1 or more")
+    n_permutations = whole_number(n_permutations, "n_permutations", 1)
+    seed = whole_number(seed, "seed")
 
     def shuffles(n: int) -> np.ndarray:
         rng = np.random.default_rng(seed)

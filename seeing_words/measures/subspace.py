@@ -20,6 +20,7 @@ from ..core.arrays import check_pair, one_layer
 from ..core.errors import InputError, counted, without_mask
 from .folds import Folds, fold_permutations
 from seeing_words.measures.numerics import (
+    SCORE_TIE,
     _zscore_moments,
     fold_zscore,
     machine_eps,
@@ -301,7 +302,8 @@ def _p_of_kept_maps(
     # folds that share training stimuli vary together, shuffled test stimuli do not
     per_train = np.mean([fold.w_test.sum() / fold.w_train.sum() for fold in fitted])
     null = _shuffled_means(fitted, n_permutations, rng) * np.sqrt(1 + len(fitted) * per_train)
-    p = (1 + (null >= r - 1e-12).sum(0)) / (1 + n_permutations)
+    tie = SCORE_TIE * np.maximum(np.abs(null).max(0, initial=0), np.abs(r))
+    p = (1 + (null >= r - tie).sum(0)) / (1 + n_permutations)
     return np.maximum.accumulate(p), null
 
 

@@ -26,7 +26,7 @@ import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from seeing_words.core.files import (
     PACKAGE,
     canonical_json,
@@ -198,6 +198,7 @@ def _(value: FunctionType):
 
 @fingerprint.register
 def _(value: Model):
+    value.check_unchanged()
     return [value.name, value.revision]
 
 
@@ -223,6 +224,11 @@ def _code_of(function: Callable) -> list:
     What a function outside the package may call cannot be read from its module, so the whole
     package counts as its code.
     """
+    if not isinstance(function, FunctionType):
+        raise InputError(
+            f"a result of {function!r} cannot be cached: give a function that is written in "
+            "Python, whose code is known"
+        )
     name = [function.__module__, function.__qualname__]
     if function.__module__.partition(".")[0] == _PACKAGE:
         return [*name, code_digest(function.__module__)]
@@ -443,7 +449,7 @@ class Results:
         path = Path(self.root) / f"{self._key(function, args, kwargs)}.safetensors"
         try:
             return _read(path)
-        except (FileNotFoundError, ValueError):
+        except Exception:  # there is none, or whatever is wrong with it: it is computed again
             pass
         if self.device == "cpu":
             with sharing_cores():
@@ -464,7 +470,14 @@ class Results:
                     stacklevel=2,
                 )
                 return replace(self, device="cpu")(function, *args, **kwargs)
-        _write(path, value)
+        try:
+            _write(path, value)
+        except (OSError, TypeError) as error:  # of the disk, or of a value that no file can hold
+            warnings.warn(
+                f"the result of {getattr(function, '__name__', 'a function')} cannot be kept in "
+                f"{self.root}, and is computed again next time: {first_line(error)}",
+                stacklevel=2,
+            )
         return value
 
     def _on_card(self, compute: Callable[[], object]) -> object:

@@ -628,6 +628,8 @@ def _from_store(
 ) -> dict:
     "Features and widths of layers, read or computed; all layers serve where some are asked for."
     whole = {name: _whole(spec) for name, spec in specs.items()}
+    if (found := _all_there(specs, whole, store, layers)) is not None:
+        return found
     each = {digest(spec): spec for spec in (*specs.values(), *whole.values())}
     with _full_disk_explained(store.root), ExitStack() as locks:
         store.root.mkdir(parents=True, exist_ok=True)
@@ -638,6 +640,8 @@ def _from_store(
             name: next((one for one in (spec, whole[name]) if _usable(store, one)), None)
             for name, spec in specs.items()
         }
+        for spec in filter(None, there.values()):  # left by a kill after the entry was finished
+            store.folder(spec).with_suffix(".notes").unlink(missing_ok=True)
         missing = {name: spec for name, spec in specs.items() if there[name] is None}
         new = {}
         if missing:
@@ -647,11 +651,34 @@ def _from_store(
             kept = there[name] or spec
             some = layers if kept != spec else ()  # of an entry with all of them
             values = new[name] if name in new else store.read(kept, some)
-            units = store.units(kept)
-            if some and units:
-                units = tuple(units[layer] for layer in some)
-            found[name] = values, units
+            found[name] = values, _units_of(store, kept, some)
         return found
+
+
+def _units_of(store: Store, spec: dict, layers: Sequence[int]) -> tuple[int, ...] | None:
+    "Widths of some layers of an entry, of all if none are named; None if they are equal."
+    units = store.units(spec)
+    return tuple(units[layer] for layer in layers) if layers and units else units
+
+
+def _all_there(
+    specs: dict[str, dict], whole: dict[str, dict], store: Store, layers: Sequence[int]
+) -> dict | None:
+    """Features that the store has, sound, without a lock; None if any is lacking.
+
+    Nothing is written, so that the store may be another user's, or on a disk that is read only.
+    """
+    found = {}
+    for name, spec in specs.items():
+        kept = next((one for one in (spec, whole[name]) if one in store), None)
+        if kept is None:
+            return None
+        some = layers if kept != spec else ()
+        try:
+            found[name] = store.read(kept, some), _units_of(store, kept, some)
+        except (InputError, OSError):  # damaged, or being removed at this moment
+            return None
+    return found
 
 # %% ../../nbs/library/models/08_extract.ipynb #stored
 def _positions(model: Model, layers: Sequence[int]) -> list[int]:
@@ -760,17 +787,22 @@ def extract_many(
     is_vision = model.modality == "vision"
     inputs = stimuli.require_images() if is_vision else stimuli.caption(caption)
     kept = _positions(model, layers)
+    if store is not None:
+        model.check_unchanged()
     specs = {
         name: feature_spec(model, stimuli, pooling=name, caption=caption, dtype=dtype, layers=kept)
         for name in poolings
     }
     if store is None:
         wanted = ((start, specs) for start in _starts(model, inputs, progress))
-        blocks = [block for _, block in _blocks(model, inputs, wanted, batch_size, kept)]
         units, found = layer_units(model, inputs), {}
         units = tuple(units[layer] for layer in kept) or units
+        shape = (len(units), len(inputs), max(units))
         for name in specs:
-            found[name] = np.concatenate([block[name] for block in blocks], 1), units
+            found[name] = np.empty(shape, dtype), units
+        for start, block in _blocks(model, inputs, wanted, batch_size, kept):
+            for name, new in block.items():
+                found[name][0][:, start : start + new.shape[1]] = new
     else:
         found = _from_store(model, inputs, specs, store, batch_size, progress, kept)
     features = {}

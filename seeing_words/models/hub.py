@@ -20,7 +20,7 @@ from huggingface_hub.utils.sha import git_hash
 from safetensors import SafetensorError, safe_open
 
 from ..core.errors import InputError, first_line
-from ..core.files import digest, unchanged_digest
+from ..core.files import could_be_path, digest, unchanged_digest
 
 # %% ../../nbs/library/models/00_hub.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -94,7 +94,9 @@ class NetworkId:
 
     @classmethod
     def parse(cls, name: str) -> "NetworkId":
-        "Parse a name; raises `InputError` if an untrained network has no seed."
+        "Parse a name; raises `InputError` if it is none, or an untrained network has no seed."
+        if not could_be_path(name):
+            raise InputError(f"{name[:80]!r}…: no network has such a name: correct it")
         if not name.startswith(_UNTRAINED):
             return cls(name, name)
         trained, _, seed = name.removeprefix(_UNTRAINED).rpartition("@")

@@ -10,6 +10,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,11 @@ def _checked(preprocess: Callable, name: str) -> Callable[[Sequence], dict[str, 
     return encode
 
 
+def _n_changes(network: nn.Module) -> int:
+    "How often weights were changed in place, as torch counts it."
+    return sum(weight._version for weight in network.parameters())
+
+
 @dataclass(frozen=True, repr=False)
 class Model:
     """A network in evaluation mode, with the preprocessing of its stimuli.
@@ -129,6 +135,9 @@ class Model:
     n_prefix : int or None
         Tokens of an image that come before those of patches, such as a class token; None: as the
         configuration says.
+    revision_now : callable, optional
+        Computes the revision of the weights as they are now; None: `revision` names those that
+        were loaded, and a change is noticed by torch's own count of changes.
 
     Examples
     --------
@@ -146,6 +155,10 @@ class Model:
     special_ids: tuple[int, ...] = ()
     layers: tuple[str, ...] = ()
     n_prefix: int | None = None
+    revision_now: Callable[[], str] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "_n_changes", _n_changes(self.network))  # the class is frozen
 
     @classmethod
     def from_module(
@@ -221,10 +234,18 @@ class Model:
             "n_prefix": n_prefix,
             "special_ids": list(special_ids),
         }
-        revision = revision or own_revision(module, **about)
-        encode = _checked(preprocess, name)
-        special_ids = tuple(special_ids)
-        return cls(name, revision, modality, module.eval(), encode, special_ids, layers, n_prefix)
+        now = None if revision else partial(own_revision, module, **about)
+        return cls(
+            name,
+            revision or now(),
+            modality,
+            module.eval(),
+            _checked(preprocess, name),
+            tuple(special_ids),
+            layers,
+            n_prefix,
+            now,
+        )
 
     @property
     def n_layers(self) -> int:
@@ -241,6 +262,21 @@ class Model:
     def has_weights(self) -> bool:
         """Whether the weights are in memory; without them the model only names its features."""
         return self.like.device.type != "meta"
+
+    def check_unchanged(self) -> None:
+        """Refuse weights that were changed in place, under whose revision others are stored."""
+        if not self.has_weights or hasattr(self.network, "hf_device_map"):  # moved by accelerate
+            return
+        if self.revision_now is not None:
+            changed = self.revision_now() != self.revision
+        else:
+            changed = _n_changes(self.network) != self._n_changes
+        if changed:
+            raise InputError(
+                f"the weights of {self.name} were changed after it was made, so that its revision "
+                "names others: make it again by `Model.from_module`, which gives it a revision of "
+                "its own, or extract without a store"
+            )
 
     @property
     def predicts_next_word(self) -> bool:
@@ -437,7 +473,7 @@ def _from_file(name: str, trained: str, seed: int | None, revision: str | None) 
         if not is_drawn:
             redraw(made.network, seed, name)
         revision = f"untrained-seed-{seed}-{revision[:16]}"
-    return replace(made, name=name, revision=revision)
+    return replace(made, name=name, revision=revision, revision_now=None)
 
 # %% ../../nbs/library/models/04_load.ipynb #load-names
 def pretrained_folder(

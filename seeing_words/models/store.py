@@ -9,6 +9,7 @@ __all__ = ['BLOCK', 'SPEC', 'find_damage', 'Store', 'Writer', 'feature_spec']
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,13 @@ import zarr
 from filelock import FileLock
 
 from ..core.errors import InputError
-from ..core.files import canonical_json, check_codecs, digest, file_digest
+from seeing_words.core.files import (
+    canonical_json,
+    check_codecs,
+    digest,
+    file_digest,
+    write_errors,
+)
 from ..data.stimuli import StimulusSet
 from .load import Model
 from .pooling import POOLINGS
@@ -61,7 +68,7 @@ def find_damage(folder: Path) -> list[str]:
         spec, expected = (json.loads(text)[part] for part in ("spec", "files"))
         if text != _manifest(spec, expected):
             return ["manifest.json does not match its own checksum"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"manifest.json cannot be read ({error!r})"]
     if digest(spec) != folder.name:
         return ["manifest.json belongs to another entry"]
@@ -145,14 +152,38 @@ class Store:
 
     def rm(self, key: str) -> None:
         "Remove an entry, finished or not, by its key or by an unambiguous beginning of it."
-        entries = {p.stem for p in self.root.glob("*") if p.suffix in ("", ".partial")}
+        suffixes = ("", ".partial", ".notes")  # the last stays after a kill at the very end
+        entries = {
+            p.stem for p in self.root.glob("*") if p.suffix in suffixes and p.name != "results"
+        }
         found = [entry for entry in entries if key and entry.startswith(key)]
         if len(found) != 1:
             raise InputError(
                 f"{len(found)} entries of {self.root} begin with {key!r}: name exactly one"
             )
-        whole = self.root / found.pop()
-        with FileLock(f"{whole}.lock"):
+        self._remove(found.pop())
+
+    def clear(self) -> tuple[list[str], int]:
+        """Remove everything that runs have written: entries, unfinished ones, results.
+
+        Returns the keys of the entries, and the number of results.
+        """
+        keys = {
+            path.stem
+            for path in self.root.glob("*")
+            if re.fullmatch("[0-9a-f]{64}", path.stem) and path.suffix in ("", ".partial", ".notes")
+        }
+        for key in sorted(keys):
+            self._remove(key)
+        # those whose name begins with a dot were being written when a run was killed
+        results = [*self.root.glob("results/*.safetensors"), *self.root.glob("results/.*")]
+        for path in results:
+            path.unlink(missing_ok=True)
+        return sorted(keys), len(results)
+
+    def _remove(self, key: str) -> None:
+        whole = self.root / key
+        with write_errors(whole), FileLock(f"{whole}.lock"):
             for folder in (whole, whole.with_suffix(".partial")):
                 shutil.rmtree(folder, ignore_errors=True)
             whole.with_suffix(".notes").unlink(missing_ok=True)
@@ -161,9 +192,12 @@ class Store:
 def _listed_spec(folder: Path) -> dict:
     "The spec in the manifest, without verifying it: for listings only."
     try:
-        return dict(json.loads((folder / "manifest.json").read_text())["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
+        spec = dict(json.loads((folder / "manifest.json").read_text())["spec"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        spec = {}
+    if not all(isinstance(spec.get(name), str) for name in SPEC):
         return dict.fromkeys(SPEC, "damaged")
+    return spec
 
 
 def _size(folder: Path) -> int:
@@ -319,13 +353,19 @@ def _full_disk_explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise InputError(
-            f"no space left for the feature store at {root}: free some space, or set "
-            "SEEING_WORDS_STORE to another folder. Finished batches are stored, and the next run "
-            "continues from there"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(
+                f"no space left for the feature store at {root}: free some space, or set "
+                "SEEING_WORDS_STORE to another folder. Finished batches are stored, and the next "
+                "run continues from there"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(
+                f"the feature store at {root} lacks these features and cannot be written to "
+                f"({error.strerror}: {error.filename}): ask who owns it, or set "
+                "SEEING_WORDS_STORE to another folder"
+            ) from error
+        raise
 
 # %% ../../nbs/library/models/07_store.ipynb #extract-spec
 SPEC = ("stimuli", "perturbation", "model", "revision", "pooling", "dtype", "precision")

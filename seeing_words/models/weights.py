@@ -246,8 +246,8 @@ def check_device(device: str | torch.device) -> None:
                 "device 'offload' spreads a network over graphics cards, memory and disk with the "
                 "package accelerate: `pip install accelerate`, or give 'cpu' or 'cuda'"
             )
-    else:
-        usable_device(device)
+    elif usable_device(device).type == "meta":
+        raise InputError("device 'meta' cannot be used here (it holds no numbers): give 'cpu'")
 
 # %% ../../nbs/library/models/03_weights.ipynb #load-building
 # transformers replaces functions of torch for the whole process while it makes a network

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.arrays import take_layer
+from ..core.arrays import stimulus_by_unit, take_layer
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, sides
@@ -61,6 +61,7 @@ def reliability(repeats: np.ndarray, *, weights: np.ndarray) -> xr.Dataset:
     >>> reliability(np.stack([once, 2 * once]), weights=weights).value.values.round(3).tolist()
     [1.0, 1.0, 1.0]
     """
+    (repeats,) = stimulus_by_unit(repeats, names=["repeats"])
     repeats = np.asarray(without_mask(repeats, "repeats"), dtype=float)
     weights = without_mask(weights, "weights")
     if repeats.ndim != 3 or len(repeats) < 2:

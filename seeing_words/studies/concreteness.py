@@ -32,7 +32,7 @@ from ..measures.claims import Claim
 from ..measures.fixed_target import fixed_target_estimates
 from ..measures.folds import Folds
 from ..measures.inference import predictivity_estimates
-from ..measures.numerics import fold_zscore, to_float64, unit_vectors
+from ..measures.numerics import fold_zscore, merge_ties, to_float64, unit_vectors
 from ..measures.predictivity import out_of_folds
 from ..measures.retrieval import ranks
 from ..measures.scores import arrange_scores, concat_scores, make_scores
@@ -1027,7 +1027,8 @@ def word_auc(
         by_fold = []
         for test in folds.test:
             n_there, n = there[test].sum(0), len(test)
-            above = (rankdata(predicted[test], axis=0) * there[test]).sum(0)
+            ranks = rankdata(merge_ties(predicted[test], axis=0), axis=0)
+            above = (ranks * there[test]).sum(0)
             pairs = n_there * (n - n_there)
             least = n_there * (n_there + 1) / 2
             by_fold.append(np.where(pairs, (above - least) / np.maximum(pairs, 1), np.nan))

@@ -29,7 +29,7 @@ from ..data.stimuli import OnDemand, StimulusSet
 from ..measures.claims import Claim
 from ..measures.fixed_target import MEASURES, fixed_target_estimates
 from ..measures.folds import Folds
-from ..measures.numerics import fold_zscore
+from ..measures.numerics import fold_zscore, merge_ties
 from ..measures.predictivity import out_of_folds
 from ..measures.scores import arrange_scores, make_scores, tidy
 from ..measures.shapley import shapley
@@ -535,6 +535,11 @@ def _mean_and_draws(values: np.ndarray, weights: np.ndarray) -> tuple[float, np.
     return float(values.mean()), weights @ values / weights.sum(1)
 
 # %% ../../nbs/library/studies/19_content.ipynb #agreement
+def _ranks(values: np.ndarray) -> np.ndarray:
+    "Ranks along the first axis; what is equal but for rounding shares its rank."
+    return rankdata(merge_ties(values, axis=0), axis=0)
+
+
 def rank_agreement(a: xr.Dataset, b: xr.Dataset, dim: str = "kind") -> xr.Dataset:
     """Spearman correlation of two scores over a dimension, draw by draw.
 
@@ -570,8 +575,7 @@ def rank_agreement(a: xr.Dataset, b: xr.Dataset, dim: str = "kind") -> xr.Datase
     parts = []
     for name in ("value", "draws"):
         x, y = (
-            rankdata(one[name].transpose(dim, ...).values, axis=0).reshape(a.sizes[dim], -1)
-            for one in (a, b)
+            _ranks(one[name].transpose(dim, ...).values).reshape(a.sizes[dim], -1) for one in (a, b)
         )
         x, y = x - x.mean(0), y - y.mean(0)
         parts.append((x * y).sum(0) / np.sqrt((x**2).sum(0) * (y**2).sum(0)))

@@ -23,6 +23,7 @@ from ..data.microworld.caption import caption as describe
 from ..data.microworld.scene import PLACES, THINGS, WORLD, Scene
 from ..data.stimuli import StimulusSet
 from ..measures.claims import Claim
+from ..measures.numerics import COSINE_TIE
 from ..measures.scores import make_scores
 from ..measures.subspace import orthonormal_basis
 from ..models.extract import capture, in_batches, pooled_layers
@@ -852,7 +853,7 @@ def final_states(
 
 
 def nearest_alike(states: np.ndarray, alike: np.ndarray) -> float:
-    """Share of stimuli whose nearest neighbour is alike.
+    """Share of stimuli whose nearest neighbour is alike; neighbours that tie count in parts.
 
     Parameters
     ----------
@@ -873,11 +874,15 @@ def nearest_alike(states: np.ndarray, alike: np.ndarray) -> float:
     square = (centred**2).sum(1)
     distance = square[:, None] + square - 2 * centred @ centred.T
     np.fill_diagonal(distance, np.inf)
-    return float(alike[np.arange(len(states)), distance.argmin(1)].mean())
+    rounding = 1e-6 * (square[:, None] + square)  # of float32
+    nearest = distance <= distance.min(1, keepdims=True) + rounding
+    return float(((alike * nearest).sum(1) / nearest.sum(1)).mean())
 
 
 def partner_found(states: np.ndarray, partners: np.ndarray) -> float:
     """Share of stimuli whose nearest state among the partners is that of their own partner.
+
+    Where others are as near, it counts as often as a choice among them would find the partner.
 
     Parameters
     ----------
@@ -896,7 +901,11 @@ def partner_found(states: np.ndarray, partners: np.ndarray) -> float:
     centre = np.concatenate([states, partners]).mean(0)
     a, b = states - centre, partners - centre
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300) for x in (a, b))
-    return float(((a @ b.T).argmax(1) == np.arange(len(a))).mean())
+    margin = a @ b.T
+    margin -= margin.diagonal()[:, None]
+    tied = np.abs(margin) <= COSINE_TIE
+    is_nearest = ~(margin > COSINE_TIE).any(1)
+    return float((is_nearest / tied.sum(1)).mean())
 
 
 def shared_content(facts: Sequence[dict], what: str) -> np.ndarray:

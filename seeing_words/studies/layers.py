@@ -35,6 +35,7 @@ from seeing_words.measures.inference import (
     predictivity_estimate,
     predictivity_estimates,
 )
+from ..measures.numerics import SCORE_TIE
 from seeing_words.measures.predictivity import (
     chosen_alphas,
     mean_over_folds,
@@ -748,7 +749,7 @@ def plateau_onset(scores: xr.Dataset, along: str, *, share: float = PLATEAU) -> 
     for name in ("value", "draws"):
         values = scores[name].transpose(..., layer)
         peak = values.max(layer)  # of the layers that have a score
-        reached = values >= share * peak
+        reached = values >= share * peak - SCORE_TIE * abs(peak)  # rounding is no step
         first = reached.argmax(layer).drop_vars([layer, f"{along}_depth"], errors="ignore")
         onsets[name] = first.copy(data=depths[first.values]).where(peak > 0)
     return xr.Dataset(onsets)

@@ -38,7 +38,7 @@ from seeing_words.measures.inference import (
     predictivity_estimates,
     share_estimate,
 )
-from ..measures.numerics import COSINE_TIE
+from ..measures.numerics import COSINE_TIE, merge_ties
 from ..measures.predictivity import Layers
 from ..measures.retrieval import row_similarities
 from ..measures.ridge_pairs import out_of_pairs, pair_zscore
@@ -1131,7 +1131,8 @@ def rank_captions(scores: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, int
     Returns
     -------
     order : array of int, shape (stimulus, rank)
-        The caption that has each rank. Captions with equal scores are in random order.
+        The caption that has each rank. Captions with equal scores, but for rounding, are in random
+        order.
     n_tied : int
         Number of images in which captions have equal scores.
 
@@ -1159,6 +1160,7 @@ def rank_captions(scores: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, int
             f"{scores[tuple(bad[0])]} ({len(bad)} such): it cannot be ranked; leave the stimulus "
             "out"
         )
+    scores = merge_ties(scores, axis=1)
     tied = (np.diff(np.sort(scores, 1), axis=1) == 0).any(1)
     shuffled = np.random.default_rng(seed).random(scores.shape)
     return np.lexsort((shuffled, scores), axis=1), int(tied.sum())
@@ -1308,8 +1310,8 @@ def monotonicity(scores: xr.Dataset, dim: str = "rank") -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        The correlation in place of `dim`: 1 where scores rise at every step. NaN where all scores
-        are equal.
+        The correlation in place of `dim`: 1 where scores rise at every step. Scores that differ by
+        rounding only share their rank; NaN where all are equal, or one is missing.
 
     Examples
     --------
@@ -1321,10 +1323,11 @@ def monotonicity(scores: xr.Dataset, dim: str = "rank") -> xr.Dataset:
     (1.0, [-1.0, -1.0])
     """
     ordered = scores.sortby(dim)
-    positions = np.arange(ordered.sizes[dim])
+    _, positions = np.unique(ordered[dim].values, return_inverse=True)
 
     def spearman(values: np.ndarray) -> float:
-        if np.ptp(values) == 0:
+        values = merge_ties(values)
+        if np.ptp(values) == 0 or np.ptp(positions) == 0:
             return np.nan
         return spearmanr(positions, values).statistic
 

@@ -21,7 +21,7 @@ from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..data.stimuli import StimulusSet
 from ..measures.claims import Claim
 from ..measures.folds import Folds, make_folds
-from ..measures.inference import resample_weights
+from ..measures.inference import best_pair, resample_weights
 from ..measures.predictivity import mean_over_folds, predictivity_grids
 from ..measures.scores import arrange_scores
 from ..measures.splits import Split, split_estimates
@@ -367,8 +367,8 @@ def choose_layers(networks: Mapping[str, Networks], *, folds: Folds) -> dict[str
             for grid in grids.values():
                 r = mean_over_folds(grid.predictivity).values
                 together = together + (r if direction == "v2l" else r.T)
-    best = np.unravel_index(np.nanargmax(together), together.shape)
-    return dict(zip(MODALITIES, map(int, best), strict=True))
+    best = best_pair(xr.DataArray(together, dims=("source_layer", "target_layer")))
+    return dict(zip(MODALITIES, best, strict=True))
 
 # %% ../../nbs/library/studies/18_transfer.ipynb #words
 def known_words(fitted_on: Sequence[str], captions: Sequence[str]) -> xr.DataArray:

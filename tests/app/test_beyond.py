@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import ROOT
-from runs import new_checkout, notebook
+from runs import new_checkout, notebook, recorded
 from typer.testing import CliRunner
 
 from seeing_words.app import cli
@@ -78,6 +78,8 @@ def wrote(folder: Path, section: str, verdict: str = "supported", answer: str = 
     (folder / f"{section}_claims.csv").write_text(HEAD + row)
     if answer:
         pd.DataFrame({"answer": [answer]}).to_csv(folder / f"{section}_answer.csv", index=False)
+    names = [path.name for path in folder.glob(f"{section}_*.csv")]
+    recorded(folder, section, *names)
 
 
 # Names

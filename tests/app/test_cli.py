@@ -20,7 +20,7 @@ import zarr
 from layers import related
 from rich.console import Console
 from rich.progress import TimeRemainingColumn
-from runs import new_checkout, notebook, tiny_vision
+from runs import new_checkout, notebook, recorded, tiny_vision
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -218,13 +218,15 @@ def test_without_section_notebooks_it_says_so(root, monkeypatch, capsys):
 def test_sections_run_in_order_and_a_failure_ends_with_1_after_the_others(root):
     write = """import json
 from pathlib import Path
+from seeing_words.core.files import file_digest, with_checksum
 folder = Path("../../figures/microworld")
 folder.mkdir(parents=True)
 (folder / "toy_map.svg").touch()
 (folder / "toy_claims.csv").write_text("claim,text,effect,low,high,threshold,verdict\\n"
     "L1,up,0.2,0.1,0.3,> 0,supported\\nL2,down,0.1,-0.1,0.3,> 0,not supported\\n")
-written = {"toy_map.svg": "", "toy_claims.csv": ""}
-(folder / "toy_provenance.json").write_text(json.dumps({"written": written}))"""
+written = {name: file_digest(folder / name) for name in ("toy_map.svg", "toy_claims.csv")}
+record = with_checksum({"written": written})
+(folder / "toy_provenance.json").write_text(json.dumps(record))"""
     notebook(root / "nbs/paper/1_bad.ipynb", parameters=PARAMETERS, work="1 / 0")
     notebook(root / "nbs/paper/2_toy.ipynb", parameters=PARAMETERS, work=write)
     result = command("figures", "--preset", "microworld")
@@ -263,8 +265,10 @@ def test_claims_of_other_scenes_stand_side_by_side(root):
         folder = root / "figures" / run
         folder.mkdir(parents=True)
         (folder / "layers_claims.csv").write_text(head + layers)
+        recorded(folder, "layers", "layers_claims.csv")
         if averaging:
             (folder / "averaging_claims.csv").write_text(head + averaging)
+            recorded(folder, "averaging", "averaging_claims.csv")
     records = json.loads(command("claims", "--json").output)
     assert [(r["section"], r["claim"], r["run"], r["verdict"]) for r in records] == [
         ("layers", "L1", "microworld", "supported"),
@@ -381,6 +385,7 @@ def test_claims_show_the_corrected_p_and_the_primary_claim(root):
         "L1,up,0.2,0.1,0.3,> 0,supported,0.001,0.002,True\n"
         "L2,down,0.2,-0.1,0.3,> 0,not supported,0.2,0.2,False\n"
     )
+    recorded(folder, "layers", "layers_claims.csv")
     printed = command("claims").output
     assert "★ L1" in printed and "★ L2" not in printed
     assert "p = 0.002" in printed and "p = 0.200" in printed
@@ -604,6 +609,53 @@ def test_the_store_is_listed_verified_and_cleared(root, tmp_path):
     assert json.loads(command("store", "ls", "--json").output) == []
 
 
+def test_clearing_the_store_takes_results_and_unfinished_entries_along(root, tmp_path):
+    model = load_model(tiny_vision(tmp_path / "tiny"))
+    extract(model, start("toy", n_stimuli=12).stimuli, pooling="cls", store=Store(store_root()))
+    (store_root() / f"{'b' * 64}.partial").mkdir()
+    (store_root() / f"{'b' * 64}.notes").touch()
+    (store_root() / "results").mkdir()
+    (store_root() / "results" / f"{'c' * 64}.safetensors").touch()
+    said = command("store", "rm", "--all").output
+    assert said.count("removed ") == 3 and "removed 1 cached results" in said
+    left = [path.name for path in store_root().rglob("*") if path.suffix != ".lock"]
+    assert left == ["results"]
+    assert command("store", "rm").exit_code != 0
+
+
+def test_names_with_marks_of_rich_are_printed_as_they_are(root, tmp_path, monkeypatch):
+    odd = tmp_path / "a [/x] [red]b"
+    folder = tiny_vision(odd / "tiny")
+    monkeypatch.setenv("SEEING_WORDS_STORE", str(odd / "store"))
+    assert f"The store {odd}/store is empty." in command("store", "list").output
+    model = load_model(folder)
+    stimuli = start("toy", n_stimuli=12).stimuli
+    extract(model, stimuli, pooling="cls", store=Store(store_root()))
+    listed = command("store", "list")
+    assert listed.exit_code == 0
+    assert "[/x] [red]b" in "".join(listed.output.split("\n")).replace("│", "")
+    assert command("store", "verify").exit_code == 0
+    preset = odd / "mine.toml"
+    preset.write_text(
+        f'source = "microworld"\nvision = ["{folder}"]\nlanguage = ["microworld/llama-0"]\n'
+        'n_stimuli = 20\nn_folds = 2\nsummary = "of [/b]"\n'
+    )
+    for words in (["presets", "show"], ["presets", "check"]):
+        shown = command(*words, str(preset))
+        assert shown.exit_code == 0, shown.output
+        assert "[/x]" in shown.output
+    assert command("download", "--preset", str(preset), "--dry-run").exit_code == 0
+    claims = root / "figures [/x]" / "run"
+    claims.mkdir(parents=True)
+    notebook(root / "nbs/paper/1_layers.ipynb", parameters=PARAMETERS, work="1")
+    (claims / "layers_claims.csv").write_text(
+        "claim,text,effect,low,high,threshold,verdict\nL[/1],of [/x],0.2,0.1,0.3,> 0,supported\n"
+    )
+    recorded(claims, "layers", "layers_claims.csv")
+    said = command("claims", str(claims), str(claims)).output
+    assert "L[/1]" in said and "of [/x]" in said
+
+
 def doctor(monkeypatch, **changes) -> tuple[int, dict[str, dict]]:
     monkeypatch.setattr(
         "seeing_words.app.presets.PRESETS",
@@ -792,10 +844,55 @@ def test_align_without_p_is_json_all_the_same(tmp_path, layers):
     assert [row["p"] for row in json.loads(result.stdout)["table"]] == [None, None]
 
 
+@pytest.mark.parametrize("at", range(6))
+def test_align_on_a_full_disk_writes_nothing_and_says_so(tmp_path, layers, monkeypatch, capsys, at):
+    files = [features_file(side, tmp_path / name) for side, name in zip(layers, ("A.npy", "B.npy"))]
+    words = ["align", *files, "--out", str(tmp_path / "out"), "--permutations", "0"]
+    if at % 2:  # there are files of an earlier run
+        assert main(monkeypatch, *words) == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").glob("*")}
+    calls, sync = [], os.fsync
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > at:
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr("seeing_words.core.files.os.fsync", full)
+    if at < 5:
+        assert main(monkeypatch, *words) == 2
+        assert "cannot be written (No space left on device): free some" in " ".join(
+            capsys.readouterr().err.split()
+        )
+        assert {p.name: p.read_bytes() for p in (tmp_path / "out").glob("*")} == before
+    else:
+        assert main(monkeypatch, *words) == 0 and len(calls) == 5
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, layers, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for side, name in zip(layers, ("A.npy", "B.npy")):
+        features_file(side, tmp_path / "home" / name)
+    monkeypatch.chdir(tmp_path)
+    result = command("align", "~/A.npy", "~/B.npy", "--out=~/out", "--permutations", "0")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "home/out/alignment.nc").is_file()
+    run = start("toy", n_stimuli=20, n_folds=2, out="~/figures")
+    assert run.folder.is_relative_to(tmp_path / "home/figures")
+    assert not (tmp_path / "~").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         (["A.npy", "missing.npy"], "no file or folder missing.npy"),
+        (["A.npy", "x" * 300 + ".npy"], "no file or folder xxx"),
+        (["A.npy", "B.npy", "--out", "x" * 300], "File name too long"),
+        (["A.npy", "B.npy", "--seed", "-1"], "seed is -1: give a whole number, 0 or more"),
+        (["A.npy", "B.npy", "--device", "meta"], "device 'meta' cannot be used"),
+        (["A.npy", "B.npy", "--max-memory", "nan"], "too small for one pair of layers"),
         (["A.npy", "B.pkl"], "Pickles are never opened"),
         (["A.npy", "short.npy"], "vision has 40 stimuli, language has 39"),
         (["A.npy", "B.npy", "--folds", "30"], "cannot make 30 folds"),

@@ -101,6 +101,10 @@ def test_a_value_of_a_wrong_type_is_refused(kind, text):
         ({"n_stimulus": "50"}, "section toy has no parameter 'n_stimulus': did you mean n_stimuli"),
         ({"n_stimuli": "many"}, r"n_stimuli=many: the value must be of type int \| None"),
         ({"n_stimuli": "6"}, "n_stimuli = 6: a whole number of at least 10"),
+        ({"n_stimuli": "1000000000"}, "1000000000 are asked for, and the microworld has"),
+        ({"out": "~nobody-is-called-so/x"}, "out = '~nobody-is-called-so/x': there is no such"),
+        ({"out": "x" * 300}, "no folder has so long a name"),
+        ({"out": "a\0b"}, "out = "),
         ({"preset": "microwrld"}, "did you mean microworld"),
     ],
 )

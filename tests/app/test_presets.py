@@ -31,6 +31,7 @@ from seeing_words.core.errors import InputError, did_you_mean
 from seeing_words.models.checkpoints import checkpoints
 from seeing_words.models.clip import CLIP
 from seeing_words.models.hub import NetworkId
+from seeing_words.models.load import load_model
 
 HERE = [preset for preset in PRESETS.values() if not preset.data]  # those that need no download
 MINE = """vision = ["microworld/vision-0"]
@@ -539,6 +540,45 @@ def test_what_is_missing_is_named(tmp_path, line, said):
 def test_what_is_given_wrongly_is_named(tmp_path, old, new, said):
     with pytest.raises(InputError, match=said):
         read_preset(write(tmp_path, MINE.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('leave_out = ["s0001"]', "leave_out = .* stimuli from microworld are drawn, so none has"),
+        ("n_stimuli = 10000000", "n_stimuli = 10000000 is impossible: 10000000 are asked for, and"),
+        ('folder = "~nobody-is-called-so/x"', "'~nobody-is-called-so/x' is no path"),
+    ],
+)
+def test_more_that_is_impossible_is_refused(tmp_path, line, said):
+    text = MINE.replace("n_stimuli = 40\n", "") if "n_stimuli" in line else MINE
+    with pytest.raises(InputError, match=said):
+        read_preset(write(tmp_path, f"{text}{line}\n"))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "a", "a\0b", "loop"])
+def test_names_that_no_file_has_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
+    with pytest.raises(InputError, match="is no path of a file"):
+        get_preset(f"{name}.toml")
+
+
+@pytest.mark.parametrize("field", ["folder", "table", "trials_folder", "judge", "vision"])
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "a", "a\\u0000b"])
+def test_names_in_a_file_that_no_file_has_are_refused(tmp_path, field, name):
+    value = f'["{name}"]' if field == "vision" else f'"{name}"'
+    text = MINE.replace('vision = ["microworld/vision-0"]\n', "") if field == "vision" else MINE
+    with pytest.raises(InputError, match=f"{field}: no file has so long a name, or NUL in it"):
+        read_preset(write(tmp_path, f"{text}{field} = {value}\n"))
+    with pytest.raises(InputError, match="no network has such a name"):
+        load_model(name.replace("\\u0000", "\0"))
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000 + "]" * 3000, "a = " + "{b=" * 3000 + "1"])
+def test_a_file_of_lists_within_lists_is_refused(tmp_path, text):
+    with pytest.raises(InputError, match="mine.toml (has lists within lists too deep|is not TOML)"):
+        get_preset(write(tmp_path, text))
 
 
 def test_a_file_that_is_none(tmp_path):

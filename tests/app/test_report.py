@@ -26,8 +26,8 @@ from seeing_words.app.report import (
     svg_uri,
     write_report,
 )
-from seeing_words.app.tables import save_claims
-from seeing_words.core.files import file_digest
+from seeing_words.app.tables import all_claims, save_claims
+from seeing_words.core.files import file_digest, with_checksum
 from seeing_words.plots import csv_text, save_figure
 
 HOSTILE = """<script>alert("1")</script><img src=x onerror="alert(2)"> '"&{{ 7 * 7 }}"""
@@ -80,7 +80,7 @@ def run(
         files.append(folder / f"{section}_claims.csv")
     written = {file.name: file_digest(file) for file in files}
     (folder / f"{section}_provenance.json").write_text(
-        json.dumps(about | {"versions": {"numpy": "2"}, "written": written})
+        json.dumps(with_checksum(about | {"versions": {"numpy": "2"}, "written": written}))
     )
     return folder
 
@@ -261,10 +261,10 @@ def break_it(folder: Path, how: str) -> None:
         case "a figure of another preset":
             about = json.loads((folder / "toy_line.json").read_text())
             about["provenance"]["preset"] = "paper"
-            (folder / "toy_line.json").write_text(json.dumps(about))
+            (folder / "toy_line.json").write_text(json.dumps(with_checksum(about)))
             whole = json.loads((folder / "toy_provenance.json").read_text())
             whole["written"]["toy_line.json"] = file_digest(folder / "toy_line.json")
-            (folder / "toy_provenance.json").write_text(json.dumps(whole))
+            (folder / "toy_provenance.json").write_text(json.dumps(with_checksum(whole)))
         case "a section of another preset":
             (folder / "toy_provenance.json").write_text(
                 (folder / "toy_provenance.json")
@@ -274,7 +274,14 @@ def break_it(folder: Path, how: str) -> None:
         case "half a json":
             (folder / "toy_provenance.json").write_text('{"preset": "micro')
         case "no list of files":
-            (folder / "toy_provenance.json").write_text('{"preset": "microworld"}')
+            (folder / "toy_provenance.json").write_text(
+                json.dumps(with_checksum({"preset": "microworld"}))
+            )
+        case "a changed record":
+            text = (folder / "toy_provenance.json").read_text()
+            (folder / "toy_provenance.json").write_text(
+                text.replace('"numpy": "2"', '"numpy": "3"')
+            )
         case "a missing svg":
             (folder / "toy_line.svg").unlink()
         case "a changed number":
@@ -282,7 +289,7 @@ def break_it(folder: Path, how: str) -> None:
         case "a file elsewhere":
             outside = {"../../settings.ini": file_digest(folder / "../../settings.ini")}
             (folder / "toy_provenance.json").write_text(
-                json.dumps({"preset": "microworld", "written": outside})
+                json.dumps(with_checksum({"preset": "microworld", "written": outside}))
             )
 
 
@@ -299,6 +306,7 @@ def break_it(folder: Path, how: str) -> None:
         ),
         ("half a json", "toy_provenance.json cannot be read"),
         ("no list of files", "names no files"),
+        ("a changed record", "toy_provenance.json does not match its checksum"),
         ("a missing svg", "toy_line.svg is missing"),
         ("a changed number", "toy_line.csv is not the file that its run wrote"),
         ("a file elsewhere", "is missing"),
@@ -339,6 +347,42 @@ def test_the_figure_of_all_claims_is_drawn_again_when_they_have_changed(root):
     assert (folder / "claims.csv").read_text() != before
     (folder / "claims.json").write_text("{")
     assert write_report("microworld", root / "report.html").overview
+
+
+@pytest.mark.parametrize("kind", ["json", "svg", "png"])
+def test_a_figure_of_all_claims_that_was_changed_is_drawn_again(root, kind):
+    folder = run(root / "figures/microworld", "toy")
+    save_claims(folder)
+    file = folder / f"claims.{kind}"
+    before = file.read_bytes()
+    middle = len(before) // 2
+    file.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+    assert collect("microworld").overview is None
+    assert write_report("microworld", root / "report.html").overview
+    assert file.read_bytes() == before
+
+
+def test_claims_whose_file_was_changed_are_refused(root):
+    folder = run(root / "figures/microworld", "toy")
+    assert all_claims(folder).verdict.tolist() == ["supported", "not supported"]
+    file = folder / "toy_claims.csv"
+    before = file.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(before), 30):
+        changed = bytearray(before)
+        changed[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(changed)
+        with pytest.raises(InputError, match="toy_claims.csv is not the file that its run wrote"):
+            all_claims(folder)
+    file.write_bytes(before)
+    record = folder / "toy_provenance.json"
+    whole = record.read_text()
+    record.write_text(whole.replace('"n_stimuli": ', '"n_stimuli": 1'))
+    with pytest.raises(InputError, match="toy_provenance.json does not match its checksum"):
+        all_claims(folder)
+    record.unlink()
+    with pytest.raises(InputError, match="toy_provenance.json"):
+        all_claims(folder)
 
 
 def test_what_a_run_left_out_is_noted(tmp_path, monkeypatch):

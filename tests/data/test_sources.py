@@ -22,7 +22,13 @@ from seeing_words.core.errors import InputError
 from seeing_words.core.files import inside
 from seeing_words.data import selection, tables
 from seeing_words.data.images import MAX_SIDE, read_header, read_image
-from seeing_words.data.selection import TooFew, Unusable, damaged_images, read_ids
+from seeing_words.data.selection import (
+    TooFew,
+    Unusable,
+    damaged_images,
+    ids_offered,
+    read_ids,
+)
 from seeing_words.data.sources import (
     FLICKR_FORMS,
     PICK_COLUMNS,
@@ -1241,7 +1247,11 @@ def test_encodings_are_asked_for_and_never_guessed(mine, encoding):
         ),
         (".jsonl", "7\n", "a table in json is a list of objects"),
         (".parquet", "PAR1", r"t\.parquet cannot be read"),
-        (".xlsx", "", r"t\.xlsx: a table is one of \.csv, \.tsv, \.json, \.jsonl or \.parquet"),
+        (
+            ".xlsx",
+            "",
+            r"t\.xlsx: a table is one of \.csv, \.tsv, \.txt, \.json, \.jsonl or \.parquet",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused_by_name(mine, suffix, text, match):
@@ -1338,15 +1348,59 @@ def test_the_choice_of_the_others_stays_when_some_are_left_out(coco):
 
 
 def test_missing_images_are_counted_and_the_nearest_name_is_suggested(mine):
-    table = written(
-        mine, [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
-    )
+    rows = [{"image": f"P{i}.PNG" if i < 2 else f"q{i}.png", "caption": "x"} for i in range(20)]
+    table = written(mine, [*rows, {"image": "pictures/p0.png", "caption": "there"}])
     message = (
-        r"20 of 20 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: "
+        r"20 of 21 images are missing .*, the first is P0\.PNG \(there is pictures.p0\.png: "
         r".*`seeing-words presets check`"
     )
     with pytest.raises(Unusable, match=message):
         folder_stimuli(mine, table)
+
+
+def test_where_no_image_is_in_the_folder_its_place_is_named(mine, tmp_path):
+    rows = [{"image": f"p{i}.png", "caption": "x"} for i in range(4)]
+    said = "none of its 4 images is in .*, the first would be p0.png: name that folder, .*folder = "
+    with pytest.raises(InputError, match=f'{said}"…/pictures"') as refused:
+        folder_stimuli(mine, written(mine, rows))
+    assert not isinstance(refused.value, Unusable), "leaving all images out is offered nowhere"
+    table = (mine / written(mine, rows)).resolve()
+    assert len(folder_stimuli(mine / "pictures", table)) == 4
+    empty = mine / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=f'{said}"…/../pictures"'):
+        folder_stimuli(empty, table)
+    nowhere = written(mine, [{"image": f"z{i}.png", "caption": "x"} for i in range(4)])
+    with pytest.raises(InputError, match="would be z0.png: correct the folder, or the names"):
+        folder_stimuli(mine, nowhere)
+
+
+@pytest.mark.parametrize("ids", [("nope",), ("nope", "pictures/p1.png")])
+def test_ids_that_are_to_be_left_out_are_known_to_be_those_of_no_stimulus(mine, ids):
+    with ids_offered() as offered:
+        folder_stimuli(mine, "table.csv", leave_out=ids)
+    assert set(ids) - offered == {"nope"} and len(offered) == 6
+
+
+FLICKR8K = {
+    "table": 'image,caption\npictures/p0.png,a dog\npictures/p0.png,"a dog, asleep"\n'
+    "pictures/p1.png,it costs $5\n",
+    "tabs": "image\tcaption\npictures/p0.png\ta dog\npictures/p0.png\ta dog, asleep\n"
+    "pictures/p1.png\tit costs $5\n",
+    "numbered": "pictures/p0.png#0\ta dog\r\npictures/p0.png#1\ta dog, asleep\r\n"
+    "pictures/p1.png#0\tit costs $5\r\n",
+}
+
+
+@pytest.mark.parametrize("form", FLICKR8K)
+def test_text_files_as_flickr8k_is_published_are_tables(mine, form):
+    (mine / "captions.txt").write_text(FLICKR8K[form], newline="")
+    stimuli = folder_stimuli(mine, "captions.txt")
+    assert stimuli.ids == ("pictures/p0.png", "pictures/p1.png")
+    assert stimuli.captions == (("a dog", "a dog, asleep"), ("it costs $5",))
+    (mine / "captions.txt").write_text(FLICKR8K["numbered"] + "no number\tx\n")
+    with pytest.raises(InputError, match="line 4 is not `image#number<tab>caption`: 'no number"):
+        folder_stimuli(mine, "captions.txt")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "iso8859-15"])

@@ -466,7 +466,7 @@ A = np.random.default_rng(0).normal(size=(30, 4))
     [
         ({}, "holds no layers"),
         ({"a": A, "b": A[:9]}, "features of a, layer 'a', has 30 stimuli, layer 'b' has 9"),
-        ({"a": A, "b": A[0]}, "features of a, layer 'b', have shape (4,)"),
+        ({"a": A, "b": A[0]}, "features of a holds 'b' of shape (4,), which is no layer"),
         (
             {"a": A[None], "b": A[None]},
             "layer 'a', has shape (1, 30, 4): a layer is (stimulus, unit)",
@@ -505,7 +505,26 @@ def test_unusable_features_are_refused_in_words(given, said):
     [
         ({"n_folds": 20}, "cannot make 20 folds"),
         ({"n_permutations": -1}, "n_permutations is -1"),
-        ({"n_draws": 0}, "n_draws 0"),
+        ({"n_permutations": 2.5}, "n_permutations is 2.5: give a whole number"),
+        ({"n_permutations": True}, "n_permutations is True: give a whole number"),
+        ({"n_permutations": None}, "n_permutations is None"),
+        ({"n_draws": 0}, "n_draws is 0"),
+        ({"n_draws": "many"}, "n_draws is 'many'"),
+        ({"n_folds": None}, "n_folds is None: give a whole number"),
+        ({"n_folds": 2.5}, "n_folds is 2.5"),
+        ({"seed": -1}, "seed is -1: give a whole number, 0 or more"),
+        ({"seed": None}, "seed is None"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"alphas": "weak"}, "positive ridge penalties, between 1e-100 and 1e100, not weak"),
+        ({"alphas": None}, "positive ridge penalties"),
+        ({"alphas": [1e308]}, "positive ridge penalties"),
+        ({"names": None}, "names (None,): give two different ones"),
+        ({"names": (1, 2)}, "names (1, 2): give two different ones"),
+        ({"device": "meta"}, "device 'meta' cannot be used here"),
+        ({"device": 1.5}, "device '1.5' cannot be used here"),
+        ({"max_memory": None}, "max_memory is None: give a number of GiB"),
+        ({"max_memory": "4"}, "max_memory is '4': give a number of GiB"),
+        ({"max_memory": float("nan")}, "too small for one pair of layers"),
         ({"alphas": [0.0]}, "positive ridge penalties"),
         ({"device": "abacus"}, "device 'abacus' cannot be used here"),
         ({"max_memory": 1e-6}, "too small for one pair of layers"),
@@ -515,6 +534,11 @@ def test_impossible_settings_are_refused_in_words(settings, said):
     with pytest.raises(InputError) as refused:
         align(A, A, **settings)
     assert said in str(refused.value)
+
+
+def test_an_infinite_limit_is_none(sides, aligned):
+    whole = align(*sides, names=aligned.names, max_memory=float("inf"), progress=False)
+    xr.testing.assert_allclose(whole.data.predictivity, aligned.data.predictivity)
 
 
 def test_sides_of_different_length_and_too_few_stimuli_are_refused():

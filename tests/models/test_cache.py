@@ -1,5 +1,6 @@
 """Cached results: a value comes back as it was, and only if nothing it depends on has changed."""
 
+import json
 import sys
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import save
 
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.errors import InputError
@@ -19,7 +21,7 @@ from seeing_words.measures.folds import make_folds
 from seeing_words.measures.inference import resample_weights
 from seeing_words.measures.scores import make_scores
 from seeing_words.models import cache
-from seeing_words.models.cache import Results, _read, _unpack, fingerprint
+from seeing_words.models.cache import Results, _checksum, _read, _unpack, fingerprint
 from seeing_words.studies.layers import align_all, best_scores, null_scores, similarity_grids
 
 ARRAYS = hnp.arrays(
@@ -296,3 +298,59 @@ def test_pairs_come_out_of_the_folder_as_they_went_in(tmp_path):
         all(map(same, all_of(Results(tmp_path)), first))
         and len(list(tmp_path.iterdir())) == n_files
     )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(28, "No space left on device"), PermissionError(13, "Permission denied"),
+     OSError(5, "Input/output error")],
+)  # fmt: skip
+def test_a_result_that_cannot_be_written_is_returned_all_the_same(tmp_path, monkeypatch, fault):
+    def fail(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("seeing_words.core.files.tempfile.mkstemp", fail)
+    with pytest.warns(UserWarning, match="the result of ones cannot be kept in .*computed again"):
+        np.testing.assert_array_equal(Results(tmp_path)(ones, 5), np.ones(5))
+    assert not list(tmp_path.iterdir())
+
+
+def ones(n: int) -> np.ndarray:
+    return np.ones(n)
+
+
+def words(n: int) -> set[str]:
+    return {str(i) for i in range(n)}
+
+
+def test_a_result_that_no_file_can_hold_is_returned_all_the_same(tmp_path):
+    with pytest.warns(UserWarning, match="the result of words cannot be kept"):
+        assert Results(tmp_path)(words, 2) == {"0", "1"}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("function", [np.cumsum, max, np.add, partial(ones)])
+def test_a_function_whose_code_is_not_known_is_refused_by_name(function, tmp_path):
+    with pytest.raises(InputError, match="cannot be cached: give a function that is written in"):
+        Results(tmp_path)(function, [1, 2])
+
+
+STRUCTURES = [
+    "[" * 99999,
+    "[]",
+    "null",
+    json.dumps(["object", ["seeing_words.measures.folds", "Folds", {"x": ["plain", 1]}]]),
+    json.dumps(["object", ["os.path", "Path", {}]]),
+    json.dumps(["object", ["seeing_words.nothing", "Nothing", {}]]),
+    json.dumps(["array", ["99", [3]]]),
+]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_file_that_is_sound_and_says_nonsense_is_computed_again(structure, tmp_path):
+    Results(tmp_path)(ones, 5)
+    (file,) = tmp_path.iterdir()
+    about = {"structure": structure, "checksum": _checksum({}, structure)}
+    file.write_bytes(save({}, about))
+    np.testing.assert_array_equal(Results(tmp_path)(ones, 5), np.ones(5))
+    np.testing.assert_array_equal(_read(file), np.ones(5))  # written anew

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from tiny import fill_store, model, stimuli
 
 from seeing_words.core.errors import InputError
 from seeing_words.models import store as st
+from seeing_words.models.cache import Results, fingerprint
 from seeing_words.models.extract import extract, extract_many
 from seeing_words.models.store import Store, feature_spec, find_damage
 
@@ -177,6 +179,113 @@ def test_rm_removes_what_a_killed_run_left(made, store, monkeypatch):
     assert not contents(store)
 
 
+def test_removing_everything_leaves_nothing_of_any_run(made, store, monkeypatch):
+    get(made, store)
+    get(made, store, 20)
+    Results(store.root / "results")(kept, 3)
+    torn = store.root / "results" / f".{'c' * 64}.safetensors.x7"  # as a kill leaves it
+    torn.write_text("half")
+    (store.root / f"{'a' * 64}.notes").write_text("left by a kill after the entry was finished")
+    monkeypatch.setattr(st.Writer, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        get(made, store, 10)
+    (store.root / "mine.txt").write_text("a file of the user's")
+    finished = store.keys()
+    keys, n_results = store.clear()
+    assert set(finished) < set(keys) and len(keys) == 4 and n_results == 2
+    assert list(contents(store)) == ["mine.txt"] and store.clear() == ([], 0)
+
+
+def kept(n: int) -> int:
+    return n
+
+
+def test_notes_that_a_kill_left_beside_a_finished_entry_are_removed(made, store, monkeypatch):
+    undisturbed = get(made, store)
+    (key,) = store.keys()
+    (store.root / f"{key}.notes").write_text("left")
+    store.rm(key)
+    assert not contents(store)
+    replace = os.replace
+
+    def killed(*args) -> None:
+        replace(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(st.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):  # between the entry's last two steps
+        get(made, store)
+    monkeypatch.setattr(st.os, "replace", replace)
+    assert store.keys() == [key] and (store.root / f"{key}.notes").exists()
+    assert get(made, store).identical(undisturbed)
+    store.rm(key)
+    assert not contents(store)
+
+
+def forbidden(*args, **kwargs):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "the store")
+
+
+def test_a_store_that_may_only_be_read_is_read(made, store, monkeypatch):
+    first = get(made, store)
+    before = contents(store)
+    monkeypatch.setattr("seeing_words.models.store.FileLock", forbidden)
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    monkeypatch.setattr(Path, "unlink", forbidden)
+    passes = count(made)
+    assert get(made, store).identical(first) and not passes
+    np.testing.assert_array_equal(get(made, store, layers=(-1,))[0], first[-1])
+    with pytest.raises(InputError, match="lacks these features and cannot be written to"):
+        get(made, store, 20)
+    assert contents(store) == before
+
+
+def as_another_user(made, store: Store) -> None:
+    os.setgid(65534)
+    os.setuid(65534)  # nobody
+    assert get(made, store).sizes["stimulus"] == SIZE
+    try:
+        get(made, store, 20)
+    except InputError as error:
+        os._exit(0 if "cannot be written to" in str(error) else 3)
+    os._exit(4)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_users_store_is_read(made, store, tmp_path):
+    get(made, store)
+    for path in [tmp_path, *tmp_path.parents][:3]:
+        path.chmod(0o755)
+    child = multiprocessing.get_context("fork").Process(target=as_another_user, args=(made, store))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"spec": 3}', '{"spec": {"model": 3}}', "[" * 9999, "\0"]
+)
+def test_a_listing_survives_any_manifest(made, store, content):
+    get(made, store)
+    (manifest,) = store.root.glob("*/manifest.json")
+    manifest.write_text(content)
+    (row,) = store.ls()
+    assert {row[name] for name in st.SPEC} == {"damaged"}
+    assert list(store.verify().values())[0]
+
+
+def test_weights_that_were_changed_in_place_are_not_read_under_their_old_name(store):
+    made = model(KIND, store.root.parent / "models")
+    before = get(made, store)
+    with torch.no_grad():
+        next(made.network.parameters()).mul_(2)
+    for use in (lambda: get(made, store), lambda: fingerprint(made)):
+        with pytest.raises(InputError, match="were changed after it was made"):
+            use()
+    alone = extract(made, stimuli(SIZE), pooling="mean", progress=False)
+    assert not np.allclose(alone, before)
+
+
 def test_an_empty_or_absent_store_has_nothing(store):
     assert store.keys() == [] and store.ls() == [] and store.verify() == {}
 
@@ -297,6 +406,7 @@ def test_poolings_in_opposite_order_do_not_lock_each_other_out(made, store):
             )
             extract_many(made, stimuli(SIZE), poolings, store=store, progress=False)
         order.append(taken)
+        store.clear()
     assert order[0] == order[1] and sorted(order[0]) == ["last", "mean"]
 
 

@@ -1,10 +1,12 @@
 "A checkout to run in, with throw-away section notebooks and a network of 600 weights."
 
+import json
 from pathlib import Path
 
 import nbformat
 from transformers import Dinov2Config
 
+from seeing_words.core.files import file_digest, with_checksum
 from seeing_words.models.checkpoints import save_checkpoint
 from seeing_words.models.weights import build_network
 
@@ -45,3 +47,10 @@ def tiny_vision(folder: Path) -> str:
     )
     preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 64}
     return str(save_checkpoint(build_network(config, seed=0), folder, preprocess=preprocess))
+
+
+def recorded(folder: Path, section: str, *names: str, **about: object) -> None:
+    "Record a section's run as having written files of its folder."
+    written = {name: file_digest(folder / name) for name in names}
+    record = with_checksum(about | {"written": written})
+    (folder / f"{section}_provenance.json").write_text(json.dumps(record))
