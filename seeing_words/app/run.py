@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CHAPTERS', 'GROUPS', 'KEPT', 'store_root', 'short_path', 'chapters', 'sections', 'named_sections', 'find_section',
            'section_metadata', 'section_needs', 'stored_layers', 'Parameter', 'parameters', 'sources', 'missing_parts',
-           'LeftOut', 'Run', 'lost_parts', 'start', 'prepare']
+           'LeftOut', 'store_features', 'network_losses', 'read_stored', 'card_bytes', 'Run', 'lost_parts', 'start',
+           'prepare']
 
 # %% ../../nbs/library/app/04_run.ipynb #imports
 import ast
@@ -15,7 +16,9 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from html import escape
@@ -51,7 +54,14 @@ from seeing_words.core.files import (
     versions,
     write_atomic,
 )
-from ..core.parallel import parallel_map
+from seeing_words.core.parallel import (
+    NotPortable,
+    Task,
+    current_executor,
+    map_elsewhere,
+    parallel_map,
+)
+from ..core.shipping import note_origin, seen_in
 from ..data.stimuli import StimulusSet
 from ..measures.folds import Folds, make_folds
 from ..models.cache import Results, code_digest, imported_modules
@@ -63,7 +73,8 @@ from ..models.hub import NetworkId
 from ..models.load import Model, short_names
 from ..models.loss import load_reader, losses_by_condition
 from ..models.own import own_function
-from ..models.store import Store
+from ..models.store import Store, feature_spec
+from ..models.weights import fitting_dtype
 from ..plots import SavedFigure, Table, csv_text, save_figure, shows_stimuli
 from ..studies.layers import architecture, one_per_architecture
 from seeing_words.studies.pick_a_pic import (
@@ -789,6 +800,139 @@ class LeftOut:
             "`show_stimuli = false`.*"
         )
 
+# %% ../../nbs/library/app/04_run.ipynb #elsewhere
+def store_features(
+    preset: Preset,
+    name: str,
+    stimuli: StimulusSet,
+    poolings: Sequence[str],
+    caption: int,
+    layers: Sequence[int],
+    root: Path,
+) -> tuple[str, str]:
+    """Store the features of one network and condition, if they are not stored already.
+
+    Parameters
+    ----------
+    preset : Preset
+        Says how the network is loaded.
+    name : str
+        Of the network.
+    stimuli : StimulusSet
+    poolings : sequence of str
+    caption : int
+        Which caption of each stimulus a language network reads.
+    layers : sequence of int
+        Those to be stored; empty: all.
+    root : Path
+        The store.
+
+    Returns
+    -------
+    tuple of str
+        Revision and number type of the network, by which the features are found.
+
+    Examples
+    --------
+    >>> preset = get_preset("microworld")
+    >>> some = preset.stimuli(None).subset(range(20))  # doctest: +SKIP
+    >>> store_features(preset, "microworld/llama-0", some, ["mean"], 0, (), Path("_store"))[1]
+    'float32'
+    """
+    store = Store(root)
+    model = preset.load(name, weights=preset.is_embedded)
+    how = {"caption": caption, "layers": layers}
+    if not stored(model, stimuli, poolings, store, **how):
+        if not model.has_weights:
+            model = preset.load(name)
+        how["batch_size"] = preset.batch_size
+        extract_many(model, stimuli, poolings, store=store, progress=False, **how)
+    return model.revision, str(model.like.dtype).removeprefix("torch.")
+
+
+def network_losses(
+    preset: Preset, name: str, captions: Mapping[str, Sequence[str]], results: Results
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Next-token losses of a language network.
+
+    Parameters
+    ----------
+    preset : Preset
+        Says how the network is loaded.
+    name : str
+        Of the network.
+    captions : mapping
+        Condition → captions.
+    results : Results
+        Where they are stored.
+
+    Returns
+    -------
+    tuple of str and dict
+        The network's revision; condition → losses (caption,), as in `Run.losses`.
+
+    Examples
+    --------
+    >>> results = Results(Path("_store/results"))
+    >>> texts = {"intact": ["a red boat"]}
+    >>> network_losses(get_preset("microworld"), "microworld/llama-0", texts, results)[1]
+    {'intact': array([...])}
+    """
+    model = preset.load(name, weights=preset.is_embedded)
+    if not model.predicts_next_word:
+        return model.revision, {}
+    options = preset.options(name)
+    options["dtype"] = str(model.like.dtype).removeprefix("torch.")  # as chosen, if "auto"
+    load = partial(load_reader, name, **options)
+    return model.revision, results(losses_by_condition, model, captions, load=load)
+
+
+def read_stored(root: Path, spec: dict, layers: Sequence[int]) -> np.ndarray:
+    """Read features as numbers: what `Run.features` holds, in another process.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    spec : dict
+        From `feature_spec`.
+    layers : sequence of int
+        Positions; empty, or those of the entry: all that it has.
+
+    Returns
+    -------
+    array of float32, shape (layer, stimulus, unit)
+
+    Examples
+    --------
+    >>> read_stored(Path("_store"), spec, ()).ndim  # doctest: +SKIP
+    3
+    """
+    some = layers if "layers" not in spec else ()
+    return Store(root).read(spec, some).astype(np.float32, copy=False)
+
+
+def card_bytes(model: Model) -> float:
+    """Memory of a graphics card that a pass of a network takes, about.
+
+    Parameters
+    ----------
+    model : Model
+        With or without its weights.
+
+    Returns
+    -------
+    float
+        Bytes: its weights and an eighth more, and 1 GB for a batch.
+
+    Examples
+    --------
+    >>> card_bytes(get_preset("microworld").load("microworld/vision-0")) < 2e9
+    True
+    """
+    weights = sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+    return 1.125 * weights + 1e9
+
 # %% ../../nbs/library/app/04_run.ipynb #run
 class Run:
     """One execution of a section: its stimuli, networks and results, and where its figures go.
@@ -851,6 +995,8 @@ class Run:
         self.precisions: dict[str, str] = {}
         self.written: dict[str, str] = {}
         self.networks = _LoadedNetworks(preset)
+        self._requests: dict[tuple, Future | None] = {}  # features that workers extract
+        self._requesting = RLock()
         self._names = _published_names(preset, home)
         self._used: dict[str, object] = {}  # trials and judge, for the provenance
 
@@ -937,13 +1083,19 @@ class Run:
     ) -> xr.DataArray:
         "Features of some layers, which are all that is stored of them; none: all layers."
         stimuli = stimuli or self.stimuli
+        poolings = self._poolings(name, pooling)
+        pooling = pooling or poolings[0]
+        request = self._request(name, poolings, caption, stimuli, layers)
+        found = request.result() if request else None
         with self.networks.get(name) as (model, load):
+            if found:
+                revision, dtype = found
+                if dtype != str(model.like.dtype).removeprefix("torch."):
+                    model = replace(self.preset, dtype=dtype).load(name, weights=False)
+                model = replace(model, revision=revision)
+                self._await(model, poolings, caption, stimuli, layers)
             self.models[name] = model.revision
-            poolings = self.preset.poolings[model.modality]
-            pooling = pooling or poolings[0]
-            if pooling not in poolings:  # one pass over the stimuli serves all of the preset's
-                poolings = (pooling,)
-            if not model.has_weights:
+            if not model.has_weights and not found:
                 if not stored(model, stimuli, poolings, self.store, caption=caption, layers=layers):
                     model = load()
             features = extract_many(
@@ -956,7 +1108,129 @@ class Run:
                 batch_size=self.preset.batch_size,
             )
             self.precisions[name] = str(model.like.dtype).removeprefix("torch.")
-            return features[pooling]
+        if current_executor() is not None:  # tasks need not carry what the store has
+            at = [layer % (model.n_layers + 1) for layer in layers]
+            spec = feature_spec(model, stimuli, pooling=pooling, caption=caption, layers=at)
+            if spec not in self.store:
+                spec = {key: value for key, value in spec.items() if key != "layers"}
+            note_origin(features[pooling].values, read_stored, self.store.root, spec, at)
+        return features[pooling]
+
+    def _poolings(self, name: str, pooling: str | None) -> tuple[str, ...]:
+        "The poolings that one pass over the stimuli serves: all of the preset's, if it is of them."
+        poolings = self.preset.poolings[self.modality(name)]
+        return poolings if pooling is None or pooling in poolings else (pooling,)
+
+    def modality(self, name: str) -> str:
+        "What a network takes, vision or language: as the preset says, else as it says itself."
+        trained = NetworkId.parse(name).trained
+        for modality in ("vision", "language"):
+            if trained in getattr(self.preset, modality):
+                return modality
+        with self.networks.get(name) as (model, _):
+            return model.modality
+
+    def _request(
+        self,
+        name: str,
+        poolings: Sequence[str],
+        caption: int,
+        stimuli: StimulusSet,
+        layers: Sequence[int],
+        *,
+        is_first: bool = True,
+    ) -> Future | None:
+        """Have a worker store features, once; None: they are stored, or are computed here.
+
+        The first request of a run is followed by those that its section declares, which would
+        come one after the other otherwise.
+        """
+        executor = current_executor()
+        if executor is None:
+            return None
+        is_vision = self.modality(name) == "vision"
+        content = stimuli.images_key if is_vision else stimuli.captions_key(caption)
+        at = (name, tuple(poolings), content, stimuli.condition, tuple(layers))
+        with self._requesting:
+            if at not in self._requests:
+                self._requests[at] = None
+                with self.networks.get(name) as (model, _):
+                    pass
+                how = {"caption": caption, "layers": layers}
+                if not stored(model, stimuli, poolings, self.store, **how):
+                    preset, memory = self.preset, 0.0
+                    if not preset.is_embedded:
+                        preset, memory = self._sized_for(model, getattr(executor, "cards", []))
+                    shown = f" · caption {caption}" if caption else ""
+                    task = Task(
+                        f"extract: {name} · {stimuli.condition}{shown}",
+                        store_features,
+                        (preset, name, stimuli, poolings, caption, layers, self.store.root),
+                        memory=memory,
+                    )
+                    try:
+                        self._requests[at] = executor.submit(task)
+                    except NotPortable:
+                        pass  # such as images that a function of one's own makes
+                    except InputError as error:  # to be raised where the features are used
+                        self._requests[at] = failed = Future()
+                        failed.set_exception(error)
+            request = self._requests[at]
+        if is_first and not self._asked_ahead:
+            self._asked_ahead = True
+            self._request_ahead()
+        return request
+
+    _asked_ahead = False
+
+    def _sized_for(self, model: Model, cards: Sequence[float]) -> tuple[Preset, float]:
+        "The preset with the number type of a network, and the memory of a card that it takes."
+        dtype = model.like.dtype
+        if cards:
+            n_parameters = sum(weight.numel() for weight in model.network.parameters())
+            dtype = fitting_dtype(self.preset.dtype, n_parameters, "cuda", cards[0])
+        memory = (card_bytes(model) - 1e9) * dtype.itemsize / model.like.element_size() + 1e9
+        return replace(self.preset, dtype=str(dtype).removeprefix("torch.")), memory
+
+    def _request_ahead(self) -> None:
+        "Request the features of the run's own stimuli that its section declares."
+        notebook = sections(beyond=True).get(self.section)
+        declared = section_metadata(notebook).get("features", ()) if notebook else ()
+        n = self.preset.n_captions
+        captions = {
+            "intact": [0],
+            "captions": range(n),
+            "five captions": range(min(5, n)),
+            "second caption": range(1, min(2, n)),
+        }
+        for entry in declared:
+            if "only_if" in entry or not entry.get("stored", True):
+                continue
+            layers = KEPT if entry.get("last") else ()
+            for caption in captions.get(entry["stimuli"], ()):
+                for name in GROUPS[entry["networks"]](self.preset):
+                    poolings = self._poolings(name, entry.get("pooling") or None)
+                    kept = self._stored(name, layers)
+                    self._request(name, poolings, caption, self.stimuli, kept, is_first=False)
+
+    def _await(
+        self,
+        model: Model,
+        poolings: Sequence[str],
+        caption: int,
+        stimuli: StimulusSet,
+        layers: Sequence[int],
+    ) -> None:
+        "Wait until this machine sees what a worker has stored."
+
+        def is_there() -> bool:
+            return stored(model, stimuli, poolings, self.store, caption=caption, layers=layers)
+
+        if not seen_in(self.store.root, is_there):
+            raise InputError(
+                f"{model.name}: a worker has stored its features, but not where this machine sees "
+                f"them ({self.store.root}): the store must be in a folder that all machines share"
+            )
 
     def many_features(
         self,
@@ -978,25 +1252,66 @@ class Run:
             (layer, stimulus, unit) each, in the order of `wanted`.
         """
 
+        def kept_of(name: str) -> tuple[int, ...]:
+            if not set(layers) <= set(KEPT):
+                return ()  # all of them are needed to take some others
+            return self._stored(name, layers)
+
         def one(i: int) -> xr.DataArray:
             name, pooling, stimuli = wanted[i]
-            kept = self._stored(name, layers)
-            if not set(layers) <= set(KEPT):
-                kept = ()  # all of them are needed to take some others
-            features = self._features(name, pooling, 0, stimuli, kept)
+            features = self._features(name, pooling, 0, stimuli, kept_of(name))
             if layers:
                 features = features.isel(layer=list(layers))  # a copy: the others are released
             return features
 
+        for name, pooling, stimuli in wanted:  # by workers, all at a time
+            poolings = self._poolings(name, pooling)
+            self._request(name, poolings, 0, stimuli or self.stimuli, kept_of(name))
         order = sorted(range(len(wanted)), key=lambda i: wanted[i][0])
         features = dict(zip(order, self.each(one, order)))
         return [features[i] for i in range(len(wanted))]
 
     def each(self, function: Callable, jobs: Sequence) -> list:
         "Call a function that uses features with each job, in parallel where networks are small."
+        if current_executor() is not None and jobs:  # most of the time, it waits for workers
+            contexts = [copy_context() for _ in jobs]
+            with ThreadPoolExecutor(min(len(jobs), 64)) as threads:
+                return list(threads.map(lambda at, job: at.run(function, job), contexts, jobs))
         if self.preset.is_embedded:
             return parallel_map(function, jobs)
         return [function(job) for job in jobs]
+
+    def store_all(self, wanted: Sequence[tuple[str, StimulusSet]]) -> Iterator[tuple[str, str]]:
+        """Store the features of networks, without holding them.
+
+        Parameters
+        ----------
+        wanted : sequence of (network, stimuli)
+
+        Yields
+        ------
+        (network, condition)
+            As they are stored.
+        """
+        requests = []
+        for name, stimuli in wanted:
+            poolings = self._poolings(name, None)
+            kept = self._stored(name)
+            requests.append(self._request(name, poolings, 0, stimuli, kept))
+        for (name, stimuli), request in zip(wanted, requests, strict=True):
+            poolings = self._poolings(name, None)
+            if request is None:
+                self.networks.release()
+                how = (poolings, 0, self._stored(name), self.store.root)
+                made = store_features(self.preset, name, stimuli, *how)
+            else:
+                made = request.result()
+            self.models[name], self.precisions[name] = made
+            yield name, stimuli.condition
+
+    def about(self, name: str) -> dict[str, str]:
+        "Revision and number type of a network that was used."
+        return {"revision": self.models[name], "precision": self.precisions[name]}
 
     def losses(
         self,
@@ -1018,22 +1333,33 @@ class Run:
             Condition → mean loss of each caption, in nats a token (caption,). Empty for a text
             encoder and for a module of one's own, which predict no next token.
         """
-        self.networks.release()  # it is loaded with its head, and no two are in memory
-        with self.networks.get(name) as (model, _):
-            self.models[name] = model.revision
-            if not model.predicts_next_word:
-                return {}
-            options = self.preset.options(name)
-            options["dtype"] = str(model.like.dtype).removeprefix("torch.")  # as chosen, if "auto"
-            load = partial(load_reader, name, **options)
-            return self.results(losses_by_condition, model, captions, load=load)
+        preset, results, memory = self.preset, self.results, 0.0
+        executor = current_executor()
+        if executor is not None and not preset.is_embedded:
+            with self.networks.get(name) as (model, _):
+                preset, memory = self._sized_for(model, getattr(executor, "cards", []))
+
+        def losses_of(name: str) -> tuple[str, dict[str, np.ndarray]]:
+            return network_losses(preset, name, captions, results)
+
+        made = map_elsewhere(losses_of, [name], task="losses", memory=memory)
+        if made is None:
+            self.networks.release()  # it is loaded with its head, and no two are in memory
+            made = [losses_of(name)]
+        self.models[name], losses = made[0]
+        return losses
 
     def judge(self, stimuli: StimulusSet) -> np.ndarray:
         "Scores (stimulus, caption) of captions by the preset's judge, stored beside the features."
-        judge = self._judge
-        if self.preset.judge not in JUDGES:
+        judge, results = self._judge, self.results
+        if self.preset.judge in JUDGES:
+            return results(judged, stimuli, judge)
+        names = [self.preset.judge]
+        made = map_elsewhere(lambda _: results(judged, stimuli, judge), names, task="judge")
+        if made is None:
             self.networks.release()  # of two large networks one is in memory
-        return self.results(judged, stimuli, judge)
+            made = [results(judged, stimuli, judge)]
+        return made[0]
 
     @cached_property
     def _judge(self) -> Judge:
@@ -1066,6 +1392,9 @@ class Run:
         """
         device = self.preset.options("")["device"]
         device = best_device() if device == "offload" else device
+        executor = current_executor()
+        if executor is not None and self.preset.device == "auto":
+            device = getattr(executor, "device", "cpu")
         is_card = device.partition(":")[0] == "cuda"
         root = self.store.root / "results"
         return Results(root, device if is_card else "cpu", self.networks.release)

@@ -35,9 +35,11 @@ from .files import cache_dir, package_digest
 from .parallel import SCHEDULER, Task
 from seeing_words.core.shipping import (
     PackedFunctions,
+    fetch,
     pack,
     seen,
     shared_session,
+    stow,
     unpack,
     unpacked_function,
 )
@@ -72,8 +74,8 @@ class _Job:
         Digest of the code that sends it.
     folder : str
         Shared by all machines.
-    function, args : bytes
-        Packed.
+    function, args : bytes or str
+        Packed, see `stow`.
     environment : dict
         Variables of the sender that say where stores and data sets are.
     """
@@ -83,8 +85,8 @@ class _Job:
     token: str
     package: str
     folder: str
-    function: bytes
-    args: bytes
+    function: bytes | str
+    args: bytes | str
     environment: dict[str, str]
 
 
@@ -94,7 +96,8 @@ class _Outcome:
 
     Attributes
     ----------
-    value : bytes
+    value : bytes or str
+        See `stow`.
     error : str
         Empty if there is none.
     is_input : bool
@@ -104,7 +107,7 @@ class _Outcome:
     trace : str
     """
 
-    value: bytes = b""
+    value: bytes | str = b""
     error: str = ""
     is_input: bool = False
     passes: bool = False
@@ -134,8 +137,8 @@ def _perform(job: _Job) -> _Outcome:
         os.environ.update(job.environment)
         folder = seen(Path(job.folder))
         function = unpacked_function(job.function, folder)
-        task = Task(job.name, function, unpack(job.args, folder), job.device)
-        return _Outcome(pack(task(), folder))
+        task = Task(job.name, function, unpack(fetch(job.args, folder), folder), job.device)
+        return _Outcome(stow(pack(task(), folder), folder))
     except Exception as error:
         text = str(error) if isinstance(error, InputError) else first_line(error)
         if not isinstance(error, InputError):
@@ -185,8 +188,8 @@ class _Sent:
     Attributes
     ----------
     task : Task
-    function, args : bytes
-        Packed.
+    function, args : bytes or str
+        Packed, see `stow`.
     future : Future
         What was given to the caller.
     token : str
@@ -202,8 +205,8 @@ class _Sent:
     """
 
     task: Task
-    function: bytes
-    args: bytes
+    function: bytes | str
+    args: bytes | str
     future: Future = field(default_factory=Future)
     token: str = ""
     remote: Any = None
@@ -331,7 +334,8 @@ class ClusterExecutor(Executor):
             name = getattr(fn, "__name__", type(fn).__name__)
             task = Task(name, partial(fn, **kwargs) if kwargs else fn, args)
         self._needs(task)  # refuses
-        sent = _Sent(task, self._packed(task.function), pack(task.args, self.folder))
+        args_message = stow(pack(task.args, self.folder), self.folder)
+        sent = _Sent(task, self._packed(task.function), args_message)
         with self._lock:
             self._open[id(sent)] = sent
         sent.future.add_done_callback(partial(self._cancelled, sent))
@@ -393,7 +397,9 @@ class ClusterExecutor(Executor):
             return
         try:
             outcome = remote.result(timeout=self.patience)
-            value = unpack(outcome.value, self.folder) if not outcome.error else None
+            value = None
+            if not outcome.error:
+                value = unpack(fetch(outcome.value, self.folder), self.folder)
         except InputError as error:
             self._end(sent, error=InputError(f"{sent.task.name}: {error}"))
             return
@@ -692,9 +698,12 @@ def local_workers(n: int, *, n_cores: int | None = None, **settings: Any) -> Ite
         i: {"cls": distributed.Nanny, "options": options}
         for i, options in enumerate(_worker_options(n, n_cores))
     }
-    with _patient(), distributed.SpecCluster(
-        scheduler=scheduler, workers=workers, silence_logs=logging.ERROR
-    ) as cluster:
+    with (
+        _patient(),
+        distributed.SpecCluster(
+            scheduler=scheduler, workers=workers, silence_logs=logging.ERROR
+        ) as cluster,
+    ):
         with _executor(cluster.scheduler_address, **settings) as executor:
             yield executor
 

@@ -33,6 +33,7 @@ EXTRAS = {
         "urllib3",
     ),
     "explore": ("IPython", "ipywidgets"),
+    "cluster": ("cloudpickle", "dask", "dask_jobqueue", "distributed"),
 }
 
 

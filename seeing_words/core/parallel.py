@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from .errors import InputError, first_line
 
-
 # %% ../../nbs/library/core/03_parallel.ipynb #cores
 _DEVICE = ContextVar("device", default="cpu")  # where fits are computed unless they say otherwise
 _POOL = Lock()  # held by the one call that may set the process's thread counts
@@ -164,7 +163,6 @@ def _is_elsewhere(device: str | torch.device) -> bool:
     kind = getattr(current_executor(), "device", None)
     return kind is not None and torch.device(device).type == kind
 
-
 # %% ../../nbs/library/core/03_parallel.ipynb #device
 @contextmanager
 def computing_on(device: str | torch.device) -> Iterator[None]:
@@ -279,7 +277,6 @@ class Task:
         with computing_with(None), computing_on(self.device):
             return self.function(*self.args)
 
-
 # %% ../../nbs/library/core/03_parallel.ipynb #map-elsewhere
 def _described(item: object, number: int) -> str:
     "What an item is called: the names and numbers in it, else its position."
@@ -328,9 +325,7 @@ def results_of(futures: Sequence[Future]) -> list:
         raise
 
 
-def one_by_one(
-    function: Callable, items: Sequence, *, task: str, progress: bool = False
-) -> list:
+def one_by_one(function: Callable, items: Sequence, *, task: str, progress: bool = False) -> list:
     """Apply a function, which uses all cores itself, to one item after the other, or elsewhere.
 
     Parameters
@@ -366,7 +361,11 @@ def one_by_one(
 
 
 def map_elsewhere(
-    function: Callable, items: Sequence, *, task: str | Callable[[Any], str]
+    function: Callable,
+    items: Sequence,
+    *,
+    task: str | Callable[[Any], str],
+    memory: float = 0.0,
 ) -> list | None:
     """Apply a function to each item by the executor in use.
 
@@ -378,6 +377,8 @@ def map_elsewhere(
         The items.
     task : str or callable
         As in `parallel_map`.
+    memory : float
+        Bytes of a graphics card that each task needs; 0: none in particular.
 
     Returns
     -------
@@ -401,7 +402,7 @@ def map_elsewhere(
     tasks = []
     for i, item in enumerate(items):
         name = f"{task}: {_described(item, i)}" if isinstance(task, str) else task(item)
-        tasks.append(Task(name, function, (item,), _DEVICE.get()))
+        tasks.append(Task(name, function, (item,), _DEVICE.get(), memory))
     futures: list[Future] = []
     try:
         for one in tasks:
@@ -411,4 +412,3 @@ def map_elsewhere(
             future.cancel()
         return None
     return results_of(futures)
-

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ..core.arrays import check_pair
 from ..core.errors import InputError, first_line
 from ..core.files import canonical_json, check_codecs, commit, versions, write_atomic
+from ..core.parallel import map_elsewhere
 from ._ridge_dual import ALPHAS
 from .folds import Folds, as_folds, make_folds
 from seeing_words.measures.inference import (
@@ -757,8 +758,11 @@ def align(
         one = _tasks(widths[source], widths[target], folds, n_permutations, seed, engine)
         for task, function in one.items():
             tasks[direction, task] = function
-    steps = tqdm(tasks.items(), "aligning", delay=1) if progress else tasks.items()
-    done = {key: function() for key, function in steps}
+    done = map_elsewhere(lambda key: tasks[key](), list(tasks), task="align")
+    if done is None:
+        steps = tqdm(tasks.values(), "aligning", delay=1) if progress else tasks.values()
+        done = [function() for function in steps]
+    done = dict(zip(tasks, done, strict=True))
 
     weights = resample_weights(folds, n_draws=n_draws, seed=seed, groups=folds.groups)
     grids = []

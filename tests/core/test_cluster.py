@@ -151,9 +151,7 @@ def test_an_error_is_reported_by_name_and_the_rest_is_cancelled(cluster, tmp_pat
     jobs = [("v2l", "one"), *(("l2v", str(i)) for i in range(50))]
     with computing_with(cluster), pytest.raises(TaskError) as raised:
         parallel_map(work, jobs, task="alignment")
-    assert str(raised.value) == (
-        "alignment: v2l · one: ZeroDivisionError: nothing to divide by"
-    )
+    assert str(raised.value) == ("alignment: v2l · one: ZeroDivisionError: nothing to divide by")
     assert any("in work" in note for note in raised.value.__notes__)  # the traceback from there
     time.sleep(1)
     assert len(diary.lines()) < 40

@@ -36,11 +36,12 @@ class Processes:
         return self
 
     def __exit__(self, *_):
-        for process in self.running:
+        for process in [*self.running]:
             self.kill(process)
 
     def _start(self, *words: str) -> subprocess.Popen:
-        env = os.environ | {"SEEING_WORDS_SCHEDULER": "", "OMP_NUM_THREADS": "1"}
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         command = [sys.executable, "-m", *words]
         process = subprocess.Popen(command, env=env, start_new_session=True, **quiet)
