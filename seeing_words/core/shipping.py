@@ -25,6 +25,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from .errors import InputError, first_line
+from .files import move
 from .parallel import NotPortable
 
 # %% ../../nbs/library/core/05_shipping.ipynb #arrays
@@ -85,7 +86,7 @@ def _write_array(array: np.ndarray, digest: str, folder: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
     with os.fdopen(handle, "wb") as file:
         np.save(file, array, allow_pickle=False)
-    os.replace(temporary, path)
+    move(temporary, path)
 
 
 @cache
@@ -302,7 +303,7 @@ def stow(message: bytes, folder: Path) -> bytes | str:
         handle, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
         with os.fdopen(handle, "wb") as file:
             file.write(message)
-        os.replace(temporary, path)
+        move(temporary, path)
     return digest
 
 

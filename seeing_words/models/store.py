@@ -8,20 +8,20 @@ __all__ = ['BLOCK', 'SPEC', 'find_damage', 'Store', 'Writer', 'feature_spec']
 # %% ../../nbs/library/models/07_store.ipynb #imports
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import zarr
 from filelock import FileLock
 
 from ..core.errors import InputError
-from ..core.files import canonical_json, check_codecs, digest, file_digest
+from ..core.files import canonical_json, check_codecs, digest, file_digest, move
 from ..data.stimuli import StimulusSet
 from .load import Model
 from .pooling import POOLINGS
@@ -269,11 +269,14 @@ class Writer:
 
     def finish(self, spec: dict) -> None:
         (self.folder / "manifest.json").write_text(_manifest(spec, _files(self.folder)))
-        shutil.rmtree(
-            self.folder.with_suffix(""), ignore_errors=True
-        )  # remains of an entry whose removal was killed
-        os.replace(self.folder, self.folder.with_suffix(""))
-        self._notes.unlink()
+        whole = self.folder.with_suffix("")
+        if whole.exists():  # remains of an entry whose removal was killed
+            # moved first: NFS keeps files that somebody still reads, and with them their folder
+            aside = whole.with_suffix(f".{uuid4().hex}")
+            move(whole, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        move(self.folder, whole)
+        self._notes.unlink(missing_ok=True)
 
     @property
     def _notes(self) -> Path:

@@ -19,7 +19,7 @@ pytest.importorskip("distributed")
 
 from seeing_words.app.run import Run, start
 from seeing_words.core.arrays import feature_array
-from seeing_words.core.cluster import local_workers
+from seeing_words.core.cluster import local_workers, progress_of
 from seeing_words.core.parallel import computing_with, parallel_map
 from seeing_words.data.perturb import perturb
 from seeing_words.measures.inference import resample_weights
@@ -109,8 +109,8 @@ def test_tables_and_store_are_those_of_the_serial_run(n, serial, tmp_path, monke
     run = begin(tmp_path / "there", monkeypatch)
     with local_workers(n, n_cores=n, patience=PATIENCE) as executor, computing_with(executor):
         made = tables(run)
-        workers = executor.workers
-    assert len(workers) == n
+        assert len(executor.workers) == n
+        assert progress_of(executor).done > 40  # extractions, sources, pairs and folds
     assert made == serial[0]
     assert entries(run) == serial[1]
     for value in run.store.verify().values():
