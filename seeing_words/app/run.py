@@ -58,8 +58,10 @@ from seeing_words.core.parallel import (
     NotPortable,
     Task,
     current_executor,
+    keep,
     map_elsewhere,
     parallel_map,
+    release_kept,
 )
 from ..core.shipping import note_origin, seen_in
 from ..data.stimuli import StimulusSet
@@ -801,6 +803,31 @@ class LeftOut:
         )
 
 # %% ../../nbs/library/app/04_run.ipynb #elsewhere
+class _Held:
+    """A network that a worker keeps for the next task.
+
+    Attributes
+    ----------
+    known : Model
+        Perhaps without its weights.
+    whole : Model
+        With them, loaded when it is first asked for.
+    """
+
+    def __init__(self, preset: Preset, name: str):
+        self._load = partial(preset.load, name)
+        self.known = self._load(weights=preset.is_embedded)
+
+    @cached_property
+    def whole(self) -> Model:
+        return self.known if self.known.has_weights else self._load()
+
+
+def _kept_name(preset: Preset, name: str) -> str:
+    "What identifies a loaded network."
+    return f"{name} {preset.image_size} {preset.options(name)}"
+
+
 def store_features(
     preset: Preset,
     name: str,
@@ -840,11 +867,10 @@ def store_features(
     'float32'
     """
     store = Store(root)
-    model = preset.load(name, weights=preset.is_embedded)
+    model = keep(_kept_name(preset, name), lambda: _Held(preset, name)).known
     how = {"caption": caption, "layers": layers}
     if not stored(model, stimuli, poolings, store, **how):
-        if not model.has_weights:
-            model = preset.load(name)
+        model = keep(_kept_name(preset, name), lambda: _Held(preset, name)).whole
         how["batch_size"] = preset.batch_size
         extract_many(model, stimuli, poolings, store=store, progress=False, **how)
     return model.revision, str(model.like.dtype).removeprefix("torch.")
@@ -1167,6 +1193,7 @@ class Run:
                         store_features,
                         (preset, name, stimuli, poolings, caption, layers, self.store.root),
                         memory=memory,
+                        keeps=name,
                     )
                     try:
                         self._requests[at] = executor.submit(task)
@@ -1308,6 +1335,7 @@ class Run:
                 made = request.result()
             self.models[name], self.precisions[name] = made
             yield name, stimuli.condition
+        release_kept()
 
     def about(self, name: str) -> dict[str, str]:
         "Revision and number type of a network that was used."

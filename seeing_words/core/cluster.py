@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
@@ -78,6 +79,8 @@ class _Job:
         Packed, see `stow`.
     environment : dict
         Variables of the sender that say where stores and data sets are.
+    keeps : str
+        As in `Task`.
     """
 
     name: str
@@ -88,6 +91,7 @@ class _Job:
     function: bytes | str
     args: bytes | str
     environment: dict[str, str]
+    keeps: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ def _perform(job: _Job) -> _Outcome:
         os.environ.update(job.environment)
         folder = seen(Path(job.folder))
         function = unpacked_function(job.function, folder)
-        task = Task(job.name, function, unpack(fetch(job.args, folder), folder), job.device)
+        args = unpack(fetch(job.args, folder), folder)
+        task = Task(job.name, function, args, job.device, keeps=job.keeps)
         return _Outcome(stow(pack(task(), folder), folder))
     except Exception as error:
         text = str(error) if isinstance(error, InputError) else first_line(error)
@@ -200,6 +205,8 @@ class _Sent:
         When a worker began with it.
     worker : str
         Its address.
+    needs : dict
+        What of a worker it needs.
     failures : list of str
         What became of the attempts before.
     """
@@ -212,6 +219,7 @@ class _Sent:
     remote: Any = None
     started: float | None = None
     worker: str = ""
+    needs: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -271,7 +279,10 @@ class ClusterExecutor(Executor):
         self._lock = threading.RLock()
         self._open: dict[int, _Sent] = {}  # all that has no result yet
         self._avoided: set[str] = set()  # workers that hang and cannot be started again
+        self._homes: dict[str, str] = {}  # what tasks keep → the worker that keeps it
         self._missing: dict[str, float] = {}  # "scheduler", "worker" → since when
+        self._begun: deque[tuple[float, dict]] = deque()  # what workers report, and when
+        self._known: tuple[float, dict[str, Mapping]] = (0.0, {})  # workers, and when asked for
         self._closed = threading.Event()
         self._client = self._connect()
         self._watching = threading.Thread(target=self._watch, name="cluster", daemon=True)
@@ -286,8 +297,12 @@ class ClusterExecutor(Executor):
 
     @property
     def workers(self) -> Mapping[str, Mapping]:
-        "Address → what the scheduler knows of a worker."
-        return dict(self._client.scheduler_info(n_workers=-1)["workers"])
+        "Address → what the scheduler knows of a worker, asked for once a second at most."
+        asked, found = self._known
+        if time.monotonic() - asked > 1.0 and self._is_connected:
+            found = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._known = time.monotonic(), found
+        return found
 
     @property
     def cards(self) -> list[float]:
@@ -333,9 +348,9 @@ class ClusterExecutor(Executor):
         else:
             name = getattr(fn, "__name__", type(fn).__name__)
             task = Task(name, partial(fn, **kwargs) if kwargs else fn, args)
-        self._needs(task)  # refuses
+        needs = self._needs(task)
         args_message = stow(pack(task.args, self.folder), self.folder)
-        sent = _Sent(task, self._packed(task.function), args_message)
+        sent = _Sent(task, self._packed(task.function), args_message, needs=needs)
         with self._lock:
             self._open[id(sent)] = sent
         sent.future.add_done_callback(partial(self._cancelled, sent))
@@ -344,11 +359,15 @@ class ClusterExecutor(Executor):
 
     def _send(self, sent: _Sent) -> None:
         "Send a task that is not with the scheduler; without one, it waits for the next look."
+        task = sent.task
+        if sent.remote is not None or not self._is_connected:
+            return
+        # asks the scheduler: not while others wait for the lock
+        where = self._where(sent) if self._avoided or task.keeps else {}
         with self._lock:
             if id(sent) not in self._open or sent.remote is not None or not self._is_connected:
                 return
             sent.token, sent.started, sent.worker = uuid4().hex, None, ""
-            task = sent.task
             job = _Job(
                 task.name,
                 task.device,
@@ -358,35 +377,55 @@ class ClusterExecutor(Executor):
                 sent.function,
                 sent.args,
                 _places(),
+                task.keeps,
             )
             kind, _, rest = task.name.partition(":")
             words = [re.sub(r"\W+", "_", word).strip("_") for word in (kind, rest)]
-            settings: dict[str, Any] = {}
-            if self._avoided:
-                others = [worker for worker in self.workers if worker not in self._avoided]
-                settings = {"workers": others, "allow_other_workers": False}
             try:
                 sent.remote = self._client.submit(
                     _perform,
                     job,
                     key=f"{words[0]}-{words[1] or 'task'}_{next(_NUMBERS)}-{sent.token}",
                     pure=False,
-                    resources=self._needs(task),
-                    **settings,
+                    resources=sent.needs,
+                    **where,
                 )
             except Exception as error:  # a client that is just losing its scheduler raises many
                 _LOG.info("%s could not be sent: %s", task.name, first_line(error))
                 return
         sent.remote.add_done_callback(partial(self._has_arrived, sent))
 
+    def _where(self, sent: _Sent) -> dict[str, Any]:
+        "Workers for a task: not one that hangs, and rather the one that keeps what it uses."
+        task, needed = sent.task, sent.needs.get(CARD_MEMORY, 0.0)
+        usable = [
+            address
+            for address, worker in self.workers.items()
+            if address not in self._avoided and worker["resources"].get(CARD_MEMORY, 0.0) >= needed
+        ]
+        if task.keeps and usable:
+            home = self._homes.get(task.keeps)
+            if home not in usable:
+                n_kept = Counter(self._homes.values())
+                home = min(usable, key=lambda address: n_kept[address])
+                self._homes[task.keeps] = home
+            if not self._avoided:
+                return {"workers": [home], "allow_other_workers": True}
+        return {"workers": usable, "allow_other_workers": False} if usable else {}
+
     # Receiving
 
     def _has_started(self, event: tuple) -> None:
-        about = event[1]
-        with self._lock:
-            for sent in self._open.values():
+        # in the client's own thread, which must never wait for a lock
+        self._begun.append((time.monotonic(), event[1]))
+
+    def _note_starts(self) -> None:
+        "Note where tasks are computed, and since when."
+        while self._begun:
+            when, about = self._begun.popleft()
+            for sent in list(self._open.values()):
                 if sent.token == about["token"]:
-                    sent.started, sent.worker = time.monotonic(), about["worker"]
+                    sent.started, sent.worker = when, about["worker"]
 
     def _has_arrived(self, sent: _Sent, remote: Any) -> None:
         "Take the result of an attempt, if it is the latest."
@@ -404,7 +443,7 @@ class ClusterExecutor(Executor):
             self._end(sent, error=InputError(f"{sent.task.name}: {error}"))
             return
         except BaseException as error:  # the connection, or what held the result, is lost
-            _LOG.info("%s is sent again: %s", sent.task.name, first_line(error))
+            _LOG.info("%s is sent again: %s", sent.task.name, type(error).__name__)
             self._take_back(sent, remote)
             return
         if not outcome.error:
@@ -414,9 +453,9 @@ class ClusterExecutor(Executor):
             self._take_back(sent, remote)
         else:
             kind = InputError if outcome.is_input else TaskError
-            error = kind(f"{sent.task.name}: {self._told(sent, outcome.error)}")
-            error.add_note(outcome.trace)
-            self._end(sent, error=error)
+            failure = kind(f"{sent.task.name}: {self._told(sent, outcome.error)}")
+            failure.add_note(outcome.trace)
+            self._end(sent, error=failure)
 
     def _take_back(self, sent: _Sent, remote: Any) -> None:
         with self._lock:
@@ -468,22 +507,29 @@ class ClusterExecutor(Executor):
 
     def _watch(self) -> None:
         "Look after what is on its way, until the executor is closed."
+        steps = (
+            self._reconnect,
+            self._note_starts,
+            self._send_again,
+            self._replace_hanging,
+            self._give_up,
+        )
         while not self._closed.wait(0.5):
-            try:
-                self._reconnect()
-                for sent in list(self._open.values()):
-                    self._send(sent)
-                self._replace_hanging()
-                self._give_up()
-            except Exception as error:  # such as a scheduler that died this moment
-                _LOG.info("the cluster could not be looked at: %s", first_line(error))
+            for step in steps:
+                try:
+                    step()
+                except Exception as error:  # such as a scheduler that died this moment
+                    _LOG.info("%s: %s", step.__name__, first_line(error))
+
+    def _send_again(self) -> None:
+        "Send what is not with the scheduler."
+        for sent in list(self._open.values()):
+            self._send(sent)
 
     def _reconnect(self) -> None:
         "Find the scheduler again; what it was given before is sent anew."
         if self._is_connected:
-            self._missing.pop("scheduler", None)
             return
-        self._missing.setdefault("scheduler", time.monotonic())
         with self._lock:
             for sent in self._open.values():
                 sent.remote = None
@@ -518,25 +564,28 @@ class ClusterExecutor(Executor):
                 _LOG.info("%s could not be started again: %s", sent.worker, first_line(error))
 
     def _give_up(self) -> None:
-        "Report all that is left where there is no scheduler, or no worker, for too long."
-        if not self._open:
-            self._missing.pop("worker", None)
-            return
-        if self._is_connected:
-            if self.workers:
-                self._missing.pop("worker", None)
-            else:
-                self._missing.setdefault("worker", time.monotonic())
-        for what, since in list(self._missing.items()):
+        "Report what is left where there is no scheduler, or no worker for it, for too long."
+        left = list(self._open.values())
+        lacking = {"scheduler": [] if self._is_connected else left, "worker": []}
+        if self._is_connected and left:
+            if not self.workers:
+                lacking["worker"] = left
+            largest = max(self.cards, default=0.0)
+            large = [sent for sent in left if sent.needs.get(CARD_MEMORY, 0.0) > largest]
+            lacking["worker with such a card"] = large
+        for what, left in lacking.items():
+            if not left:
+                self._missing.pop(what, None)
+                continue
+            since = self._missing.setdefault(what, time.monotonic())
             if time.monotonic() - since < self.patience:
                 continue
-            left = list(self._open.values())
             names = _some([sent.task.name for sent in left])
             for sent in left:
                 message = (
                     f"{sent.task.name}: no {what} at {self.address} for {self.patience:.0f} s. "
-                    f"Without a result: {names}. What was computed is stored: start the {what} "
-                    "again, and the same command continues from there"
+                    f"Without a result: {names}. What was computed is stored: start one, and the "
+                    "same command continues from there"
                 )
                 self._end(sent, error=InputError(message))
             self._missing.pop(what)

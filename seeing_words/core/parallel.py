@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEDULER', 'parallel_map', 'computing_with', 'current_executor', 'computing_on', 'usable_device', 'NotPortable',
-           'Task', 'results_of', 'one_by_one', 'map_elsewhere']
+           'Task', 'keep', 'release_kept', 'results_of', 'one_by_one', 'map_elsewhere']
 
 # %% ../../nbs/library/core/03_parallel.ipynb #imports
 import os
@@ -260,6 +260,9 @@ class Task:
         Where the function computes what is not told where to compute.
     memory : float
         Bytes of a graphics card that the function needs; 0: none in particular.
+    keeps : str
+        Under which name the function keeps what the next task may use, see `keep`; empty: it
+        keeps nothing, and what was kept is released before it begins.
 
     Examples
     --------
@@ -272,10 +275,52 @@ class Task:
     args: tuple = ()
     device: str = "cpu"
     memory: float = 0.0
+    keeps: str = ""
 
     def __call__(self) -> Any:
+        if not self.keeps:
+            release_kept()
         with computing_with(None), computing_on(self.device):
             return self.function(*self.args)
+
+# %% ../../nbs/library/core/03_parallel.ipynb #keep
+_KEPT: dict[str, Any] = {}  # in this process; one thing at most
+
+
+def keep(name: str, make: Callable[[], Any]) -> Any:
+    """Make something once for all tasks in turn that use it; another thing replaces it.
+
+    Parameters
+    ----------
+    name : str
+        What identifies it.
+    make : callable
+        Makes it.
+
+    Returns
+    -------
+    object
+
+    Examples
+    --------
+    >>> keep("a", dict) is keep("a", dict)
+    True
+    """
+    kept = _KEPT.get(name)
+    if kept is None:
+        release_kept()  # before the next is made: both may not fit into memory
+        kept = _KEPT[name] = make()
+    return kept
+
+
+def release_kept() -> None:
+    """Let go of what `keep` has kept.
+
+    Examples
+    --------
+    >>> release_kept()
+    """
+    _KEPT.clear()
 
 # %% ../../nbs/library/core/03_parallel.ipynb #map-elsewhere
 def _described(item: object, number: int) -> str:
