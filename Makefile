@@ -6,7 +6,7 @@ PRESET = microworld
 FLICKR8K = _data/flickr8k
 SECTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
-BENCHMARKS = similarity memory growth extraction predictivity
+BENCHMARKS = similarity memory growth extraction scale_out predictivity
 BIN = .venv/bin
 READY = .venv/.ready
 # one test process per core, each with one thread, since threads within processes would wait for each other;

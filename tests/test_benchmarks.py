@@ -99,6 +99,18 @@ TABLES = {  # table: the script that writes it, and its columns
             "batch",
         ],
     ),
+    "scale_out": (
+        "scale_out",
+        [
+            "times as fast as one worker",
+            "work",
+            "workers",
+            "times as fast as without",
+            "seconds",
+            "tasks",
+            "rounds timed",
+        ],
+    ),
     "full_size": (
         "full_size",
         [
@@ -118,7 +130,7 @@ TABLES = {  # table: the script that writes it, and its columns
     ),
 }
 SCRIPTS = sorted({script for script, _ in TABLES.values()})
-APART = {"memory", "extraction"}  # which compare the peaks of processes
+APART = {"memory", "extraction", "scale_out"}  # which compare processes
 FIGURES = {"predictivity", "growth"}
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -58,6 +59,7 @@ def _dask() -> Any:
 
 # %% ../../nbs/library/core/06_cluster.ipynb #worker
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what libraries read
+_IS_LOCAL = "SEEING_WORDS_LOCAL_WORKER"  # environment variable of workers started here
 CARD_MEMORY = "gpu_memory"  # the resource of a worker: bytes of its graphics card
 
 
@@ -166,6 +168,8 @@ def dask_setup(worker: Any) -> None:
     --------
     >>> # dask worker tcp://… --nthreads 1 --preload seeing_words.core.cluster
     """
+    if os.environ.get(_IS_LOCAL):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who has started it
     n_threads = os.environ.get(_COUNTS[0], "")
     if n_threads.isdecimal() and int(n_threads):
         torch.set_num_threads(int(n_threads))  # it may have been imported before it was told
@@ -682,7 +686,7 @@ def _worker_options(n: int, n_cores: int) -> Iterator[dict[str, Any]]:
     n_cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i in range(n):
         env = {name: str(max(1, n_cores // n)) for name in _COUNTS}
-        env[SCHEDULER] = ""  # a worker has no workers of its own
+        env |= {SCHEDULER: "", _IS_LOCAL: "yes"}  # a worker has no workers of its own
         if n_cards:
             env["CUDA_VISIBLE_DEVICES"] = str(i % n_cards)
         resources = None
@@ -694,6 +698,7 @@ def _worker_options(n: int, n_cores: int) -> Iterator[dict[str, Any]]:
             "env": env,
             "resources": resources,
             "memory_limit": 0,  # Dask would pause a worker that holds large arrays
+            "silence_logs": logging.ERROR,
             "preload": [__name__],
             "host": "127.0.0.1",
         }
