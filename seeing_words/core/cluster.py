@@ -10,6 +10,7 @@ __all__ = ['CARD_MEMORY', 'SLURM_OPTIONS', 'TASK_TIMEOUT', 'dask_setup', 'TaskEr
 import atexit
 import logging
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -137,7 +138,7 @@ def _perform(job: _Job) -> _Outcome:
     try:
         if job.package != package_digest():
             raise InputError(
-                f"the worker on {os.uname().nodename} runs other code of seeing_words than the "
+                f"the worker on {platform.node()} runs other code of seeing_words than the "
                 "program that sends it tasks: install the same version, and start the worker again"
             )
         os.environ.update(job.environment)
@@ -715,6 +716,8 @@ def _patient() -> Any:
 def local_workers(n: int, *, n_cores: int | None = None, **settings: Any) -> Iterator[Executor]:
     """Start workers on this machine, and a scheduler that only this machine can reach.
 
+    In a script, as with all that starts processes, within ``if __name__ == "__main__":``.
+
     Parameters
     ----------
     n : int
@@ -743,7 +746,9 @@ def local_workers(n: int, *, n_cores: int | None = None, **settings: Any) -> Ite
     if n < 1:
         raise InputError(f"{n} workers: give 1 or more")
     distributed = _dask()
-    n_cores = n_cores or len(os.sched_getaffinity(0))
+    if n_cores is None:
+        known = hasattr(os, "sched_getaffinity")
+        n_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     scheduler = {
         "cls": distributed.Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import pickle
+import platform
 import tempfile
 import time
 from collections import OrderedDict
@@ -145,7 +146,7 @@ def seen(path: Path, within: float = 90.0) -> Path:
     """
     if not seen_in(path.parent, path.exists, within):
         raise InputError(
-            f"{path} is not seen on {os.uname().nodename}: the store must be in a folder that "
+            f"{path} is not seen on {platform.node()}: the store must be in a folder that "
             "all machines share, under the same path (SEEING_WORDS_STORE)"
         )
     return path

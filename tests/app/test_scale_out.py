@@ -104,6 +104,7 @@ def serial(tmp_path_factory):
         return tables(run), entries(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_tables_and_store_are_those_of_the_serial_run(n, serial, tmp_path, monkeypatch):
     run = begin(tmp_path / "there", monkeypatch)
@@ -151,6 +152,7 @@ def net():
 """
 
 
+@pytest.mark.slow
 def test_an_extraction_whose_worker_is_killed_goes_on_at_the_block_it_reached(
     tmp_path, monkeypatch
 ):
@@ -213,6 +215,7 @@ print("elsewhere:", current_executor() is not None and os.getpid() not in where)
 }
 
 
+@pytest.mark.slow
 def test_figures_extract_and_align_take_workers(tmp_path, monkeypatch):
     here, there = tmp_path / "here", tmp_path / "there"
     for root in (here, there):

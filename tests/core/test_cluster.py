@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from seeing_words.core.cluster import (
     slurm_options,
 )
 from seeing_words.core.errors import InputError
-from seeing_words.core.parallel import Task, computing_with, parallel_map
+from seeing_words.core.parallel import Task, computing_with, keep, parallel_map
 
 # an idle worker that Dask is closing may still send it something
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -200,6 +199,29 @@ def test_progress_counts_tasks_and_says_how_long_they_take(cluster):
     assert (after.done - before.done, after.left) == (8, 0)
 
 
+def test_tasks_that_keep_the_same_network_go_to_the_same_worker(cluster, tmp_path):
+    diary = Diary(tmp_path / "diary")
+
+    def use(name: str) -> int:
+        keep(name, lambda: diary.note(f"loads-{name}") or name)
+        time.sleep(0.3)
+        return os.getpid()
+
+    def run() -> None:
+        tasks = [Task(f"extract: {n} · {i}", use, (n,), keeps=n) for i in range(5) for n in "ab"]
+        for future in [cluster.submit(task) for task in tasks]:
+            future.result()
+
+    run()
+    loads = len(diary.lines())
+    assert 2 <= loads <= 5  # of ten; one that is idle may take some from another
+    fits = [cluster.submit(Task(f"fit: {i}", time.sleep, (0.3,))) for i in range(6)]
+    for future in fits:
+        future.result()
+    run()
+    assert len(diary.lines()) >= loads + 2  # other tasks have the memory for themselves
+
+
 def test_a_shared_folder_is_tried_with_a_worker(cluster, tmp_path, monkeypatch):
     check_shared(cluster, tmp_path)
     assert list((tmp_path / "cluster").iterdir()) == []
@@ -358,4 +380,3 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
     with pytest.raises(InputError, match=r'pip install "seeing-words\[cluster\]"'):
         with local_workers(1):
             pass
-    assert Path(__file__).exists()
