@@ -37,7 +37,7 @@ class Case:
     rounds: int
 
 
-CASES = {False: Case(4, 192, 6, 96, 400, 6, 384, 600, 3), True: Case(2, 32, 2, 32, 8, 2, 16, 40, 1)}
+CASES = {False: Case(4, 192, 6, 96, 100, 6, 256, 400, 3), True: Case(2, 32, 2, 32, 8, 2, 16, 40, 1)}
 
 
 def saved(case: Case, folder: Path) -> list[str]:
