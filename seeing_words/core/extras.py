@@ -33,7 +33,7 @@ EXTRAS = {
         "urllib3",
     ),
     "explore": ("IPython", "ipywidgets"),
-    "cluster": ("cloudpickle", "dask", "dask_jobqueue", "distributed"),
+    "cluster": ("cloudpickle", "dask_jobqueue", "distributed"),
 }
 
 
