@@ -33,7 +33,7 @@ EXTRAS = {
         "urllib3",
     ),
     "explore": ("IPython", "ipywidgets"),
-    "cluster": ("cloudpickle", "dask_jobqueue", "distributed"),
+    "cluster": ("dask_jobqueue", "distributed"),
 }
 
 
