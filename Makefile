@@ -7,7 +7,7 @@ FLICKR8K = _data/flickr8k
 SECTIONS =
 OPTIONS =
 NOTEBOOKS = nbs/index.ipynb nbs/library nbs/paper nbs/beyond nbs/docs nbs/train
-BENCHMARKS = similarity memory growth extraction align predictivity
+BENCHMARKS = similarity memory growth extraction align scale_out predictivity
 BIN = .venv/bin
 READY = .venv/.ready
 # one test process per core, each with one thread, since threads within processes would wait for each other;

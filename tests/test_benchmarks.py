@@ -122,6 +122,18 @@ TABLES = {  # table: the script that writes it, and its columns
             "batch",
         ],
     ),
+    "scale_out": (
+        "scale_out",
+        [
+            "times as fast as one worker",
+            "work",
+            "workers",
+            "times as fast as without",
+            "seconds",
+            "tasks",
+            "rounds timed",
+        ],
+    ),
     "full_size": (
         "full_size",
         [
@@ -141,7 +153,12 @@ TABLES = {  # table: the script that writes it, and its columns
     ),
 }
 SCRIPTS = sorted({script for script, _ in TABLES.values()})
-APART = {"memory", "extraction", "figures"}  # they compare peaks of processes, or start others
+APART = {
+    "memory",
+    "extraction",
+    "figures",
+    "scale_out",
+}  # they compare peaks of processes, or start others
 FIGURES = {"predictivity", "growth"}
 
 

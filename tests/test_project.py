@@ -207,6 +207,7 @@ def test_no_two_modules_import_each_other():
 DISTRIBUTIONS = {
     "IPython": "ipython",
     "PIL": "pillow",
+    "dask_jobqueue": "dask-jobqueue",
     "huggingface_hub": "huggingface-hub",
     "jupyter_client": "jupyter-client",
     "jupyter_core": "jupyter-core",

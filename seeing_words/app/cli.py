@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'store_app', 'presets_app', 'Json', 'Plugins', 'EXAMPLES', 'main', 'figures', 'n_cores', 'claims', 'report',
-           'align_files', 'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'init', 'sections_list',
-           'download', 'store_ls', 'store_verify', 'store_rm', 'doctor', 'train', 'snapshots']
+           'align_files', 'extract', 'presets_list', 'presets_show', 'presets_check', 'presets_pin', 'init',
+           'sections_list', 'download', 'store_ls', 'store_verify', 'store_rm', 'doctor', 'train', 'snapshots']
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports
 import importlib.metadata
@@ -18,11 +18,12 @@ import shlex
 import shutil
 import sys
 import textwrap
+import threading
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,6 +60,8 @@ if TYPE_CHECKING:  # names in annotations; a command imports what it needs when 
     from seeing_words.app.execute import Job, Outcome
     from seeing_words.app.presets import Preset
     from seeing_words.app.sections import Parameter
+    from seeing_words.core.cluster import ClusterExecutor
+    from seeing_words.data.stimuli import StimulusSet
     from seeing_words.measures.align import Alignment
     from seeing_words.models.store import Store
 
@@ -248,6 +251,102 @@ class _WithSections(TyperCommand):
         super().format_help(ctx, formatter)
 
 # %% ../../nbs/library/app/08_cli.ipynb #figures
+_Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Compute on the workers of a scheduler of Dask."),
+]
+_Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Compute on N workers of this machine.")
+]
+_Slurm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OPTIONS",
+        help="Compute on workers that are jobs of Slurm, as in partition=gpu,gpus=1,jobs=8.",
+    ),
+]
+_Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--task-minutes",
+        min=0.01,
+        help="Minutes after which a task that has not ended is sent to another worker "
+        "(default: 240).",
+    ),
+]
+
+
+@contextmanager
+def _on_workers(
+    scheduler: str | None, n_workers: int | None, slurm: str | None, minutes: float | None
+) -> "Iterator[ClusterExecutor | None]":
+    "The executor that is asked for, with the address of its pages printed; None: none is."
+    from seeing_words.core.errors import InputError
+
+    if sum(what is not None for what in (scheduler, n_workers, slurm)) > 1:
+        raise InputError("give one of --scheduler, --workers and --slurm")
+    if scheduler is None and n_workers is None and slurm is None:
+        yield None
+        return
+    from seeing_words.app.run import store_root
+    from seeing_words.core.cluster import check_shared, connected, local_workers, slurm_workers
+
+    settings = {"timeout": 60 * minutes} if minutes else {}
+    if scheduler is not None:
+        start = nullcontext(connected(scheduler, **settings))
+    elif slurm is not None:
+        start = slurm_workers(slurm, **settings)
+    else:
+        start = local_workers(n_workers, n_cores=n_cores(), **settings)
+    with start as executor:
+        _bars.print(
+            f"Scheduler: {executor.address}, its pages: {executor.dashboard}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if n_workers is None:
+            with _console_status("Waiting for a worker"):
+                check_shared(executor, store_root())
+        yield executor
+
+
+def _console_status(what: str):
+    "A line that stands while something takes its time, on a terminal."
+    return _bars.status(what) if _bars.is_terminal else nullcontext()
+
+
+@contextmanager
+def _worker_progress(executor: "ClusterExecutor | None", progress: Progress) -> Iterator[None]:
+    "Show how far the scheduler is: beside the other bars, or each minute where there are none."
+    if executor is None:
+        yield
+        return
+    from seeing_words.core.cluster import progress_of
+
+    task = progress.add_task("workers", total=None, cell="")
+    ended = threading.Event()
+
+    def show() -> None:
+        seconds = 0
+        while not ended.wait(2):
+            seconds += 2
+            found = progress_of(executor)
+            if found is None:
+                continue
+            total = found.done + found.left
+            progress.update(task, completed=found.done, total=total, cell=str(found))
+            if not _bars.is_terminal and seconds % 60 == 0:
+                _bars.print(str(found), highlight=False)
+
+    shown = threading.Thread(target=show, daemon=True)
+    shown.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shown.join(timeout=10)
+
+
 @app.command(cls=_WithSections)
 def figures(
     names: Annotated[
@@ -289,6 +388,10 @@ def figures(
             "--strict", help="Run nothing if a network or data set is missing or unusable."
         ),
     ] = False,
+    scheduler: _Scheduler = None,
+    workers: _Workers = None,
+    slurm: _Slurm = None,
+    task_minutes: _Minutes = None,
     as_json: Json = False,
 ) -> None:
     "Run sections of the paper, or studies beyond it, and save their figures."
@@ -310,8 +413,11 @@ def figures(
             job = plan_section(job.section, given, missing=missing, **dropped)
         if not lacks[job.section].obstacles:
             runnable.append(job)
-    _check_room(runnable)
-    outcomes = _run_all(runnable, min(len(runnable), n_jobs or _usual_jobs(runnable)))
+    with _on_workers(scheduler, workers, slurm, task_minutes) as executor:
+        # workers of other machines have memories of their own, which each task is compared with
+        _check_room(runnable, memory=executor is None or workers is not None)
+        n_jobs = min(len(runnable), n_jobs or _usual_jobs(runnable))
+        outcomes = _run_all(runnable, n_jobs, executor)
     in_table = {name for of_chapter in chapters().values() for name in of_chapter}
     judged = [o for o in outcomes if o.verdicts and o.job.section in in_table]
     for folder in {o.job.run.folder for o in judged}:
@@ -548,10 +654,10 @@ def _usual_jobs(jobs: "list[Job]") -> int:
     return n_cores() if on_cpu and all(preset.is_embedded for preset in presets) else 1
 
 
-def _check_room(jobs: "list[Job]") -> None:
+def _check_room(jobs: "list[Job]", *, memory: bool = True) -> None:
     """Print how much the store will grow, if by much.
 
-    Refuse a run that does not fit on the disk or into memory.
+    Refuse a run that does not fit on the disk or, with `memory`, into this machine's.
     """
     from seeing_words.app.costs import check_memory, check_room, estimate
     from seeing_words.app.run import store_root
@@ -561,7 +667,8 @@ def _check_room(jobs: "list[Job]") -> None:
     if not any("judge" in job.needs for job in jobs):  # it costs nothing, and may be unusable
         preset = replace(preset, judge="oracle")
     expected = estimate(preset, 1.0, sections={job.section: job.run.preset for job in jobs})
-    check_memory(expected)
+    if memory:
+        check_memory(expected)
     message = check_room(expected, Store(store_root()))
     if not preset.is_embedded or expected.store > 1e9:
         _bars.print(escape(message), highlight=False, soft_wrap=True)
@@ -595,14 +702,37 @@ _COLUMNS = (
 )
 
 
-def _run_all(jobs: "list[Job]", n_jobs: int) -> "list[Outcome]":
-    "Run sections, `n_jobs` in parallel, and return the outcomes of those that did not fail."
+def _environment(executor: "ClusterExecutor | None") -> dict[str, str]:
+    "Variables by which the kernels of sections find the workers."
+    if executor is None:
+        return {}
+    from seeing_words.core.cluster import TASK_TIMEOUT
+    from seeing_words.core.parallel import SCHEDULER
+
+    return {SCHEDULER: executor.address, TASK_TIMEOUT: str(executor.timeout)}
+
+
+def _run_all(
+    jobs: "list[Job]", n_jobs: int, executor: "ClusterExecutor | None" = None
+) -> "list[Outcome]":
+    """Run sections, `n_jobs` in parallel, and return the outcomes of those that did not fail.
+
+    With an executor, what they compute is computed by its workers.
+    """
     kernels = []
-    n_threads = max(1, n_cores() // n_jobs) if n_jobs > 1 else None
-    with _progress(*_COLUMNS) as progress, ThreadPoolExecutor(n_jobs) as pool:
+    settings = {
+        "begun": kernels,
+        "n_threads": max(1, n_cores() // n_jobs) if n_jobs > 1 else None,
+        "environment": _environment(executor),
+    }
+    with (
+        _progress(*_COLUMNS) as progress,
+        _worker_progress(executor, progress),
+        ThreadPoolExecutor(n_jobs) as pool,
+    ):
         tasks = [progress.add_task(job.section, start=False, total=None, cell="") for job in jobs]
         running = [
-            pool.submit(_with_progress, job, progress, task, begun=kernels, n_threads=n_threads)
+            pool.submit(_with_progress, job, progress, task, **settings)
             for job, task in zip(jobs, tasks)
         ]
         try:
@@ -1103,9 +1233,14 @@ def align_files(
     max_memory: Annotated[
         float, typer.Option(help="Memory limit in GiB, excluding the features.")
     ] = 4.0,
+    scheduler: _Scheduler = None,
+    workers: _Workers = None,
+    slurm: _Slurm = None,
+    task_minutes: _Minutes = None,
     as_json: Json = False,
 ) -> None:
     "Align your own features: every layer of A with every layer of B."
+    from seeing_words.core.parallel import computing_with
     from seeing_words.measures.align import align
 
     out = Path(os.path.expanduser(out))
@@ -1114,18 +1249,22 @@ def align_files(
     _check_measures(measure or ())
     labels = None if groups is None else _read_groups(groups)
     try:
-        alignment = align(
-            vision,
-            language,
-            names=("vision", "language"),
-            groups=labels,
-            n_folds=folds,
-            seed=seed,
-            n_permutations=permutations,
-            device=device,
-            max_memory=max_memory,
-            progress=_bars.is_terminal,
-        )
+        with (
+            _on_workers(scheduler, workers, slurm, task_minutes) as executor,
+            computing_with(executor),
+        ):
+            alignment = align(
+                vision,
+                language,
+                names=("vision", "language"),
+                groups=labels,
+                n_folds=folds,
+                seed=seed,
+                n_permutations=permutations,
+                device=device,
+                max_memory=max_memory,
+                progress=_bars.is_terminal,
+            )
     except KeyboardInterrupt:
         _bars.print("Stopped. Nothing was written.")
         raise typer.Exit(130) from None
@@ -1151,6 +1290,91 @@ def align_files(
         )
     lines = "".join(f"\n{_in_words(one)}" for one in best)
     typer.echo(f"{alignment}{lines}\n\nwritten: {', '.join(files)}")
+
+# %% ../../nbs/library/app/08_cli.ipynb #extract
+def _with_condition(stimuli: "StimulusSet", condition: str, seed: int) -> "StimulusSet":
+    from seeing_words.core.errors import InputError, did_you_mean
+    from seeing_words.data.perturb import PERTURBATIONS, perturb
+
+    if condition == "intact":
+        return stimuli
+    if condition not in PERTURBATIONS:
+        raise InputError(
+            f"--condition {condition!r}: {did_you_mean(condition, ['intact', *PERTURBATIONS])}"
+        )
+    return perturb(stimuli, condition, seed=seed)
+
+
+@app.command(epilog=_EXIT_CODES)
+def extract(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK", help="Networks (default: all of the preset)."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Preset name or TOML file.", autocompletion=_preset_names)
+    ] = "microworld",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is shown: intact (default), or a perturbation such as greyscale.",
+        ),
+    ] = None,
+    stimuli: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stimuli (default: the preset's).")
+    ] = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Also the untrained networks of the preset.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of the perturbations.")] = 0,
+    scheduler: _Scheduler = None,
+    workers: _Workers = None,
+    slurm: _Slurm = None,
+    task_minutes: _Minutes = None,
+    as_json: Json = False,
+) -> None:
+    "Extract the features of a preset's networks into the store."
+    from seeing_words.app.run import start
+    from seeing_words.core.errors import InputError, did_you_mean
+    from seeing_words.core.parallel import computing_with
+    from seeing_words.data.perturb import PERTURBATIONS
+
+    run = start("extract", preset=preset, n_stimuli=stimuli, seed=seed)
+    known = [*run.preset.vision, *run.preset.language]
+    if untrained:
+        known += [name for m in ("vision", "language") for name in run.preset.untrained(m)]
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"network {name!r}: {did_you_mean(name, known)}")
+    shown = {what: _with_condition(run.stimuli, what, seed) for what in condition or ["intact"]}
+    jobs = []
+    for name in names or known:
+        side = "image" if run.modality(name) == "vision" else "caption"
+        for what in shown:
+            if what == "intact" or PERTURBATIONS[what].modality == side:
+                jobs.append((name, what))
+    rows = []
+    try:
+        with (
+            _on_workers(scheduler, workers, slurm, task_minutes) as executor,
+            computing_with(executor),
+            _progress(*_COLUMNS) as progress,
+            _worker_progress(executor, progress),
+        ):
+            bar = progress.add_task("features", total=len(jobs), cell="")
+            for name, what in run.store_all([(name, shown[what]) for name, what in jobs]):
+                rows.append({"network": name, "condition": what, **run.about(name)})
+                progress.update(bar, advance=1, cell=f"{name}, {what}")
+    except KeyboardInterrupt:
+        _bars.print("Stopped. The same command continues from there.")
+        raise typer.Exit(130) from None
+    if as_json:
+        return _print_json(rows)
+    table = Table("network", "condition", "revision", "computed in")
+    for row in rows:
+        table.add_row(row["network"], row["condition"], row["revision"][:16], row["precision"])
+    _console.print(table)
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-commands
 @presets_app.command("list")
@@ -2061,6 +2285,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "figures layers --preset mine.toml -p pooling=last -p scenes=20000",
         "figures perturbations --plugin mine.py",
         "figures --preset paper --without open_llama_13b --without pick-a-pic",
+        "figures --preset paper --scheduler tcp://10.0.0.1:8786",
     ),
     "init": ("init", "init mine.toml --folder pictures --table captions.csv"),
     "sections": ("sections", "sections layers", "sections --json"),
@@ -2074,6 +2299,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "report",
         "report figures/microworld/n_stimuli=200,seed=7",
         "report --preset mine.toml --out mine.html",
+    ),
+    "extract": (
+        "extract",
+        "extract --preset mine.toml --condition intact --condition greyscale --workers 2",
+        "extract --preset paper --untrained --slurm partition=gpu,gpus=1,jobs=8",
     ),
     "align": (
         "align vision.npy language.npy",

@@ -1029,6 +1029,7 @@ def estimate(
     rates: Rates | None = None,
     device_bytes: float | None = None,
     n_cores: int | None = None,
+    sizes: Mapping[str, ModelSize] | None = None,
 ) -> Expected:
     """Estimate what a preset needs on this machine; no weights are loaded.
 
@@ -1048,6 +1049,9 @@ def estimate(
         Memory of the device that networks run on; default: measured.
     n_cores : int, optional
         Cores that prepare images; default: torch's threads.
+    sizes : mapping, optional
+        Network → its size, also of networks that do not exist yet; default: as `shapes` finds
+        them.
 
     Returns
     -------
@@ -1069,7 +1073,7 @@ def estimate(
             engine_speed = engine_speed or (speed if same else machine_speed(device="cpu"))
         n_cores = n_cores or torch.get_num_threads()
         rates = Rates.assumed(speed, engine_speed or speed, device, n_cores)
-    sizes = shapes(preset)
+    sizes = shapes(preset) if sizes is None else sizes
     known = {name: size for name, size in sizes.items() if size}
     judge, judging = None, 0.0
     if preset.judge in preset.networks:

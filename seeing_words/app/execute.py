@@ -283,6 +283,7 @@ class _Kernel(AsyncKernelManager):
     n_threads = None  # of arithmetic; None: one a core
     begun = None  # the list of kernels that are running, through which they can be interrupted
     folder = None  # of the executed notebook, where its links to figures start
+    environment: Mapping[str, str] = {}  # more variables
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -296,6 +297,7 @@ class _Kernel(AsyncKernelManager):
         # threads that spin while they wait for one that another program holds back make small
         # products tens of times slower on a busy machine
         env["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
+        env |= self.environment
         return KernelSpec(argv=[*_IPYKERNEL, "-f", "{connection_file}"], language="python", env=env)
 
     def stop(self) -> None:
@@ -383,6 +385,7 @@ def run_section(
     on_cell: Callable[[str, int, int], None] = lambda cell, index, n_cells: None,
     n_threads: int | None = None,
     begun: list | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run a section notebook; the executed copy goes to _runs/.
 
@@ -396,6 +399,8 @@ def run_section(
         Threads for arithmetic; default: one for each core.
     begun : list, optional
         The kernel is appended to it, so that ``begun[0].stop()`` interrupts the run.
+    environment : mapping, optional
+        Variables of the kernel's environment, such as the scheduler to which it sends tasks.
 
     Returns
     -------
@@ -416,6 +421,7 @@ def run_section(
         "n_threads": n_threads,
         "begun": [] if begun is None else begun,
         "folder": job.executed.parent,
+        "environment": dict(environment or {}),
     }
     kernel = type("_Kernel", (_Kernel,), settings)
     job.executed.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ EXTRAS = {
         "urllib3",
     ),
     "explore": ("IPython", "ipywidgets"),
+    "cluster": ("dask_jobqueue", "distributed"),
 }
 
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'unchanged_digest', 'with_checksum', 'verify_checksum',
-           'code_text', 'source_digest', 'CannotWrite', 'write_errors', 'write_files', 'write_atomic', 'versions',
-           'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'could_be_path', 'path_exists',
-           'file_errors', 'inside', 'check_codecs', 'check_unpacked']
+           'code_text', 'source_digest', 'move', 'CannotWrite', 'write_errors', 'write_files', 'write_atomic',
+           'versions', 'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'could_be_path',
+           'path_exists', 'file_errors', 'inside', 'check_codecs', 'check_unpacked']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -250,6 +250,34 @@ def source_digest(path: str | Path) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 # %% ../../nbs/library/core/01_files.ipynb #atomic
+def move(source: str | Path, target: str | Path) -> None:
+    """Rename a file or folder, replacing a file or an empty folder, in one step.
+
+    The server of a network file system repeats a request whose answer was lost. It then finds no
+    such file, since the first request was carried out: that is no error.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        In one file system.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it cannot be renamed.
+
+    Examples
+    --------
+    >>> move("table.csv.new", "table.csv")  # doctest: +SKIP
+    """
+    is_there = os.path.lexists(source)
+    try:
+        os.replace(source, target)
+    except FileNotFoundError:
+        if not is_there or os.path.lexists(source) or not os.path.lexists(target):
+            raise
+
+
 class CannotWrite(InputError, OSError):
     """A file cannot be written: the disk is full, or the folder is not one's own.
 
@@ -337,7 +365,7 @@ def write_files(files: Mapping[str | Path, bytes | str]) -> None:
     try:
         for path, temporary in whole.items():
             with write_errors(path):
-                os.replace(temporary, path)
+                move(temporary, path)
     except BaseException:
         _remove(whole.values())
         raise

@@ -35,7 +35,7 @@ from seeing_words.core.files import (
     write_atomic,
     write_errors,
 )
-from ..core.parallel import sharing_cores
+from ..core.parallel import map_elsewhere, sharing_cores
 from ._ridge_costs import Sizes, memory_limit, memory_to_keep
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
@@ -739,6 +739,10 @@ def _estimates(
 _STEPS = 4  # of each direction
 
 
+def _no_step() -> None:
+    """What is not shown: progress on another machine."""
+
+
 def _by_name(grid: xr.Dataset, source: str, target: str) -> xr.Dataset:
     """Call the axes of layers by the names of the networks instead of source and target."""
     renamed = {}
@@ -903,12 +907,18 @@ def align(
     weights = resample_weights(folds, n_draws=n_draws, seed=seed, groups=folds.groups)
     settings = {"n_permutations": n_permutations, "seed": seed, "max_memory": max_memory}
     engine = {"alphas": alphas, "device": device}
-    grids = []
-    with tqdm(total=2 * _STEPS, desc="aligning", delay=1, disable=not progress) as bar:
-        for source, target in _directions(names).values():
-            both = widths[source], widths[target]
-            grid = _one_direction(*both, folds, weights, bar.update, **settings, **engine)
-            grids.append(_by_name(grid, source, target))
+
+    def of_direction(pair: tuple[str, str], step: Callable = _no_step) -> xr.Dataset:
+        source, target = pair
+        both = widths[source], widths[target]
+        grid = _one_direction(*both, folds, weights, step, **settings, **engine)
+        return _by_name(grid, source, target)
+
+    pairs = list(_directions(names).values())
+    grids = map_elsewhere(of_direction, pairs, task="align")
+    if grids is None:
+        with tqdm(total=2 * _STEPS, desc="aligning", delay=1, disable=not progress) as bar:
+            grids = [of_direction(pair, bar.update) for pair in pairs]
     cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory)
     settings = {
         "n_stimuli": n_stimuli,

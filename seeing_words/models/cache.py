@@ -413,7 +413,7 @@ def uncached(function: Callable, *args: object, **kwargs: object) -> object:
     return function(*args, **kwargs)
 
 
-_WITHOUT_EFFECT = ("progress",)  # arguments that do not change a result
+_WITHOUT_EFFECT = ("progress", "results")  # arguments that do not change a result
 
 # %% ../../nbs/library/models/11_cache.ipynb #results
 _CARD = RLock()  # held by the one computation on a graphics card: several would share its memory
@@ -479,6 +479,10 @@ class Results:
                 stacklevel=2,
             )
         return value
+
+    def __reduce__(self):
+        "Another process has other networks in memory, of which `release` knows nothing."
+        return Results, (self.root, self.device)
 
     def _on_card(self, compute: Callable[[], object]) -> object:
         "Compute on the device; where its memory runs out, once more without the networks there."

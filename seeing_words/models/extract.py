@@ -6,6 +6,7 @@
 __all__ = ['capture', 'layer_units', 'has_class_token', 'pooled_layers', 'in_batches', 'stored', 'extract_many', 'extract']
 
 # %% ../../nbs/library/models/08_extract.ipynb #imports
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -601,7 +602,9 @@ def _fill(
 def _usable(store: Store, spec: dict) -> bool:
     "Whether the store has the entry; a damaged one is removed, so that it is computed again."
     if spec not in store:
-        return False
+        os.listdir(store.root)  # a file system on a network may not have looked since
+        if spec not in store:
+            return False
     if damage := find_damage(store.folder(spec)):
         warnings.warn(
             f"store entry {store.folder(spec).name[:12]} is damaged ({damage[0]}): it is computed "

@@ -8,7 +8,6 @@ __all__ = ['BLOCK', 'SPEC', 'find_damage', 'Store', 'Writer', 'feature_spec']
 # %% ../../nbs/library/models/07_store.ipynb #imports
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import zarr
@@ -27,6 +27,7 @@ from seeing_words.core.files import (
     check_codecs,
     digest,
     file_digest,
+    move,
     write_errors,
 )
 from ..data.stimuli import StimulusSet
@@ -303,11 +304,14 @@ class Writer:
 
     def finish(self, spec: dict) -> None:
         (self.folder / "manifest.json").write_text(_manifest(spec, _files(self.folder)))
-        shutil.rmtree(
-            self.folder.with_suffix(""), ignore_errors=True
-        )  # remains of an entry whose removal was killed
-        os.replace(self.folder, self.folder.with_suffix(""))
-        self._notes.unlink()
+        whole = self.folder.with_suffix("")
+        if whole.exists():  # remains of an entry whose removal was killed
+            # moved first: NFS keeps files that somebody still reads, and with them their folder
+            aside = whole.with_suffix(f".{uuid4().hex}")
+            move(whole, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        move(self.folder, whole)
+        self._notes.unlink(missing_ok=True)
 
     @property
     def _notes(self) -> Path:

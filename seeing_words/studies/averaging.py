@@ -785,7 +785,7 @@ def _predicted_curves(
         noise = of_sources[name], of_targets
         return _surrogates_of_source(sources[name], targets, ks, n_surrogates, noise, **settings)
 
-    values = np.stack(parallel_map(curves, sources), axis=1)
+    values = np.stack(parallel_map(curves, sources, task="surrogates"), axis=1)
     # values: (surrogate, source, target, k, 1 + stimulus)
     coords = {"source": list(sources), "target": list(targets), "k": ks}
     return _mean_over_surrogates(values, coords, weights, seed)
@@ -870,7 +870,9 @@ def exemplar_curves(
     shared = {"seed": seed, "folds": folds, "alphas": alphas}
     settings = {"mean": mean, "max_choices": max_choices, **shared}
     of_sources = parallel_map(
-        lambda name: _curves_of_source(sources[name], targets, ks, ks, **settings), sources
+        lambda name: _curves_of_source(sources[name], targets, ks, ks, **settings),
+        sources,
+        task="averaging",
     )
     measured, fixed = (np.stack(values) for values in zip(*of_sources))
     coords = {"source": list(sources), "target": list(targets), "k": ks}
@@ -1024,7 +1026,7 @@ def asymptotes(
         )
         return fixed[:, 0]  # (target, 1 + stimulus)
 
-    values = np.stack(parallel_map(ends, split_sources))
+    values = np.stack(parallel_map(ends, split_sources, task="asymptote"))
     return _with_draws(values, {"source": list(sources), "target": list(targets)}, weights)
 
 # %% ../../nbs/library/studies/03_averaging.ipynb #rows

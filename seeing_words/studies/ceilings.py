@@ -199,7 +199,7 @@ def reliability_ceilings(
         own = take_layer(repeats[name], layer).values
         return reliability_ceiling(own, weights=weights, averaged=averaged)
 
-    made = dict(zip(tasks, parallel_map(ceiling, tasks), strict=True))
+    made = dict(zip(tasks, parallel_map(ceiling, tasks, task="ceiling"), strict=True))
     by_network = {}
     for name in repeats:
         by_network[name] = concat_scores({i: made[name, i] for i in positions}, "layer")
@@ -341,7 +341,7 @@ def oracle_scores(
         Y = take_layer(targets[name], layer).values
         return predictivity_estimate(facts[kind], Y, folds=folds, weights=weights)
 
-    made = dict(zip(tasks, parallel_map(score, tasks), strict=True))
+    made = dict(zip(tasks, parallel_map(score, tasks, task="oracle"), strict=True))
     axes = {"facts": list(facts), "network": list(targets), "layer": positions}
     scores = arrange_scores(made, axes, weights)
     if "depth" in first.coords:

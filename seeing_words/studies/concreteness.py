@@ -274,7 +274,8 @@ def alignment_by_stimulus(
         dims=("direction", "vision", "language", "stimulus"),
     )
     tasks = [(d, name) for d in directions for name in networks[sides(d)[0]]]
-    for (direction, name), made in zip(tasks, parallel_map(from_source, tasks), strict=True):
+    of_each = parallel_map(from_source, tasks, task="alignment by stimulus")
+    for (direction, name), made in zip(tasks, of_each, strict=True):
         source, target = sides(direction)
         for other, own in made.items():
             aligned.loc[{"direction": direction, source: name, target: other}] = own
@@ -1168,12 +1169,14 @@ def style_scores(
 
     scores = {}
     tasks = [(name, style) for name in names for style in styles if "v2l" in directions]
-    for (name, train), made in zip(tasks, parallel_map(forward, tasks), strict=True):
+    of_each = parallel_map(forward, tasks, task="styles, v2l")
+    for (name, train), made in zip(tasks, of_each, strict=True):
         for other, each in made.items():
             for test, score in zip(styles, each, strict=True):
                 scores["v2l", train, test, name, other] = score
     readers = list(read) if "l2v" in directions else []
-    for name, made in zip(readers, parallel_map(back, readers), strict=True):
+    of_each = parallel_map(back, readers, task="styles, l2v")
+    for name, made in zip(readers, of_each, strict=True):
         for (other, train, test), score in made.items():
             scores["l2v", train, test, other, name] = score.sel(measure="r", drop=True)
     axes = {"direction": list(directions), "train": styles, "test": styles}

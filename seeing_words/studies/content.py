@@ -311,7 +311,8 @@ def cell_scores(
         for edit in (None, *changed):
             tasks += [(direction, edit, name) for name in intact[sides(direction)[0]]]
     scores = {}
-    for (direction, edit, name), made in zip(tasks, parallel_map(from_source, tasks), strict=True):
+    of_each = parallel_map(from_source, tasks, task="content")
+    for (direction, edit, name), made in zip(tasks, of_each, strict=True):
         for (to, other), score in made.items():
             pair = (name, other) if direction == "v2l" else (other, name)
             for (kind, how), measure in ((key, m) for key in changed for m in MEASURES):

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from ..core.arrays import take_layer
-from ..core.parallel import parallel_map
+from ..core.parallel import one_by_one, parallel_map
 from ..data.modalities import DIRECTIONS, MODALITIES, sides
 from ..measures.folds import Folds
 from ..measures.inference import predictivity_estimates
@@ -150,16 +150,17 @@ def align_baselines(
     >>> dict(strong.grid.sizes)
     {'baseline': 2, 'network': 2, 'target_layer': 3, 'fold': 5}
     """
-    rows = []
-    for features in baselines.values():
-        scaling = _scaling(features)
-        grids = results(predictivity_grids, features, targets, folds=folds, scaling=scaling)
-        row = xr.concat(
+
+    def from_baseline(name: str) -> xr.Dataset:
+        how = {"folds": folds, "scaling": _scaling(baselines[name])}
+        grids = results(predictivity_grids, baselines[name], targets, **how)
+        return xr.concat(
             [grid[["predictivity", "alpha"]].isel(source_layer=0) for grid in grids.values()],
             xr.Variable("network", list(targets)),
             combine_attrs="drop_conflicts",
         )
-        rows.append(row)
+
+    rows = one_by_one(from_baseline, list(baselines), task="baseline")
     names = xr.Variable("baseline", list(baselines))
     grid = xr.concat(rows, names, combine_attrs="drop_conflicts")
     grid = grid.transpose("baseline", "network", "target_layer", "fold")
@@ -218,8 +219,9 @@ def strongest_scores(baselines: AlignedBaselines) -> xr.Dataset:
             only=[fold],
         )
 
+    made_of_each = parallel_map(score, groups, task="strongest baseline")
     scores = {}
-    for (_, fold), made in zip(groups, parallel_map(score, groups), strict=True):
+    for (_, fold), made in zip(groups, made_of_each, strict=True):
         for network, (of_network,) in made.items():
             scores[network, fold] = of_network
     axes = {"network": list(baselines.targets), "fold": range(baselines.folds.n_folds)}
@@ -346,7 +348,8 @@ def unique_scores(
     def made_by(job):
         return _fold_squares(aligned, baselines[job[0]], *job)
 
-    for (direction, *_), made in zip(jobs, parallel_map(made_by, jobs), strict=True):
+    made_of_each = parallel_map(made_by, jobs, task="unique variance")
+    for (direction, *_), made in zip(jobs, made_of_each, strict=True):
         for (network, _), of_targets in made.items():
             for target, of_target in of_targets.items():
                 pair = (network, target) if direction == "v2l" else (target, network)

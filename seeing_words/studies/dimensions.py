@@ -155,7 +155,9 @@ def dimension_counts(
     ]
     tasks = [(v, w) for v in vision for w in language]
     made = parallel_map(
-        lambda task: dimension_estimates(sides[0][task[0]], sides[1][task[1]], **settings), tasks
+        lambda task: dimension_estimates(sides[0][task[0]], sides[1][task[1]], **settings),
+        tasks,
+        task="dimensions",
     )
     counts = {task: found["count"] for task, found in zip(tasks, made, strict=True)}
     axes = {"vision": list(vision), "language": list(language)}

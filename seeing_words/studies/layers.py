@@ -19,11 +19,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import xarray as xr
-from tqdm import tqdm
 
 from ..core.arrays import narrowest, take_layer
 from ..core.errors import InputError
-from ..core.parallel import parallel_map
+from ..core.parallel import one_by_one, parallel_map
 from ..data.modalities import ARROWS, DIRECTIONS, MODALITIES, as_modalities, sides
 from ..measures._ridge_dual import ALPHAS
 from ..measures.claims import Claim
@@ -85,6 +84,7 @@ def align_networks(
     folds: Folds | None = None,
     alphas: Sequence[float] = ALPHAS,
     progress: bool = False,
+    results: Callable = uncached,
     **settings,
 ) -> xr.Dataset:
     """Predict every layer of each network from every layer of each of the other modality.
@@ -102,6 +102,8 @@ def align_networks(
         Ridge penalties to choose from.
     progress : bool, default False
         Show a progress bar.
+    results : callable, optional
+        A `Results`, so that a run that was stopped continues with the next source network.
     **settings
         ``penalty``, ``dtype``, ``device`` and ``max_memory`` of `predictivity_grids`.
 
@@ -132,15 +134,22 @@ def align_networks(
                 f"{modality} networks have {sorted(depths)} layers: choose networks of equal "
                 "depth with `equally_deep`"
             )
+    settings |= {"folds": folds, "alphas": alphas}
+
+    def from_source(job: tuple[str, str]) -> dict[str, xr.Dataset]:
+        direction, name = job
+        source, target = sides(direction)
+        return results(predictivity_grids, networks[source][name], networks[target], **settings)
+
+    # the targets of a source stay together, since they share its decompositions
+    jobs = [(direction, name) for direction in directions for name in networks[sides(direction)[0]]]
+    made = dict(zip(jobs, one_by_one(from_source, jobs, task="alignment", progress=progress)))
     each = []
     for direction in directions:
         source, target = sides(direction)
         rows = []
-        bar = tqdm(networks[source].items(), ARROWS[direction], disable=not progress)
-        for _, features in bar:
-            grids = predictivity_grids(
-                features, networks[target], folds=folds, alphas=alphas, **settings
-            )
+        for name in networks[source]:
+            grids = made[direction, name]
             rows.append(_along(grids.values(), list(grids), target))
         grid = _along(rows, list(networks[source]), source)
         each.append(as_modalities(grid, direction))
@@ -237,9 +246,8 @@ def align_all(
     >>> align_all(networks, networks, folds=folds, weights=weights)
     1 vision × 1 language networks, n = 40
     """
-    grid = results(
-        align_networks, vision, language, directions=directions, folds=folds, progress=progress
-    )
+    settings = {"folds": folds, "progress": progress, "results": results}
+    grid = results(align_networks, vision, language, directions=directions, **settings)
     return AlignedNetworks(vision, language, grid, folds, weights, results)
 
 # %% ../../nbs/library/studies/00_layers.ipynb #mean
@@ -416,9 +424,18 @@ def layer_scores(
         return [of_target[0] for of_target in made.values()]
 
     scores = {}
-    for group, made in zip(by_source.values(), parallel_map(score, by_source.values())):
+    groups = list(by_source.values())
+    for group, made in zip(groups, parallel_map(score, groups, task=_scores_of), strict=True):
         scores.update(zip(group, made, strict=True))
     return {pair: scores[pair] for pair in pairs}
+
+
+def _scores_of(group: Sequence[tuple]) -> str:
+    "What a group of pairs from one source layer is called."
+    direction, vision, language, vision_layer, language_layer = group[0]
+    sources = {"vision": (vision, vision_layer), "language": (language, language_layer)}
+    name, layer = sources[sides(direction)[0]]
+    return f"scores: {direction} · {name} · layer {layer} · {len(group)} targets"
 
 
 def _fit(
@@ -834,7 +851,7 @@ def null_scores(
         order = ("permutation", "vision_layer", "language_layer")
         return as_modalities(grid, direction).transpose(*order)
 
-    grids = dict(zip(jobs, parallel_map(null_of, jobs), strict=True))
+    grids = dict(zip(jobs, parallel_map(null_of, jobs, task="null"), strict=True))
     directions = []
     for direction in known:
         rows = []
@@ -919,7 +936,7 @@ def above_null(aligned: AlignedNetworks, nulls: xr.Dataset) -> xr.Dataset:
         # the null chooses its penalty in a faster way, and so does the score that it is beside
         return made - made.value + float(at.values[pair])
 
-    scores = dict(zip(jobs, parallel_map(score, jobs), strict=True))
+    scores = dict(zip(jobs, parallel_map(score, jobs, task="score beside null"), strict=True))
     return mean_over_networks(arrange_scores(scores, axes, aligned.weights)) - chance
 
 # %% ../../nbs/library/studies/00_layers.ipynb #similarity
@@ -946,10 +963,13 @@ def similarity_grids(
     >>> similarity_grids(aligned).dims
     ('vision', 'language', 'vision_layer', 'language_layer')
     """
-    jobs = list(product(aligned.vision.values(), aligned.language.values()))
-    grids = parallel_map(
-        lambda job: aligned.results(similarity_grid, *job, measure=measure, units=units), jobs
-    )
+    settings = {"measure": measure, "units": units}
+
+    def compare(job: tuple[str, str]) -> xr.DataArray:
+        vision, language = aligned.vision[job[0]], aligned.language[job[1]]
+        return aligned.results(similarity_grid, vision, language, **settings)
+
+    grids = parallel_map(compare, list(product(aligned.vision, aligned.language)), task=measure)
     n_language, rows = len(aligned.language), []
     for start in range(0, len(grids), n_language):
         row = [as_modalities(grid, "v2l") for grid in grids[start : start + n_language]]

@@ -139,11 +139,11 @@ def change_scores(
         return scores
 
     forward, back = DIRECTIONS if modality == "vision" else DIRECTIONS[::-1]
-    tasks = [(forward, from_changed, name) for name in intact]
-    tasks += [(back, to_changed, name) for name in partners]
-    made = parallel_map(lambda task: task[1](task[2]), tasks)
+    compute = {forward: from_changed, back: to_changed}
+    tasks = [(forward, name) for name in intact] + [(back, name) for name in partners]
+    made = parallel_map(lambda task: compute[task[0]](task[1]), tasks, task="changes")
     scores = {}
-    for (direction, _, _), part in zip(tasks, made, strict=True):
+    for (direction, _), part in zip(tasks, made, strict=True):
         for (arm, condition, *pair), one in part.items():
             vision, language = pair if modality == "vision" else pair[::-1]
             scores[direction, arm, condition, vision, language] = one
@@ -475,13 +475,16 @@ def change_along_depth(
         for name, features in each.items():
             networks[condition, name] = features
     fixed = {name: features.isel(layer=[layer]) for name, features in partners.items()}
+    settings = {"folds": folds, "alphas": alphas}
     from_changed = parallel_map(
-        lambda features: predictivity_grids(features, fixed, folds=folds, alphas=alphas),
-        networks.values(),
+        lambda key: predictivity_grids(networks[key], fixed, **settings),
+        networks,
+        task="changes along depth, from",
     )
     to_changed = parallel_map(
-        lambda features: predictivity_grids(features, networks, folds=folds, alphas=alphas),
-        fixed.values(),
+        lambda name: predictivity_grids(fixed[name], networks, **settings),
+        fixed,
+        task="changes along depth, to",
     )
     axes = {
         "condition": [INTACT, *changed],
@@ -605,7 +608,7 @@ def fact_scores(
         return predictivity_estimates(X, targets, folds=folds, weights=weights)
 
     scores = {}
-    for name, made in zip(features, parallel_map(estimates, features), strict=True):
+    for name, made in zip(features, parallel_map(estimates, features, task="facts"), strict=True):
         for kind, (score,) in made.items():
             scores[name, kind] = score
     found = arrange_scores(scores, axes, weights)

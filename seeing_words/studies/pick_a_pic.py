@@ -433,7 +433,7 @@ def map_pairs(
                 for language, predictions in found.items()
             }
 
-        by_source = parallel_map(of_source, preferred)
+        by_source = parallel_map(of_source, preferred, task="choices, v2l")
     else:
         observed = {
             name: pair_zscore(pair, folds=folds, of=shown[name]) for name, pair in fitted.items()
@@ -446,7 +446,7 @@ def map_pairs(
                 for vision, (prediction, _) in found.items()
             }
 
-        by_source = parallel_map(of_source, prompts)
+        by_source = parallel_map(of_source, prompts, task="choices, l2v")
     mapped = {}
     for found in by_source:
         mapped |= found
@@ -924,7 +924,7 @@ def _align_pairs(
         return scores
 
     by_pair = {}
-    for found in parallel_map(of_source, sources):
+    for found in parallel_map(of_source, sources, task=f"alignment, {direction}"):
         by_pair |= found
     return by_pair
 

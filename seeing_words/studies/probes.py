@@ -98,7 +98,7 @@ def probe_layers(
 
     tasks = [(probe, layer) for probe in probes for layer in range(source.sizes["layer"])]
     scores = {}
-    for (probe, layer), made in zip(tasks, parallel_map(one, tasks), strict=True):
+    for (probe, layer), made in zip(tasks, parallel_map(one, tasks, task="probe"), strict=True):
         for name, each in made.items():
             scores[probe, name, labels["layer"][layer]] = each
     made = arrange_scores(scores, labels, weights)

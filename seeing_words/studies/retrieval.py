@@ -84,7 +84,7 @@ def retrieve(
             )
         return found
 
-    made = dict(zip(sources, parallel_map(from_source, sources), strict=True))
+    made = dict(zip(sources, parallel_map(from_source, sources, task="retrieval"), strict=True))
     scores = {}
     for source, found in made.items():
         for target, one in found.items():

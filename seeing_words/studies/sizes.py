@@ -76,10 +76,13 @@ def size_curves(
     for direction in DIRECTIONS:
         source, target = (layers[side] for side in sides(direction))
 
-        def from_source(X: np.ndarray, target: Mapping = target) -> dict[str, xr.Dataset]:
-            return sample_size_curves(X, target, weights=weights, seed=seed, **settings)
+        def from_source(
+            name: str, source: Mapping = source, target: Mapping = target
+        ) -> dict[str, xr.Dataset]:
+            return sample_size_curves(source[name], target, weights=weights, seed=seed, **settings)
 
-        pairs = [c for made in parallel_map(from_source, source.values()) for c in made.values()]
+        of_each = parallel_map(from_source, source, task=f"sizes, {direction}")
+        pairs = [curve for made in of_each for curve in made.values()]
         means.append(xr.concat(pairs, "pair").mean("pair"))
     return xr.concat(means, xr.IndexVariable("direction", list(DIRECTIONS)))
 

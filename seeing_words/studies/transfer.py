@@ -172,7 +172,8 @@ def split_scores(
 
     tasks = [(d, name) for d in directions for name in values[sides(d)[0]]]
     scores = {}
-    for (direction, name), made in zip(tasks, parallel_map(from_source, tasks), strict=True):
+    of_each = parallel_map(from_source, tasks, task="transfer")
+    for (direction, name), made in zip(tasks, of_each, strict=True):
         for other, score in made.items():
             pair = (name, other) if direction == "v2l" else (other, name)
             for i, split in enumerate(names):
