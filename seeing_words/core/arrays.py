@@ -282,8 +282,8 @@ def decoded(features: xr.DataArray, name: str = "features") -> xr.DataArray:
         high = valid.get("valid_max", np.inf)
         low, high = valid.get("valid_range", (low, high))
         plain = features.drop_attrs(deep=False)
-        values = xr.Dataset({"features": plain.assign_attrs(packed)})
-        values = xr.decode_cf(values, decode_times=False, decode_coords=False)["features"]
+        encoded = xr.Dataset({"features": plain.assign_attrs(packed)})
+        values = xr.decode_cf(encoded, decode_times=False, decode_coords=False)["features"]
         outside = values.notnull() & ((features < low) | (features > high))
     except Exception as error:  # attributes of any type, and what xarray makes of them
         raise InputError(
@@ -417,7 +417,8 @@ def check_features(
             features = features.copy(data=values).assign_attrs(converted)
     elif isinstance(features, xr.Dataset):
         raise InputError(
-            f"{name} is a Dataset: give one of its variables ({', '.join(features.data_vars)})"
+            f"{name} is a Dataset: give one of its variables "
+            f"({', '.join(map(str, features.data_vars))})"
         )
     else:
         has_ids = row_ids(features) is not None

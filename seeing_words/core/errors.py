@@ -9,6 +9,7 @@ __all__ = ['InputError', 'did_you_mean', 'counted', 'first_line', 'without_mask'
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # every command imports this module, and PyTorch takes seconds
@@ -86,12 +87,12 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n} {plural or noun + 's'}"
 
 # %% ../../nbs/library/core/00_errors.ipynb #first-line
-def first_line(error: Exception, length: int = 200) -> str:
+def first_line(error: BaseException, length: int = 200) -> str:
     """Return the first line of an error's message.
 
     Parameters
     ----------
-    error : Exception
+    error : BaseException
         The error of another library.
     length : int
         Longest result, in characters (default: 200).
@@ -236,7 +237,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
     >>> whole_number(np.int64(3), "n_folds", 2)
     3
     """
-    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
+    if isinstance(value, Integral) and not isinstance(value, bool):
         if value >= least:
             return int(value)
     raise InputError(f"{name} is {value!r}: give a whole number, {least} or more")
@@ -266,7 +267,7 @@ def positive_number(value: Any, name: str) -> float:
     >>> positive_number(4, "max_memory")
     4.0
     """
-    known = isinstance(value, int | float | np.integer | np.floating)
+    known = isinstance(value, Real)
     if not known or isinstance(value, bool) or not 0 < value < math.inf:
         raise InputError(f"{name} is {value!r}: give a finite number above 0")
     return float(value)

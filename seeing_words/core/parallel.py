@@ -26,7 +26,9 @@ from .errors import InputError, first_line
 # %% ../../nbs/library/core/03_parallel.ipynb #cores
 _DEVICE = ContextVar("device", default="cpu")  # where fits are computed unless they say otherwise
 _POOL = Lock()  # held by the one block that may set the process's thread counts
-_CORES = ContextVar("cores", default=None)  # how many the surrounding block may use; None: none
+_CORES: ContextVar[int | None] = ContextVar(
+    "cores", default=None
+)  # how many the surrounding block may use; None: none
 
 
 @contextmanager

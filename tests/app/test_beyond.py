@@ -340,7 +340,7 @@ def test_the_front_page_has_room_for_seven_answers():
     of_studies = [line for line in rest.splitlines() if "](nbs/beyond/" in line][: len(STUDIES)]
     assert all(line.startswith("- [") for line in of_studies)
     others = len(text.split()) - sum(len(line.split()) for line in of_studies)
-    assert others + 7 * (2 + 21) <= 800  # sentences of 24 words at most, most of them shorter
+    assert others + 7 * (2 + 21) <= 700  # sentences of 24 words at most, most of them shorter
 
 
 # On the paper's formats in miniature
