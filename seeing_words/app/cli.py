@@ -1882,21 +1882,21 @@ def store_ls(
     from seeing_words.models.store import Store
 
     root = store_root()
-    rows = Store(root).ls()
+    place, rows = escape(short_path(root)), Store(root).ls()
     if as_json:
         return _print_json(rows)
     results = [_file_size(path) for path in (root / "results").glob("*.safetensors")]
     if not rows and not results:
-        return _console.print(f"The store {short_path(root)} is empty.")
+        return _console.print(f"The store {place} is empty.", soft_wrap=True)
     if entries:
         table = Table("key", "model", "pooling", "stimuli", "dtype", Column("MiB", justify="right"))
         for row in rows:
             table.add_row(
                 row["key"][:12],
-                row["model"],
-                row["pooling"],
-                row["stimuli"][:12],
-                row["dtype"],
+                escape(row["model"]),
+                escape(row["pooling"]),
+                escape(row["stimuli"][:12]),
+                escape(row["dtype"]),
                 f"{row['bytes'] / 2**20:.1f}",
             )
         _console.print(table)
@@ -1904,7 +1904,7 @@ def store_ls(
         _console.print(_stored_by_model(rows))
     sizes = format_bytes(sum(row["bytes"] for row in rows)), format_bytes(sum(results))
     _console.print(
-        f"{short_path(root)}: {len(rows)} entries of features, {sizes[0]}; {len(results)} cached "
+        f"{place}: {len(rows)} entries of features, {sizes[0]}; {len(results)} cached "
         f"results, {sizes[1]}",
         highlight=False,
         soft_wrap=True,
@@ -2284,8 +2284,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {  # command → how it is used
         "figures",
         "figures layers --preset mine.toml -p pooling=last -p scenes=20000",
         "figures perturbations --plugin mine.py",
-        "figures --preset paper --without open_llama_13b --without pick-a-pic",
-        "figures --preset paper --scheduler tcp://10.0.0.1:8786",
+        "figures --preset paper --without pick-a-pic --scheduler tcp://10.0.0.1:8786",
     ),
     "init": ("init", "init mine.toml --folder pictures --table captions.csv"),
     "sections": ("sections", "sections layers", "sections --json"),

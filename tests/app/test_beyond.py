@@ -121,7 +121,7 @@ def test_an_installed_package_brings_both_chapters(tmp_path, monkeypatch):
     package = tmp_path / "site-packages/seeing_words"
     notebook(package / "sections/1_toy.ipynb", parameters=PARAMETERS)
     notebook(package / "sections/beyond/1_bends.ipynb", parameters=PARAMETERS)
-    monkeypatch.setattr("seeing_words.app.run.PACKAGE", package)
+    monkeypatch.setattr("seeing_words.app.sections.PACKAGE", package)
     monkeypatch.setattr("seeing_words.core.files.PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     assert {chapter: list(own) for chapter, own in chapters().items()} == {

@@ -29,7 +29,6 @@ from seeing_words.app import cli
 from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
 from seeing_words.app.run import start, store_root
-from seeing_words.core.files import file_digest
 from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
 from seeing_words.models.store import Store
@@ -291,9 +290,8 @@ def judged(folder: Path, section: str, **about) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     claims = folder / f"{section}_claims.csv"
     claims.write_text(f"{HEAD}L1,{section} up,0.2,0.1,0.3,> 0,supported\n")
-    written = {claims.name: file_digest(claims)}
-    record = {"section": section, "preset": "microworld", "written": written, "seed": 0, **about}
-    (folder / f"{section}_provenance.json").write_text(json.dumps(record))
+    about = {"section": section, "preset": "microworld", "seed": 0, **about}
+    recorded(folder, section, claims.name, **about)
     return folder
 
 
@@ -371,6 +369,7 @@ def test_a_number_that_is_missing_is_null_in_json(root):
     folder.mkdir(parents=True)
     rows = "L1,up,0.2,0.1,0.3,> 0,supported,\nL2,down,0.2,0.1,0.3,> 0,supported,0.5\n"
     (folder / "layers_claims.csv").write_text(HEAD.strip() + ",p_holm\n" + rows)
+    recorded(folder, "layers", "layers_claims.csv")
     text = command("claims", "--json").output
     assert "NaN" not in text
     assert [record["p_holm"] for record in json.loads(text)] == [None, 0.5]
@@ -679,7 +678,7 @@ def test_doctor_finds_nothing_wrong(root, monkeypatch, tmp_path):
         "store",
         "downloads",
     }
-    assert found["extras"]["found"] == "models, paper, explore"
+    assert found["extras"]["found"] == "models, paper, explore, cluster"
     said = command("doctor").output
     assert "✓" in said and said.rstrip().endswith("Everything that is installed works.")
 

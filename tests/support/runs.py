@@ -49,7 +49,7 @@ def tiny_vision(folder: Path) -> str:
     return str(save_checkpoint(build_network(config, seed=0), folder, preprocess=preprocess))
 
 
-def recorded(folder: Path, section: str, *names: str, **about: object) -> None:
+def recorded(folder: Path, section: str, /, *names: str, **about: object) -> None:
     "Record a section's run as having written files of its folder."
     written = {name: file_digest(folder / name) for name in names}
     record = with_checksum(about | {"written": written})
