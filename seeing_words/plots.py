@@ -535,12 +535,19 @@ def _name_curves(
     right = mpl.transforms.blended_transform_factory(ax.transAxes, ax.transData)
     names = []
     for name, (x, y, colour) in ends.items():
-        tie = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        tie = {
+            "arrowstyle": "-",
+            "color": colour,
+            "linewidth": 0.6,
+            "relpos": (0, 0.5),  # to where the name begins, so that no line crosses another name
+            "shrinkA": 1,
+            "shrinkB": 3,
+        }
         names.append(
             ax.annotate(
                 _wrap(name, inches, 8),
                 (x, y),
-                (1.07, y),
+                (1.09, y),
                 "data",
                 right,
                 arrowprops=tie,
@@ -942,6 +949,8 @@ def perturbation_forest(
         rows = _example_rows(table, examples, left)
         height = sum(row[3] for row in rows)
         fig = Figure(figsize=(width, height + 1.0))
+        if examples:
+            fig.set_label(_STIMULI)
         names = _inches(fig, 0, 0.45, left, height)
         for row in rows:
             _example(names, *row, examples)

@@ -40,6 +40,7 @@ from seeing_words.plots import (
     save_figure,
     score_matrix,
     shown_text,
+    shows_stimuli,
     style,
 )
 
@@ -610,3 +611,10 @@ def test_a_matrix_has_every_score_in_its_place_and_bold_where_it_is_not_the_refe
         assert text.get_text() == f"{row.effect:.2f}"
         assert (text.get_weight() == "bold") == (row.low > 0.5 or row.high < 0.5)
     assert ax.get_ylim() == (2, 0)  # the first condition on top
+
+
+def test_a_figure_with_examples_of_stimuli_says_so():
+    row = {"group": "captions", "condition": "scrambled", "direction": "v2l", "arm": "refit"}
+    table = pd.DataFrame([row | {"effect": -0.1, "low": -0.2, "high": 0.0}])
+    assert shows_stimuli(perturbation_forest(table, {"scrambled": "sleeps dog a"}, label="r"))
+    assert not shows_stimuli(perturbation_forest(table, {}, label="r"))
