@@ -291,7 +291,7 @@ def test_figures_refuses_before_it_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "seeing_words.app.costs.shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000})
     )
-    monkeypatch.setattr(cli, "_run_all", lambda jobs, n_jobs: pytest.fail("it began"))
+    monkeypatch.setattr(cli, "_run_all", lambda *_: pytest.fail("it began"))
     result = command("figures", "--preset", TINY)
     assert isinstance(result.exception, InputError) and "set SEEING_WORDS_STORE" in str(
         result.exception
@@ -302,7 +302,7 @@ def test_figures_runs_small_networks_side_by_side_and_others_in_turn(tmp_path, m
     monkeypatch.setenv("SEEING_WORDS_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(cli, "n_cores", lambda: 3)
     asked = []
-    monkeypatch.setattr(cli, "_run_all", lambda jobs, n_jobs: asked.append(n_jobs) or [])
+    monkeypatch.setattr(cli, "_run_all", lambda jobs, n_jobs, executor: asked.append(n_jobs) or [])
     said = [
         command("figures", *words).output
         for words in ((), ("--preset", TINY), ("--preset", TINY, "-j", "2"))
