@@ -36,7 +36,7 @@ from seeing_words.core.files import (
     write_errors,
 )
 from ..core.parallel import map_elsewhere, sharing_cores
-from ._ridge_costs import Sizes, memory_limit, memory_to_keep
+from ._ridge_costs import GIB, Sizes, memory_limit, memory_to_keep
 from seeing_words.measures._ridge_dual import (
     ALPHAS,
     _keeping_sources,
@@ -895,6 +895,7 @@ def align(
     """
     names = _check_names(names)
     _check_settings(n_permutations, n_draws, seed, alphas, device, max_memory)
+    max_memory = memory_limit(max_memory) / GIB  # parts of infinity would not be numbers
     layers = _read_both((a, b), names)
     n_stimuli = next(iter(layers[names[0]].values())).sizes["stimulus"]
     if folds is None:

@@ -729,3 +729,13 @@ def test_p_values_of_groups_are_honest():
         null = null_grid(X, Y, folds=folds, n_permutations=19, seed=seed)
         p.append(max_p_value(null.observed, null.null))
     assert kstest(p, "uniform", alternative="greater").pvalue > 0.01
+
+
+def test_memory_without_a_limit_is_enough():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 2, 40, 6))
+    made = [
+        align(first, second, n_permutations=0, n_draws=5, max_memory=limit, progress=False)
+        for limit in (4, float("inf"))
+    ]
+    assert made[0].table.equals(made[1].table)
