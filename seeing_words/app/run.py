@@ -125,13 +125,13 @@ def _two(names: Sequence[str]) -> list[str]:
     return [*first, *(name for name in names if name not in first)][:2]
 
 
-def _two_of_each(names: Sequence[str]) -> list[str]:
-    "The first two networks of each architecture."
+def _three_of_each(names: Sequence[str]) -> list[str]:
+    "The first three networks of each architecture."
     n_taken: Counter[str] = Counter()
     taken = []
     for name in names:
         n_taken[architecture(name)] += 1
-        if n_taken[architecture(name)] <= 2:
+        if n_taken[architecture(name)] <= 3:
             taken.append(name)
     return taken
 
@@ -143,8 +143,8 @@ GROUPS: Mapping[str, Callable[[Preset], Sequence[str]]] = {
     "vision architectures": lambda preset: one_per_architecture(preset.vision),
     "two vision": lambda preset: _two(preset.vision),
     "two language": lambda preset: _two(preset.language),
-    "two of each vision architecture": lambda preset: _two_of_each(preset.vision),
-    "two of each language architecture": lambda preset: _two_of_each(preset.language),
+    "three of each vision architecture": lambda preset: _three_of_each(preset.vision),
+    "three of each language architecture": lambda preset: _three_of_each(preset.language),
     "first vision": lambda preset: preset.vision[:1],
     "first language": lambda preset: preset.language[:1],
     "language architectures": lambda preset: one_per_architecture(preset.language),
