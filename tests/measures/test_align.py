@@ -537,7 +537,7 @@ def test_impossible_settings_are_refused_in_words(settings, said):
 
 
 def test_an_infinite_limit_is_none(sides, aligned):
-    whole = align(*sides, names=aligned.names, n_folds=3, max_memory=float("inf"), progress=False)
+    whole = quick(dict(zip(NAMES, sides[0])), sides[1], max_memory=float("inf"))
     xr.testing.assert_allclose(whole.data.predictivity, aligned.data.predictivity)
 
 
