@@ -526,7 +526,7 @@ def test_null_is_what_shuffling_gives(name, n_source):
         ),
         (
             lambda X, Y: similarity_null(X, Y, n_permutations=0),
-            "n_permutations is 0: give 1 or more",
+            "n_permutations is 0: give a whole number, 1 or more",
         ),
     ],
 )
