@@ -113,17 +113,23 @@ class Store:
     def read(self, spec: dict, layers: Sequence[int] = ()) -> np.ndarray:
         """Read an entry, or some of its layers, (layer, stimulus, unit).
 
-        Raises `InputError` if the entry is damaged.
+        Raises `InputError` if the entry is damaged, or removed meanwhile.
         """
         folder = self.folder(spec)
+        before = _state(folder)
         if found := find_damage(folder):
             raise InputError(f"store entry {folder} cannot be used: {found[0]}")
         try:
             array = zarr.open_array(folder / "features.zarr/features", mode="r")
-        except ValueError as error:  # metadata that zarr itself refuses
+        except (ValueError, OSError) as error:  # metadata that zarr itself refuses, or removed
             raise InputError(f"store entry {folder} cannot be used: {error}") from None
         array = check_codecs(array)
-        return np.stack([array[layer] for layer in layers]) if len(layers) else array[:]
+        values = np.stack([array[layer] for layer in layers]) if len(layers) else array[:]
+        if _state(folder) != before:  # where a file is missing, zarr reads zeros without a word
+            raise InputError(
+                f"store entry {folder} was removed or replaced while it was read: run it again"
+            )
+        return values
 
     def units(self, spec: dict) -> tuple[int, ...] | None:
         "Number of units of each layer of an entry; None if all have as many as the array."
@@ -172,7 +178,7 @@ class Store:
         keys = {
             path.stem
             for path in self.root.glob("*")
-            if re.fullmatch("[0-9a-f]{64}", path.stem) and path.suffix in ("", ".partial", ".notes")
+            if re.fullmatch(r"[0-9a-f]{64}(\.partial|\.notes|\.[0-9a-f]{32})?", path.name)
         }
         for key in sorted(keys):
             self._remove(key)
@@ -185,7 +191,9 @@ class Store:
     def _remove(self, key: str) -> None:
         whole = self.root / key
         with write_errors(whole), FileLock(f"{whole}.lock"):
-            for folder in (whole, whole.with_suffix(".partial")):
+            if whole.exists():
+                _remove_at_once(whole)
+            for folder in (whole.with_suffix(".partial"), *self.root.glob(f"{key}.{'?' * 32}")):
                 shutil.rmtree(folder, ignore_errors=True)
             whole.with_suffix(".notes").unlink(missing_ok=True)
 
@@ -199,6 +207,25 @@ def _listed_spec(folder: Path) -> dict:
     if not all(isinstance(spec.get(name), str) for name in SPEC):
         return dict.fromkeys(SPEC, "damaged")
     return spec
+
+
+def _state(folder: Path) -> tuple | None:
+    "Changes when a folder is moved, replaced or loses a file; None if there is none."
+    try:
+        now = folder.stat()
+        return now.st_dev, now.st_ino, now.st_ctime_ns, frozenset(folder.rglob("*"))
+    except FileNotFoundError:
+        return None
+
+
+def _remove_at_once(folder: Path) -> None:
+    """Remove an entry so that whoever is reading it notices.
+
+    It is moved first. NFS keeps files that somebody still reads, and with them their folder.
+    """
+    aside = folder.with_suffix(f".{uuid4().hex}")
+    move(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
@@ -306,10 +333,7 @@ class Writer:
         (self.folder / "manifest.json").write_text(_manifest(spec, _files(self.folder)))
         whole = self.folder.with_suffix("")
         if whole.exists():  # remains of an entry whose removal was killed
-            # moved first: NFS keeps files that somebody still reads, and with them their folder
-            aside = whole.with_suffix(f".{uuid4().hex}")
-            move(whole, aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_at_once(whole)
         move(self.folder, whole)
         self._notes.unlink(missing_ok=True)
 

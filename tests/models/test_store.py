@@ -534,3 +534,45 @@ def test_an_entry_whose_decoding_would_run_a_pickle_is_refused_before_it_is_deco
     with pytest.raises(InputError, match=match):
         store.read(spec)
     assert not ran.exists()
+
+
+def removed_by_command(store, key):
+    store.rm(key)
+
+
+def removed_by_hand(store, key):
+    next((store.root / key).glob("features.zarr/features/c/*/*/*")).unlink()
+
+
+def replaced(store, key):
+    store.rm(key)
+    get(model(KIND, store.root.parent / "again"), store)
+
+
+@pytest.mark.parametrize("meanwhile", [removed_by_command, removed_by_hand, replaced])
+def test_an_entry_that_is_removed_while_it_is_read_is_never_read_as_zeros(
+    made, store, monkeypatch, meanwhile
+):
+    get(made, store)
+    (key,) = store.keys()
+    spec = json.loads((store.root / key / "manifest.json").read_text())["spec"]
+    check_codecs = st.check_codecs
+
+    def then(array):
+        monkeypatch.undo()
+        meanwhile(store, key)  # after the files were verified, before they are read
+        return check_codecs(array)
+
+    monkeypatch.setattr(st, "check_codecs", then)
+    with pytest.raises(InputError, match="was removed or replaced while it was read"):
+        store.read(spec)
+
+
+def test_what_a_killed_removal_left_is_cleared(made, store, monkeypatch):
+    get(made, store)
+    monkeypatch.setattr(st.shutil, "rmtree", lambda *args, **kwargs: None)  # killed before
+    store.rm(*store.keys())
+    monkeypatch.undo()
+    assert store.keys() == [] and contents(store)
+    store.clear()
+    assert not contents(store)
