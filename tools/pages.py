@@ -450,6 +450,8 @@ def headings(body: BeautifulSoup) -> None:
         heading["id"] = f"{name}-{taken[name]}" if taken[name] else name
         if heading.find_parent(class_="doc"):
             heading["class"] = "api"
+        if "folded" in heading.get("class", []) or heading.find_parent("summary"):
+            continue  # what opens a section is pressed itself, and holds no link
         link = body.new_tag(
             "a",
             href=f"#{heading['id']}",

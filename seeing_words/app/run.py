@@ -191,6 +191,7 @@ def stored_layers(
     Examples
     --------
     >>> paper = get_preset("paper")
+    >>> from seeing_words.app.sections import find_section
     >>> stored_layers(find_section("perturbations"), paper, "bigscience/bloom-7b1")
     (-2, -1)
     """
@@ -224,6 +225,7 @@ def sources(notebook: Path | None = None) -> str:
 
     Examples
     --------
+    >>> from seeing_words.app.sections import find_section
     >>> len(sources(find_section("layers")))
     64
     """
@@ -591,7 +593,8 @@ def store_features(
     --------
     >>> preset = get_preset("microworld")
     >>> some = preset.stimuli(None).subset(range(20))  # doctest: +SKIP
-    >>> store_features(preset, "microworld/llama-0", some, ["mean"], 0, (), Path("_store"))[1]
+    >>> how = ["mean"], 0, (), Path("_store")
+    >>> store_features(preset, "microworld/llama-0", some, *how)[1]  # doctest: +SKIP
     'float32'
     """
     store = Store(root)

@@ -167,7 +167,9 @@ def dask_setup(worker: Any) -> None:
 
     Examples
     --------
-    >>> # dask worker tcp://… --nthreads 1 --preload seeing_words.core.cluster
+    As an option of Dask's command, ``dask worker … --preload seeing_words.core.cluster``, or
+
+    >>> dask_setup(worker)  # doctest: +SKIP
     """
     if os.environ.get(_IS_LOCAL):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who has started it

@@ -136,6 +136,7 @@ def without_mask(values: object, name: str = "values") -> object:
 
     Examples
     --------
+    >>> import numpy as np
     >>> without_mask(np.ma.masked_array([1.0, 2.0], mask=[False, False]))
     array([1., 2.])
     """
@@ -234,6 +235,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
 
     Examples
     --------
+    >>> import numpy as np
     >>> whole_number(np.int64(3), "n_folds", 2)
     3
     """

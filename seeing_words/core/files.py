@@ -744,6 +744,7 @@ def check_codecs(array: "zarr.Array") -> "zarr.Array":
 
     Examples
     --------
+    >>> import zarr
     >>> check_codecs(zarr.array([1.0, 2.0]))[:]
     array([1., 2.])
     """

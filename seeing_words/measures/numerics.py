@@ -57,7 +57,7 @@ def machine_eps(values: np.ndarray) -> float:
 
     Examples
     --------
-    >>> machine_eps(np.zeros(3, np.float32))
+    >>> machine_eps(np.array([0.1, 0.2], np.float32))
     1.1920928955078125e-07
     """
     if values.dtype.kind != "f":
