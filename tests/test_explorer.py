@@ -158,7 +158,9 @@ def bench(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     (folder / "llama.js").write_bytes((DATA / "llama.js").read_bytes())
     (folder / "llama.safetensors").write_bytes(reader.reading_weights())
-    (folder / "index.html").write_text("<title>x</title><script src=llama.js></script>")
+    (folder / "index.html").write_text(
+        "<meta charset=utf-8><title>x</title><script src=llama.js></script>"
+    )
     with served(folder) as address:
         yield address
 
