@@ -42,7 +42,10 @@ def page(chromium, request) -> Iterator:
     page.on(
         "console",
         lambda message: (
-            messages.append(message.text) if message.type in ("error", "warning") else None
+            messages.append(message.text)
+            if message.type in ("error", "warning")
+            and not message.location["url"].endswith("/favicon.ico")  # the browser's own wish
+            else None
         ),
     )
     page.on("pageerror", lambda error: messages.append(str(error)))
