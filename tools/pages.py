@@ -441,7 +441,9 @@ def slug(title: str) -> str:
 def headings(body: BeautifulSoup) -> None:
     "Every heading gets an anchor of its own, and a link to itself."
     taken: dict[str, int] = {}
-    for heading in body.find_all(re.compile("^h[1-6]$")):
+    found = body.find_all(re.compile("^h[1-6]$"))
+    # names of the API first: links to `cka` mean the function, not a chapter called CKA
+    for heading in sorted(found, key=lambda heading: heading.find_parent(class_="doc") is None):
         if heading.get_text().endswith(" {.folded}"):  # pandoc's way to write a class
             heading.contents[-1].replace_with(heading.contents[-1].removesuffix(" {.folded}"))
             heading["class"] = "folded"
