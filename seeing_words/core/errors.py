@@ -240,7 +240,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
     3
     """
     if isinstance(value, Integral) and not isinstance(value, bool):
-        if value >= least:
+        if value >= least:  # type: ignore[operator]  # all integers have an order
             return int(value)
     raise InputError(f"{name} is {value!r}: give a whole number, {least} or more")
 
