@@ -918,7 +918,8 @@ def align(
     pairs = list(_directions(names).values())
     grids = map_elsewhere(of_direction, pairs, task="align")
     if grids is None:
-        with tqdm(total=2 * _STEPS, desc="aligning", delay=1, disable=not progress) as bar:
+        hidden = {} if progress else {"disable": True}  # else as the environment says
+        with tqdm(total=2 * _STEPS, desc="aligning", delay=1, **hidden) as bar:
             grids = [of_direction(pair, bar.update) for pair in pairs]
     cka = _cka_grid(widths[names[0]], widths[names[1]], max_memory)
     settings = {
