@@ -145,7 +145,7 @@ def checkpoints(root: str | Path | None = None) -> list[str]:
     Examples
     --------
     >>> checkpoints()[-1]
-    'vision-2'
+    'vision-4'
     """
     root = Path(root or str(CHECKPOINTS))
     return sorted(p.parent.name for p in root.glob("*/card.json"))
