@@ -365,7 +365,8 @@ def test_every_study_runs_on_the_papers_formats(tmp_path, monkeypatch):
     for name in names:
         record = json.loads((folder / f"{name}_provenance.json").read_text())
         made = {path.name for path in folder.glob(f"{name}_*") if path.suffix != ".tsv"}
-        assert set(record["written"]) == made - {f"{name}_provenance.json"}
+        beside = {f"{name}_provenance.json", f"{name}_environment.json"}
+        assert set(record["written"]) == made - beside
         assert f"{name}_answer.csv" in made
         if name != "dynamics":  # random networks have no snapshots of their training
             assert {f"{name}_claims.csv", f"{name}_claims.svg"} <= made
