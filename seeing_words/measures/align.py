@@ -802,7 +802,7 @@ def _check_groups(folds: Folds) -> None:
 
 
 def _check_settings(
-    n_permutations: int, n_draws: int, seed: int, alphas: object, device: object, max_memory: float
+    n_permutations: int, n_draws: int, seed: int, alphas: object, device: object
 ) -> None:
     """Refuse what is impossible before anything is computed."""
     whole_number(n_permutations, "n_permutations")
@@ -810,7 +810,6 @@ def _check_settings(
     whole_number(seed, "seed")
     check_alphas(alphas)
     check_setting("shared", torch.float32, device)
-    memory_limit(max_memory)
 
 
 def _describe_features(layers: _Layers) -> dict:
@@ -894,7 +893,7 @@ def align(
     True
     """
     names = _check_names(names)
-    _check_settings(n_permutations, n_draws, seed, alphas, device, max_memory)
+    _check_settings(n_permutations, n_draws, seed, alphas, device)
     max_memory = memory_limit(max_memory) / GIB  # parts of infinity would not be numbers
     layers = _read_both((a, b), names)
     n_stimuli = next(iter(layers[names[0]].values())).sizes["stimulus"]

@@ -332,6 +332,15 @@ def test_a_run_with_other_parameters_has_its_claims_and_its_report(root):
     assert "run `seeing-words figures --preset microworld -p pooling=last` first" in str(only)
 
 
+def write_own_preset(root: Path) -> None:
+    "A preset file of 40 stimuli, own/mine.toml."
+    (root / "own").mkdir()
+    (root / "own/mine.toml").write_text(
+        'vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
+        'source = "microworld"\nn_stimuli = 40'
+    )
+
+
 def test_runs_of_a_preset_file_are_reported_by_their_folder(root):
     work = (
         "import pandas as pd\nfrom seeing_words.app.run import start\n"
@@ -345,11 +354,7 @@ def test_runs_of_a_preset_file_are_reported_by_their_folder(root):
         parameters='preset: str = "microworld"\nseed: int = 0',
         work=work,
     )
-    (root / "own").mkdir()
-    (root / "own/mine.toml").write_text(
-        'vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
-        'source = "microworld"\nn_stimuli = 40'
-    )
+    write_own_preset(root)
     result = command("figures", "--preset", "own/mine.toml", "-p", "seed=3")
     assert result.exit_code == 0, result.output
     (line,) = [line for line in result.output.splitlines() if "seeing-words report" in line]
@@ -449,11 +454,7 @@ def test_a_section_runs_from_a_preset_file(root, monkeypatch):
         parameters='preset: str = "microworld"\nout: str = "figures"',
         work=work,
     )
-    (root / "own").mkdir()
-    (root / "own/mine.toml").write_text(
-        'vision = ["microworld/vision-0"]\nlanguage = ["microworld/llama-0"]\n'
-        'source = "microworld"\nn_stimuli = 40'
-    )
+    write_own_preset(root)
     result = command("figures", "--preset", "own/mine.toml")
     assert result.exit_code == 0, result.output
     assert pd.read_csv(root / "figures/mine/toy_t.csv").n.tolist() == [40]
