@@ -48,6 +48,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from typer.core import TyperCommand
 
+from ..core.files import cache_dir, format_bytes
+
 # %% ../../nbs/library/app/08_cli.ipynb #imports-package
 from .. import __version__
 
@@ -677,7 +679,6 @@ def _check_room(jobs: "list[Job]", *, memory: bool = True) -> None:
 def _print_stored(outcomes: "list[Outcome]") -> None:
     "Print how much the store holds for each preset, if it is much."
     from seeing_words.app.costs import kept
-    from seeing_words.app.download import format_bytes
     from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
@@ -961,7 +962,6 @@ def report(
     as_json: Json = False,
 ) -> None:
     "Write the claims, figures, tables and provenance of a preset to one HTML file."
-    from seeing_words.app.download import format_bytes
     from seeing_words.app.report import write_report
     from seeing_words.core.errors import InputError
 
@@ -1519,7 +1519,6 @@ def _time(seconds: float | None) -> str:
 
 def _needs_of(preset: "Preset", needed: "Plan", expected: "Expected") -> str:
     "What a preset needs, in one line."
-    from seeing_words.app.download import format_bytes
 
     missing = sum(item.bytes or 0 for item in needed.open)
     parts = [
@@ -1532,7 +1531,6 @@ def _needs_of(preset: "Preset", needed: "Plan", expected: "Expected") -> str:
 
 
 def _networks_table(expected: "Expected") -> Table:
-    from seeing_words.app.download import format_bytes
 
     sizes = ("on disk", f"memory, {expected.preset.dtype}", "features", "time")
     table = Table(
@@ -1555,7 +1553,6 @@ def _networks_table(expected: "Expected") -> Table:
 
 # %% ../../nbs/library/app/08_cli.ipynb #presets-costs-sections
 def _sections_table(expected: "Expected") -> Table:
-    from seeing_words.app.download import format_bytes
 
     columns = (
         Column(what, justify="right")
@@ -1579,7 +1576,6 @@ def _sections_table(expected: "Expected") -> Table:
 
 def _estimated(expected: "Expected") -> Iterator[str]:
     "How the estimates were made."
-    from seeing_words.app.download import format_bytes
 
     speeds = [f"{speed / 1e9:.3g}" for speed in (expected.speed, expected.engine_speed)]
     yield (
@@ -1871,12 +1867,10 @@ def store_ls(
     as_json: Json = False,
 ) -> None:
     "Sum up the stored features by network, or list the entries one by one."
-    from seeing_words.app.download import format_bytes
-    from seeing_words.app.run import store_root
     from seeing_words.app.sections import short_path
     from seeing_words.models.store import Store
 
-    root = store_root()
+    root = cache_dir("store")
     place, rows = escape(short_path(root)), Store(root).ls()
     if as_json:
         return _print_json(rows)
@@ -1908,7 +1902,6 @@ def store_ls(
 
 def _stored_by_model(rows: Sequence[Mapping]) -> Table:
     "Entries, sets of stimuli and sizes of each network; its untrained copies are counted with it."
-    from seeing_words.app.download import format_bytes
     from seeing_words.models.hub import NetworkId
 
     by_model: dict[str, list[Mapping]] = {}
@@ -1932,10 +1925,9 @@ def _stored_by_model(rows: Sequence[Mapping]) -> Table:
 @store_app.command("verify")
 def store_verify(as_json: Json = False) -> None:
     "Verify the checksums of all stored features."
-    from seeing_words.app.run import store_root
     from seeing_words.models.store import Store
 
-    store = Store(store_root())
+    store = Store(cache_dir("store"))
     find_damage = store.verify(_each(store.keys(), "verifying"))
     if as_json:
         _print_json(find_damage)
@@ -1968,11 +1960,10 @@ def store_rm(
     as_json: Json = False,
 ) -> None:
     "Remove stored features; they are computed again when needed."
-    from seeing_words.app.run import store_root
     from seeing_words.core.errors import InputError
     from seeing_words.models.store import Store
 
-    store = Store(store_root())
+    store = Store(cache_dir("store"))
     if not keys and not (damaged or everything):
         raise InputError("no entries were named: give their keys, --damaged or --all")
     if everything:
@@ -2130,7 +2121,7 @@ def _machine() -> Iterator[_Finding]:
 
 def _disk() -> Iterator[_Finding]:
     "Describe the store and what presets would download."
-    from seeing_words.app.download import format_bytes, nearest_folder, plan
+    from seeing_words.app.download import nearest_folder, plan
     from seeing_words.app.presets import PRESETS, data_root
     from seeing_words.app.run import store_root
     from seeing_words.app.sections import short_path

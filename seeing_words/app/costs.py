@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from seeing_words.app.download import (
     NETWORKS,
     cached_network,
-    format_bytes,
     nearest_folder,
     repository_of,
 )
@@ -33,6 +32,7 @@ from .run import GROUPS, KEPT, stored_layers
 from .sections import section_metadata, section_needs
 from .sections import sections as notebooks
 from ..core.errors import InputError, did_you_mean
+from ..core.files import format_bytes
 from ..data.microworld.levels import LEVELS
 from ..data.microworld.shift import SHIFTS
 from ..data.perturb import PERTURBATIONS

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COCO', 'PICK_A_PIC', 'FLICKR30K', 'DATA', 'NETWORKS', 'Download', 'Repository', 'DataSet', 'Network', 'repository_of',
-           'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'format_bytes', 'cached_network', 'fetch_repository',
-           'current_pins', 'Item', 'Plan', 'plan', 'execute_plan']
+           'mirrored', 'fetch_file', 'unpack', 'nearest_folder', 'cached_network', 'fetch_repository', 'current_pins',
+           'Item', 'Plan', 'plan', 'execute_plan']
 
 # %% ../../nbs/library/app/01_download.ipynb #imports
 import os
@@ -35,7 +35,7 @@ from rich.text import Text
 
 from .presets import Preset, data_root, get_preset, pin_remark
 from ..core.errors import InputError, did_you_mean
-from ..core.files import file_digest, write_atomic
+from ..core.files import file_digest, format_bytes, write_atomic
 from ..data.sources import FLICKR_FORMS, FLICKR_PARQUET, PICK_FORMS, PICK_SPLITS
 from ..models.checkpoints import checkpoint_card
 from ..models.hub import NetworkId, fetch_network, hub_refusal
@@ -812,32 +812,6 @@ def nearest_folder(folder: Path) -> Path:
     True
     """
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
-
-
-def format_bytes(size: float | None) -> str:
-    """Format a number of bytes in units of 1000, as disks and networks are sold.
-
-    Parameters
-    ----------
-    size : float or None
-
-    Returns
-    -------
-    str
-        Three significant digits and a unit; ``"?"`` for None.
-
-    Examples
-    --------
-    >>> format_bytes(1_234_567), format_bytes(None)
-    ('1.23 MB', '?')
-    """
-    if size is None:
-        return "?"
-    return next(
-        f"{size / unit:.3g} {name}"
-        for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
-        if size >= unit or unit == 1
-    )
 
 # %% ../../nbs/library/app/01_download.ipynb #hub-cached
 def _network_folder(

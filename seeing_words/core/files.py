@@ -6,7 +6,7 @@
 __all__ = ['PACKAGE', 'canonical_json', 'digest', 'file_digest', 'unchanged_digest', 'with_checksum', 'verify_checksum',
            'code_text', 'source_digest', 'move', 'CannotWrite', 'write_errors', 'write_files', 'write_atomic',
            'versions', 'commit', 'checkout', 'cache_dir', 'package_digest', 'DamagedFile', 'could_be_path',
-           'path_exists', 'file_errors', 'inside', 'check_codecs', 'check_unpacked']
+           'path_exists', 'file_errors', 'inside', 'check_codecs', 'check_unpacked', 'format_bytes']
 
 # %% ../../nbs/library/core/01_files.ipynb #imports
 import ast
@@ -789,3 +789,29 @@ def check_unpacked(name: str, packed: int, unpacked: int) -> None:
             "repetitive, so it is refused; save them uncompressed, or take out layers that are "
             "the same for all stimuli"
         )
+
+# %% ../../nbs/library/core/01_files.ipynb #bytes
+def format_bytes(size: float | None) -> str:
+    """Format a number of bytes in units of 1000, as disks and networks are sold.
+
+    Parameters
+    ----------
+    size : float or None
+
+    Returns
+    -------
+    str
+        Three significant digits and a unit; ``"?"`` for None.
+
+    Examples
+    --------
+    >>> format_bytes(1_234_567), format_bytes(None)
+    ('1.23 MB', '?')
+    """
+    if size is None:
+        return "?"
+    return next(
+        f"{size / unit:.3g} {name}"
+        for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+        if size >= unit or unit == 1
+    )

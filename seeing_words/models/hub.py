@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils.sha import git_hash
@@ -21,6 +21,9 @@ from safetensors import SafetensorError, safe_open
 
 from ..core.errors import InputError, first_line
 from ..core.files import could_be_path, digest, unchanged_digest
+
+if TYPE_CHECKING:  # only `bin_weights` needs PyTorch, which takes seconds to import
+    import torch
 
 # %% ../../nbs/library/models/00_hub.ipynb #files
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -266,7 +269,7 @@ def weight_files(folder: Path) -> list[Path]:
     return parts
 
 # %% ../../nbs/library/models/00_hub.ipynb #shapes
-def bin_weights(path: Path) -> dict[str, torch.Tensor]:
+def bin_weights(path: Path) -> "dict[str, torch.Tensor]":
     """Names, shapes and types in a `pytorch_model.bin`, without the numbers.
 
     Parameters
@@ -287,6 +290,8 @@ def bin_weights(path: Path) -> dict[str, torch.Tensor]:
     --------
     >>> bin_weights(Path("open_llama/pytorch_model.bin"))  # doctest: +SKIP
     """
+    import torch
+
     try:
         weights = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:  # torch raises many kinds, with advice that should not be followed

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
@@ -31,8 +32,9 @@ from seeing_words.core.files import (
     write_errors,
 )
 from ..data.stimuli import StimulusSet
-from .load import Model
-from .pooling import POOLINGS
+
+if TYPE_CHECKING:  # commands that list or remove features answer at once, and PyTorch takes seconds
+    from seeing_words.models.load import Model
 
 # %% ../../nbs/library/models/07_store.ipynb #damages
 def _files(folder: Path) -> dict[str, str]:
@@ -400,7 +402,7 @@ SPEC = ("stimuli", "perturbation", "model", "revision", "pooling", "dtype", "pre
 
 
 def feature_spec(
-    model: Model,
+    model: "Model",
     stimuli: StimulusSet,
     *,
     pooling: str,
@@ -437,6 +439,8 @@ def feature_spec(
     >>> feature_spec(model, microworld_stimuli(20), pooling="cls")["model"]
     'microworld/vision-0'
     """
+    from seeing_words.models.pooling import POOLINGS
+
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
     if dtype not in ("float32", "float16"):

@@ -26,9 +26,9 @@ from typer.testing import CliRunner
 
 from seeing_words import Alignment, __version__, align, similarity_grid
 from seeing_words.app import cli
-from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
 from seeing_words.app.run import start, store_root
+from seeing_words.core.files import format_bytes
 from seeing_words.models.extract import extract
 from seeing_words.models.load import load_model
 from seeing_words.models.store import Store

@@ -28,11 +28,11 @@ from seeing_words.app.costs import (
     shapes,
     trained,
 )
-from seeing_words.app.download import format_bytes
 from seeing_words.app.presets import PRESETS, get_preset
 from seeing_words.app.run import stored_layers
 from seeing_words.app.sections import section_metadata, section_needs, sections
 from seeing_words.core.errors import InputError
+from seeing_words.core.files import format_bytes
 from seeing_words.data.perturb import PERTURBATIONS
 from seeing_words.models.load import load_model
 from seeing_words.models.store import Store
