@@ -2191,6 +2191,9 @@ def train(
             help="Also keep each network at 24 steps on the way, here, and their features.",
         ),
     ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="Learning rate: cosine, or constant (half the peak).")
+    ] = "cosine",
 ) -> None:
     """Train the microworld's networks: vision on images alone, language on captions alone.
 
@@ -2213,7 +2216,9 @@ def train(
     for name in names or NETWORKS:
         if not (out / name).is_dir():
             try:
-                train_network(name, out, device=device, steps=steps, snapshots=snapshots)
+                train_network(
+                    name, out, device=device, steps=steps, snapshots=snapshots, schedule=schedule
+                )
             except KeyboardInterrupt:
                 _bars.print("Stopped. The same command continues from there.")
                 raise typer.Exit(130) from None

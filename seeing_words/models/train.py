@@ -283,10 +283,11 @@ def contrastive_loss(
     ).float().mean().item()
 
 # %% ../../nbs/library/models/12_train.ipynb #loop
-def rate(step: int, steps: int, *, warmup: int = 50) -> float:
+def rate(step: int, steps: int, *, warmup: int = 50, schedule: str = "cosine") -> float:
     """Compute the learning rate at a step, as a share of the peak rate.
 
-    It rises linearly during warm-up, then falls along half a cosine to 1 %.
+    By default it rises linearly during warm-up, then falls along half a cosine to 1 %. A constant
+    rate is half the peak, which is about the mean of the other.
 
     Parameters
     ----------
@@ -294,16 +295,26 @@ def rate(step: int, steps: int, *, warmup: int = 50) -> float:
         Number of the step, from 0, and of all steps.
     warmup : int, default 50
         Number of steps of the rise.
+    schedule : {"cosine", "constant"}
 
     Returns
     -------
     float
+
+    Raises
+    ------
+    InputError
+        If there is no such schedule.
 
     Examples
     --------
     >>> bool(rate(49, 1000) > rate(500, 1000) > rate(1000, 1000))
     True
     """
+    if schedule == "constant":
+        return 0.5
+    if schedule != "cosine":
+        raise InputError(f"schedule {schedule!r} is unknown: choose 'cosine' or 'constant'")
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
     return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * cosine)
 
@@ -383,6 +394,7 @@ def train(
     *,
     steps: int,
     peak_rate: float,
+    schedule: str = "cosine",
     seed: int = 0,
     state: str | Path | None = None,
     run: str = "",
@@ -403,6 +415,8 @@ def train(
         Number of steps.
     peak_rate : float
         The highest learning rate; see `rate`.
+    schedule : {"cosine", "constant"}
+        How the learning rate changes; see `rate`.
     seed : int, default 0
         Of torch's global generator in each step, which dropout uses; it is put back afterwards.
     state : str or Path, optional
@@ -444,7 +458,7 @@ def train(
     start = time.perf_counter() - (curve[-1]["seconds"] if curve else 0)
     for step in tqdm(range(done, steps), initial=done, total=steps, desc=name, leave=False):
         for group in optimizer.param_groups:
-            group["lr"] = peak_rate * rate(step, steps)
+            group["lr"] = peak_rate * rate(step, steps, schedule=schedule)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 10**6 + step)
             loss, extra = step_loss(step)
@@ -572,7 +586,8 @@ def train_vision(
         Default: `vision_config`.
     device : str or torch.device, default "cpu"
     **how
-        Of `train`: `state`, `run`, `name`, `log_every`, `save_every`; and ``on_step``, which is
+        Of `train`: `schedule`, `state`, `run`, `name`, `log_every`, `save_every`; and ``on_step``,
+        which is
         called with the network and the number of finished steps.
 
     Returns
@@ -814,6 +829,7 @@ def train_network(
     n_clips: int | None = None,
     n_scenes: int | None = None,
     snapshots: str | Path | None = None,
+    schedule: str = "cosine",
 ) -> Path:
     """Train one network of the microworld and write its checkpoint.
 
@@ -831,6 +847,8 @@ def train_network(
     snapshots : str or Path, optional
         Folder that also receives the network at 24 steps on the way, see `snapshot_steps`, as
         checkpoints ``NAME/step-00100``.
+    schedule : {"cosine", "constant"}
+        How the learning rate changes; see `rate`.
 
     Returns
     -------
@@ -840,7 +858,8 @@ def train_network(
     Raises
     ------
     InputError
-        If there is no such network, a loss is not finite, or a state on disk is of another run.
+        If there is no such network or schedule, a loss is not finite, or a state on disk is of
+        another run.
 
     Examples
     --------
@@ -854,6 +873,8 @@ def train_network(
     recipe = RECIPES[kind] | {
         what: value for what, value in given.items() if value is not None and what in RECIPES[kind]
     }
+    if schedule != "cosine":
+        recipe |= {"schedule": schedule}
     kept = snapshot_steps(recipe["steps"]) if snapshots else []
 
     def keep(network: nn.Module, step: int) -> None:
@@ -865,6 +886,7 @@ def train_network(
     how = {
         "seed": int(seed),
         "steps": recipe["steps"],
+        "schedule": schedule,
         "device": device,
         "state": Path(root) / f".{name}.state",
         "run": digest({"network": name, **recipe}),
@@ -893,6 +915,7 @@ def train_network(
         }
     card = data | {
         "steps": recipe["steps"],
+        "schedule": schedule,
         "seed": int(seed),
         "device": torch.device(device).type,
         "bfloat16": has_bfloat16(device),
