@@ -587,8 +587,7 @@ def train_vision(
     device : str or torch.device, default "cpu"
     **how
         Of `train`: `schedule`, `state`, `run`, `name`, `log_every`, `save_every`; and ``on_step``,
-        which is
-        called with the network and the number of finished steps.
+        which is called with the network and the number of finished steps.
 
     Returns
     -------

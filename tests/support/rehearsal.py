@@ -49,9 +49,9 @@ def write_presets(folder: Path) -> None:
         'source = "coco"',
         'data = ["coco", "pick-a-pic"]',
         'trials = "pick-a-pic"',
-        "n_stimuli = 24",
-        "n_trials = 16",
-        "sections = {perturbations = {n_stimuli = 12}}",
+        "n_stimuli = 15",
+        "n_trials = 10",
+        "sections = {perturbations = {n_stimuli = 8}}",
         f'copies = {{pick-a-pic = "{published.COPY}@{published.COPY_COMMIT}"}}',
     ]
     flickr = [
