@@ -58,7 +58,7 @@ SMALL = Size(
     36,
     64,
     {
-        "dinov2-large": {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3},
+        "dinov2-large": {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 6},
         "bloom-560m": {"n_embed": 32, "num_attention_heads": 2, "n_layer": 3},
         "open_llama_7b": {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2},
         "clip-vit-large-patch14": {
