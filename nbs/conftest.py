@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.compare_tables import compare_folders, read_renames  # noqa: E402
+from support.kernels import share_imports  # noqa: E402
 
 RUNS = ROOT / "_runs/nbval"
 GOLDEN = ROOT / "tests/golden"
@@ -72,8 +73,11 @@ def is_section(notebook: Path) -> bool:
 
 def pytest_configure(config):
     """Begin with an empty store: once, in the process that starts all others."""
-    if config.getoption("nbval_lax", False) and not hasattr(config, "workerinput"):
+    if not config.getoption("nbval_lax", False):
+        return
+    if not hasattr(config, "workerinput"):
         shutil.rmtree(RUNS / "store", ignore_errors=True)
+    share_imports(pytest.MonkeyPatch())
 
 
 def pytest_collection_modifyitems(items):
