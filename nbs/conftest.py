@@ -12,6 +12,7 @@ has changed.
 import re
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,13 @@ def is_section(notebook: Path) -> bool:
 
 def pytest_configure(config):
     """Begin with an empty store: once, in the process that starts all others."""
-    if not config.getoption("nbval_lax", False):
-        return
-    if not hasattr(config, "workerinput"):
+    if config.getoption("nbval_lax", False) and not hasattr(config, "workerinput"):
         shutil.rmtree(RUNS / "store", ignore_errors=True)
+
+
+@cache
+def _share_imports() -> None:
+    """Once, in a process that runs notebooks."""
     share_imports(pytest.MonkeyPatch())
 
 
@@ -98,10 +102,13 @@ def pytest_collection_modifyitems(items):
             golden = GoldenTables.from_parent(item.parent, name="golden tables")
             golden.add_marker("slow")
             items.insert(items.index(item) + 1, golden)
+    # sections take longest: they begin first, so that all processes end together
+    items.sort(key=lambda item: not is_section(item.path))
 
 
 def pytest_runtest_setup(item):
     """Remove what an earlier run of the same section has written."""
+    _share_imports()
     if is_section(item.path) and item.name == "Cell 0":
         shutil.rmtree(RUNS / section_of(item.path), ignore_errors=True)
 

@@ -9,12 +9,35 @@ import torch
 from browser import chromium, page  # noqa: F401  (fixtures)
 from filelock import FileLock
 from hypothesis import settings
+from kernels import share_imports
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # the same examples in every run; `--hypothesis-profile=default` looks for new ones
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+# What takes longest begins first, so that all processes end together: a file stays in one of them.
+# Files that wait for the same thing, such as the site, are apart.
+FIRST = (
+    "tests/app/test_scale_out.py",
+    "tests/core/test_cluster.py",
+    "tests/app/test_tiny_paper.py",
+    "tests/app/test_beyond.py",
+    "tests/test_site.py",
+    "tests/test_benchmarks.py",
+    "tests/app/test_rehearsal.py",
+    "tests/app/test_yours.py",
+    "tests/test_wheel.py",
+    "tests/test_explorer.py",
+    "tests/test_browser.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {ROOT / name: k for k, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +80,14 @@ def _threads_as_they_were():
     n_threads = torch.get_num_threads()
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def copied_kernels():
+    "Sections run in kernels that need not import PyTorch again; for tests of other things."
+    with pytest.MonkeyPatch.context() as patch:
+        share_imports(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

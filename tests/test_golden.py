@@ -19,7 +19,6 @@ each is right:
 A table that is added later has no golden numbers until it is copied in the same way.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,46 +169,46 @@ def test_the_command_prints_differences_and_fails(folders):
 
 @pytest.mark.slow
 def test_a_changed_or_missing_table_fails_the_notebook_that_wrote_it(tmp_path):
-    paper = tmp_path / "nbs/paper"
-    golden = tmp_path / "tests/golden/tiny"
-    for folder in (paper, golden, tmp_path / "tests/support"):
+    paper, support = tmp_path / "nbs/paper", tmp_path / "tests/support"
+    for folder in (paper, support):
         folder.mkdir(parents=True)
-    for name in (
-        "nbs/conftest.py",
-        "tests/support/compare_tables.py",
-        "tests/golden/renamed.toml",
-        "pyproject.toml",
-    ):
+    for name in ("nbs/conftest.py", "tests/support/compare_tables.py", "pyproject.toml"):
         (tmp_path / name).write_text((ROOT / name).read_text())
+    # these notebooks import nothing
+    (support / "kernels.py").write_text("def share_imports(patch):\n    pass\n")
     parameters = nbformat.v4.new_code_cell(
         'n_stimuli: int | None = None\nout: str = "figures"', metadata={"tags": ["parameters"]}
     )
-    compute = nbformat.v4.new_code_cell(
-        "from pathlib import Path\n"
-        "folder = Path('../..', out, 'microworld')\n"
-        "folder.mkdir(parents=True)\n"
-        "text = f'n,r\\n{n_stimuli},0.5\\n'\n"
-        "written = (folder / 'tiny_scores.csv').write_text(text)"
-    )
-    notebook = nbformat.v4.new_notebook(
-        cells=[parameters, compute],
-        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
-    )
-    nbformat.write(notebook, paper / "1_tiny.ipynb")
 
-    (golden / "tiny_scores.csv").write_text("n,r\n120,0.5009\n")
-    assert "3 passed" in _nbval(tmp_path), "two cells and the comparison"
+    def section(name: str, golden: str, computes: bool = True) -> None:
+        compute = nbformat.v4.new_code_cell(
+            "from pathlib import Path\n"
+            "folder = Path('../..', out, 'microworld')\n"
+            "folder.mkdir(parents=True)\n"
+            "text = f'n,r\\n{n_stimuli},0.5\\n'\n"
+            f"written = (folder / '{name}_scores.csv').write_text(text)"
+        )
+        notebook = nbformat.v4.new_notebook(
+            cells=[parameters, compute] if computes else [parameters],
+            metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+        )
+        nbformat.write(notebook, paper / f"1_{name}.ipynb")
+        kept = tmp_path / f"tests/golden/{name}/{name}_scores.csv"
+        kept.parent.mkdir(parents=True)
+        kept.write_text(f"n,r\n120,{golden}\n")
 
-    (golden / "tiny_scores.csv").write_text("n,r\n120,0.5011\n")
+    section("same", "0.5009")
+    section("changed", "0.5011")
+    section("lost", "0.5", computes=False)
+    earlier = tmp_path / "_runs/nbval/lost/microworld/lost_scores.csv"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("n,r\n120,0.5\n")
+    (tmp_path / "tests/golden/renamed.toml").write_text((GOLDEN / "renamed.toml").read_text())
+
     printed = _nbval(tmp_path)
-    assert re.search(r"1 failed, 2 passed", printed)
-    assert "tiny_scores.csv, column 'r', row 0: 0.5011 → 0.5" in printed
-
-    notebook.cells.pop()
-    nbformat.write(notebook, paper / "1_tiny.ipynb")
-    assert re.search(r"1 failed, 1 passed", _nbval(tmp_path)), (
-        "a table of an earlier run was compared"
-    )
+    assert "2 failed, 6 passed" in printed, "five cells, and the comparison of what is the same"
+    assert "changed_scores.csv, column 'r', row 0: 0.5011 → 0.5" in printed
+    assert "lost wrote tables into 0 folders" in printed, "a table of an earlier run was compared"
 
 
 def _nbval(root: Path) -> str:

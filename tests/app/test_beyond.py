@@ -38,6 +38,8 @@ from seeing_words.studies import (
     transfer,
 )
 
+pytestmark = pytest.mark.usefixtures("copied_kernels")
+
 STUDIES = sorted((ROOT / "nbs/beyond").glob("[0-9]*.ipynb"))
 PARAMETERS = 'preset: str = "microworld"\nout: str = "figures"'
 HEAD = "claim,text,effect,low,high,threshold,verdict\n"

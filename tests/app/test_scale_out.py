@@ -1,4 +1,7 @@
-"""Sections on 1, 2 and 3 workers: the tables of the serial run, also where a worker is killed."""
+"""Sections on 1, 2 and 3 workers: the tables of the serial run, also where a worker is killed.
+
+Each worker imports PyTorch, which takes longer than its work here: there are as few as will do.
+"""
 
 import os
 import signal
@@ -105,7 +108,7 @@ def serial(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 3])  # two workers run a section and an extraction below
 def test_tables_and_store_are_those_of_the_serial_run(n, serial, tmp_path, monkeypatch):
     run = begin(tmp_path / "there", monkeypatch)
     with local_workers(n, n_cores=n, patience=PATIENCE) as executor, computing_with(executor):
@@ -117,8 +120,9 @@ def test_tables_and_store_are_those_of_the_serial_run(n, serial, tmp_path, monke
     for value in run.store.verify().values():
         assert value == []
     assert list((run.store.root / "cluster").iterdir()) == []  # nothing is left of the arrays
-    begun = start("sweep", preset=str(tmp_path / "there" / "mine.toml"))
-    assert tables(begun) == serial[0]  # from the store, without workers
+    if n == 3:
+        begun = start("sweep", preset=str(tmp_path / "there" / "mine.toml"))
+        assert tables(begun) == serial[0]  # from the store, without workers
 
 
 def test_threads_and_processes_are_executors_too(serial, tmp_path, monkeypatch):

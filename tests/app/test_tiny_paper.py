@@ -28,7 +28,7 @@ from seeing_words.measures.claims import VERDICTS
 from seeing_words.models import load as models
 from seeing_words.models.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("copied_kernels")]
 PRESET = tiny_paper.FIXTURES / "tiny-paper.toml"
 FIGURES = {
     "layers": {
@@ -80,7 +80,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(tmp_path_factory, copied_kernels):
     """What `seeing-words figures --preset tiny-paper.toml` leaves behind; once, however many
     processes test it."""
     place = shared_place(tmp_path_factory)

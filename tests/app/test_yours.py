@@ -30,6 +30,8 @@ from seeing_words.data.selection import damaged_images
 from seeing_words.data.sources import coco_stimuli
 from seeing_words.models.weights import load_network
 
+pytestmark = pytest.mark.usefixtures("copied_kernels")
+
 ROOT = Path(__file__).resolve().parents[2]
 N, NETWORKS = 12, ("dinov2", "siglip", "bloom", "llama", "clip")
 TEXTS = [

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
 IMPORTED = (
@@ -63,19 +64,21 @@ def share_imports(patch) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED])
-    # a kernel chooses this before matplotlib is imported
-    backend = "module://matplotlib_inline.backend_inline"
-    folders = "import sys; print(*sys.path[1:], sep='\\n')"
-    paths = subprocess.check_output([sys.executable, "-c", folders], text=True).splitlines()
+    with patch.context() as here:  # a kernel chooses this before it imports matplotlib
+        here.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        forkserver.ensure_running()
+    ask = "import sys; print(*sys.path[1:], sep='\\n')"
+    own_paths = subprocess.check_output([sys.executable, "-E", "-c", ask], text=True).splitlines()
 
     async def launch_kernel(self, cmd, **options):
+        env = options["env"]
+        paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+        folder = os.path.abspath(options.get("cwd") or ".")
         process = context.Process(
             target=run_kernel,
-            args=(cmd[cmd.index("-f") :], options.get("cwd") or os.getcwd(), options["env"], paths),
+            args=(cmd[cmd.index("ipykernel_launcher") + 1 :], folder, env, [*paths, *own_paths]),
         )
-        with patch.context() as here:
-            here.setenv("MPLBACKEND", os.environ.get("MPLBACKEND", backend))
-            process.start()
+        process.start()
         self.process = Kernel(process)
         self.pid = self.pgid = process.pid  # it leads a group of its own
         self.cwd = options.get("cwd")
@@ -86,6 +89,8 @@ def share_imports(patch) -> None:
 
 def run_kernel(words: list[str], folder: str, env: dict[str, str], paths: list[str]) -> None:
     "What `python -m ipykernel_launcher` does."
+    import pandas as pd
+    import torch
     from ipykernel import kernelapp
 
     os.setsid()
@@ -96,6 +101,10 @@ def run_kernel(words: list[str], folder: str, env: dict[str, str], paths: list[s
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     multiprocessing.current_process().name = "MainProcess"
+    multiprocessing.set_start_method(None, force=True)  # the usual one
+    pd.set_option("display.max_columns", 20)  # as where it is imported in a notebook
+    if "OMP_NUM_THREADS" in env:  # which PyTorch has read before
+        torch.set_num_threads(int(env["OMP_NUM_THREADS"]))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
