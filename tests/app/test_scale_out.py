@@ -17,12 +17,15 @@ import pytest
 import torch
 from clusters import PATIENCE, Diary, until
 from runs import new_checkout, notebook
+from typer.testing import CliRunner
 
 pytest.importorskip("distributed")
 
+from seeing_words.app import cli
 from seeing_words.app.run import Run, start
 from seeing_words.core.arrays import feature_array
 from seeing_words.core.cluster import local_workers, progress_of
+from seeing_words.core.errors import InputError
 from seeing_words.core.parallel import computing_with, parallel_map
 from seeing_words.data.perturb import perturb
 from seeing_words.measures.inference import resample_weights
@@ -190,7 +193,7 @@ def test_an_extraction_whose_worker_is_killed_goes_on_at_the_block_it_reached(
 
 
 def command(root: Path, *words: str) -> subprocess.CompletedProcess:
-    "`seeing-words …` in a checkout."
+    "`seeing-words …` in a checkout, in a process of its own."
     return subprocess.run(
         [sys.executable, "-c", "from seeing_words.app.cli import main; main()", *words],
         cwd=root,
@@ -220,16 +223,19 @@ print("elsewhere:", current_executor() is not None and os.getpid() not in where)
 
 
 @pytest.mark.slow
-def test_figures_extract_and_align_take_workers(tmp_path, monkeypatch):
+def test_figures_extract_and_align_take_workers(tmp_path, monkeypatch, copied_kernels):
+    torch.set_num_threads(1)
     here, there = tmp_path / "here", tmp_path / "there"
     for root in (here, there):
         root.mkdir()
         new_checkout(root, monkeypatch)
         notebook(root / "nbs/paper/1_sweep.ipynb", **SWEEP)
         (root / "mine.toml").write_text(PRESET)
-    serial = command(here, "figures", "--preset", "mine.toml")
-    assert serial.returncode == 0, serial.stderr
-    extracted = command(there, "extract", "--preset", "mine.toml", "--workers", "2", "--json")
+    in_turn = CliRunner(env=PATHS | {"SEEING_WORDS_STORE": str(here / "_store")})
+    monkeypatch.chdir(here)
+    serial = in_turn.invoke(cli.app, ["figures", "--preset", "mine.toml"])
+    assert serial.exit_code == 0, serial.output
+    extracted = command(there, "extract", "--preset", "mine.toml", "--workers", "1", "--json")
     assert extracted.returncode == 0, extracted.stderr
     assert extracted.stdout.count('"condition": "intact"') == 4
     run = command(there, "figures", "--preset", "mine.toml", "--workers", "2")
@@ -245,11 +251,13 @@ def test_figures_extract_and_align_take_workers(tmp_path, monkeypatch):
         features = np.random.default_rng(len(name)).normal(size=(2, 40, 5))
         np.save(there / f"{name}.npy", features + ord(name))
     shared = ("align", "a.npy", "b.npy", "--folds", "3", "--permutations", "5")
-    for out, more in {"serial": (), "workers": ("--workers", "2")}.items():
-        done = command(there, *shared, "--out", out, *more)
-        assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(there)
+    done = in_turn.invoke(cli.app, [*shared, "--out", "serial"])
+    assert done.exit_code == 0, done.output
+    done = command(there, *shared, "--out", "workers", "--workers", "2")
+    assert done.returncode == 0, done.stderr
     first, second = ((there / out / "alignment.csv").read_bytes() for out in ("serial", "workers"))
     assert first == second
-    both = command(there, "align", "a.npy", "b.npy", "--workers", "2", "--scheduler", "tcp://x:1")
-    assert both.returncode == 2
-    assert "give one of --scheduler, --workers and --slurm" in both.stderr
+    both = [*shared, "--workers", "2", "--scheduler", "tcp://x:1"]
+    with pytest.raises(InputError, match="give one of --scheduler, --workers and --slurm"):
+        in_turn.invoke(cli.app, both, catch_exceptions=False)
