@@ -51,7 +51,7 @@ def write_presets(folder: Path) -> None:
         'trials = "pick-a-pic"',
         "n_stimuli = 15",
         "n_trials = 10",
-        "sections = {perturbations = {n_stimuli = 8}}",
+        "sections = {perturbations = {n_stimuli = 10}}",
         f'copies = {{pick-a-pic = "{published.COPY}@{published.COPY_COMMIT}"}}',
     ]
     flickr = [
