@@ -48,6 +48,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from typer.core import TyperCommand
 
+from ..core.errors import counted
 from ..core.files import cache_dir, format_bytes
 
 # %% ../../nbs/library/app/08_cli.ipynb #imports-package
@@ -1893,8 +1894,8 @@ def store_ls(
         _console.print(_stored_by_model(rows))
     sizes = format_bytes(sum(row["bytes"] for row in rows)), format_bytes(sum(results))
     _console.print(
-        f"{place}: {len(rows)} entries of features, {sizes[0]}; {len(results)} cached "
-        f"results, {sizes[1]}",
+        f"{place}: {counted(len(rows), 'entry', 'entries')} of features, {sizes[0]}; "
+        f"{counted(len(results), 'cached result')}, {sizes[1]}",
         highlight=False,
         soft_wrap=True,
     )
@@ -1938,7 +1939,7 @@ def store_verify(as_json: Json = False) -> None:
             )
         n_damaged = sum(map(bool, find_damage.values()))
         _console.print(
-            f"{len(find_damage)} entries, {n_damaged} damaged"
+            f"{counted(len(find_damage), 'entry', 'entries')}, {n_damaged} damaged"
             + (": see `store rm --damaged`" if n_damaged else "")
         )
     if any(find_damage.values()):
@@ -2142,7 +2143,6 @@ def _disk() -> Iterator[_Finding]:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     "Check the installation and the shipped networks, and describe this machine."
-    from seeing_words.core.errors import counted
 
     found = [
         finding

@@ -332,7 +332,7 @@ def memory_to_keep(max_memory: float, sizes: Sizes) -> float:
     "GiB that sweep and null can do without, half of what they leave with one pair of layers."
     each, work = dual_bytes(sizes)
     needed = LIBRARY_BYTES + sum(each) + work + 4 * NULL_BUFFER_BYTES
-    return max(0.0, (max_memory - 1.5 * needed / GIB) / 2)
+    return max(0.0, (memory_limit(max_memory) - 1.5 * needed) / GIB / 2)
 
 # %% ../../nbs/library/measures/13_ridge_costs.ipynb #choose-form
 FORM_BYTES = {"dual": dual_bytes, "primal": primal_bytes}

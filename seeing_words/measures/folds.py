@@ -149,7 +149,7 @@ def make_folds(n: int, *, n_folds: int = 5, seed: int = 0, groups: Sequence | No
     >>> make_folds(12, n_folds=2, groups=list("aaaabbbccdde"))
     Folds(12 stimuli in 5 groups, test sets of [6, 6])
     """
-    n, n_folds = whole_number(n, "n"), whole_number(n_folds, "n_folds")
+    n, n_folds = whole_number(n, "n"), whole_number(n_folds, "n_folds", 2)
     if n < 4:
         raise InputError(f"{n} stimuli are too few for folds")
     if not 2 <= n_folds <= n // 2:

@@ -6,7 +6,6 @@
 __all__ = ['BLOCK', 'SPEC', 'find_damage', 'Store', 'Writer', 'feature_spec']
 
 # %% ../../nbs/library/models/07_store.ipynb #imports
-import errno
 import json
 import re
 import shutil
@@ -24,6 +23,8 @@ from filelock import FileLock
 
 from ..core.errors import InputError
 from seeing_words.core.files import (
+    FORBIDDEN,
+    FULL,
     canonical_json,
     check_codecs,
     digest,
@@ -383,13 +384,13 @@ def _full_disk_explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise InputError(
                 f"no space left for the feature store at {root}: free some space, or set "
                 "SEEING_WORDS_STORE to another folder. Finished batches are stored, and the next "
                 "run continues from there"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in FORBIDDEN:
             raise InputError(
                 f"the feature store at {root} lacks these features and cannot be written to "
                 f"({error.strerror}: {error.filename}): ask who owns it, or set "

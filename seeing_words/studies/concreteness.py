@@ -21,6 +21,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
+from ..core.arrays import layer_at
 from ..core.errors import InputError, counted, without_mask
 from ..core.parallel import parallel_map
 from ..data.microworld.edit import has_scenes
@@ -36,7 +37,6 @@ from ..measures.numerics import fold_zscore, merge_ties, to_float64, unit_vector
 from ..measures.predictivity import out_of_folds
 from ..measures.retrieval import ranks
 from ..measures.scores import arrange_scores, concat_scores, make_scores
-from .dimensions import one_of_layers
 from .transfer import Networks, split_scores
 
 # %% ../../nbs/library/studies/20_concreteness.ipynb #claims
@@ -251,9 +251,7 @@ def alignment_by_stimulus(
     if measure not in MEASURES:
         raise InputError(f"measure {measure!r}: choose one of {', '.join(MEASURES)}")
     networks = {"vision": vision, "language": language}
-    values = {
-        m: {name: one_of_layers(f, layer) for name, f in networks[m].items()} for m in networks
-    }
+    values = {m: {name: layer_at(f, layer) for name, f in networks[m].items()} for m in networks}
     wanted = {sides(direction)[1] for direction in directions}
     targets = {
         m: {name: fold_zscore(Y, folds=folds) for name, Y in values[m].items()} for m in wanted
@@ -878,11 +876,10 @@ def level_scores(
             splits[level].append((rows, i * n + test))
     values = {
         "vision": {
-            name: np.tile(one_of_layers(own, layer), (len(levels), 1))
-            for name, own in images.items()
+            name: np.tile(layer_at(own, layer), (len(levels), 1)) for name, own in images.items()
         },
         "language": {
-            name: np.concatenate([one_of_layers(captions[level][name], layer) for level in levels])
+            name: np.concatenate([layer_at(captions[level][name], layer) for level in levels])
             for name in captions[levels[0]]
         },
     }
@@ -917,7 +914,7 @@ def level_variance(captions: Mapping[str, Networks], *, layer: int = -2) -> dict
     names = list(next(iter(captions.values())))
     shares: dict[str, list] = {level: [] for level in captions}
     for name in names:
-        values = {level: one_of_layers(own[name], layer) for level, own in captions.items()}
+        values = {level: layer_at(own[name], layer) for level, own in captions.items()}
         whole = np.concatenate(list(values.values())).var(0)
         for level, own in values.items():
             shares[level].append((own.var(0)[whole > 0] / whole[whole > 0]).mean())
@@ -1024,7 +1021,7 @@ def word_auc(
     auc = np.full((len(vision), there.shape[1]), np.nan)
     for row, features in zip(auc, vision.values(), strict=True):
         target = {"": there.astype(float)}
-        predicted = out_of_folds(one_of_layers(features, layer), target, folds=folds)[""][0]
+        predicted = out_of_folds(layer_at(features, layer), target, folds=folds)[""][0]
         by_fold = []
         for test in folds.test:
             n_there, n = there[test].sum(0), len(test)
@@ -1148,10 +1145,9 @@ def style_scores(
             "the same networks"
         )
     shown = {
-        name: {style: one_of_layers(images[style][name], layer) for style in styles}
-        for name in names
+        name: {style: layer_at(images[style][name], layer) for style in styles} for name in names
     }
-    read = {name: one_of_layers(own, layer) for name, own in language.items()}
+    read = {name: layer_at(own, layer) for name, own in language.items()}
     settings = {"folds": folds, "weights": weights}
 
     def forward(task: tuple[str, str]) -> dict:

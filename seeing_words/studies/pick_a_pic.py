@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import binomtest, spearmanr
 
-from ..core.arrays import layer_values, take_layer
+from ..core.arrays import layer_at, layer_values
 from ..core.errors import InputError, without_mask
 from ..core.parallel import parallel_map
 from seeing_words.data.microworld.near_miss import (
@@ -799,10 +799,7 @@ def at_layer(networks: FeaturesByName, layer: int = -2) -> dict[str, np.ndarray]
     >>> at_layer({"a": features})["a"].shape
     (10, 3)
     """
-    layers = {}
-    for name, features in networks.items():
-        layers[name] = take_layer(features, layer if len(features) > 1 else 0).values
-    return layers
+    return {name: layer_at(features, layer, name) for name, features in networks.items()}
 
 
 def every_layer(networks: FeaturesByName) -> dict[tuple[str, int], np.ndarray]:

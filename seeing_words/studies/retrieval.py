@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.arrays import take_layer
+from ..core.arrays import layer_at
 from ..core.errors import InputError
 from ..core.parallel import parallel_map
 from ..data.modalities import ARROWS, DIRECTIONS
@@ -72,11 +72,11 @@ def retrieve(
         raise InputError(
             f"retrieve: {len(sources)} sources and {len(targets)} targets: give one or more of each"
         )
-    wanted = {name: _layer_of(features, layer) for name, features in targets.items()}
+    wanted = {name: layer_at(features, layer, name) for name, features in targets.items()}
     observed = {name: fold_zscore(Y, folds=folds) for name, Y in wanted.items()}
 
     def from_source(name: str) -> dict[str, xr.Dataset]:
-        X = _layer_of(sources[name], layer)
+        X = layer_at(sources[name], layer, name)
         found = {}
         for target, (predicted,) in out_of_folds(X, wanted, folds=folds, **settings).items():
             found[target] = retrieval(
@@ -94,11 +94,6 @@ def retrieve(
     axes = {"source": list(sources), "target": list(targets), "statistic": statistics}
     arranged = arrange_scores(scores, axes, weights)
     return arranged.assign_coords(chance=("statistic", one.chance.values))
-
-
-def _layer_of(features: xr.DataArray, layer: int) -> np.ndarray:
-    """One layer of a network, (stimulus, unit); of a baseline the only one."""
-    return take_layer(features, 0 if len(features) == 1 else layer).values
 
 # %% ../../nbs/library/studies/07_retrieval.ipynb #both
 def retrieve_both_ways(

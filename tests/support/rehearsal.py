@@ -49,9 +49,9 @@ def write_presets(folder: Path) -> None:
         'source = "coco"',
         'data = ["coco", "pick-a-pic"]',
         'trials = "pick-a-pic"',
-        "n_stimuli = 15",
+        "n_stimuli = 20",
         "n_trials = 10",
-        "sections = {perturbations = {n_stimuli = 8}}",
+        "sections = {averaging = {n_stimuli = 24}, perturbations = {n_stimuli = 10}}",
         f'copies = {{pick-a-pic = "{published.COPY}@{published.COPY_COMMIT}"}}',
     ]
     flickr = [
