@@ -77,6 +77,7 @@ def share_imports(patch) -> None:
         process = context.Process(
             target=run_kernel,
             args=(cmd[cmd.index("ipykernel_launcher") + 1 :], folder, env, [*paths, *own_paths]),
+            daemon=True,  # it ends with this process
         )
         process.start()
         self.process = Kernel(process)
@@ -100,7 +101,8 @@ def run_kernel(words: list[str], folder: str, env: dict[str, str], paths: list[s
     sys.path[:] = paths
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    multiprocessing.current_process().name = "MainProcess"
+    process = multiprocessing.current_process()
+    process.name, process.daemon = "MainProcess", False  # it may have children
     multiprocessing.set_start_method(None, force=True)  # the usual one
     pd.set_option("display.max_columns", 20)  # as where it is imported in a notebook
     if "OMP_NUM_THREADS" in env:  # which PyTorch has read before
