@@ -38,7 +38,13 @@ SMALL |= {
     "n_simulated": 4,
     "n_choosing": 100,
 }
-AS_THEY_ARE = {"dynamics": ("n_stimuli",)}  # snapshots hold responses to the preset's stimuli
+OF_SECTIONS = {  # section → what is other there; None: as the notebook has it
+    "dynamics": {"n_stimuli": None},  # snapshots hold responses to the preset's stimuli
+    "probes": {"n_stimuli": 60},
+    "transfer": {"n_stimuli": 60},
+    "content": {"n_stimuli": 60},
+    "organism": {"n_stimuli": 60, "preset": "microworld"},
+}
 # Numbers differ a little between machines: their linear algebra sums in different orders. Without
 # AVX
 # (ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE) averaging changes by 1e-6, perturbations by
@@ -130,11 +136,9 @@ def pytest_runtest_setup(item):
 def _small_size(parameters: str, section: str) -> str:
     """Lines to add below a parameters cell: a small size, and where to read and write."""
     lines = [""]
-    for name, value in SMALL.items():
-        if name in AS_THEY_ARE.get(section, ()):
-            continue
-        if re.search(rf"^{name}\b", parameters, re.MULTILINE):
-            lines.append(f"{name} = {value}")
+    for name, value in (SMALL | OF_SECTIONS.get(section, {})).items():
+        if value is not None and re.search(rf"^{name}\b", parameters, re.MULTILINE):
+            lines.append(f"{name} = {value!r}")
     lines.append(f"out = {f'_runs/nbval/{section}'!r}")
     lines.append("import os")
     lines.append(f"os.environ['SEEING_WORDS_STORE'] = {str(RUNS / 'store')!r}")
