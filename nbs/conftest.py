@@ -34,8 +34,9 @@ SMALL |= {
     "n_curve": 200,
     "n_drawn": 100,
     "n_refits": 8,
-    "n_random": 40,
-    "n_simulated": 4,
+    "n_behaviour": 24,
+    "n_random": 20,
+    "n_pairs": 2,
     "n_choosing": 100,
 }
 OF_SECTIONS = {  # section → what is other there; None: as the notebook has it
