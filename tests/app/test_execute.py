@@ -180,7 +180,7 @@ for path in run.folder.iterdir():
     os.utime(path, (0, 0))"""
 
 
-def test_figures_are_counted_by_the_record_of_the_run_not_by_clocks(root, tmp_path):
+def test_figures_are_counted_by_the_record_of_the_run_not_by_clocks(root, tmp_path, copied_kernels):
     path = notebook(
         root / "nbs/paper/1_toy.ipynb", parameters=PARAMETERS, work=WORK, clock=SET_BACK
     )
