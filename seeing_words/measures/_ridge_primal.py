@@ -18,12 +18,12 @@ from ..core.parallel import parallel_map
 from ._ridge_costs import slices
 from seeing_words.measures._ridge_dual import (
     N_CELL,
-    SMALL,
     _Along,
     _Basis,
     _best_penalty,
     _cell,
     _Fold,
+    _is_small,
     _loo_errors_by_rank,
     _Setting,
     _unit_errors,
@@ -261,7 +261,7 @@ def _streamed_fits(
     for target, D in zip(targets, Ds, strict=True):
         cs.append(to_U.T @ _z_covariance(D, source, target, fold.left_out))
     fit = fold, source, to_U, s2, targets, cs
-    few = len(fold.alphas) * len(fold.train) * len(s2) ** 2 <= SMALL
+    few = _is_small(len(fold.alphas), len(fold.train), len(s2), len(targets))
     if penalty == "shared" and source.n_rows >= len(fold.train) and not few:
         best = _held_choices(*fit)
     else:
