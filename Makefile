@@ -45,7 +45,7 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-bench: $(READY) ## run the benchmarks but the full size and the sections, and rewrite benchmarks/README.md (15 minutes)
+bench: $(READY) ## run the benchmarks but full size, load and sections, and rewrite benchmarks/README.md (15 minutes)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 rehearsal: $(READY) ## run the paper on random networks of its formats and shapes (15 minutes, 10 GB)

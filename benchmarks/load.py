@@ -1,11 +1,12 @@
 """A hundred thousand stimuli, 768 units, 13 layers: extracted into a store, then aligned.
 
 The network is a stack of random linear layers over tiny images, so that its forward pass costs
-little and the time is that of pooling, writing and comparing. Its 13 layers are extracted into a
-new store and aligned, both ways, with two layers of 768 units which share a few dimensions with
-the images, under `max_memory` of 4 GiB (beside the features themselves), without a null: 26 pairs
-of layers each way. Each step runs in a process of its own, whose peak memory is taken; the second
-reads the features from the store. Last, a store with 200 small entries is listed by the command.
+little, and the time is that of pooling, writing and comparing. Its 13 layers are extracted into a
+new store, and aligned, both ways, with two layers of 768 units that share some dimensions with the
+images: without a null, and under `max_memory` of 4 GiB, which is beside the features themselves
+(4 GB of the one network, 0.6 GB of the other). Each step is a process of its own, whose peak memory
+is taken; the second reads the features from the store. Last, the command lists a store of 200 small
+entries.
 
 Written: load.csv. `--tiny` shows that it runs.
 """
@@ -19,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import pandas as pd
 from _common import ALPHAS, SHARED, options, peak, pin_threads, publish, say, timed
 
 SIZES = {False: (100_000, 768, 13, 2), True: (300, 16, 3, 2)}  # stimuli, units, layers, of others
@@ -47,15 +47,8 @@ def network(units: int, n_layers: int):
     return Model.from_module(nn.Sequential(*blocks), layers=names, preprocess=preprocess)
 
 
-def features(n: int, units: int, n_layers: int, folder: Path):
-    "Those of the network, from the store of the folder or into it; and the images."
-    from seeing_words import Store, extract
-
-    images = np.random.default_rng(0).integers(0, 256, (n, PIXELS, PIXELS, 3), np.uint8)
-    store = Store(folder / "store")
-    model = network(units, n_layers)
-    found = extract(model, images, pooling="mean", batch_size=1000, store=store, progress=False)
-    return found, images
+def noise(n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, PIXELS, PIXELS, 3), np.uint8)
 
 
 def others(images: np.ndarray, units: int, n_layers: int) -> np.ndarray:
@@ -72,51 +65,56 @@ def others(images: np.ndarray, units: int, n_layers: int) -> np.ndarray:
 
 def child(what: str, n: int, units: int, n_layers: int, n_others: int, folder: str) -> None:
     "One step in this process."
-    from seeing_words import align
+    from seeing_words import Store, align, extract
 
     pin_threads()
-    seconds, (found, images) = timed(lambda: features(n, units, n_layers, Path(folder)))
+    images, model, store = noise(n), network(units, n_layers), Store(Path(folder) / "store")
+    how = {"pooling": "mean", "batch_size": 1000, "store": store, "progress": False}
     before = peak()
+    seconds, features = timed(lambda: extract(model, images, **how))
     if what == "align":
         theirs = others(images, units, n_others)
         before = peak()
-        seconds, alignment = timed(
-            lambda: align(
-                found,
-                theirs,
-                alphas=ALPHAS,
-                n_permutations=0,
-                n_draws=100,
-                max_memory=MAX_MEMORY,
-                progress=False,
-            )
-        )
+        how = {"n_permutations": 0, "n_draws": 100, "max_memory": MAX_MEMORY, "progress": False}
+        seconds, alignment = timed(lambda: align(features, theirs, alphas=ALPHAS, **how))
         say(str(alignment))
     print(json.dumps([seconds, before, peak()]))
 
 
-def list_entries(n_entries: int, folder: Path) -> float:
-    "Seconds of the command that lists a store with so many entries."
+def fill(n_entries: int, folder: Path) -> None:
+    "A store of small entries."
     from seeing_words import Store, extract
 
-    store = Store(folder / "many")
-    images = np.random.default_rng(0).integers(0, 256, (10, PIXELS, PIXELS, 3), np.uint8)
-    model = network(16, 3)
+    store, model, images = Store(folder), network(16, 3), noise(10)
     for i in range(n_entries):
         ids = [f"{i}-{k}" for k in range(len(images))]
         extract(model, images, pooling="mean", ids=ids, store=store, progress=False)
     assert len(store.keys()) == n_entries, len(store.keys())
+
+
+def listed(folder: Path) -> float:
+    "Seconds of the command that lists a store, the median of three."
     words = [str(Path(sys.executable).with_name("seeing-words")), "store", "list"]
-    env = dict(os.environ) | {"SEEING_WORDS_STORE": str(store.root)}
-    options = {"env": env, "capture_output": True, "text": True, "check": True}
-    runs = [timed(lambda: subprocess.run(words, **options)) for _ in range(3)]
-    print(runs[-1][1].stdout[-300:])
-    return median(seconds for seconds, _ in runs)
+    env = dict(os.environ) | {"SEEING_WORDS_STORE": str(folder)}
+
+    options = {"env": env, "stdout": subprocess.DEVNULL, "check": True}
+    return median(timed(lambda: subprocess.run(words, **options))[0] for _ in range(3))
 
 
 def run(size: tuple[int, int, int, int], n_entries: int) -> list[dict]:
     n, units, n_layers, n_others = size
     rows = []
+
+    def add(step: str, layers: str, seconds: float, before: float, after: float) -> None:
+        memory = "" if np.isnan(after) else f", {after:.2f} GiB, {before:.2f} before"
+        say(f"{step}: {seconds:.2f} s{memory}")
+        of_features = {"stimuli": n, "units": units, "layers": layers}
+        rows.append(
+            {"seconds": seconds, "step": step}
+            | (of_features if layers else dict.fromkeys(of_features, ""))
+            | {"peak (GiB)": after, "of which before (GiB)": before}
+        )
+
     with tempfile.TemporaryDirectory() as name:
         for what, layers in (("extract", f"{n_layers}"), ("align", f"{n_layers} × {n_others}")):
             answer = subprocess.run(
@@ -126,26 +124,12 @@ def run(size: tuple[int, int, int, int], n_entries: int) -> list[dict]:
                 check=True,
             )
             *printed, last = answer.stdout.splitlines()
-            seconds, before, after = json.loads(last)
             print("\n".join(printed))
-            say(f"{what}: {seconds:.1f} s, {after:.2f} GiB, {before:.2f} before")
-            rows.append(
-                {
-                    "seconds": seconds,
-                    "step": what,
-                    "stimuli": n,
-                    "units": units,
-                    "layers": layers,
-                    "peak (GiB)": after,
-                    "of which before (GiB)": before if what == "align" else np.nan,
-                }
-            )
-        seconds = list_entries(n_entries, Path(name))
-        say(f"`store list` of {n_entries} entries: {seconds:.2f} s")
-        rows.append({"seconds": seconds, "step": f"`store list` of {n_entries} entries"})
-    table = pd.DataFrame(rows)
-    words = table.select_dtypes(exclude="floating").columns
-    return table.fillna(dict.fromkeys(words, "")).to_dict("records")
+            add(what, layers, *json.loads(last))
+        fill(n_entries, Path(name) / "many")
+        seconds = listed(Path(name) / "many")
+        add(f"`store list` of {n_entries} entries", "", seconds, np.nan, np.nan)
+    return rows
 
 
 if __name__ == "__main__":
