@@ -50,7 +50,7 @@ def write_presets(folder: Path) -> None:
         'data = ["coco", "pick-a-pic"]',
         'trials = "pick-a-pic"',
         "n_stimuli = 20",
-        "n_trials = 10",
+        "n_trials = 16",
         "sections = {averaging = {n_stimuli = 24}, perturbations = {n_stimuli = 10}}",
         f'copies = {{pick-a-pic = "{published.COPY}@{published.COPY_COMMIT}"}}',
     ]
