@@ -8,6 +8,7 @@ that begin with `_` are not run by `make bench`.
 """
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -16,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,7 @@ ALPHAS = tuple(float(a) for a in np.logspace(0, 7, 10))
 N_FOLDS, SHARED = 5, 20  # SHARED: planted dimensions
 VERSIONS = ("seeing-words", "torch", "numpy", "scipy", "scikit-learn", "himalaya")
 START = time.perf_counter()
+COMMAND = (sys.executable, "-c", "from seeing_words.app.cli import main; main()")
 
 
 # Running
@@ -95,6 +97,19 @@ def busy() -> Iterator[None]:
     finally:
         program.kill()
         program.wait()
+
+
+def in_new_process(script: str, case: Sequence) -> object:
+    "Run a script with `--case`, print what it prints, and return its last line, which is JSON."
+    answer = subprocess.run(
+        [sys.executable, script, "--case", json.dumps(case)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    *lines, last = answer.stdout.splitlines()
+    print("\n".join(lines), end="\n" if lines else "")
+    return json.loads(last)
 
 
 def peak() -> float:  # GiB of this process so far

@@ -14,7 +14,6 @@ extraction_memory.csv. `--tiny` shows that it runs.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from _common import options, peak, pin_threads, publish, say, timed
+from _common import in_new_process, options, peak, pin_threads, publish, say, timed
 
 
 @dataclass(frozen=True)
@@ -183,11 +182,7 @@ def child(what: str, folder: str, n: int, batch: int) -> None:
 
 def measured(what: str, case: Case, folder: Path) -> float:  # GiB
     "The same in a process of its own."
-    asked = json.dumps([what, str(folder), case.images, case.batch])
-    answer = subprocess.run(
-        [sys.executable, __file__, "--case", asked], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(answer.stdout.splitlines()[-1])
+    return in_new_process(__file__, [what, str(folder), case.images, case.batch])
 
 
 def memory(case: Case, folder: Path) -> dict:

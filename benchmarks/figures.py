@@ -12,12 +12,11 @@ Written: figures.csv. `--tiny` runs one section on few stimuli and networks, to 
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from _common import busy, options, pin_threads, publish, say
+from _common import COMMAND, busy, options, pin_threads, publish, say
 
 SECTIONS = ("layers", "perturbations", "pick_a_pic", "averaging")
 FEW = """
@@ -34,8 +33,7 @@ n_draws = 19
 def run(section: str, preset: str, store: Path, folder: Path) -> float:
     "Seconds that a section takes."
     shutil.rmtree(store / "results", ignore_errors=True)
-    command = [sys.executable, "-c", "from seeing_words.app.cli import main; main()"]
-    command += ["figures", section, "--preset", preset, "-p", f"out={folder}"]
+    command = [*COMMAND, "figures", section, "--preset", preset, "-p", f"out={folder}"]
     env = os.environ | {"SEEING_WORDS_STORE": str(store)}
     start = time.perf_counter()
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)

@@ -20,7 +20,19 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from _common import ALPHAS, SHARED, options, peak, pin_threads, publish, say, timed
+from _common import (
+    ALPHAS,
+    COMMAND,
+    SHARED,
+    in_new_process,
+    options,
+    peak,
+    pin_threads,
+    planted,
+    publish,
+    say,
+    timed,
+)
 
 SIZES = {False: (100_000, 768, 13, 2), True: (300, 16, 3, 2)}  # stimuli, units, layers, of others
 N_ENTRIES = {False: 200, True: 5}
@@ -53,14 +65,10 @@ def noise(n: int) -> np.ndarray:
 
 def others(images: np.ndarray, units: int, n_layers: int) -> np.ndarray:
     "Layers that share some dimensions with the images; the rest is noise."
-    rng = np.random.default_rng(1)
     flat = images.reshape(len(images), -1).astype(np.float32)
-    shared = (flat - flat.mean(0)) @ rng.normal(size=(flat.shape[1], SHARED)).astype(np.float32)
-    layers = rng.standard_normal((n_layers, len(images), units), np.float32)
-    weights = rng.normal(size=(SHARED, units)).astype(np.float32)
-    for layer in layers:
-        layer += shared / shared.std() @ weights
-    return layers
+    mix = np.random.default_rng(1).normal(size=(flat.shape[1], SHARED)).astype(np.float32)
+    shared = (flat - flat.mean(0)) @ mix
+    return planted(n_layers, units, shared / shared.std(), 1)
 
 
 def child(what: str, n: int, units: int, n_layers: int, n_others: int, folder: str) -> None:
@@ -94,9 +102,8 @@ def fill(n_entries: int, folder: Path) -> None:
 
 def listed(folder: Path) -> float:
     "Seconds of the command that lists a store, the median of three."
-    words = [str(Path(sys.executable).with_name("seeing-words")), "store", "list"]
-    env = dict(os.environ) | {"SEEING_WORDS_STORE": str(folder)}
-
+    words = [*COMMAND, "store", "list"]
+    env = os.environ | {"SEEING_WORDS_STORE": str(folder)}
     options = {"env": env, "stdout": subprocess.DEVNULL, "check": True}
     return median(timed(lambda: subprocess.run(words, **options))[0] for _ in range(3))
 
@@ -117,15 +124,7 @@ def run(size: tuple[int, int, int, int], n_entries: int) -> list[dict]:
 
     with tempfile.TemporaryDirectory() as name:
         for what, layers in (("extract", f"{n_layers}"), ("align", f"{n_layers} × {n_others}")):
-            answer = subprocess.run(
-                [sys.executable, __file__, "--case", json.dumps([what, *size, name])],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            *printed, last = answer.stdout.splitlines()
-            print("\n".join(printed))
-            add(what, layers, *json.loads(last))
+            add(what, layers, *in_new_process(__file__, [what, *size, name]))
         fill(n_entries, Path(name) / "many")
         seconds = listed(Path(name) / "many")
         add(f"`store list` of {n_entries} entries", "", seconds, np.nan, np.nan)

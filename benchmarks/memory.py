@@ -11,10 +11,19 @@ that it runs.
 """
 
 import json
-import subprocess
 import sys
 
-from _common import ALPHAS, N_FOLDS, options, peak, pin_threads, publish, say, two_networks
+from _common import (
+    ALPHAS,
+    N_FOLDS,
+    in_new_process,
+    options,
+    peak,
+    pin_threads,
+    publish,
+    say,
+    two_networks,
+)
 
 OURS = "seeing_words"
 N = 1000
@@ -69,13 +78,7 @@ def child(name: str, units: int, n_sources: int, n_targets: int, n: int) -> None
 
 def measured(*case) -> tuple[float, float]:  # GiB before and at the peak
     "The same in a process of its own."
-    answer = subprocess.run(
-        [sys.executable, __file__, "--case", json.dumps(case)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    before, after = json.loads(answer.stdout.splitlines()[-1])
+    before, after = in_new_process(__file__, case)
     say(f"{case[0]}, {case[1]} units, {case[2]} × {case[3]}: {after:.2f} GiB, {before:.2f} before")
     return before, after
 
